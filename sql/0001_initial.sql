@@ -1,0 +1,35 @@
+-- Append-only: a migration that has been released is never changed. The next one is 0002_….sql.
+
+CREATE TABLE challenges (
+    challenge_id              TEXT    NOT NULL PRIMARY KEY,
+    status                    TEXT    NOT NULL CHECK (status IN ('pending', 'active', 'locked', 'retired')),
+    tier                      INTEGER NOT NULL CHECK (tier >= 0),
+    difficulty_label          TEXT,
+    score_multiplier          REAL    NOT NULL,
+    kind                      TEXT,
+    storage                   TEXT    NOT NULL CHECK (storage IN ('file', 'sqlite_text')),
+    cnf_sha256                TEXT    NOT NULL CHECK (length(cnf_sha256) = 64),
+    cnf_bytes                 INTEGER CHECK (cnf_bytes >= 0),
+    num_vars                  INTEGER NOT NULL CHECK (num_vars >= 0),
+    num_clauses               INTEGER NOT NULL CHECK (num_clauses >= 0),
+    announced_time_limit_secs INTEGER CHECK (announced_time_limit_secs >= 0),
+    solve_on_submit_enabled   INTEGER NOT NULL CHECK (solve_on_submit_enabled IN (0, 1))
+) STRICT;
+
+-- The board in the order in which it is published; retired challenges cost it nothing.
+CREATE INDEX challenges_board ON challenges (tier, challenge_id) WHERE status = 'active';
+
+CREATE TABLE eval_runs (
+    id             TEXT    NOT NULL PRIMARY KEY,
+    ran_at         TEXT    NOT NULL,  -- 2026-06-07T00:00:01.766Z: the order of the text is that of time
+    schema_version INTEGER NOT NULL,
+    body           TEXT    NOT NULL   -- the row's JSON exactly as it came
+) STRICT;
+
+-- The feed: a page is one walk along this index from the cursor on.
+CREATE INDEX eval_runs_feed ON eval_runs (ran_at, id) WHERE schema_version >= 5;
+
+CREATE TABLE merkle_epochs (
+    epoch INTEGER NOT NULL PRIMARY KEY CHECK (epoch >= 0),
+    body  TEXT                       -- null where only the epoch's number is known
+) STRICT;

@@ -1,0 +1,207 @@
+//! The cache actor: a thin shell around the machine in `state`.
+//!
+//! Its mailbox serialises who asks for a rebuild; the machine hands out one token at a time; the
+//! build runs on a blocking thread, where a panic comes back as an error instead of killing the
+//! actor.
+
+use std::{
+    mem,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{
+    build::{BuildError, BuildSnapshot},
+    handle::{CacheHandle, Cell, Published},
+    snapshot::Snapshot,
+    state::{Answer, BuildToken, HealthChange, Outcome, Policy, SingleFlight, Step},
+};
+use crate::domain::clock::Clock;
+
+/// A reader found the snapshot stale.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Refresh;
+
+/// A reader found none, and waits.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AwaitSnapshot {
+    pub(super) waiter: Waiter,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// The database has changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Invalidate {
+    pub(super) waiter: Option<Waiter>,
+}
+
+type Waiter = oneshot::Sender<Answer>;
+/// A waiter, and for readers the permit that admitted it, held until it is answered.
+type Waiting = (Waiter, Option<OwnedSemaphorePermit>);
+
+/// Owns the snapshot and the right to rebuild it.
+#[derive(Debug)]
+pub struct CacheActor {
+    machine: SingleFlight<Waiting>,
+    cell: Arc<Cell>,
+    builder: Arc<dyn BuildSnapshot>,
+    clock: Arc<dyn Clock>,
+    alarm: Option<(Instant, SpawnHandle)>,
+    last_error: String,
+}
+
+impl CacheActor {
+    /// Starts the actor on the current arbiter, with nothing published. At most `max_waiting`
+    /// readers wait for the first snapshot; the others are turned away at once.
+    pub fn launch(
+        policy: Policy,
+        max_waiting: usize,
+        builder: Arc<dyn BuildSnapshot>,
+        clock: Arc<dyn Clock>,
+    ) -> CacheHandle {
+        let cell = Arc::new(Cell::empty());
+        let address = Self {
+            machine: SingleFlight::new(policy, fastrand::Rng::new()),
+            cell: Arc::clone(&cell),
+            builder,
+            clock: Arc::clone(&clock),
+            alarm: None,
+            last_error: String::new(),
+        }
+        .start();
+        CacheHandle {
+            cell,
+            clock,
+            refresh: address.clone().recipient(),
+            await_snapshot: address.clone().recipient(),
+            invalidate: address.recipient(),
+            waiting: Arc::new(Semaphore::new(max_waiting)),
+        }
+    }
+
+    /// Does what the machine says. `built` is what `step.publish` speaks of.
+    fn perform(
+        &mut self,
+        step: Step<Waiting>,
+        built: Option<Snapshot>,
+        context: &mut Context<Self>,
+    ) {
+        if let (Some(fresh_until), Some(snapshot)) = (step.publish, built) {
+            self.publish(snapshot, fresh_until);
+        }
+        for ((waiter, _permit), answer) in step.answers {
+            // Whoever waited may have gone; then nobody minds.
+            let _ = waiter.send(answer);
+        }
+        match step.change {
+            Some(HealthChange::Failing) => log::warn!(
+                "rebuilding the board fails ({}); serving what there is, retrying with back-off",
+                mem::take(&mut self.last_error)
+            ),
+            Some(HealthChange::Recovered { failures }) => {
+                log::info!("rebuilding the board works again, after {failures} failures");
+            }
+            None => {}
+        }
+        if let Some(token) = step.start {
+            self.start_build(token, context);
+        }
+        self.set_alarm(context);
+    }
+
+    fn publish(&mut self, snapshot: Snapshot, fresh_until: Instant) {
+        // The same bytes keep their allocation: only the freshness is renewed.
+        let snapshot = match self.cell.load_full() {
+            Some(current) if *current.snapshot == snapshot => Arc::clone(&current.snapshot),
+            Some(_) | None => Arc::new(snapshot),
+        };
+        self.cell.store(Some(Arc::new(Published {
+            snapshot,
+            fresh_until,
+            refresh_asked: AtomicBool::new(false),
+        })));
+    }
+
+    fn start_build(&self, token: BuildToken, context: &mut Context<Self>) {
+        let builder = Arc::clone(&self.builder);
+        // The builder measures by the machine's clock, whatever clock the machine is run on.
+        let allowed = token.deadline().saturating_duration_since(self.clock.now());
+        let build = actix_rt::task::spawn_blocking(move || builder.build(Instant::now() + allowed));
+        context.spawn(build.into_actor(self).map(|result, actor, context| {
+            let result = result.unwrap_or(Err(BuildError::Panicked));
+            let now = actor.clock.now();
+            let (outcome, built) = match result {
+                Ok(snapshot) => (Outcome::Built, Some(snapshot)),
+                Err(error) => {
+                    log::debug!("a rebuild of the board failed: {error}");
+                    actor.last_error = error.to_string();
+                    (Outcome::Failed, None)
+                }
+            };
+            let step = actor.machine.finished(now, token, outcome);
+            actor.perform(step, built, context);
+        }));
+    }
+
+    fn set_alarm(&mut self, context: &mut Context<Self>) {
+        let wake_at = self.machine.wake_at();
+        if self.alarm.map(|(at, _)| at) == wake_at {
+            return;
+        }
+        if let Some((_, old)) = self.alarm.take() {
+            context.cancel_future(old);
+        }
+        if let Some(at) = wake_at {
+            let alarm = self.clock.sleep_until(at).into_actor(self).map(
+                |(), actor: &mut Self, context: &mut Context<Self>| {
+                    actor.alarm = None;
+                    actor.last_error = "it runs past its timeout".to_owned();
+                    let step = actor.machine.woken(actor.clock.now());
+                    actor.perform(step, None, context);
+                },
+            );
+            self.alarm = Some((at, context.spawn(alarm)));
+        }
+    }
+}
+
+impl Actor for CacheActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Refresh> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Refresh, context: &mut Context<Self>) {
+        let step = self.machine.refresh(self.clock.now());
+        self.perform(step, None, context);
+    }
+}
+
+impl Handler<AwaitSnapshot> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, message: AwaitSnapshot, context: &mut Context<Self>) {
+        let waiting = (message.waiter, Some(message.permit));
+        let step = self.machine.wait(self.clock.now(), waiting);
+        self.perform(step, None, context);
+    }
+}
+
+impl Handler<Invalidate> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Invalidate, context: &mut Context<Self>) {
+        let waiting = message.waiter.map(|waiter| (waiter, None));
+        let step = self.machine.invalidate(self.clock.now(), waiting);
+        self.perform(step, None, context);
+    }
+}

@@ -1,0 +1,43 @@
+//! Makes a snapshot from the database.
+
+use std::{fmt, time::Instant};
+
+use super::snapshot::Snapshot;
+use crate::store::{StoreError, pool::ReadPool, read};
+
+/// Why a build failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The database did.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Serialising did.
+    #[error("serialising the board: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The blocking thread panicked; the panic hook has printed where.
+    #[error("the build panicked")]
+    Panicked,
+}
+
+/// Something that makes snapshots. Called on a blocking thread, by one thread at a time.
+pub trait BuildSnapshot: fmt::Debug + Send + Sync + 'static {
+    /// Reads and serialises the board as it is now; gives up at `deadline`, as far as it can.
+    ///
+    /// # Errors
+    /// [`BuildError`]; a panic counts as one.
+    fn build(&self, deadline: Instant) -> Result<Snapshot, BuildError>;
+}
+
+/// Builds from SQLite: one pooled connection, one statement and so one read transaction.
+#[derive(Debug, Clone)]
+pub struct SqliteBuilder {
+    /// Where the connection comes from.
+    pub pool: ReadPool,
+}
+
+impl BuildSnapshot for SqliteBuilder {
+    fn build(&self, deadline: Instant) -> Result<Snapshot, BuildError> {
+        let challenges = read::active_challenges(&*self.pool.reader(deadline)?)?;
+        Ok(Snapshot::new(&challenges)?)
+    }
+}

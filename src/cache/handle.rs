@@ -1,0 +1,126 @@
+//! How readers get the snapshot: wait-free where there is one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::Recipient;
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    actor::{AwaitSnapshot, Invalidate, Refresh},
+    snapshot::Snapshot,
+    state::Answer,
+};
+use crate::domain::clock::Clock;
+
+/// A snapshot in service.
+#[derive(Debug)]
+pub struct Published {
+    /// What readers get.
+    pub snapshot: Arc<Snapshot>,
+    pub(super) fresh_until: Instant,
+    /// Set by the first reader that finds this one stale. Each publication comes with a new flag,
+    /// so one expiry makes one message, however many readers there are.
+    pub(super) refresh_asked: AtomicBool,
+}
+
+/// Where the actor puts what readers load.
+pub(super) type Cell = ArcSwapOption<Published>;
+
+/// No snapshot can be had now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no snapshot")]
+pub struct Unavailable {
+    /// How long until it is worth asking again.
+    pub retry_after: Duration,
+}
+
+/// A reader's way to the cache. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CacheHandle {
+    pub(super) cell: Arc<Cell>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) refresh: Recipient<Refresh>,
+    pub(super) await_snapshot: Recipient<AwaitSnapshot>,
+    pub(super) invalidate: Recipient<Invalidate>,
+    /// Bounds who waits in the actor's mailbox, which itself bounds nothing.
+    pub(super) waiting: Arc<Semaphore>,
+}
+
+impl CacheHandle {
+    /// The snapshot in service, fresh or stale. Takes no lock and, unless it is the first to find
+    /// the snapshot stale, sends no message.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where nothing has been published yet and the build waited for has failed,
+    /// has run past its timeout, or is not to be tried before `retry_after`.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
+        if let Some(snapshot) = self.published() {
+            return Ok(snapshot);
+        }
+        self.wait_for_first().await?;
+        self.published().ok_or(GIVEN_UP)
+    }
+
+    /// Tells the cache that the database has changed; the rebuild goes on in the background.
+    pub fn invalidate(&self) {
+        self.invalidate.do_send(Invalidate { waiter: None });
+    }
+
+    /// Tells the cache that the database has changed, and waits until a snapshot that was read
+    /// after this call is published.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where the rebuild fails or runs past its timeout.
+    pub async fn invalidate_and_wait(&self) -> Result<(), Unavailable> {
+        let (waiter, answer) = oneshot::channel();
+        self.invalidate.do_send(Invalidate {
+            waiter: Some(waiter),
+        });
+        settle(answer).await
+    }
+
+    fn published(&self) -> Option<Arc<Snapshot>> {
+        let published = self.cell.load();
+        let published = published.as_ref()?;
+        // Looked at before it is set: a stale snapshot must not make its readers contend.
+        if self.clock.now() >= published.fresh_until
+            && !published.refresh_asked.load(Ordering::Relaxed)
+            && !published.refresh_asked.swap(true, Ordering::Relaxed)
+        {
+            self.refresh.do_send(Refresh);
+        }
+        Some(Arc::clone(&published.snapshot))
+    }
+
+    async fn wait_for_first(&self) -> Result<(), Unavailable> {
+        let permit = Arc::clone(&self.waiting)
+            .try_acquire_owned()
+            .map_err(|_| GIVEN_UP)?;
+        let (waiter, answer) = oneshot::channel();
+        self.await_snapshot.do_send(AwaitSnapshot {
+            waiter,
+            permit,
+        });
+        settle(answer).await
+    }
+}
+
+const GIVEN_UP: Unavailable = Unavailable {
+    retry_after: Duration::from_secs(1),
+};
+
+async fn settle(answer: oneshot::Receiver<Answer>) -> Result<(), Unavailable> {
+    match answer.await {
+        Ok(Answer::Published) => Ok(()),
+        Ok(Answer::Unavailable { retry_after }) => Err(Unavailable { retry_after }),
+        // The actor is gone: the process is ending.
+        Err(_) => Err(GIVEN_UP),
+    }
+}

@@ -1,0 +1,302 @@
+//! The single-flight machine: when a build may start, what its end means, who has to be answered.
+//!
+//! Pure: no I/O, no clock of its own, no thread. Every method takes the present instant and returns
+//! a [`Step`] that tells the actor what to do. Its promises, which `tests/publisher/single_flight.rs`
+//! checks over arbitrary interleavings:
+//!
+//! - at most one [`BuildToken`] is out at any time; a build that outlives its timeout keeps its token,
+//!   so even then there is no second one beside it;
+//! - every waiter is answered exactly once, at the latest when the build that it waits for ends or
+//!   passes its deadline (a writer may wait for the build under way and for the one after it);
+//! - what is published was never read before what it replaces;
+//! - once staleness has been noticed, a build is running or a retry is scheduled until it is cured.
+
+use std::time::{Duration, Instant};
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// A snapshot is fresh for so long after its build began.
+    pub ttl: Duration,
+    /// A build is given up on (though not forgotten) so long after it began.
+    pub build_timeout: Duration,
+    /// The wait before the first retry, at the most; doubled with each further failure.
+    pub backoff_first: Duration,
+    /// The longest wait before a retry.
+    pub backoff_max: Duration,
+}
+
+impl Policy {
+    /// Retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
+    pub fn new(ttl: Duration, build_timeout: Duration) -> Self {
+        Self {
+            ttl,
+            build_timeout,
+            backoff_first: Duration::from_secs(2),
+            backoff_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Permission to run one build. Must be given back to [`SingleFlight::finished`].
+#[must_use = "a token that is dropped blocks every further build"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct BuildToken {
+    generation: u64,
+    began: Instant,
+    deadline: Instant,
+}
+
+impl BuildToken {
+    /// When the build is overdue.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// How a build ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a snapshot.
+    Built,
+    /// With an error, or a panic.
+    Failed,
+}
+
+/// What a waiter is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A snapshot that satisfies it is published.
+    Published,
+    /// None is, and none will be before `retry_after`.
+    Unavailable {
+        /// How long until it is worth asking again.
+        retry_after: Duration,
+    },
+}
+
+/// A change worth one line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthChange {
+    /// The first failure after a success.
+    Failing,
+    /// The first success after failures.
+    Recovered {
+        /// How many builds failed or were overdue in a row.
+        failures: u32,
+    },
+}
+
+/// What the actor has to do now, in this order: publish, answer, start.
+#[must_use]
+#[derive(Debug)]
+pub struct Step<W> {
+    /// Publish the snapshot just built; it is fresh until then.
+    pub publish: Option<Instant>,
+    /// Waiters to answer.
+    pub answers: Vec<(W, Answer)>,
+    /// Start a build.
+    pub start: Option<BuildToken>,
+    /// Log this.
+    pub change: Option<HealthChange>,
+}
+
+impl<W> Default for Step<W> {
+    fn default() -> Self {
+        Self {
+            publish: None,
+            answers: Vec::new(),
+            start: None,
+            change: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Building { deadline: Instant },
+    Overdue,
+    BackingOff { until: Instant },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Published {
+    generation: u64,
+    fresh_until: Instant,
+}
+
+/// The machine. `W` is whatever the actor answers a waiter by.
+#[derive(Debug)]
+pub struct SingleFlight<W> {
+    policy: Policy,
+    jitter: fastrand::Rng,
+    phase: Phase,
+    /// Counts invalidations: a build satisfies those that came before it began.
+    generation: u64,
+    published: Option<Published>,
+    /// Failures in a row.
+    failures: u32,
+    /// Each with the generation that it needs.
+    waiters: Vec<(u64, W)>,
+}
+
+impl<W> SingleFlight<W> {
+    /// A machine with nothing published. `jitter` spreads the retries of several servers.
+    pub fn new(policy: Policy, jitter: fastrand::Rng) -> Self {
+        Self {
+            policy,
+            jitter,
+            phase: Phase::Idle,
+            generation: 0,
+            published: None,
+            failures: 0,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Somebody found the snapshot stale, or absent.
+    pub fn refresh(&mut self, now: Instant) -> Step<W> {
+        let mut step = Step::default();
+        self.start_if_needed(now, &mut step);
+        step
+    }
+
+    /// A reader that found nothing published waits for any snapshot at all.
+    pub fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
+        let mut step = Step::default();
+        self.enqueue(now, 0, waiter, &mut step);
+        step
+    }
+
+    /// The database has changed: what was read before now no longer counts as fresh. A waiter is
+    /// answered once a snapshot that was read after this is published, or a build has failed.
+    pub fn invalidate(&mut self, now: Instant, waiter: Option<W>) -> Step<W> {
+        self.generation += 1;
+        let mut step = Step::default();
+        match waiter {
+            Some(waiter) => self.enqueue(now, self.generation, waiter, &mut step),
+            None => self.start_if_needed(now, &mut step),
+        }
+        step
+    }
+
+    /// A build has ended, in time or not.
+    pub fn finished(&mut self, now: Instant, token: BuildToken, outcome: Outcome) -> Step<W> {
+        let mut step = Step::default();
+        match outcome {
+            Outcome::Built => {
+                let fresh_until = token.began + self.policy.ttl;
+                step.publish = Some(fresh_until);
+                self.published = Some(Published {
+                    generation: token.generation,
+                    fresh_until,
+                });
+                if self.failures > 0 {
+                    step.change = Some(HealthChange::Recovered {
+                        failures: self.failures,
+                    });
+                }
+                self.failures = 0;
+                self.phase = Phase::Idle;
+                step.answers = self
+                    .waiters
+                    .extract_if(.., |(needs, _)| *needs <= token.generation)
+                    .map(|(_, waiter)| (waiter, Answer::Published))
+                    .collect();
+                // Not for mere age: without a request nobody minds a stale snapshot.
+                if token.generation < self.generation {
+                    self.start_if_needed(now, &mut step);
+                }
+            }
+            Outcome::Failed => {
+                // An overdue build was counted when it passed its deadline.
+                if self.phase != Phase::Overdue {
+                    self.count_failure(&mut step);
+                }
+                let wait = self.backoff();
+                self.phase = Phase::BackingOff { until: now + wait };
+                self.give_up_waiters(now, &mut step);
+            }
+        }
+        step
+    }
+
+    /// The instant of [`SingleFlight::wake_at`] has come, or some other.
+    pub fn woken(&mut self, now: Instant) -> Step<W> {
+        let mut step = Step::default();
+        match self.phase {
+            Phase::Building { deadline } if now >= deadline => {
+                self.phase = Phase::Overdue;
+                self.count_failure(&mut step);
+                self.give_up_waiters(now, &mut step);
+            }
+            Phase::BackingOff { until } if now >= until => {
+                self.phase = Phase::Idle;
+                self.start_if_needed(now, &mut step);
+            }
+            Phase::Idle | Phase::Building { .. } | Phase::Overdue | Phase::BackingOff { .. } => {}
+        }
+        step
+    }
+
+    /// When [`SingleFlight::woken`] must be called next, unless something else happens first.
+    pub fn wake_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Building { deadline } => Some(deadline),
+            Phase::BackingOff { until } => Some(until),
+            Phase::Idle | Phase::Overdue => None,
+        }
+    }
+
+    fn enqueue(&mut self, now: Instant, needs: u64, waiter: W, step: &mut Step<W>) {
+        if self.published.is_some_and(|p| p.generation >= needs) {
+            step.answers.push((waiter, Answer::Published));
+            return;
+        }
+        self.waiters.push((needs, waiter));
+        self.start_if_needed(now, step);
+        if !matches!(self.phase, Phase::Building { .. }) {
+            self.give_up_waiters(now, step);
+        }
+    }
+
+    fn start_if_needed(&mut self, now: Instant, step: &mut Step<W>) {
+        let fresh = self
+            .published
+            .is_some_and(|p| p.generation == self.generation && now < p.fresh_until);
+        if self.phase == Phase::Idle && !fresh {
+            let deadline = now + self.policy.build_timeout;
+            self.phase = Phase::Building { deadline };
+            step.start = Some(BuildToken {
+                generation: self.generation,
+                began: now,
+                deadline,
+            });
+        }
+    }
+
+    fn give_up_waiters(&mut self, now: Instant, step: &mut Step<W>) {
+        let retry_after = match self.phase {
+            Phase::BackingOff { until } => until.saturating_duration_since(now),
+            Phase::Idle | Phase::Building { .. } | Phase::Overdue => self.policy.backoff_first,
+        };
+        let answer = Answer::Unavailable { retry_after };
+        step.answers
+            .extend(self.waiters.drain(..).map(|(_, waiter)| (waiter, answer)));
+    }
+
+    fn count_failure(&mut self, step: &mut Step<W>) {
+        if self.failures == 0 {
+            step.change = Some(HealthChange::Failing);
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Exponential with jitter: from half of the nominal wait to the whole of it.
+    fn backoff(&mut self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let nominal = (self.policy.backoff_first * 2_u32.pow(doublings)).min(self.policy.backoff_max);
+        nominal.mul_f64(0.5 + self.jitter.f64() / 2.0)
+    }
+}

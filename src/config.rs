@@ -1,0 +1,198 @@
+//! The command line and the environment: every option, every limit with its unit and default.
+
+use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Publishes a subnet's challenges and signed eval runs over HTTP.
+///
+/// Every option can also be given by the environment variable that its help names; the command line
+/// wins.
+#[derive(Debug, Parser)]
+#[command(name = "cathedral-publisher", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log on stderr: off, error, warn, info, debug, trace, or a filter such as
+    /// `info,cathedral_publisher=debug`.
+    #[arg(long, global = true, env = "PUBLISHER_LOG", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the board and the feed from a database.
+    ///
+    /// The database is created or migrated first. SIGTERM or Ctrl-C ends the requests under way and
+    /// stops; a second one stops at once.
+    Serve(Serve),
+    /// Bring in what another publisher serves: a saved answer of either endpoint, or NDJSON.
+    ///
+    /// All or nothing, in one transaction, which keeps other writers waiting but no reader. Items
+    /// that are there already, to the byte, are left alone; a row whose id is there with other bytes
+    /// is an error, and so is a challenge whose status would go back.
+    Import(Transfer),
+    /// Write what is stored to stdout, in the form that `import` reads.
+    ///
+    /// `board` writes the answer of active-challenges; `rows` every eval run there is, in the feed's
+    /// order.
+    Export(Export),
+    /// Serve a database of sample data in which something happens, and say what to try.
+    Demo(Demo),
+}
+
+/// Which of the two kinds of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Challenges: what active-challenges answers.
+    Board,
+    /// Eval runs: what leaderboard/recent answers.
+    Rows,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub database: Database,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub address: Address,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: Limits,
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+pub struct Database {
+    /// The SQLite file; made where there is none.
+    #[arg(long, env = "PUBLISHER_DATABASE", default_value = "publisher.db", value_name = "PATH")]
+    pub database: PathBuf,
+}
+
+/// Where to listen.
+#[derive(Debug, Args)]
+pub struct Address {
+    /// Host and port to listen on; port 0 takes a free one.
+    #[arg(long, env = "PUBLISHER_ADDRESS", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    pub address: String,
+}
+
+/// Every limit of the server.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Threads that answer requests [default: one a core].
+    #[arg(long, env = "PUBLISHER_WORKERS", value_parser = in_range(1..=1024), value_name = "THREADS")]
+    pub workers: Option<usize>,
+    /// How long the board counts as fresh, in seconds. The first request after that has it rebuilt;
+    /// nobody waits.
+    #[arg(long, env = "PUBLISHER_TTL_SECS", default_value = "30", value_name = "SECONDS")]
+    pub ttl_secs: NonZeroU64,
+    /// How long a rebuild may take, in milliseconds; also how long a reader waits for the first one.
+    #[arg(long, env = "PUBLISHER_REBUILD_TIMEOUT_MS", default_value = "5000", value_name = "MS")]
+    pub rebuild_timeout_ms: NonZeroU64,
+    /// Read connections to the database. One is kept for the board, one for the health check; the
+    /// others bound how many feed reads run at once.
+    #[arg(long, env = "PUBLISHER_POOL_SIZE", default_value = "8", value_parser = clap::value_parser!(u32).range(3..=1024), value_name = "CONNECTIONS")]
+    pub pool_size: u32,
+    /// How long a connection waits for another process that has the database locked, in milliseconds.
+    #[arg(long, env = "PUBLISHER_BUSY_TIMEOUT_MS", default_value_t = 1000, value_name = "MS")]
+    pub busy_timeout_ms: u64,
+    /// How long a feed request waits for its turn before it gets 503, in milliseconds.
+    #[arg(long, env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS", default_value_t = 500, value_name = "MS")]
+    pub feed_queue_timeout_ms: u64,
+    /// How long a feed read may take, in milliseconds.
+    #[arg(long, env = "PUBLISHER_FEED_READ_TIMEOUT_MS", default_value_t = 5000, value_name = "MS")]
+    pub feed_read_timeout_ms: u64,
+    /// Readers that may wait for the first snapshot; more get 503 at once.
+    #[arg(long, env = "PUBLISHER_MAX_WAITING", default_value_t = 10_000, value_name = "REQUESTS")]
+    pub max_waiting: usize,
+    /// Connections a worker holds open; more wait in the kernel.
+    #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", default_value = "25000", value_parser = in_range(1..=1_000_000), value_name = "CONNECTIONS")]
+    pub max_connections: usize,
+    /// How long an idle connection is kept open, in seconds.
+    #[arg(long, env = "PUBLISHER_KEEP_ALIVE_SECS", default_value_t = 75, value_name = "SECONDS")]
+    pub keep_alive_secs: u64,
+    /// How long a client may take to send the head of a request, in milliseconds.
+    #[arg(long, env = "PUBLISHER_HEAD_TIMEOUT_MS", default_value_t = 5000, value_name = "MS")]
+    pub head_timeout_ms: u64,
+    /// How long requests under way may take to end after a signal, in seconds.
+    #[arg(long, env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS", default_value_t = 5, value_name = "SECONDS")]
+    pub shutdown_timeout_secs: u64,
+}
+
+impl Limits {
+    /// How long the board counts as fresh.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(self.ttl_secs.get())
+    }
+
+    /// How long a rebuild may take.
+    pub fn rebuild_timeout(&self) -> Duration {
+        Duration::from_millis(self.rebuild_timeout_ms.get())
+    }
+
+    /// How long a connection waits for a lock.
+    pub fn busy_timeout(&self) -> Duration {
+        Duration::from_millis(self.busy_timeout_ms)
+    }
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct Transfer {
+    /// What the file holds.
+    pub kind: Kind,
+    /// The file, or `-` for standard input.
+    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub database: Database,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// What to write.
+    pub kind: Kind,
+    /// One item a line instead of one JSON object.
+    #[arg(long)]
+    pub ndjson: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub database: Database,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep the database here, and go on with it the next time [default: a temporary one].
+    #[arg(long, env = "PUBLISHER_DEMO_DATABASE", value_name = "PATH")]
+    pub database: Option<PathBuf>,
+    /// Sample eval runs to begin with.
+    #[arg(long, env = "PUBLISHER_DEMO_ROWS", default_value_t = 5000, value_name = "ROWS")]
+    pub rows: u32,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub address: Address,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: Limits,
+}
+
+/// A `usize` within bounds.
+fn in_range(
+    range: std::ops::RangeInclusive<usize>,
+) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        text.parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("must be from {} to {}", range.start(), range.end()))
+    }
+}

@@ -1,0 +1,326 @@
+//! A challenge, and the item of the board that shows it (WIRE.md, active-challenges).
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
+
+use super::{Invalid, check_id, parse_object};
+
+/// The one family of challenges there is.
+pub const FAMILY_ID: &str = "synthetic_boolean_v1";
+/// Seconds announced where a challenge gives no limit of its own.
+pub const DEFAULT_TIME_LIMIT_SECS: u64 = 432_000;
+const WIN_RULE: &str = "First submitted valid SAT receipt wins.";
+const ACTIVE_CNF_PREFIX: &str = "/api/cathedral/v1/synthetic-boolean/active-cnf?challenge_id=";
+const SUBMIT_PATH: &str = "/api/cathedral/v1/agents/submit";
+
+/// All but the unreserved characters of RFC 3986 §2.3.
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Where a challenge is in its life. The derived order is the only way it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Made, not yet published.
+    Pending,
+    /// Published on the board.
+    Active,
+    /// No longer published; receipts are being settled.
+    Locked,
+    /// Over.
+    Retired,
+}
+
+impl Status {
+    /// The word used on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Locked => "locked",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The inverse of [`Status::as_str`].
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Active, Self::Locked, Self::Retired]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+
+    /// Whether a challenge of this status may become one of `next`: forward, or unchanged.
+    pub fn may_become(self, next: Self) -> bool {
+        self <= next
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a challenge's formula lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// In a file.
+    File,
+    /// In the database of the service that made it.
+    SqliteText,
+}
+
+impl Storage {
+    /// The word used on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::SqliteText => "sqlite_text",
+        }
+    }
+
+    /// The inverse of [`Storage::as_str`].
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::File, Self::SqliteText]
+            .into_iter()
+            .find(|storage| storage.as_str() == word)
+    }
+}
+
+/// One challenge: the item of the board less its constant keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Challenge {
+    /// Unique; 1 to 256 bytes without control characters.
+    pub challenge_id: String,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The board's first key of order.
+    pub tier: u64,
+    /// A name for its difficulty, if it has one.
+    pub difficulty_label: Option<String>,
+    /// Finite and not negative.
+    pub score_multiplier: f64,
+    /// `random_3sat`, `sha256_preimage`, …
+    pub kind: Option<String>,
+    /// Where the formula lies.
+    pub storage: Storage,
+    /// 64 lower-case hex digits.
+    pub cnf_sha256: String,
+    /// The formula's size in bytes.
+    pub cnf_bytes: Option<u64>,
+    /// Variables of the formula.
+    pub num_vars: u64,
+    /// Clauses of the formula.
+    pub num_clauses: u64,
+    /// Seconds; `None` is announced as [`DEFAULT_TIME_LIMIT_SECS`].
+    pub announced_time_limit_secs: Option<u64>,
+    /// Whether a submission is solved at once.
+    pub solve_on_submit_enabled: bool,
+}
+
+/// An item as it comes in. A key without a default must be there, also where it may be null.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ItemIn<'a> {
+    family_id: Option<String>,
+    challenge_id: String,
+    status: Status,
+    tier: u64,
+    #[serde(deserialize_with = "Option::deserialize")]
+    difficulty_label: Option<String>,
+    #[serde(borrow)]
+    score_multiplier: &'a RawValue,
+    #[serde(deserialize_with = "Option::deserialize")]
+    kind: Option<String>,
+    storage: Storage,
+    cnf_sha256: String,
+    #[serde(deserialize_with = "Option::deserialize")]
+    cnf_bytes: Option<u64>,
+    num_vars: u64,
+    num_clauses: u64,
+    announced_time_limit_secs: Option<u64>,
+    solve_on_submit_enabled: bool,
+    win_rule: Option<String>,
+    active_cnf_path: Option<String>,
+    submit_path: Option<String>,
+}
+
+/// An item of the board, in the order of its keys.
+#[derive(Serialize)]
+struct ItemOut<'a> {
+    family_id: &'static str,
+    challenge_id: &'a str,
+    status: Status,
+    tier: u64,
+    difficulty_label: Option<&'a str>,
+    #[serde(serialize_with = "with_point")]
+    score_multiplier: f64,
+    kind: Option<&'a str>,
+    storage: Storage,
+    cnf_sha256: &'a str,
+    cnf_bytes: Option<u64>,
+    num_vars: u64,
+    num_clauses: u64,
+    announced_time_limit_secs: u64,
+    solve_on_submit_enabled: bool,
+    win_rule: &'static str,
+    active_cnf_path: String,
+    submit_path: &'static str,
+}
+
+fn with_point<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // Rust's plain form never has an exponent, so all it may lack is the point.
+    let mut text = value.to_string();
+    if !text.contains('.') {
+        text.push_str(".0");
+    }
+    RawValue::from_string(text)
+        .map_err(S::Error::custom)?
+        .serialize(serializer)
+}
+
+fn active_cnf_path(challenge_id: &str) -> String {
+    format!(
+        "{ACTIVE_CNF_PREFIX}{}",
+        utf8_percent_encode(challenge_id, NOT_UNRESERVED)
+    )
+}
+
+impl Challenge {
+    /// Reads an item of the board as it is published: every key there, none besides, and the
+    /// constant ones with the values that this program would write.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the first field found wrong.
+    pub fn from_item(json: &str) -> Result<Self, Invalid> {
+        let item: ItemIn<'_> = parse_object(json)?;
+        let missing = [
+            ("family_id", item.family_id.is_none()),
+            (
+                "announced_time_limit_secs",
+                item.announced_time_limit_secs.is_none(),
+            ),
+            ("win_rule", item.win_rule.is_none()),
+            ("active_cnf_path", item.active_cnf_path.is_none()),
+            ("submit_path", item.submit_path.is_none()),
+        ];
+        if let Some((field, _)) = missing.into_iter().find(|(_, missing)| *missing) {
+            return Err(Invalid::new(field, "missing, or null"));
+        }
+        item.into_challenge()
+    }
+
+    /// Reads a challenge as an operator writes it: an item in which the constant keys and
+    /// `announced_time_limit_secs` may be left out.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the first field found wrong.
+    pub fn from_admin(json: &str) -> Result<Self, Invalid> {
+        let item: ItemIn<'_> = parse_object(json)?;
+        item.into_challenge()
+    }
+
+    /// Appends the item of the board to `out`, as compact JSON.
+    ///
+    /// # Errors
+    /// Only where serde_json fails, which a valid challenge gives it no cause for.
+    pub fn write_item(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(
+            out,
+            &ItemOut {
+                family_id: FAMILY_ID,
+                challenge_id: &self.challenge_id,
+                status: self.status,
+                tier: self.tier,
+                difficulty_label: self.difficulty_label.as_deref(),
+                score_multiplier: self.score_multiplier,
+                kind: self.kind.as_deref(),
+                storage: self.storage,
+                cnf_sha256: &self.cnf_sha256,
+                cnf_bytes: self.cnf_bytes,
+                num_vars: self.num_vars,
+                num_clauses: self.num_clauses,
+                announced_time_limit_secs: self
+                    .announced_time_limit_secs
+                    .unwrap_or(DEFAULT_TIME_LIMIT_SECS),
+                solve_on_submit_enabled: self.solve_on_submit_enabled,
+                win_rule: WIN_RULE,
+                active_cnf_path: active_cnf_path(&self.challenge_id),
+                submit_path: SUBMIT_PATH,
+            },
+        )
+    }
+}
+
+impl ItemIn<'_> {
+    fn into_challenge(self) -> Result<Challenge, Invalid> {
+        check_id("challenge_id", &self.challenge_id)?;
+        let path = active_cnf_path(&self.challenge_id);
+        for (field, given, constant) in [
+            ("family_id", &self.family_id, FAMILY_ID),
+            ("win_rule", &self.win_rule, WIN_RULE),
+            ("active_cnf_path", &self.active_cnf_path, path.as_str()),
+            ("submit_path", &self.submit_path, SUBMIT_PATH),
+        ] {
+            if given.as_deref().is_some_and(|given| given != constant) {
+                return Err(Invalid::new(field, format!("must be {constant:?}")));
+            }
+        }
+        for (field, value) in [
+            ("tier", Some(self.tier)),
+            ("cnf_bytes", self.cnf_bytes),
+            ("num_vars", Some(self.num_vars)),
+            ("num_clauses", Some(self.num_clauses)),
+            ("announced_time_limit_secs", self.announced_time_limit_secs),
+        ] {
+            // SQLite's integers are signed.
+            if value.is_some_and(|value| i64::try_from(value).is_err()) {
+                return Err(Invalid::new(field, "must be less than 2^63"));
+            }
+        }
+        let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if self.cnf_sha256.len() != 64 || !self.cnf_sha256.bytes().all(hex) {
+            return Err(Invalid::new(
+                "cnf_sha256",
+                "must have 64 lower-case hex digits",
+            ));
+        }
+        Ok(Challenge {
+            challenge_id: self.challenge_id,
+            status: self.status,
+            tier: self.tier,
+            difficulty_label: self.difficulty_label,
+            score_multiplier: parse_multiplier(self.score_multiplier.get())?,
+            kind: self.kind,
+            storage: self.storage,
+            cnf_sha256: self.cnf_sha256,
+            cnf_bytes: self.cnf_bytes,
+            num_vars: self.num_vars,
+            num_clauses: self.num_clauses,
+            announced_time_limit_secs: self.announced_time_limit_secs,
+            solve_on_submit_enabled: self.solve_on_submit_enabled,
+        })
+    }
+}
+
+/// An integer is refused: published again it would come back as other bytes.
+fn parse_multiplier(json: &str) -> Result<f64, Invalid> {
+    json.parse()
+        .ok()
+        .filter(|value: &f64| {
+            json.contains(['.', 'e', 'E']) && value.is_finite() && value.is_sign_positive()
+        })
+        .ok_or_else(|| {
+            Invalid::new(
+                "score_multiplier",
+                "must be a number of at least 0.0, written with its point",
+            )
+        })
+}

@@ -1,0 +1,101 @@
+//! Where a validator stands in the feed, and how much it asks for (WIRE.md, leaderboard/recent).
+
+use std::num::NonZeroU16;
+
+use super::ran_at::{NotATime, RanAt};
+
+/// A position in the feed's order (ran_at, id): every row after it is still to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    /// The instant of the last row seen.
+    pub ran_at: RanAt,
+    /// Which rows of that very millisecond have been seen.
+    pub seen: Seen,
+}
+
+/// The second half of a [`Cursor`]. The derived order is that of the feed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Seen {
+    /// The rows up to and including this id; the empty string is before every id.
+    Through(String),
+    /// All rows of that millisecond: the legacy rule `ran_at > since`.
+    All,
+}
+
+impl Cursor {
+    /// The tuple cursor of v1.1.0: an absent id is the empty string.
+    ///
+    /// # Errors
+    /// [`NotATime`] where `since_ran_at` is no ISO-8601 time.
+    pub fn tuple(since_ran_at: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
+        Ok(Self {
+            ran_at: RanAt::parse_query(since_ran_at)?,
+            seen: Seen::Through(since_id.unwrap_or_default().to_owned()),
+        })
+    }
+
+    /// The cursor of v1.0.x: without an id every row of that millisecond counts as seen; with one,
+    /// even an empty one, the tuple rule holds.
+    ///
+    /// # Errors
+    /// [`NotATime`] where `since` is no ISO-8601 time.
+    pub fn legacy(since: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
+        let seen = match since_id {
+            Some(id) => Seen::Through(id.to_owned()),
+            None => Seen::All,
+        };
+        Ok(Self {
+            ran_at: RanAt::parse_query(since)?,
+            seen,
+        })
+    }
+}
+
+/// How many rows a page may have: 1 to 1000, 200 where the client does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageLimit(NonZeroU16);
+
+/// The text is no integer from 1 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("limit must be an integer from 1 to {}", PageLimit::MAX_ROWS)]
+pub struct NotALimit;
+
+impl PageLimit {
+    /// The most rows of one page.
+    pub const MAX_ROWS: u16 = 1000;
+    /// The rows of a page whose size the client left open.
+    pub const DEFAULT_ROWS: u16 = 200;
+
+    /// A limit of `rows` rows.
+    ///
+    /// # Errors
+    /// [`NotALimit`] outside 1 to 1000.
+    pub fn new(rows: u16) -> Result<Self, NotALimit> {
+        match NonZeroU16::new(rows) {
+            Some(rows) if rows.get() <= Self::MAX_ROWS => Ok(Self(rows)),
+            _ => Err(NotALimit),
+        }
+    }
+
+    /// Reads the `limit` parameter: decimal digits and nothing else.
+    ///
+    /// # Errors
+    /// [`NotALimit`] for anything but an integer from 1 to 1000.
+    pub fn parse(text: &str) -> Result<Self, NotALimit> {
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NotALimit);
+        }
+        Self::new(text.parse().map_err(|_| NotALimit)?)
+    }
+
+    /// The number of rows.
+    pub fn rows(self) -> usize {
+        usize::from(self.0.get())
+    }
+}
+
+impl Default for PageLimit {
+    fn default() -> Self {
+        Self(NonZeroU16::MIN.saturating_add(Self::DEFAULT_ROWS - 1))
+    }
+}

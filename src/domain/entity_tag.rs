@@ -1,0 +1,125 @@
+//! Entity-tags and the lists of them that `If-None-Match` and `If-Match` carry
+//! (RFC 9110 §8.8.3, §13.1.1, §13.1.2).
+
+use sha2::{Digest, Sha256};
+
+/// A strong entity-tag of ours: a quoted run of visible ASCII.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EntityTag(String);
+
+impl EntityTag {
+    /// The tag of a representation by its identity body: the first 16 hex digits of the SHA-256,
+    /// in quotes (WIRE.md). Costs one hash of the body.
+    pub fn of(identity_body: &[u8]) -> Self {
+        let digest = Sha256::digest(identity_body);
+        let hex: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
+        Self(format!("\"{hex}\""))
+    }
+
+    /// The field value, quotes included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn opaque(&self) -> &[u8] {
+        let quoted = self.0.as_bytes();
+        &quoted[1..quoted.len() - 1]
+    }
+}
+
+/// One member of a list, as the client sent it: the opaque part may be any bytes of `etagc`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Marked `W/`.
+    pub weak: bool,
+    /// What stands between the quotes.
+    pub opaque: &'a [u8],
+}
+
+/// The value of an `If-None-Match` or `If-Match` field, its lines taken together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagList<'a> {
+    /// `*`: any current representation.
+    Any,
+    /// Entity-tags; what was none has been left out.
+    Tags(Vec<Member<'a>>),
+}
+
+impl<'a> TagList<'a> {
+    /// Reads the field's lines. Never fails: empty members are skipped, a member that is no
+    /// entity-tag matches nothing, and reading goes on after the next comma. `*` means "any" only
+    /// where it is the sole member.
+    pub fn parse(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut tags = Vec::new();
+        let mut stars = 0;
+        let mut junk = 0;
+        for line in lines {
+            let mut rest = line;
+            loop {
+                rest = skip_ows(rest);
+                if let Some((tag, after)) = parse_member(rest) {
+                    tags.push(tag);
+                    rest = after;
+                } else {
+                    let end = rest.iter().position(|&b| b == b',').unwrap_or(rest.len());
+                    match rest[..end].trim_ascii() {
+                        b"" => {}
+                        b"*" => stars += 1,
+                        _ => junk += 1,
+                    }
+                    rest = &rest[end..];
+                }
+                match rest.split_first() {
+                    Some((_comma, after)) => rest = after,
+                    None => break,
+                }
+            }
+        }
+        if stars == 1 && junk == 0 && tags.is_empty() {
+            Self::Any
+        } else {
+            Self::Tags(tags)
+        }
+    }
+
+    /// Weak comparison (RFC 9110 §8.8.3.2): the opaque parts are equal, weak or not.
+    pub fn matches_weakly(&self, current: &EntityTag) -> bool {
+        self.matches(|member| member.opaque == current.opaque())
+    }
+
+    /// Strong comparison (RFC 9110 §8.8.3.2): equal, and neither is weak.
+    pub fn matches_strongly(&self, current: &EntityTag) -> bool {
+        self.matches(|member| !member.weak && member.opaque == current.opaque())
+    }
+
+    fn matches(&self, equal: impl Fn(&Member<'_>) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tags(tags) => tags.iter().any(equal),
+        }
+    }
+}
+
+/// `[ "W/" ] DQUOTE *etagc DQUOTE OWS`, followed by a comma or the end; returns what follows.
+fn parse_member(text: &[u8]) -> Option<(Member<'_>, &[u8])> {
+    let (weak, rest) = match text.strip_prefix(b"W/") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let rest = rest.strip_prefix(b"\"")?;
+    let end = rest.iter().position(|&b| !is_etagc(b))?;
+    let (opaque, rest) = rest.split_at(end);
+    let rest = skip_ows(rest.strip_prefix(b"\"")?);
+    matches!(rest.first(), None | Some(b',')).then_some((Member { weak, opaque }, rest))
+}
+
+fn is_etagc(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
+}
+
+fn skip_ows(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}

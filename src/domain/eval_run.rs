@@ -1,0 +1,58 @@
+//! An eval run: a row that its producer signed, kept and published to the byte (WIRE.md).
+
+use serde::Deserialize;
+
+use super::{Invalid, check_id, parse_object, ran_at::RanAt};
+
+/// The most bytes one row's JSON may have.
+pub const MAX_ROW_BYTES: usize = 64 * 1024;
+/// Rows below this `eval_output_schema_version` are stored, and never published.
+pub const FIRST_PUBLISHED_SCHEMA_VERSION: i64 = 5;
+
+/// A row, and what of it decides where it stands in the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvalRun {
+    /// Unique; 1 to 256 bytes without control characters.
+    pub id: String,
+    /// When it ran, in the stored form.
+    pub ran_at: RanAt,
+    /// `eval_output_schema_version`.
+    pub schema_version: i64,
+    /// The whole row exactly as it came: a re-written number would break its signature.
+    pub body: String,
+}
+
+/// The keys that are read; all others are the producer's business. The columns of a row must not
+/// depend on which of two equal keys a reader believes, so serde's refusal of duplicates is wanted.
+#[derive(Deserialize)]
+struct Keys {
+    id: String,
+    ran_at: String,
+    eval_output_schema_version: i64,
+}
+
+impl EvalRun {
+    /// Reads one row.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the field: `id`, `ran_at` or `eval_output_schema_version` is missing,
+    /// there twice or of a wrong type, or the row is no object or longer than [`MAX_ROW_BYTES`].
+    pub fn from_json(json: &str) -> Result<Self, Invalid> {
+        if json.len() > MAX_ROW_BYTES {
+            return Err(Invalid::new(
+                "",
+                format!("a row may have at most {MAX_ROW_BYTES} bytes"),
+            ));
+        }
+        let keys: Keys = parse_object(json)?;
+        check_id("id", &keys.id)?;
+        let ran_at = RanAt::parse(&keys.ran_at)
+            .map_err(|error| Invalid::new("ran_at", error.to_string()))?;
+        Ok(Self {
+            id: keys.id,
+            ran_at,
+            schema_version: keys.eval_output_schema_version,
+            body: json.trim_ascii().to_owned(),
+        })
+    }
+}

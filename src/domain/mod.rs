@@ -1,0 +1,83 @@
+//! Truth without I/O: what a challenge, an eval run, a cursor and an entity-tag are.
+//!
+//! A value of one of these types that exists is valid; its constructor is the only parser.
+
+pub mod challenge;
+pub mod clock;
+pub mod cursor;
+pub mod entity_tag;
+pub mod eval_run;
+pub mod ran_at;
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// What is wrong with one field of one item, in words fit for the person who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid {
+    /// The field's name as it stands in the JSON, or empty where the item as a whole is wrong.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Invalid {
+    /// `field` is wrong because of `reason`.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The item cannot be read as a whole. serde names the field in its text; lift it out, and drop
+    /// the position, which counts from the item's own first byte and would mislead.
+    fn from_json(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let reason = text.split(" at line ").next().unwrap_or(&text);
+        let field = match reason.split('`').collect::<Vec<_>>()[..] {
+            [_, name, ..] => name,
+            _ => "",
+        };
+        Self::new(field, reason)
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() || self.reason.contains(&format!("`{}`", self.field)) {
+            write!(f, "{}", self.reason)
+        } else {
+            write!(f, "{}: {}", self.field, self.reason)
+        }
+    }
+}
+
+/// The most bytes an identifier (a challenge's or a row's) may have.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// Checks an identifier: 1 to [`MAX_ID_BYTES`] bytes, no control characters.
+///
+/// # Errors
+/// [`Invalid`] naming `field`.
+pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES {
+        return Err(Invalid::new(
+            field,
+            format!("must have 1 to {MAX_ID_BYTES} bytes"),
+        ));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(Invalid::new(field, "must not hold control characters"));
+    }
+    Ok(())
+}
+
+/// Reads a JSON object into a struct. serde would read one from an array as well.
+fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Invalid> {
+    if !json.trim_ascii_start().starts_with('{') {
+        return Err(Invalid::new("", "must be a JSON object"));
+    }
+    serde_json::from_str(json).map_err(|error| Invalid::from_json(&error))
+}

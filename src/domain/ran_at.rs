@@ -1,0 +1,79 @@
+//! The time of an eval run, in the one form in which times are stored and compared (WIRE.md).
+
+use std::fmt;
+
+use jiff::{
+    SignedDuration,
+    civil::{DateTime, Time},
+    fmt::temporal::Pieces,
+};
+
+/// An instant in UTC, truncated to milliseconds, in the stored form `2026-06-07T00:00:01.766Z`.
+///
+/// The form has a fixed width, so the order of the text is the order of time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RanAt(String);
+
+/// The text is no ISO-8601 time between the years 0 and 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an ISO-8601 time")]
+pub struct NotATime;
+
+impl RanAt {
+    /// Reads an ISO-8601 time: with `Z`, a numeric offset or neither (then it is UTC), with or
+    /// without fractions; a date alone is its midnight. Digits below the millisecond are dropped.
+    ///
+    /// # Errors
+    /// [`NotATime`] for anything else, a time-zone annotation in brackets included.
+    pub fn parse(text: &str) -> Result<Self, NotATime> {
+        let pieces = Pieces::parse(text).map_err(|_| NotATime)?;
+        if pieces.time_zone_annotation().is_some() {
+            return Err(NotATime);
+        }
+        let local = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or(Time::midnight()));
+        let offset_secs = pieces
+            .to_numeric_offset()
+            .map_or(0, jiff::tz::Offset::seconds);
+        let utc = local
+            .checked_sub(SignedDuration::from_secs(offset_secs.into()))
+            .map_err(|_| NotATime)?;
+        // Four digits of year are what keeps the order of text and of time the same.
+        if utc.year() < 0 {
+            return Err(NotATime);
+        }
+        Ok(Self(format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            utc.year(),
+            utc.month(),
+            utc.day(),
+            utc.hour(),
+            utc.minute(),
+            utc.second(),
+            utc.millisecond(),
+        )))
+    }
+
+    /// Reads a time that came in a query string, where an unencoded `+` of the offset has been
+    /// decoded to a space: `2026-06-07T00:00:01 00:00` means `…+00:00`.
+    ///
+    /// # Errors
+    /// As [`RanAt::parse`].
+    pub fn parse_query(text: &str) -> Result<Self, NotATime> {
+        // A space at position 10 stands between date and time; a later one can only be a lost plus.
+        match text.rfind(' ') {
+            Some(at) if at > 10 => Self::parse(&format!("{}+{}", &text[..at], &text[at + 1..])),
+            _ => Self::parse(text),
+        }
+    }
+
+    /// The stored form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RanAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,34 @@
+//! The wire: routes, conditional requests, errors. The only place that knows HTTP.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `routes` | which path is answered by what, with and without the prefix |
+//! | `board` | active-challenges and current-challenge |
+//! | `leaderboard` | leaderboard/recent |
+//! | `health` | /health |
+//! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
+//! | `query` | the parameters of a query string |
+//! | `error` | every error's status and JSON, in one place |
+
+mod board;
+mod conditional;
+mod error;
+mod health;
+mod leaderboard;
+mod query;
+mod routes;
+
+pub use routes::configure;
+
+use crate::{cache::handle::CacheHandle, feed::FeedHandle, health::HealthHandle};
+
+/// What handlers hold.
+#[derive(Debug, Clone)]
+pub struct Handles {
+    /// The board.
+    pub cache: CacheHandle,
+    /// The feed.
+    pub feed: FeedHandle,
+    /// The database's health.
+    pub health: HealthHandle,
+}

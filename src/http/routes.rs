@@ -1,0 +1,58 @@
+//! Every path, with and without the prefix `/api/cathedral` (WIRE.md).
+
+use actix_web::{
+    HttpRequest, HttpResponse, Resource,
+    http::header,
+    web::{self, ServiceConfig},
+};
+
+use super::{Handles, board, error::ApiError, health, leaderboard};
+
+const PREFIX: &str = "/api/cathedral";
+
+/// Adds the routes and their state to an application.
+pub fn configure(config: &mut ServiceConfig, handles: &Handles) {
+    config
+        .app_data(web::Data::new(handles.clone()))
+        .service(web::scope(PREFIX).configure(public))
+        .configure(public)
+        .default_service(web::to(not_found));
+}
+
+fn public(config: &mut ServiceConfig) {
+    let challenges = "/v1/synthetic-boolean";
+    config
+        .service(readable(
+            &format!("{challenges}/active-challenges"),
+            board::active_challenges,
+        ))
+        .service(readable(
+            &format!("{challenges}/current-challenge"),
+            board::current_challenge,
+        ))
+        .service(readable("/v1/leaderboard/recent", leaderboard::recent))
+        .service(readable("/health", health::health));
+}
+
+/// A resource for GET and HEAD; any other method is 405 with `Allow` (RFC 9110 §15.5.6).
+fn readable<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<Args> + Clone,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(method_not_allowed))
+}
+
+async fn method_not_allowed() -> HttpResponse {
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, "GET, HEAD"))
+        .json(super::error::Detail::new("method not allowed"))
+}
+
+async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotFound)
+}

@@ -1,0 +1,157 @@
+//! Wiring: which actor gets what, when the server begins to listen, and how it ends.
+
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+};
+
+use crate::{
+    cache::{actor::CacheActor, build::BuildSnapshot, handle::CacheHandle, state::Policy},
+    config::Limits,
+    domain::clock::Clock,
+    feed::{FeedHandle, FeedLimits},
+    health::HealthHandle,
+    http::{self, Handles},
+    store::pool::ReadPool,
+};
+
+/// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// What the server is made of; tests put their own builder and clock in.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Readers of the database.
+    pub pool: ReadPool,
+    /// Makes the board's snapshots.
+    pub builder: Arc<dyn BuildSnapshot>,
+    /// Decides when a snapshot is stale.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The board's cache.
+    pub cache: CacheHandle,
+    server: Server,
+}
+
+/// Builds the first snapshot, then listens. Where that build fails the server starts all the same:
+/// the cache retries, and readers wait or get 503.
+///
+/// # Errors
+/// Where none of the addresses can be listened on.
+pub async fn start(
+    address: impl ToSocketAddrs,
+    limits: &Limits,
+    parts: Parts,
+) -> io::Result<Running> {
+    let policy = Policy::new(limits.ttl(), limits.rebuild_timeout());
+    let cache = CacheActor::launch(
+        policy,
+        limits.max_waiting,
+        parts.builder,
+        parts.clock,
+    );
+    let feed_limits = FeedLimits {
+        // One connection is kept for the board and one for the health check.
+        max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
+        queue_timeout: Duration::from_millis(limits.feed_queue_timeout_ms),
+        read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
+    };
+    let handles = Handles {
+        cache: cache.clone(),
+        feed: FeedHandle::new(parts.pool.clone(), feed_limits),
+        health: HealthHandle::new(parts.pool),
+    };
+    if cache.snapshot().await.is_err() {
+        log::warn!("listening without a board: the first build failed");
+    }
+    let mut server = HttpServer::new(move || {
+        App::new().configure(|config| http::configure(config, &handles))
+    })
+    .disable_signals()
+    .tcp_nodelay(true)
+    .backlog(BACKLOG)
+    .max_connections(limits.max_connections)
+    .keep_alive(Duration::from_secs(limits.keep_alive_secs))
+    .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
+    .shutdown_timeout(limits.shutdown_timeout_secs);
+    if let Some(workers) = limits.workers {
+        server = server.workers(workers);
+    }
+    let server = server.bind(address)?;
+    Ok(Running {
+        addresses: server.addrs(),
+        cache,
+        server: server.run(),
+    })
+}
+
+impl Running {
+    /// A handle that can stop the server.
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Serves until the handle stops it.
+    ///
+    /// # Errors
+    /// Where accepting connections fails for good.
+    pub async fn serve(self) -> io::Result<()> {
+        self.server.await
+    }
+
+    /// Serves until SIGINT or SIGTERM, then ends the requests under way. A second signal ends the
+    /// process at once.
+    ///
+    /// # Errors
+    /// As [`Running::serve`], or where signals cannot be waited for.
+    pub async fn serve_until_signal(self) -> io::Result<()> {
+        let handle = self.handle();
+        let mut signals = Signals::new()?;
+        actix_rt::spawn(async move {
+            let name = signals.next().await;
+            log::info!("{name}: stopping");
+            actix_rt::spawn(async move { handle.stop(true).await });
+            signals.next().await;
+            log::warn!("a second signal: stopping at once");
+            std::process::exit(1);
+        });
+        self.serve().await
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

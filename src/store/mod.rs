@@ -1,0 +1,32 @@
+//! All SQL: opening, the pool of readers, queries, and the one write connection.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `open` | what must be true of a file before it is used, migrations |
+//! | `pool` | the r2d2 pool of read connections, and its pragmas |
+//! | `read` | the queries of the board, the feed, the health check and the exports |
+//! | `write` | inserts and replacements, and when they conflict |
+
+pub mod open;
+pub mod pool;
+pub mod read;
+pub mod write;
+
+/// A read or write of the database failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection came free, or none could be opened, in the time allowed.
+    #[error("no database connection: {0}")]
+    Pool(#[from] r2d2::Error),
+    /// SQLite says why.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A stored value that the schema does not allow: another program wrote it.
+    #[error("database: challenge {challenge_id:?} holds an invalid {column}")]
+    Corrupt {
+        /// The row.
+        challenge_id: String,
+        /// The column.
+        column: &'static str,
+    },
+}

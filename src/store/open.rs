@@ -1,0 +1,135 @@
+//! Opening a database: is it ours, is it of a schema that we know, may we write to it?
+//!
+//! Every question is asked before anything is changed, so that a wrong path does no harm.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+
+/// The schema, by steps: `user_version` counts how many of them a file has had.
+const STEPS: &[M<'static>] = &[M::up(include_str!("../../sql/0001_initial.sql"))];
+const SCHEMA_VERSION: i64 = STEPS.len() as i64;
+
+/// Why a database was not opened. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file holds something else.
+    #[error("{path}: is not an SQLite database")]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An SQLite database with tables, none of them made by this program.
+    #[error("{path}: is an SQLite database of another program")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later release wrote it.
+    #[error(
+        "{path}: has schema version {found}, and this program knows versions up to {SCHEMA_VERSION}: use a newer cathedral-publisher"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+    },
+    /// The file, or its folder, refuses writes.
+    #[error("{path}: cannot be written")]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Anything else that SQLite says.
+    #[error("{path}: {source}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A migration failed, and was rolled back.
+    #[error("{path}: {source}")]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: rusqlite_migration::Error,
+    },
+}
+
+/// Opens the database at `path` for writing, and makes or migrates it where that is needed.
+///
+/// The connection is in WAL mode, so that readers and the writer never wait for each other, and
+/// commits with `synchronous=FULL`: what was committed survives a loss of power.
+///
+/// # Errors
+/// [`OpenError`], each with the path in its text.
+pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
+    let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(failed)?;
+    connection.busy_timeout(busy_timeout).map_err(failed)?;
+    check_schema(&connection, path)?;
+    if connection.is_readonly(MAIN_DB).map_err(failed)? {
+        return Err(OpenError::NotWritable {
+            path: path.to_owned(),
+        });
+    }
+    // Kept in the file: WAL is what lets a commit go on beside readers.
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(failed)?;
+    // The default with WAL is NORMAL, which may lose the last commits when the power fails.
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .map_err(failed)?;
+    Migrations::from_slice(STEPS)
+        .to_latest(&mut connection)
+        .map_err(|source| OpenError::Migration {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(connection)
+}
+
+fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    if found > SCHEMA_VERSION {
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    let objects: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
+    if found < 0 || (found == 0 && objects > 0) {
+        return Err(OpenError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::NotWritable { path },
+        _ => OpenError::Sqlite { path, source },
+    }
+}

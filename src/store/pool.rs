@@ -1,0 +1,131 @@
+//! The r2d2 pool of read connections.
+
+use std::{
+    fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use r2d2::ManageConnection;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+
+/// SQLite's virtual-machine steps between two looks at the clock: some tens of microseconds.
+const STEPS_PER_DEADLINE_CHECK: i32 = 10_000;
+
+/// Readers of one database file. Cloning shares the pool.
+///
+/// Getting a reader blocks the thread until one is free: call it on blocking threads only.
+#[derive(Clone)]
+pub struct ReadPool {
+    pool: r2d2::Pool<FileManager>,
+}
+
+impl ReadPool {
+    /// A pool of at most `size` connections to the file at `path`, opened as they are needed.
+    /// `busy_timeout` bounds the wait for another process's exclusive lock.
+    pub fn new(path: &Path, size: u32, busy_timeout: Duration) -> Self {
+        let inner = SqliteConnectionManager::file(path)
+            // Without CREATE: a file that has gone must not come back empty.
+            .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .with_init(move |connection| {
+                connection.busy_timeout(busy_timeout)?;
+                // A reader of this pool cannot write, whatever is asked of it.
+                connection.pragma_update(None, "query_only", "ON")
+            });
+        let pool = r2d2::Pool::builder()
+            .max_size(size)
+            .min_idle(Some(0))
+            .test_on_check_out(true)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(FileManager {
+                inner,
+                path: path.to_owned(),
+            });
+        Self { pool }
+    }
+
+    /// A reader, waited for until `deadline` at most; its queries end in an error at `deadline`.
+    ///
+    /// # Errors
+    /// [`StoreError::Pool`] where none came free in time.
+    pub fn reader(&self, deadline: Instant) -> Result<Reader, StoreError> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let connection = self.pool.get_timeout(wait)?;
+        connection.0.progress_handler(
+            STEPS_PER_DEADLINE_CHECK,
+            Some(move || Instant::now() >= deadline),
+        )?;
+        Ok(Reader(connection))
+    }
+}
+
+impl fmt::Debug for ReadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadPool").finish_non_exhaustive()
+    }
+}
+
+/// A connection on loan from the pool.
+pub struct Reader(r2d2::PooledConnection<FileManager>);
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0.0
+    }
+}
+
+/// A connection, and which file it has open.
+struct FileConnection(Connection, FileIdentity);
+
+/// Device and inode.
+type FileIdentity = Option<(u64, u64)>;
+
+/// Gives up a connection whose path has come to name another file: a database that was replaced by
+/// a rename would otherwise be served from its deleted predecessor for ever.
+struct FileManager {
+    inner: SqliteConnectionManager,
+    path: PathBuf,
+}
+
+impl FileManager {
+    #[cfg(unix)]
+    fn identity(&self) -> FileIdentity {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(&self.path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn identity(&self) -> FileIdentity {
+        None
+    }
+}
+
+impl ManageConnection for FileManager {
+    type Connection = FileConnection;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> Result<FileConnection, rusqlite::Error> {
+        // Asked before opening: where the file changes in between, the next check-out notices.
+        let identity = self.identity();
+        Ok(FileConnection(self.inner.connect()?, identity))
+    }
+
+    fn is_valid(&self, connection: &mut FileConnection) -> Result<(), rusqlite::Error> {
+        if connection.1 == self.identity() {
+            Ok(())
+        } else {
+            Err(rusqlite::Error::InvalidPath(self.path.clone()))
+        }
+    }
+
+    fn has_broken(&self, connection: &mut FileConnection) -> bool {
+        self.inner.has_broken(&mut connection.0)
+    }
+}

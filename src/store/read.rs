@@ -1,0 +1,163 @@
+//! The queries of readers.
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
+
+use super::StoreError;
+use crate::domain::{
+    challenge::{Challenge, Status, Storage},
+    cursor::{Cursor, PageLimit, Seen},
+};
+
+/// The published challenges in the board's order (tier, then challenge_id by its bytes).
+///
+/// # Errors
+/// [`StoreError::Sqlite`], or [`StoreError::Corrupt`] where another program wrote nonsense.
+pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(include_str!("../../sql/queries/active_challenges.sql"))?;
+    let mut rows = statement.query([])?;
+    let mut challenges = Vec::new();
+    while let Some(row) = rows.next()? {
+        challenges.push(challenge(row)?);
+    }
+    Ok(challenges)
+}
+
+/// One challenge, whatever its status.
+///
+/// # Errors
+/// As [`active_challenges`].
+pub fn challenge_by_id(connection: &Connection, id: &str) -> Result<Option<Challenge>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(include_str!("../../sql/queries/challenge_by_id.sql"))?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(challenge).transpose()
+}
+
+/// Reads a row of the columns that both challenge queries select, in their order.
+fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
+    let challenge_id: String = row.get(0)?;
+    let corrupt = |column| StoreError::Corrupt {
+        challenge_id: challenge_id.clone(),
+        column,
+    };
+    let status = row.get_ref(1)?.as_str().ok().and_then(Status::parse);
+    let storage = row.get_ref(6)?.as_str().ok().and_then(Storage::parse);
+    Ok(Challenge {
+        status: status.ok_or_else(|| corrupt("status"))?,
+        tier: row.get(2)?,
+        difficulty_label: row.get(3)?,
+        score_multiplier: row.get(4)?,
+        kind: row.get(5)?,
+        storage: storage.ok_or_else(|| corrupt("storage"))?,
+        cnf_sha256: row.get(7)?,
+        cnf_bytes: row.get(8)?,
+        num_vars: row.get(9)?,
+        num_clauses: row.get(10)?,
+        announced_time_limit_secs: row.get(11)?,
+        solve_on_submit_enabled: row.get(12)?,
+        challenge_id,
+    })
+}
+
+impl ToSql for Seen {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Through(id) => id.to_sql(),
+            Self::All => Ok(ToSqlOutput::from(&b""[..])),
+        }
+    }
+}
+
+/// Where a page ended: its last row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRow {
+    /// In the stored form.
+    pub ran_at: String,
+    /// The row's id.
+    pub id: String,
+}
+
+/// What a walk along the feed found beside the rows themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageEnd {
+    /// The last row of a full page; `None` where the feed ended first.
+    pub next: Option<LastRow>,
+    /// The greatest epoch stored.
+    pub merkle_epoch_latest: Option<i64>,
+}
+
+/// Hands the stored bytes of up to `limit` rows after `cursor` to `each_row`, in the feed's order.
+/// One transaction; the cost grows with the page, not with the feed.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn feed_page(
+    connection: &Connection,
+    cursor: &Cursor,
+    limit: PageLimit,
+    mut each_row: impl FnMut(&[u8]),
+) -> Result<PageEnd, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement =
+        transaction.prepare_cached(include_str!("../../sql/queries/feed_page.sql"))?;
+    let mut rows = statement.query(params![cursor.ran_at.as_str(), cursor.seen, limit.rows()])?;
+    let mut count = 0;
+    let mut next = None;
+    while let Some(row) = rows.next()? {
+        each_row(row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?);
+        count += 1;
+        if count == limit.rows() {
+            next = Some(LastRow {
+                ran_at: row.get(0)?,
+                id: row.get(1)?,
+            });
+        }
+    }
+    Ok(PageEnd {
+        next,
+        merkle_epoch_latest: merkle_epoch_latest(&transaction)?,
+    })
+}
+
+/// The greatest epoch stored.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn merkle_epoch_latest(connection: &Connection) -> Result<Option<i64>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT max(epoch) FROM merkle_epochs")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// Hands the stored bytes of every row, unpublished ones included, to `each_row`, in the feed's
+/// order. SQLite sorts on disk, so memory does not grow with the table.
+///
+/// # Errors
+/// [`StoreError::Sqlite`], or whatever `each_row` returns.
+pub fn every_eval_run<E: From<StoreError>>(
+    connection: &Connection,
+    mut each_row: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |error: rusqlite::Error| E::from(StoreError::from(error));
+    let mut statement = connection
+        .prepare("SELECT body FROM eval_runs ORDER BY ran_at, id")
+        .map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let body = row.get_ref(0).map_err(failed)?;
+        each_row(body.as_bytes().map_err(|error| failed(error.into()))?)?;
+    }
+    Ok(())
+}
+
+/// Makes the database answer a question that needs its pages.
+///
+/// # Errors
+/// [`StoreError::Sqlite`] where it does not.
+pub fn probe(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .query_row("SELECT 1 FROM challenges LIMIT 1", [], |_| Ok(()))
+        .optional()?;
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! What is written, inside a transaction that the caller owns, and when it conflicts.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{StoreError, read::challenge_by_id};
+use crate::domain::{
+    Invalid,
+    challenge::Challenge,
+    eval_run::EvalRun,
+};
+
+/// What a write changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// A row is new, or has been replaced.
+    Inserted,
+    /// It was there, just so.
+    Unchanged,
+}
+
+/// Why a write was refused; the transaction must be rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The id is stored already, with other bytes.
+    #[error("{id:?} is stored already, with other bytes")]
+    Conflict {
+        /// The row's id, or the epoch.
+        id: String,
+    },
+    /// The change is not allowed.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for WriteError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Creates or replaces a challenge. Its status may only go forward.
+///
+/// # Errors
+/// [`WriteError::Invalid`] where the status would go back, [`WriteError::Store`].
+pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written, WriteError> {
+    if let Some(old) = challenge_by_id(connection, &new.challenge_id)? {
+        if old == *new {
+            return Ok(Written::Unchanged);
+        }
+        if !old.status.may_become(new.status) {
+            return Err(Invalid::new(
+                "status",
+                format!(
+                    "challenge {:?} is {} and cannot become {}",
+                    new.challenge_id, old.status, new.status
+                ),
+            )
+            .into());
+        }
+    }
+    connection
+        .prepare_cached(include_str!("../../sql/queries/put_challenge.sql"))?
+        .execute(params![
+            new.challenge_id,
+            new.status.as_str(),
+            new.tier,
+            new.difficulty_label,
+            new.score_multiplier,
+            new.kind,
+            new.storage.as_str(),
+            new.cnf_sha256,
+            new.cnf_bytes,
+            new.num_vars,
+            new.num_clauses,
+            new.announced_time_limit_secs,
+            new.solve_on_submit_enabled,
+        ])?;
+    Ok(Written::Inserted)
+}
+
+/// Stores a row. The same id with the same bytes changes nothing.
+///
+/// # Errors
+/// [`WriteError::Conflict`] for the same id with other bytes, [`WriteError::Store`].
+pub fn insert_eval_run(connection: &Connection, run: &EvalRun) -> Result<Written, WriteError> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO eval_runs (id, ran_at, schema_version, body) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            run.id,
+            run.ran_at.as_str(),
+            run.schema_version,
+            run.body
+        ])?;
+    if inserted == 1 {
+        return Ok(Written::Inserted);
+    }
+    let same: bool = connection
+        .prepare_cached("SELECT body = ?2 FROM eval_runs WHERE id = ?1")?
+        .query_row(params![run.id, run.body], |row| row.get(0))?;
+    if same {
+        Ok(Written::Unchanged)
+    } else {
+        Err(WriteError::Conflict { id: run.id.clone() })
+    }
+}
+
+/// Stores an epoch; `body` is `None` where only its number is known, which never conflicts.
+///
+/// # Errors
+/// [`WriteError::Conflict`] for the same epoch with other bytes, [`WriteError::Store`].
+pub fn put_merkle_epoch(
+    connection: &Connection,
+    epoch: i64,
+    body: Option<&str>,
+) -> Result<Written, WriteError> {
+    let stored: Option<Option<String>> = connection
+        .prepare_cached("SELECT body FROM merkle_epochs WHERE epoch = ?1")?
+        .query_row([epoch], |row| row.get(0))
+        .optional()?;
+    match (stored, body) {
+        (Some(_), None) => return Ok(Written::Unchanged),
+        (Some(Some(old)), Some(new)) if old == new => return Ok(Written::Unchanged),
+        (Some(Some(_)), Some(_)) => {
+            return Err(WriteError::Conflict {
+                id: epoch.to_string(),
+            });
+        }
+        (Some(None), Some(_)) | (None, _) => {}
+    }
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO merkle_epochs (epoch, body) VALUES (?1, ?2)")?
+        .execute(params![epoch, body])?;
+    Ok(Written::Inserted)
+}
