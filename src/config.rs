@@ -16,7 +16,13 @@ pub struct Cli {
     pub command: Command,
     /// What to log on stderr: off, error, warn, info, debug, trace, or a filter such as
     /// `info,cathedral_publisher=debug`.
-    #[arg(long, global = true, env = "PUBLISHER_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "PUBLISHER_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     pub log_level: String,
 }
 
@@ -70,7 +76,12 @@ pub struct Serve {
 #[derive(Debug, Args)]
 pub struct Database {
     /// The SQLite file; made where there is none.
-    #[arg(long, env = "PUBLISHER_DATABASE", default_value = "publisher.db", value_name = "PATH")]
+    #[arg(
+        long,
+        env = "PUBLISHER_DATABASE",
+        default_value = "publisher.db",
+        value_name = "PATH"
+    )]
     pub database: PathBuf,
 }
 
@@ -78,7 +89,12 @@ pub struct Database {
 #[derive(Debug, Args)]
 pub struct Address {
     /// Host and port to listen on; port 0 takes a free one.
-    #[arg(long, env = "PUBLISHER_ADDRESS", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        env = "PUBLISHER_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_name = "HOST:PORT"
+    )]
     pub address: String,
 }
 
@@ -91,38 +107,83 @@ pub struct Limits {
     pub workers: Option<usize>,
     /// How long the board counts as fresh, in seconds. The first request after that has it rebuilt;
     /// nobody waits.
-    #[arg(long, env = "PUBLISHER_TTL_SECS", default_value = "30", value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_TTL_SECS",
+        default_value = "30",
+        value_name = "SECONDS"
+    )]
     pub ttl_secs: NonZeroU64,
     /// How long a rebuild may take, in milliseconds; also how long a reader waits for the first one.
-    #[arg(long, env = "PUBLISHER_REBUILD_TIMEOUT_MS", default_value = "5000", value_name = "MS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_REBUILD_TIMEOUT_MS",
+        default_value = "5000",
+        value_name = "MS"
+    )]
     pub rebuild_timeout_ms: NonZeroU64,
     /// Read connections to the database. One is kept for the board, one for the health check; the
     /// others bound how many feed reads run at once.
     #[arg(long, env = "PUBLISHER_POOL_SIZE", default_value = "8", value_parser = clap::value_parser!(u32).range(3..=1024), value_name = "CONNECTIONS")]
     pub pool_size: u32,
     /// How long a connection waits for another process that has the database locked, in milliseconds.
-    #[arg(long, env = "PUBLISHER_BUSY_TIMEOUT_MS", default_value_t = 1000, value_name = "MS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_BUSY_TIMEOUT_MS",
+        default_value_t = 1000,
+        value_name = "MS"
+    )]
     pub busy_timeout_ms: u64,
     /// How long a feed request waits for its turn before it gets 503, in milliseconds.
-    #[arg(long, env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS", default_value_t = 500, value_name = "MS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS",
+        default_value_t = 500,
+        value_name = "MS"
+    )]
     pub feed_queue_timeout_ms: u64,
     /// How long a feed read may take, in milliseconds.
-    #[arg(long, env = "PUBLISHER_FEED_READ_TIMEOUT_MS", default_value_t = 5000, value_name = "MS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_FEED_READ_TIMEOUT_MS",
+        default_value_t = 5000,
+        value_name = "MS"
+    )]
     pub feed_read_timeout_ms: u64,
     /// Readers that may wait for the first snapshot; more get 503 at once.
-    #[arg(long, env = "PUBLISHER_MAX_WAITING", default_value_t = 10_000, value_name = "REQUESTS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_MAX_WAITING",
+        default_value_t = 10_000,
+        value_name = "REQUESTS"
+    )]
     pub max_waiting: usize,
     /// Connections a worker holds open; more wait in the kernel.
     #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", default_value = "25000", value_parser = in_range(1..=1_000_000), value_name = "CONNECTIONS")]
     pub max_connections: usize,
     /// How long an idle connection is kept open, in seconds.
-    #[arg(long, env = "PUBLISHER_KEEP_ALIVE_SECS", default_value_t = 75, value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_KEEP_ALIVE_SECS",
+        default_value_t = 75,
+        value_name = "SECONDS"
+    )]
     pub keep_alive_secs: u64,
     /// How long a client may take to send the head of a request, in milliseconds.
-    #[arg(long, env = "PUBLISHER_HEAD_TIMEOUT_MS", default_value_t = 5000, value_name = "MS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_HEAD_TIMEOUT_MS",
+        default_value_t = 5000,
+        value_name = "MS"
+    )]
     pub head_timeout_ms: u64,
     /// How long requests under way may take to end after a signal, in seconds.
-    #[arg(long, env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS", default_value_t = 5, value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS",
+        default_value_t = 5,
+        value_name = "SECONDS"
+    )]
     pub shutdown_timeout_secs: u64,
 }
 
@@ -175,7 +236,12 @@ pub struct Demo {
     #[arg(long, env = "PUBLISHER_DEMO_DATABASE", value_name = "PATH")]
     pub database: Option<PathBuf>,
     /// Sample eval runs to begin with.
-    #[arg(long, env = "PUBLISHER_DEMO_ROWS", default_value_t = 5000, value_name = "ROWS")]
+    #[arg(
+        long,
+        env = "PUBLISHER_DEMO_ROWS",
+        default_value_t = 5000,
+        value_name = "ROWS"
+    )]
     pub rows: u32,
     #[command(flatten)]
     #[allow(missing_docs)]

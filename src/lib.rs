@@ -1,6 +1,7 @@
 //! draft
 pub mod cache;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod feed;
 pub mod health;
@@ -8,3 +9,4 @@ pub mod http;
 pub mod representation;
 pub mod server;
 pub mod store;
+pub mod transfer;

@@ -37,7 +37,6 @@ pub struct Parts {
 }
 
 /// A server that listens.
-#[derive(Debug)]
 pub struct Running {
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
@@ -57,12 +56,7 @@ pub async fn start(
     parts: Parts,
 ) -> io::Result<Running> {
     let policy = Policy::new(limits.ttl(), limits.rebuild_timeout());
-    let cache = CacheActor::launch(
-        policy,
-        limits.max_waiting,
-        parts.builder,
-        parts.clock,
-    );
+    let cache = CacheActor::launch(policy, limits.max_waiting, parts.builder, parts.clock);
     let feed_limits = FeedLimits {
         // One connection is kept for the board and one for the health check.
         max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
@@ -77,16 +71,15 @@ pub async fn start(
     if cache.snapshot().await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
-    let mut server = HttpServer::new(move || {
-        App::new().configure(|config| http::configure(config, &handles))
-    })
-    .disable_signals()
-    .tcp_nodelay(true)
-    .backlog(BACKLOG)
-    .max_connections(limits.max_connections)
-    .keep_alive(Duration::from_secs(limits.keep_alive_secs))
-    .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
-    .shutdown_timeout(limits.shutdown_timeout_secs);
+    let mut server =
+        HttpServer::new(move || App::new().configure(|config| http::configure(config, &handles)))
+            .disable_signals()
+            .tcp_nodelay(true)
+            .backlog(BACKLOG)
+            .max_connections(limits.max_connections)
+            .keep_alive(Duration::from_secs(limits.keep_alive_secs))
+            .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
+            .shutdown_timeout(limits.shutdown_timeout_secs);
     if let Some(workers) = limits.workers {
         server = server.workers(workers);
     }

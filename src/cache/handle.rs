@@ -104,10 +104,8 @@ impl CacheHandle {
             .try_acquire_owned()
             .map_err(|_| GIVEN_UP)?;
         let (waiter, answer) = oneshot::channel();
-        self.await_snapshot.do_send(AwaitSnapshot {
-            waiter,
-            permit,
-        });
+        self.await_snapshot
+            .do_send(AwaitSnapshot { waiter, permit });
         settle(answer).await
     }
 }

@@ -296,7 +296,8 @@ impl<W> SingleFlight<W> {
     /// Exponential with jitter: from half of the nominal wait to the whole of it.
     fn backoff(&mut self) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
-        let nominal = (self.policy.backoff_first * 2_u32.pow(doublings)).min(self.policy.backoff_max);
+        let nominal =
+            (self.policy.backoff_first * 2_u32.pow(doublings)).min(self.policy.backoff_max);
         nominal.mul_f64(0.5 + self.jitter.f64() / 2.0)
     }
 }

@@ -73,9 +73,9 @@ impl FeedHandle {
         limit: PageLimit,
     ) -> Result<Representation, FeedError> {
         let turn = Arc::clone(&self.turns).acquire_owned();
-        let turn = tokio::time::timeout(self.limits.queue_timeout, turn)
-            .await
-            .map_err(|_| FeedError::Busy)?;
+        let Ok(Ok(turn)) = tokio::time::timeout(self.limits.queue_timeout, turn).await else {
+            return Err(FeedError::Busy);
+        };
         let pool = self.pool.clone();
         let read_timeout = self.limits.read_timeout;
         let read = actix_rt::task::spawn_blocking(move || {

@@ -21,8 +21,8 @@ pub(super) fn respond(
     if tag_list(headers, header::IF_MATCH).is_some_and(|list| !list.matches_strongly(etag)) {
         return Err(ApiError::PreconditionFailed);
     }
-    let current = tag_list(headers, header::IF_NONE_MATCH)
-        .is_some_and(|list| list.matches_weakly(etag));
+    let current =
+        tag_list(headers, header::IF_NONE_MATCH).is_some_and(|list| list.matches_weakly(etag));
     let mut response = if current {
         HttpResponse::NotModified()
     } else {
@@ -33,7 +33,9 @@ pub(super) fn respond(
         .insert_header((header::CACHE_CONTROL, CACHE_CONTROL));
     if current {
         // Any other body, even an empty one, would be framed and break keep-alive.
-        return Ok(response.body(actix_web::body::None::new()).map_into_boxed_body());
+        return Ok(response
+            .body(actix_web::body::None::new())
+            .map_into_boxed_body());
     }
     Ok(response
         .content_type(header::ContentType::json())

@@ -86,10 +86,9 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::NotFound | Self::NoActiveChallenge => StatusCode::NOT_FOUND,
-            Self::DifficultyWithoutTier
-            | Self::BadTier
-            | Self::MissingCursor
-            | Self::BadCursor => StatusCode::BAD_REQUEST,
+            Self::DifficultyWithoutTier | Self::BadTier | Self::MissingCursor | Self::BadCursor => {
+                StatusCode::BAD_REQUEST
+            }
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,

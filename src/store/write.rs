@@ -3,11 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{StoreError, read::challenge_by_id};
-use crate::domain::{
-    Invalid,
-    challenge::Challenge,
-    eval_run::EvalRun,
-};
+use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun};
 
 /// What a write changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,180 @@
+//! Sample data of the live data's shape and size. The same seed always gives the same data.
+//!
+//! The signatures are digests in the place of signatures: they have the right length and verify
+//! against no key.
+
+use fastrand::Rng;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::domain::{
+    challenge::{Challenge, Status, Storage},
+    ran_at::RanAt,
+};
+
+const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const MINERS: u64 = 40;
+
+/// A source of sample challenges and rows.
+#[derive(Debug)]
+pub struct Sample {
+    rng: Rng,
+}
+
+/// An eval run in the order of the live rows' keys.
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    agent_id: String,
+    agent_display_name: String,
+    miner_hotkey: String,
+    task_type: &'static str,
+    task_id_public: String,
+    epoch_salt: &'static str,
+    difficulty_tier: u64,
+    weighted_score: f64,
+    score_parts: ScoreParts,
+    answer_hash: String,
+    verifier_details_hash: String,
+    rejection_reason: Option<&'static str>,
+    ran_at: String,
+    challenge_value: f64,
+    solve_rank: u64,
+    solved: bool,
+    operator: String,
+    output_card: OutputCard,
+    eval_output_schema_version: u64,
+    cathedral_signature: String,
+    merkle_epoch: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ScoreParts {
+    binary_correct: f64,
+}
+
+#[derive(Serialize)]
+struct OutputCard {
+    difficulty_tier: u64,
+    rejection_reason: Option<&'static str>,
+    task_id_public: String,
+    task_type: &'static str,
+    weighted_score: f64,
+    worker_owner_hotkey: String,
+}
+
+impl Sample {
+    /// Sample data from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::with_seed(seed),
+        }
+    }
+
+    /// The 51 challenges of the live board: 25 of tier 1, 25 of tier 2, one of tier 3.
+    pub fn board(&mut self) -> Vec<Challenge> {
+        let tiers = [1; 25].into_iter().chain([2; 25]).chain([3]);
+        tiers.map(|tier| self.challenge(tier)).collect()
+    }
+
+    /// An active challenge of the tier.
+    pub fn challenge(&mut self, tier: u64) -> Challenge {
+        let (kind, name, num_vars, num_clauses) = match tier {
+            1 => ("random_3sat", "random-3sat", 6_000, 25_560),
+            2 => ("random_3sat", "random-3sat", 24_000, 102_240),
+            _ => ("sha256_preimage", "sha256-preimage", 82_672, 362_993),
+        };
+        Challenge {
+            challenge_id: format!("sat-t{tier}-{name}-20260609-{}", self.hex(8)),
+            status: Status::Active,
+            tier,
+            difficulty_label: None,
+            score_multiplier: 1.0,
+            kind: Some(kind.to_owned()),
+            storage: Storage::File,
+            cnf_sha256: self.hex(32),
+            cnf_bytes: Some(num_clauses * 18 - 1_500 + self.rng.u64(..500)),
+            num_vars,
+            num_clauses,
+            announced_time_limit_secs: Some(604_800),
+            solve_on_submit_enabled: true,
+        }
+    }
+
+    /// The JSON of an eval run that ran at `ran_at`.
+    ///
+    /// # Errors
+    /// Only where serde_json fails, which it has no cause for.
+    pub fn eval_run(&mut self, ran_at: &RanAt) -> Result<String, serde_json::Error> {
+        let miner = Rng::with_seed(self.rng.u64(..MINERS));
+        let miner_hotkey = format!("5{}", text(miner, BASE58, 47));
+        let task_id_public = self.hex(8);
+        let difficulty_tier = self.rng.u64(1..=3);
+        let task_type = crate::domain::challenge::FAMILY_ID;
+        let mut row = Row {
+            id: self.uuid(),
+            agent_id: self.uuid(),
+            agent_display_name: format!("AL-SAT-{}", &miner_hotkey[..8]),
+            task_type,
+            epoch_salt: "epoch_202623:synthetic_boolean_v1",
+            difficulty_tier,
+            weighted_score: 1.0,
+            score_parts: ScoreParts {
+                binary_correct: 1.0,
+            },
+            answer_hash: self.hex(32),
+            verifier_details_hash: self.hex(32),
+            rejection_reason: None,
+            ran_at: ran_at.to_string(),
+            challenge_value: 1.0,
+            solve_rank: self.rng.u64(1..=50),
+            solved: true,
+            operator: miner_hotkey.clone(),
+            output_card: OutputCard {
+                difficulty_tier,
+                rejection_reason: None,
+                task_id_public: task_id_public.clone(),
+                task_type,
+                weighted_score: 1.0,
+                worker_owner_hotkey: miner_hotkey.clone(),
+            },
+            eval_output_schema_version: 6,
+            cathedral_signature: String::new(),
+            merkle_epoch: None,
+            miner_hotkey,
+            task_id_public,
+        };
+        let digest = Sha256::digest(serde_json::to_vec(&row)?);
+        let seed = digest
+            .iter()
+            .take(8)
+            .fold(0, |seed, b| seed << 8 | u64::from(*b));
+        row.cathedral_signature = format!("{}Ag==", text(Rng::with_seed(seed), BASE64, 84));
+        serde_json::to_string(&row)
+    }
+
+    fn hex(&mut self, bytes: usize) -> String {
+        (0..bytes)
+            .map(|_| format!("{:02x}", self.rng.u8(..)))
+            .collect()
+    }
+
+    fn uuid(&mut self) -> String {
+        let hex = self.hex(16);
+        format!(
+            "{}-{}-4{}-a{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[13..16],
+            &hex[17..20],
+            &hex[20..]
+        )
+    }
+}
+
+fn text(mut rng: Rng, alphabet: &[u8], length: usize) -> String {
+    (0..length)
+        .map(|_| char::from(alphabet[rng.usize(..alphabet.len())]))
+        .collect()
+}

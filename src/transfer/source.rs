@@ -1,0 +1,264 @@
+//! The forms of an import file, read item by item.
+//!
+//! A saved answer (`{"items":[…],…}`), a bare array, or NDJSON: told apart by the first line, so
+//! that memory holds one item and never the file.
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    fmt,
+    io::{self, BufRead, Cursor, Read},
+    rc::Rc,
+};
+
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// The most bytes that are held for one item or one line.
+pub const MAX_ITEM_BYTES: u64 = 1024 * 1024;
+
+/// Where in its source an item stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The item's index, from 0.
+    Item(u64),
+    /// The line's number, from 1.
+    Line(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Item(index) => write!(f, "item {index}"),
+            Self::Line(number) => write!(f, "line {number}"),
+        }
+    }
+}
+
+/// Why a source could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError<E> {
+    /// Reading failed.
+    #[error("reading: {0}")]
+    Io(#[from] io::Error),
+    /// The text is in none of the forms, or breaks off.
+    #[error("{0}")]
+    Form(String),
+    /// An item was refused.
+    #[error("{0}: {1}")]
+    Item(Place, E),
+}
+
+/// What a saved answer says beside its items; all empty for the other forms.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// `count` of the board.
+    pub count: Option<u64>,
+    /// `merkle_epoch_latest` of the feed.
+    pub merkle_epoch_latest: Option<i64>,
+}
+
+/// Hands each item's JSON to `each`, exactly as it stands in the source, and stops at the first
+/// that is refused.
+///
+/// # Errors
+/// [`SourceError`].
+pub fn read_items<E>(
+    mut source: impl BufRead,
+    mut each: impl FnMut(Place, &str) -> Result<(), E>,
+) -> Result<Envelope, SourceError<E>> {
+    let mut lines_before = 0;
+    let mut first = Vec::new();
+    while first.trim_ascii().is_empty() {
+        first.clear();
+        lines_before += 1;
+        if read_line(&mut source, &mut first)? == 0 {
+            return Ok(Envelope::default());
+        }
+    }
+    if is_ndjson(&first) {
+        read_lines(source, first, lines_before, each)?;
+        Ok(Envelope::default())
+    } else {
+        read_document(Cursor::new(first).chain(source), &mut each)
+    }
+}
+
+fn read_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    source.take(MAX_ITEM_BYTES + 1).read_until(b'\n', line)
+}
+
+/// One whole object on the first line, and not a saved answer: that is a line of NDJSON. (A saved
+/// answer has items and no id; it may well stand on one line.)
+fn is_ndjson(line: &[u8]) -> bool {
+    let keys: Result<HashMap<String, IgnoredAny>, _> = serde_json::from_slice(line);
+    keys.is_ok_and(|keys| {
+        !keys.contains_key("items") || keys.contains_key("id") || keys.contains_key("challenge_id")
+    })
+}
+
+fn read_lines<E>(
+    mut source: impl BufRead,
+    mut line: Vec<u8>,
+    mut number: u64,
+    mut each: impl FnMut(Place, &str) -> Result<(), E>,
+) -> Result<(), SourceError<E>> {
+    loop {
+        let place = Place::Line(number);
+        if line.len() as u64 > MAX_ITEM_BYTES {
+            return Err(SourceError::Form(format!(
+                "{place}: longer than {MAX_ITEM_BYTES} bytes"
+            )));
+        }
+        let text = std::str::from_utf8(&line)
+            .map_err(|_| SourceError::Form(format!("{place}: is not UTF-8")))?
+            .trim_ascii();
+        if !text.is_empty() {
+            each(place, text).map_err(|error| SourceError::Item(place, error))?;
+        }
+        line.clear();
+        number += 1;
+        if read_line(&mut source, &mut line)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn read_document<E>(
+    source: impl Read,
+    each: &mut dyn FnMut(Place, &str) -> Result<(), E>,
+) -> Result<Envelope, SourceError<E>> {
+    let budget = Rc::new(Cell::new(MAX_ITEM_BYTES));
+    let mut deserializer = serde_json::Deserializer::from_reader(Metered {
+        source,
+        budget: Rc::clone(&budget),
+    });
+    let mut refused = None;
+    let document = Document {
+        each,
+        refused: &mut refused,
+        budget: &budget,
+    };
+    let read = document
+        .deserialize(&mut deserializer)
+        .and_then(|envelope| deserializer.end().map(|()| envelope));
+    match (read, refused) {
+        (_, Some((place, error))) => Err(SourceError::Item(place, error)),
+        (Ok(envelope), None) => Ok(envelope),
+        (Err(error), None) if error.is_io() => Err(SourceError::Io(error.into())),
+        (Err(error), None) => Err(SourceError::Form(format!(
+            "neither an answer of the endpoint nor NDJSON: {error}"
+        ))),
+    }
+}
+
+/// Refuses to read on when one item has used up its bytes.
+struct Metered<R> {
+    source: R,
+    budget: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        match self.budget.get().checked_sub(read as u64) {
+            Some(left) => self.budget.set(left),
+            None => {
+                return Err(io::Error::other(format!(
+                    "an item is longer than {MAX_ITEM_BYTES} bytes"
+                )));
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The whole text: an array of items, or an object that has one.
+struct Document<'a, E> {
+    each: &'a mut dyn FnMut(Place, &str) -> Result<(), E>,
+    refused: &'a mut Option<(Place, E)>,
+    budget: &'a Cell<u64>,
+}
+
+impl<'de, E> DeserializeSeed<'de> for Document<'_, E> {
+    type Value = Envelope;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Envelope, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, E> Visitor<'de> for Document<'_, E> {
+    type Value = Envelope;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with items, or an array of them")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Envelope, A::Error> {
+        let mut index = 0;
+        while let Some(item) = items.next_element::<Box<RawValue>>()? {
+            self.budget.set(MAX_ITEM_BYTES);
+            let place = Place::Item(index);
+            if let Err(error) = (self.each)(place, item.get()) {
+                *self.refused = Some((place, error));
+                return Err(A::Error::custom("an item was refused"));
+            }
+            index += 1;
+        }
+        Ok(Envelope {
+            count: Some(index),
+            merkle_epoch_latest: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Envelope, A::Error> {
+        let Self {
+            each,
+            refused,
+            budget,
+        } = self;
+        let mut found = None;
+        let mut said = Envelope::default();
+        while let Some(key) = members.next_key::<Key>()? {
+            match key {
+                Key::Items => {
+                    let items = Document {
+                        each: &mut *each,
+                        refused: &mut *refused,
+                        budget,
+                    };
+                    found = members.next_value_seed(items)?.count;
+                }
+                Key::Count => said.count = Some(members.next_value()?),
+                Key::MerkleEpochLatest => said.merkle_epoch_latest = members.next_value()?,
+                Key::FamilyId | Key::NextSince | Key::NextSinceRanAt | Key::NextSinceId => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        match (found, said.count) {
+            (None, _) => Err(A::Error::missing_field("items")),
+            (Some(items), Some(count)) if items != count => Err(A::Error::custom(format!(
+                "count is {count}, and there are {items} items"
+            ))),
+            (Some(_), _) => Ok(said),
+        }
+    }
+}
+
+/// The keys of the two answers (WIRE.md); any other means that the file is something else.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Key {
+    Items,
+    Count,
+    FamilyId,
+    NextSince,
+    NextSinceRanAt,
+    NextSinceId,
+    MerkleEpochLatest,
+}
