@@ -1,4 +1,35 @@
-//! draft
+//! The cathedral publisher: challenges for miners and signed eval runs for validators, polled
+//! without pause, served from an actor-owned cache over SQLite.
+//!
+//! # The map
+//!
+//! | module | what it is | may import |
+//! |---|---|---|
+//! | [`domain`] | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | nothing |
+//! | [`store`] | all SQL: opening, migrations, the pool of readers, queries, writes | domain |
+//! | [`representation`] | the immutable bytes of one answer and their entity-tag | domain |
+//! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
+//! | [`feed`] | pages of the leaderboard feed | store, representation |
+//! | [`health`] | whether the database answers | store |
+//! | [`http`] | routes, conditional requests, errors | handles of cache, feed, health |
+//! | [`server`] | wiring, listening, shutting down | all of the above |
+//! | [`transfer`] | import and export | store |
+//! | [`demo`] | sample data, and a thread that keeps writing it | store, the cache's handle |
+//! | [`config`] | the command line and the environment | nothing |
+//!
+//! # Invariants
+//!
+//! - Only `http` and `server` know actix_web; only `cache::actor`, `cache::handle` and `server` know
+//!   actix; only `store` and who opens a database through it know rusqlite.
+//! - A handler never sees an address of an actor, a pool or a connection: it holds handles.
+//! - A request that the published snapshot can answer sends no message, takes no lock and touches no
+//!   database. (The first one that finds it stale sends one message, and does not wait.)
+//! - At most one build of the board runs at any time, even when one hangs.
+//! - A published snapshot never changes; a newer one takes its place.
+//! - Nothing blocks an async thread: SQLite, serialising and hashing run on blocking threads, feed
+//!   reads a bounded number at a time, with connections left over for the board.
+//! - There is no static state: everything is passed in, the clock included.
+
 pub mod cache;
 pub mod config;
 pub mod demo;

@@ -84,7 +84,7 @@ fn import_file(options: &Transfer) -> anyhow::Result<()> {
         let name = options.file.display();
         let file = File::open(&options.file).with_context(|| name.to_string())?;
         let metadata = file.metadata().with_context(|| name.to_string())?;
-        (Box::new(file), metadata.is_file().then(|| metadata.len()))
+        (Box::new(file), metadata.is_file().then_some(metadata.len()))
     };
     let bar = progress_bar(bytes)?;
     let source = BufReader::with_capacity(64 * 1024, bar.wrap_read(source));

@@ -84,6 +84,7 @@ impl CacheActor {
             await_snapshot: address.clone().recipient(),
             invalidate: address.recipient(),
             waiting: Arc::new(Semaphore::new(max_waiting)),
+            max_waiting,
         }
     }
 

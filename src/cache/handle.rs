@@ -51,6 +51,7 @@ pub struct CacheHandle {
     pub(super) invalidate: Recipient<Invalidate>,
     /// Bounds who waits in the actor's mailbox, which itself bounds nothing.
     pub(super) waiting: Arc<Semaphore>,
+    pub(super) max_waiting: usize,
 }
 
 impl CacheHandle {
@@ -84,6 +85,11 @@ impl CacheHandle {
             waiter: Some(waiter),
         });
         settle(answer).await
+    }
+
+    /// How many readers wait for the first snapshot.
+    pub fn waiting_readers(&self) -> usize {
+        self.max_waiting - self.waiting.available_permits()
     }
 
     fn published(&self) -> Option<Arc<Snapshot>> {

@@ -30,23 +30,11 @@ impl Invalid {
             reason: reason.into(),
         }
     }
-
-    /// The item cannot be read as a whole. serde names the field in its text; lift it out, and drop
-    /// the position, which counts from the item's own first byte and would mislead.
-    fn from_json(error: &serde_json::Error) -> Self {
-        let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or(&text);
-        let field = match reason.split('`').collect::<Vec<_>>()[..] {
-            [_, name, ..] => name,
-            _ => "",
-        };
-        Self::new(field, reason)
-    }
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.field.is_empty() || self.reason.contains(&format!("`{}`", self.field)) {
+        if self.field.is_empty() {
             write!(f, "{}", self.reason)
         } else {
             write!(f, "{}: {}", self.field, self.reason)
@@ -74,10 +62,24 @@ pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// serde_json's words without the position, which counts from the item's own first byte.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
 /// Reads a JSON object into a struct. serde would read one from an array as well.
 fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Invalid> {
     if !json.trim_ascii_start().starts_with('{') {
         return Err(Invalid::new("", "must be a JSON object"));
     }
-    serde_json::from_str(json).map_err(|error| Invalid::from_json(&error))
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let field = error.path().iter().next().map(ToString::to_string);
+        Invalid::new(field.unwrap_or_default(), plain(error.inner()))
+    })?;
+    match deserializer.end() {
+        Ok(()) => Ok(value),
+        Err(error) => Err(Invalid::new("", plain(&error))),
+    }
 }

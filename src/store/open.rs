@@ -45,6 +45,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no such file, or no such folder, or it may not be read.
+    #[error("{path}: cannot be opened: no such file or folder, or no permission")]
+    CannotOpen {
+        /// The file.
+        path: PathBuf,
+    },
     /// Anything else that SQLite says.
     #[error("{path}: {source}")]
     Sqlite {
@@ -106,7 +112,7 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// Opens an existing database for reading, and changes nothing in it.
 ///
 /// # Errors
-/// [`OpenError`]; a file that is not there is [`OpenError::Sqlite`].
+/// [`OpenError`]; a file that is not there is [`OpenError::CannotOpen`].
 pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     // A read-only connection cannot read a WAL file that needs recovery; query_only does the rest.
@@ -150,6 +156,7 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::NotWritable { path },
+        Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { path },
         _ => OpenError::Sqlite { path, source },
     }
 }

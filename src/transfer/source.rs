@@ -252,7 +252,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
 
 /// The keys of the two answers (WIRE.md); any other means that the file is something else.
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(field_identifier, rename_all = "snake_case")]
 enum Key {
     Items,
     Count,

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Starts the README's first command, polls it as a miner and a validator would, gets a 304, stops it.
+#
+#   scripts/smoke.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+# The build comes first, so that waiting for the server waits for nothing else.
+cargo build --release --quiet
+cargo run --release --quiet -- demo --address 127.0.0.1:0 >"$log" &
+demo=$!
+trap 'kill -INT "$demo" 2>/dev/null || true; rm -f "$log"' EXIT
+
+url=
+for _ in $(seq 100); do
+    url=$(sed -n 's|.*curl -i \(http://[0-9.:]*\)/v1/.*active-challenges$|\1|p' "$log" | head -1)
+    [ -n "$url" ] && break
+    kill -0 "$demo" || { echo "smoke: demo has ended" >&2; exit 1; }
+    sleep 0.1
+done
+[ -n "$url" ] || { echo "smoke: demo did not say where it listens" >&2; exit 1; }
+
+status() { curl --silent --show-error --max-time 10 --output /dev/null --write-out '%{http_code}' "$@"; }
+expect() { [ "$2" = "$3" ] || { echo "smoke: $1: expected $2, got $3" >&2; exit 1; }; echo "smoke: $1: $3"; }
+
+board="$url/v1/synthetic-boolean/active-challenges"
+expect "board" 200 "$(status "$board")"
+expect "board with *" 304 "$(status -H 'If-None-Match: *' "$board")"
+etag=$(curl --silent --head "$board" | tr -d '\r' | sed -n 's/^etag: //p')
+expect "board with $etag" 304 "$(status -H "If-None-Match: $etag" "$board")"
+feed="$url/api/cathedral/v1/leaderboard/recent?since_ran_at=2026-06-07T00:00:00Z"
+expect "feed" 200 "$(status "$feed")"
+expect "feed without a cursor" 400 "$(status "${feed%%\?*}")"
+expect "health" 200 "$(status "$url/health")"
+
+# cargo run does not pass the signal on to its child when it is sent to cargo alone.
+pkill -INT -P "$demo" || kill -INT "$demo"
+wait "$demo"
+echo "smoke: demo ended cleanly"

@@ -1,0 +1,305 @@
+//! A publisher on a free port, its database in a folder of its own, its clock and builds in the
+//! test's hands.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use actix_web::dev::ServerHandle;
+use awc::{
+    Client, Connector,
+    http::{Method, StatusCode, header::HeaderMap},
+};
+use cathedral_publisher::{
+    cache::{
+        build::{BuildError, BuildSnapshot, SqliteBuilder},
+        handle::CacheHandle,
+        snapshot::Snapshot,
+    },
+    config::{Cli, Command, Limits},
+    demo::sample::Sample,
+    domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
+    server::{self, Parts},
+    store::{
+        open::open_writer,
+        pool::ReadPool,
+        write::{insert_eval_run, put_challenge},
+    },
+};
+use clap::Parser;
+use tempfile::TempDir;
+
+pub const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+pub const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
+pub const FEED: &str = "/v1/leaderboard/recent";
+
+/// What the next builds do before they read the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Pass,
+    Hold,
+    Fail,
+    Panic,
+}
+
+/// The real builder behind a gate that counts.
+#[derive(Debug)]
+pub struct Gate {
+    real: SqliteBuilder,
+    state: Mutex<(Mode, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    pub fn set(&self, mode: Mode) {
+        self.state.lock().unwrap().0 = mode;
+        self.changed.notify_all();
+    }
+
+    /// How many builds have begun.
+    pub fn builds(&self) -> usize {
+        self.state.lock().unwrap().1
+    }
+}
+
+impl BuildSnapshot for Gate {
+    fn build(&self, deadline: Instant) -> Result<Snapshot, BuildError> {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        while state.0 == Mode::Hold {
+            state = self.changed.wait(state).unwrap();
+        }
+        let mode = state.0;
+        drop(state);
+        match mode {
+            Mode::Fail => return Err(BuildError::Json(serde::ser::Error::custom("on purpose"))),
+            Mode::Panic => panic!("on purpose"),
+            Mode::Pass | Mode::Hold => {}
+        }
+        // A build that was held keeps its real time limit from now on.
+        self.real
+            .build(deadline.max(Instant::now() + Duration::from_secs(20)))
+    }
+}
+
+/// A folder with a database.
+pub struct Data {
+    folder: TempDir,
+}
+
+impl Data {
+    pub fn empty() -> Self {
+        let data = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        data.write(|_| ());
+        data
+    }
+
+    /// The sample board of 51 challenges.
+    pub fn sample() -> Self {
+        let data = Self::empty();
+        data.put(&Sample::new(1).board());
+        data
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("publisher.db")
+    }
+
+    pub fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let mut connection = open_writer(&self.path(), Duration::from_secs(20)).unwrap();
+        let transaction = connection.transaction().unwrap();
+        let result = work(&transaction);
+        transaction.commit().unwrap();
+        result
+    }
+
+    pub fn put(&self, challenges: &[Challenge]) {
+        self.write(|connection| {
+            for challenge in challenges {
+                put_challenge(connection, challenge).unwrap();
+            }
+        });
+    }
+
+    /// Stores `{"id":…,"ran_at":…,"eval_output_schema_version":…}`.
+    pub fn run(&self, id: &str, ran_at: &str, version: i64) {
+        let json = format!(
+            r#"{{"id":"{id}","ran_at":"{ran_at}","weighted_score":1.0,"eval_output_schema_version":{version}}}"#
+        );
+        self.write(|connection| {
+            insert_eval_run(connection, &EvalRun::from_json(&json).unwrap()).unwrap();
+        });
+    }
+
+    /// Stores sample rows, all of the same instant.
+    pub fn sample_runs(&self, count: usize, ran_at: &str) {
+        let mut sample = Sample::new(2);
+        let ran_at = RanAt::parse(ran_at).unwrap();
+        self.write(|connection| {
+            for _ in 0..count {
+                let run = EvalRun::from_json(&sample.eval_run(&ran_at).unwrap()).unwrap();
+                insert_eval_run(connection, &run).unwrap();
+            }
+        });
+    }
+}
+
+pub struct App {
+    pub data: Data,
+    pub clock: ManualClock,
+    pub gate: Arc<Gate>,
+    pub cache: CacheHandle,
+    pub url: String,
+    client: Client,
+    server: ServerHandle,
+}
+
+/// An answer, its body read.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Asserts an error: its status and `{"detail":…}`.
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, detail: &str) {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/json");
+        assert_eq!(self.json(), serde_json::json!({ "detail": detail }));
+    }
+}
+
+impl App {
+    pub async fn start(data: Data) -> Self {
+        Self::start_in(data, Mode::Pass).await
+    }
+
+    pub async fn start_in(data: Data, mode: Mode) -> Self {
+        // Five hundred clients and their server share this process's file descriptors.
+        rlimit::increase_nofile_limit(8192).unwrap();
+        let limits = default_limits();
+        let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout());
+        let gate = Arc::new(Gate {
+            real: SqliteBuilder { pool: pool.clone() },
+            state: Mutex::new((mode, 0)),
+            changed: Condvar::new(),
+        });
+        let clock = ManualClock::default();
+        let parts = Parts {
+            pool,
+            builder: gate.clone(),
+            clock: Arc::new(clock.clone()),
+        };
+        let running = server::start("127.0.0.1:0", &limits, parts).await.unwrap();
+        let url = format!("http://{}", running.addresses[0]);
+        let (server, cache) = (running.handle(), running.cache.clone());
+        actix_rt::spawn(running.serve());
+        Self {
+            data,
+            clock,
+            gate,
+            cache,
+            url,
+            client: Client::builder()
+                .connector(Connector::new().limit(0).timeout(Duration::from_secs(60)))
+                .timeout(Duration::from_secs(60))
+                .finish(),
+            server,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[]).await
+    }
+
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::GET, path, headers).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        for header in headers {
+            request = request.append_header(*header);
+        }
+        let mut response = request.send().await.unwrap();
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.body().limit(64 << 20).await.unwrap().to_vec(),
+        }
+    }
+
+    /// Waits for a condition that another thread brings about.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        for _ in 0..3000 {
+            if condition(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never came about: {what}");
+    }
+
+    /// Waits until the board's answer has this many items.
+    pub async fn until_count(&self, count: usize) {
+        for _ in 0..3000 {
+            if self.get(BOARD).await.json()["count"] == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the board never had {count} items");
+    }
+
+    pub fn address(&self) -> String {
+        self.url.trim_start_matches("http://").to_owned()
+    }
+
+    pub async fn stop(self) {
+        self.gate.set(Mode::Pass);
+        self.server.stop(false).await;
+    }
+}
+
+/// The limits that `serve` has without options.
+pub fn default_limits() -> Limits {
+    let cli = Cli::parse_from(["cathedral-publisher", "serve"]);
+    let Command::Serve(serve) = cli.command else {
+        panic!("{cli:?}");
+    };
+    serve.limits
+}
+
+/// A live answer of the real service, where the folder is there; else says so, loudly.
+pub fn live(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data")
+        .join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!(
+        "SKIPPED: {} is not there, so nothing was compared with it",
+        path.display()
+    );
+    None
+}

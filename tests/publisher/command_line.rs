@@ -1,0 +1,209 @@
+//! The program as its users start it:
+//!
+//! - a database that cannot be used is one clear line, a non-zero exit, and nothing changed
+//! - `demo` serves, changes, answers 304, and ends cleanly on Ctrl-C
+//! - every option has an environment variable, and limits are checked
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::app::{BOARD, FEED};
+
+pub fn publisher(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+pub fn run(arguments: &[&str]) -> Output {
+    publisher(arguments).output().unwrap()
+}
+
+/// Kills the program when a test fails half-way.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(address: &str, path: &str, header: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_one_clear_line_and_nothing_changed() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let garbage = file("garbage.db");
+    fs::write(
+        &garbage,
+        "no database at all, but long enough to be taken for one".repeat(100),
+    )
+    .unwrap();
+    let newer = file("newer.db");
+    let connection = rusqlite::Connection::open(&newer).unwrap();
+    connection
+        .execute_batch("CREATE TABLE t (x); PRAGMA user_version = 1000")
+        .unwrap();
+    drop(connection);
+    let foreign = file("foreign.db");
+    let connection = rusqlite::Connection::open(&foreign).unwrap();
+    connection
+        .execute_batch("CREATE TABLE bookmarks (url)")
+        .unwrap();
+    drop(connection);
+    let nowhere = file("no/such/folder.db");
+
+    for (path, reason) in [
+        (&garbage, "is not an SQLite database"),
+        (&newer, "has schema version 1000"),
+        (&foreign, "is an SQLite database of another program"),
+        (&nowhere, "cannot be opened"),
+        (
+            &folder.path().to_str().unwrap().to_owned(),
+            "cannot be opened",
+        ),
+    ] {
+        let before = fs::read(path).ok();
+        for command in ["serve", "export rows", "import rows -"] {
+            let mut arguments: Vec<_> = command.split(' ').collect();
+            arguments.extend(["--database", path]);
+            let output = run(&arguments);
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{command} {path}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(
+                stderr.contains(reason) && stderr.contains(path.as_str()),
+                "{stderr}"
+            );
+        }
+        assert_eq!(fs::read(path).ok(), before);
+    }
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["foreign.db", "garbage.db", "newer.db"]);
+}
+
+#[test]
+fn an_address_in_use_is_one_clear_line() {
+    let folder = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let database = folder.path().join("p.db");
+    let output = run(&[
+        "serve",
+        "--log-level",
+        "off",
+        "--address",
+        &address,
+        "--database",
+        database.to_str().unwrap(),
+    ]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr.contains(&format!("cannot listen on {address}")),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn limits_are_checked_and_may_come_from_the_environment() {
+    for (option, variable, value) in [
+        ("--ttl-secs", "PUBLISHER_TTL_SECS", "0"),
+        ("--pool-size", "PUBLISHER_POOL_SIZE", "2"),
+        ("--workers", "PUBLISHER_WORKERS", "0"),
+        ("--rebuild-timeout-ms", "PUBLISHER_REBUILD_TIMEOUT_MS", "-5"),
+    ] {
+        let by_option = run(&["serve", &format!("{option}={value}")]);
+        let by_variable = publisher(&["serve"]).env(variable, value).output().unwrap();
+        for output in [by_option, by_variable] {
+            assert_eq!(output.status.code(), Some(2), "{option}");
+            assert!(String::from_utf8(output.stderr).unwrap().contains(option));
+        }
+    }
+}
+
+#[test]
+fn demo_serves_changes_answers_304_and_ends_cleanly_on_ctrl_c() {
+    let folder = TempDir::new().unwrap();
+    let mut child = Guard(
+        publisher(&[
+            "demo",
+            "--address",
+            "127.0.0.1:0",
+            "--rows",
+            "300",
+            "--log-level",
+            "warn",
+        ])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap(),
+    );
+    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+    let address = stdout
+        .by_ref()
+        .lines()
+        .map(Result::unwrap)
+        .find_map(|line| {
+            let url = line.trim().strip_prefix("curl -i http://")?;
+            Some(url.split('/').next()?.to_owned())
+        })
+        .unwrap();
+    let board = get(&address, BOARD, "");
+    assert!(board.contains(r#""count":51"#));
+    assert!(board.len() > 30_000);
+    let etag = board
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .unwrap();
+    let again = get(&address, BOARD, &format!("If-None-Match: {etag}\r\n"));
+    assert!(again.starts_with("HTTP/1.1 304"), "{again}");
+    let page = get(
+        &address,
+        &format!("{FEED}?since=2020-01-01T00:00:00Z&limit=1000"),
+        "",
+    );
+    assert!(page.matches(r#""cathedral_signature""#).count() >= 300);
+    let pid = child.0.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        0,
+        "the temporary database is gone"
+    );
+}

@@ -1,0 +1,96 @@
+//! The thundering herd: 500 clients released by a barrier.
+//!
+//! - on a cold cache one build answers them all
+//! - on a warm cache nothing is built
+//! - on an expired cache one rebuild is made, and nobody waits for it
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::sync::Barrier;
+
+use crate::app::{App, BOARD, Data, Mode};
+
+const CLIENTS: usize = 500;
+
+/// Starts the clients; each polls the board once, all at the same moment.
+fn release(app: &Rc<App>) -> Vec<actix_rt::task::JoinHandle<crate::app::Answer>> {
+    let barrier = Rc::new(Barrier::new(CLIENTS));
+    let client = |_| {
+        let (app, barrier) = (Rc::clone(app), Rc::clone(&barrier));
+        actix_rt::spawn(async move {
+            barrier.wait().await;
+            app.get(BOARD).await
+        })
+    };
+    (0..CLIENTS).map(client).collect()
+}
+
+async fn assert_all_200(clients: Vec<actix_rt::task::JoinHandle<crate::app::Answer>>) {
+    let answers = join_all(clients).await;
+    assert_eq!(answers.len(), CLIENTS);
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json()["count"], 51);
+    }
+}
+
+async fn stop(app: Rc<App>) {
+    match Rc::try_unwrap(app) {
+        Ok(app) => app.stop().await,
+        Err(_) => panic!("a client still runs"),
+    }
+}
+
+#[actix_web::test]
+async fn on_a_cold_cache_one_build_answers_them_all() {
+    let app = Rc::new(App::start_in(Data::sample(), Mode::Fail).await);
+    assert_eq!(app.gate.builds(), 1, "the first build failed");
+    app.gate.set(Mode::Hold);
+    app.clock.advance(Duration::from_secs(3));
+    app.until("the retry", |app| app.gate.builds() == 2).await;
+    let clients = release(&app);
+    app.until("all clients waiting", |app| {
+        app.cache.waiting_readers() == CLIENTS
+    })
+    .await;
+    app.gate.set(Mode::Pass);
+    assert_all_200(clients).await;
+    assert_eq!(app.gate.builds(), 2);
+    assert_eq!(app.cache.waiting_readers(), 0);
+    stop(app).await;
+}
+
+#[actix_web::test]
+async fn on_a_warm_cache_nothing_is_built() {
+    let app = Rc::new(App::start(Data::sample()).await);
+    assert_all_200(release(&app)).await;
+    assert_eq!(app.gate.builds(), 1);
+    stop(app).await;
+}
+
+#[actix_web::test]
+async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
+    let app = Rc::new(App::start(Data::sample()).await);
+    let before = app.cache.snapshot().await.unwrap();
+    for _ in 0..3 {
+        let builds = app.gate.builds();
+        app.gate.set(Mode::Hold);
+        app.clock.advance(Duration::from_secs(31));
+        // All are answered although the rebuild is held.
+        assert_all_200(release(&app)).await;
+        app.until("the rebuild", |app| app.gate.builds() > builds)
+            .await;
+        app.gate.set(Mode::Pass);
+        // One rebuild for the expiry, and one that this very line asks for.
+        app.cache.invalidate_and_wait().await.unwrap();
+        assert_eq!(app.gate.builds(), builds + 2);
+        let after = app.cache.snapshot().await.unwrap();
+        assert!(
+            Arc::ptr_eq(&before, &after),
+            "the same bytes keep their allocation"
+        );
+    }
+    stop(app).await;
+}
