@@ -19,6 +19,23 @@ CREATE TABLE challenges (
 -- The board in the order in which it is published; retired challenges cost it nothing.
 CREATE INDEX challenges_board ON challenges (tier, challenge_id) WHERE status = 'active';
 
+-- Counts the changes of the table above, whichever program makes them, so that a watcher can tell a
+-- change of the board from one of the feed.
+CREATE TABLE board_version (
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    version  INTEGER NOT NULL
+) STRICT;
+INSERT INTO board_version VALUES (1, 0);
+CREATE TRIGGER challenges_inserted AFTER INSERT ON challenges BEGIN
+    UPDATE board_version SET version = version + 1;
+END;
+CREATE TRIGGER challenges_updated AFTER UPDATE ON challenges BEGIN
+    UPDATE board_version SET version = version + 1;
+END;
+CREATE TRIGGER challenges_deleted AFTER DELETE ON challenges BEGIN
+    UPDATE board_version SET version = version + 1;
+END;
+
 CREATE TABLE eval_runs (
     id             TEXT    NOT NULL PRIMARY KEY,
     ran_at         TEXT    NOT NULL,  -- 2026-06-07T00:00:01.766Z: the order of the text is that of time

@@ -70,6 +70,23 @@ pub struct Serve {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub limits: Limits,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub admin: Admin,
+    /// Open somebody else's database (of the same tables) and never write to it: it is not made, not
+    /// migrated, and there are no admin routes.
+    #[arg(long, env = "PUBLISHER_READ_ONLY")]
+    pub read_only: bool,
+}
+
+/// Who may write.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Admin {
+    /// A file whose lines are the admin tokens, at least 32 characters each: one, or two while one
+    /// takes the other's place. Tokens may also come from the environment, as PUBLISHER_ADMIN_TOKEN
+    /// and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
+    #[arg(long, env = "PUBLISHER_ADMIN_TOKEN_FILE", value_name = "PATH")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// Which database.
@@ -158,6 +175,53 @@ pub struct Limits {
         value_name = "REQUESTS"
     )]
     pub max_waiting: usize,
+    /// How often to look whether another process has written to the database, in milliseconds.
+    #[arg(
+        long,
+        env = "PUBLISHER_CHANGE_POLL_MS",
+        default_value = "500",
+        value_name = "MS"
+    )]
+    pub change_poll_ms: NonZeroU64,
+    /// Writes under way at once; more get 503 at once.
+    #[arg(long, env = "PUBLISHER_MAX_WRITES", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "REQUESTS")]
+    pub max_writes: u32,
+    /// Bytes of request bodies under way at once, in MiB; more get 503 at once.
+    #[arg(long, env = "PUBLISHER_MAX_WRITE_MIB", default_value = "64", value_parser = clap::value_parser!(u32).range(16..=2048), value_name = "MIB")]
+    pub max_write_mib: u32,
+    /// How long a client may take to send the body of a write, in milliseconds.
+    #[arg(
+        long,
+        env = "PUBLISHER_BODY_TIMEOUT_MS",
+        default_value_t = 30_000,
+        value_name = "MS"
+    )]
+    pub body_timeout_ms: u64,
+    /// How long a commit waits for another process that is writing, in milliseconds.
+    #[arg(
+        long,
+        env = "PUBLISHER_WRITE_BUSY_TIMEOUT_MS",
+        default_value_t = 5000,
+        value_name = "MS"
+    )]
+    pub write_busy_timeout_ms: u64,
+    /// Size of the write-ahead log from which on a commit waits briefly for readers to let it go, in
+    /// MiB.
+    #[arg(
+        long,
+        env = "PUBLISHER_WAL_SOFT_MIB",
+        default_value_t = 16,
+        value_name = "MIB"
+    )]
+    pub wal_soft_mib: u64,
+    /// Size from which on it waits as long as a read may take, in MiB.
+    #[arg(
+        long,
+        env = "PUBLISHER_WAL_HARD_MIB",
+        default_value_t = 128,
+        value_name = "MIB"
+    )]
+    pub wal_hard_mib: u64,
     /// Connections a worker holds open; more wait in the kernel.
     #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", default_value = "25000", value_parser = in_range(1..=1_000_000), value_name = "CONNECTIONS")]
     pub max_connections: usize,
@@ -181,7 +245,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS",
-        default_value_t = 5,
+        default_value_t = 30,
         value_name = "SECONDS"
     )]
     pub shutdown_timeout_secs: u64,
@@ -243,6 +307,9 @@ pub struct Demo {
         value_name = "ROWS"
     )]
     pub rows: u32,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub admin: Admin,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub address: Address,

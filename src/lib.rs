@@ -11,10 +11,12 @@
 //! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
 //! | [`feed`] | pages of the leaderboard feed | store, representation |
 //! | [`health`] | whether the database answers | store |
-//! | [`http`] | routes, conditional requests, errors | handles of cache, feed, health |
+//! | [`writer`] | the write actor: admission, group commit | store, the cache's handle |
+//! | [`items`] | the forms in which many items come, read one by one | nothing |
+//! | [`http`] | routes, conditional requests, authentication, errors | handles of cache, feed, health, writer |
 //! | [`server`] | wiring, listening, shutting down | all of the above |
-//! | [`transfer`] | import and export | store |
-//! | [`demo`] | sample data, and a thread that keeps writing it | store, the cache's handle |
+//! | [`transfer`] | import and export | store, items |
+//! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
 //! | [`config`] | the command line and the environment | nothing |
 //!
 //! # Invariants
@@ -28,6 +30,8 @@
 //! - A published snapshot never changes; a newer one takes its place.
 //! - Nothing blocks an async thread: SQLite, serialising and hashing run on blocking threads, feed
 //!   reads a bounded number at a time, with connections left over for the board.
+//! - Nothing is acknowledged before it is durable, nor, on the board, before readers see it (or the
+//!   acknowledgement says that they do not).
 //! - There is no static state: everything is passed in, the clock included.
 
 pub mod cache;
@@ -37,7 +41,9 @@ pub mod domain;
 pub mod feed;
 pub mod health;
 pub mod http;
+pub mod items;
 pub mod representation;
 pub mod server;
 pub mod store;
 pub mod transfer;
+pub mod writer;

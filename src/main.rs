@@ -11,11 +11,15 @@ use std::{
 use anyhow::Context as _;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
-    config::{Cli, Command, Demo, Export, Limits, Serve, Transfer},
-    demo::life::{self, Life},
+    config::{Admin, Cli, Command, Demo, Export, Limits, Serve, Transfer},
+    demo::life,
     domain::clock::SystemClock,
+    http::token::AdminTokens,
     server::{self, Parts, Running},
-    store::{open::open_writer, pool::ReadPool},
+    store::{
+        open::{open_reader, open_writer},
+        pool::ReadPool,
+    },
     transfer::{export::export, import::import},
 };
 use clap::Parser;
@@ -53,10 +57,17 @@ fn init_logger(filter: &str) {
 
 fn serve(options: &Serve) -> anyhow::Result<()> {
     let path = &options.database.database;
+    let busy_timeout = options.limits.busy_timeout();
+    let tokens = admin_tokens(&options.admin)?;
     // Held while serving: the last connection that closes would checkpoint and delete the log.
-    let _writer = open_writer(path, options.limits.busy_timeout())?;
+    let _kept_open = if options.read_only {
+        open_reader(path, busy_timeout)?
+    } else {
+        open_writer(path, busy_timeout)?
+    };
     actix_web::rt::System::new().block_on(async {
-        let running = listen(path, &options.address.address, &options.limits).await?;
+        let parts = parts(path, &options.limits, tokens, !options.read_only);
+        let running = listen(&options.address.address, &options.limits, parts).await?;
         for address in &running.addresses {
             log::info!("serving {} on http://{address}", path.display());
         }
@@ -65,13 +76,28 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     })
 }
 
-async fn listen(path: &Path, address: &str, limits: &Limits) -> anyhow::Result<Running> {
-    let pool = ReadPool::new(path, limits.pool_size, limits.busy_timeout());
-    let parts = Parts {
+fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
+    let variables = ["PUBLISHER_ADMIN_TOKEN", "PUBLISHER_ADMIN_TOKEN_NEXT"];
+    let given = variables.iter().filter_map(|name| std::env::var(name).ok());
+    Ok(AdminTokens::load(
+        options.admin_token_file.as_deref(),
+        given,
+    )?)
+}
+
+fn parts(path: &Path, limits: &Limits, tokens: AdminTokens, writable: bool) -> Parts {
+    let pool = ReadPool::new(path, limits.pool_size, limits.busy_timeout(), !writable);
+    Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
         pool,
         clock: Arc::new(SystemClock),
-    };
+        path: path.to_owned(),
+        writable,
+        tokens,
+    }
+}
+
+async fn listen(address: &str, limits: &Limits, parts: Parts) -> anyhow::Result<Running> {
     server::start(address, limits, parts)
         .await
         .with_context(|| format!("cannot listen on {address}"))
@@ -135,17 +161,19 @@ fn demo(options: &Demo) -> anyhow::Result<()> {
         (None, Some(folder)) => folder.path().join("demo.db"),
         (None, None) => anyhow::bail!("no database"),
     };
-    let mut writer = open_writer(&path, options.limits.busy_timeout())?;
-    life::populate(&mut writer, options.rows)?;
+    let mut kept_open = open_writer(&path, options.limits.busy_timeout())?;
+    life::populate(&mut kept_open, options.rows)?;
     actix_web::rt::System::new().block_on(async {
-        let running = listen(&path, &options.address.address, &options.limits).await?;
-        let life = Life::start(path.clone(), running.cache.clone());
+        let tokens = admin_tokens(&options.admin)?;
+        let parts = parts(&path, &options.limits, tokens, true);
+        let running = listen(&options.address.address, &options.limits, parts).await?;
+        if let Some(writer) = running.writer.clone() {
+            actix_web::rt::spawn(life::live(path.clone(), writer));
+        }
         if let Some(address) = running.addresses.first() {
             what_to_try(&path, &format!("http://{address}"))?;
         }
-        let served = running.serve_until_signal().await;
-        life.end();
-        Ok(served?)
+        Ok(running.serve_until_signal().await?)
     })
 }
 

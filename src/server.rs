@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -13,13 +14,21 @@ use actix_web::{
 };
 
 use crate::{
-    cache::{actor::CacheActor, build::BuildSnapshot, handle::CacheHandle, state::Policy},
+    cache::{
+        actor::CacheActor, build::BuildSnapshot, handle::CacheHandle, state::Policy, watch::watch,
+    },
     config::Limits,
     domain::clock::Clock,
     feed::{FeedHandle, FeedLimits},
     health::HealthHandle,
-    http::{self, Handles},
+    http::{self, AdminHandles, Handles, token::AdminTokens},
     store::pool::ReadPool,
+    writer::{
+        actor::WriterActor,
+        commit::WriteSettings,
+        handle::{AdmissionLimits, WriterHandle},
+        log_size::LogLimits,
+    },
 };
 
 /// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
@@ -34,6 +43,12 @@ pub struct Parts {
     pub builder: Arc<dyn BuildSnapshot>,
     /// Decides when a snapshot is stale.
     pub clock: Arc<dyn Clock>,
+    /// The database; its changes by other processes are watched for.
+    pub path: PathBuf,
+    /// Whether there is a write side.
+    pub writable: bool,
+    /// Who may use it over HTTP.
+    pub tokens: AdminTokens,
 }
 
 /// A server that listens.
@@ -42,6 +57,8 @@ pub struct Running {
     pub addresses: Vec<SocketAddr>,
     /// The board's cache.
     pub cache: CacheHandle,
+    /// The write side, where there is one.
+    pub writer: Option<WriterHandle>,
     server: Server,
 }
 
@@ -56,7 +73,16 @@ pub async fn start(
     parts: Parts,
 ) -> io::Result<Running> {
     let policy = Policy::new(limits.ttl(), limits.rebuild_timeout());
-    let cache = CacheActor::launch(policy, limits.max_waiting, parts.builder, parts.clock);
+    let cache = CacheActor::launch(
+        policy,
+        limits.max_waiting,
+        parts.builder,
+        Arc::clone(&parts.clock),
+    );
+    let writer = parts.writable.then(|| {
+        let settings = write_settings(parts.path.clone(), limits);
+        WriterActor::launch(settings, admission_limits(limits), cache.clone())
+    });
     let feed_limits = FeedLimits {
         // One connection is kept for the board and one for the health check.
         max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
@@ -67,10 +93,25 @@ pub async fn start(
         cache: cache.clone(),
         feed: FeedHandle::new(parts.pool.clone(), feed_limits),
         health: HealthHandle::new(parts.pool),
+        admin: writer
+            .clone()
+            .filter(|_| !parts.tokens.is_empty())
+            .map(|writer| AdminHandles {
+                tokens: parts.tokens,
+                writer,
+                body_timeout: Duration::from_millis(limits.body_timeout_ms),
+            }),
     };
     if cache.snapshot().await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
+    actix_rt::spawn(watch(
+        parts.path,
+        Duration::from_millis(limits.change_poll_ms.get()),
+        limits.busy_timeout(),
+        parts.clock,
+        cache.clone(),
+    ));
     let mut server =
         HttpServer::new(move || App::new().configure(|config| http::configure(config, &handles)))
             .disable_signals()
@@ -87,8 +128,30 @@ pub async fn start(
     Ok(Running {
         addresses: server.addrs(),
         cache,
+        writer,
         server: server.run(),
     })
+}
+
+fn write_settings(path: PathBuf, limits: &Limits) -> WriteSettings {
+    const MIB: u64 = 1024 * 1024;
+    WriteSettings {
+        path,
+        busy_timeout: Duration::from_millis(limits.write_busy_timeout_ms),
+        log: LogLimits {
+            soft_bytes: limits.wal_soft_mib * MIB,
+            hard_bytes: limits.wal_hard_mib * MIB,
+            // Readers that were there, and those that came while they were waited for.
+            long_wait: Duration::from_millis(2 * limits.feed_read_timeout_ms),
+        },
+    }
+}
+
+fn admission_limits(limits: &Limits) -> AdmissionLimits {
+    AdmissionLimits {
+        operations: limits.max_writes,
+        bytes: limits.max_write_mib.saturating_mul(1024 * 1024),
+    }
 }
 
 impl Running {
@@ -97,12 +160,16 @@ impl Running {
         self.server.handle()
     }
 
-    /// Serves until the handle stops it.
+    /// Serves until the handle stops it; then whatever was admitted is written.
     ///
     /// # Errors
     /// Where accepting connections fails for good.
     pub async fn serve(self) -> io::Result<()> {
-        self.server.await
+        let served = self.server.await;
+        if let Some(writer) = self.writer {
+            writer.drained().await;
+        }
+        served
     }
 
     /// Serves until SIGINT or SIGTERM, then ends the requests under way. A second signal ends the

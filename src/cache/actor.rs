@@ -16,9 +16,8 @@ use actix::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    build::{BuildError, BuildSnapshot},
+    build::{BuildError, BuildSnapshot, Built},
     handle::{CacheHandle, Cell, Published},
-    snapshot::Snapshot,
     state::{Answer, BuildToken, HealthChange, Outcome, Policy, SingleFlight, Step},
 };
 use crate::domain::clock::Clock;
@@ -89,14 +88,9 @@ impl CacheActor {
     }
 
     /// Does what the machine says. `built` is what `step.publish` speaks of.
-    fn perform(
-        &mut self,
-        step: Step<Waiting>,
-        built: Option<Snapshot>,
-        context: &mut Context<Self>,
-    ) {
-        if let (Some(fresh_until), Some(snapshot)) = (step.publish, built) {
-            self.publish(snapshot, fresh_until);
+    fn perform(&mut self, step: Step<Waiting>, built: Option<Built>, context: &mut Context<Self>) {
+        if let (Some(fresh_until), Some(built)) = (step.publish, built) {
+            self.publish(built, fresh_until);
         }
         for ((waiter, _permit), answer) in step.answers {
             // Whoever waited may have gone; then nobody minds.
@@ -118,14 +112,15 @@ impl CacheActor {
         self.set_alarm(context);
     }
 
-    fn publish(&mut self, snapshot: Snapshot, fresh_until: Instant) {
+    fn publish(&mut self, built: Built, fresh_until: Instant) {
         // The same bytes keep their allocation: only the freshness is renewed.
         let snapshot = match self.cell.load_full() {
-            Some(current) if *current.snapshot == snapshot => Arc::clone(&current.snapshot),
-            Some(_) | None => Arc::new(snapshot),
+            Some(current) if *current.snapshot == built.snapshot => Arc::clone(&current.snapshot),
+            Some(_) | None => Arc::new(built.snapshot),
         };
         self.cell.store(Some(Arc::new(Published {
             snapshot,
+            board_version: built.board_version,
             fresh_until,
             refresh_asked: AtomicBool::new(false),
         })));
@@ -140,7 +135,7 @@ impl CacheActor {
             let result = result.unwrap_or(Err(BuildError::Panicked));
             let now = actor.clock.now();
             let (outcome, built) = match result {
-                Ok(snapshot) => (Outcome::Built, Some(snapshot)),
+                Ok(built) => (Outcome::Built, Some(built)),
                 Err(error) => {
                     log::debug!("a rebuild of the board failed: {error}");
                     actor.last_error = error.to_string();

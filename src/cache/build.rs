@@ -19,16 +19,25 @@ pub enum BuildError {
     Panicked,
 }
 
+/// What a build yields.
+#[derive(Debug)]
+pub struct Built {
+    /// The board.
+    pub snapshot: Snapshot,
+    /// The database's count of changes to it, at the moment of reading.
+    pub board_version: i64,
+}
+
 /// Something that makes snapshots. Called on a blocking thread, by one thread at a time.
 pub trait BuildSnapshot: fmt::Debug + Send + Sync + 'static {
     /// Reads and serialises the board as it is now; gives up at `deadline`, as far as it can.
     ///
     /// # Errors
     /// [`BuildError`]; a panic counts as one.
-    fn build(&self, deadline: Instant) -> Result<Snapshot, BuildError>;
+    fn build(&self, deadline: Instant) -> Result<Built, BuildError>;
 }
 
-/// Builds from SQLite: one pooled connection, one statement and so one read transaction.
+/// Builds from SQLite: one pooled connection, one read transaction.
 #[derive(Debug, Clone)]
 pub struct SqliteBuilder {
     /// Where the connection comes from.
@@ -36,8 +45,11 @@ pub struct SqliteBuilder {
 }
 
 impl BuildSnapshot for SqliteBuilder {
-    fn build(&self, deadline: Instant) -> Result<Snapshot, BuildError> {
-        let challenges = read::active_challenges(&*self.pool.reader(deadline)?)?;
-        Ok(Snapshot::new(&challenges)?)
+    fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
+        let (board_version, challenges) = read::board(&*self.pool.reader(deadline)?)?;
+        Ok(Built {
+            snapshot: Snapshot::new(&challenges)?,
+            board_version,
+        })
     }
 }

@@ -24,6 +24,7 @@ use crate::domain::clock::Clock;
 pub struct Published {
     /// What readers get.
     pub snapshot: Arc<Snapshot>,
+    pub(super) board_version: i64,
     pub(super) fresh_until: Instant,
     /// Set by the first reader that finds this one stale. Each publication comes with a new flag,
     /// so one expiry makes one message, however many readers there are.
@@ -85,6 +86,11 @@ impl CacheHandle {
             waiter: Some(waiter),
         });
         settle(answer).await
+    }
+
+    /// The database's count of changes to the board that the snapshot in service was read at.
+    pub fn board_version(&self) -> Option<i64> {
+        self.cell.load().as_ref().map(|p| p.board_version)
     }
 
     /// How many readers wait for the first snapshot.

@@ -1,9 +1,7 @@
-//! The demo's background: a thread that keeps writing, as a subnet would.
+//! The demo's background: what a subnet would write.
 
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc::{self, RecvTimeoutError},
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -11,17 +9,9 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::sample::Sample;
 use crate::{
-    cache::handle::CacheHandle,
-    domain::{
-        challenge::{Challenge, Status},
-        eval_run::EvalRun,
-        ran_at::RanAt,
-    },
-    store::{
-        open::open_writer,
-        read,
-        write::{self, WriteError},
-    },
+    domain::{challenge::Status, eval_run::EvalRun, ran_at::RanAt},
+    store::{open::open_reader, read, write},
+    writer::{handle::WriterHandle, operation::Operation},
 };
 
 /// How often rows are written.
@@ -49,89 +39,60 @@ pub fn populate(connection: &mut Connection, rows: u32) -> anyhow::Result<()> {
         let ran_at = RanAt::parse(
             &(begin + jiff::SignedDuration::from_millis(i64::from(row) * 1_283)).to_string(),
         )?;
-        insert_run(&transaction, &mut sample, &ran_at)?;
+        write::insert_eval_run(&transaction, &sample_run(&mut sample, &ran_at)?)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-/// The thread, and how to end it.
-#[derive(Debug)]
-pub struct Life {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Life {
-    /// Starts writing to the database at `path`, and tells `cache` when the board has changed.
-    pub fn start(path: PathBuf, cache: CacheHandle) -> Self {
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            if let Err(error) = live(&path, &cache, &stopped) {
-                log::error!("the demo has stopped writing: {error:#}");
-            }
-        });
-        Self { stop, thread }
-    }
-
-    /// Ends the thread after the write under way.
-    pub fn end(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            log::error!("the demo's thread panicked");
-        }
-    }
-}
-
-fn live(path: &Path, cache: &CacheHandle, stopped: &mpsc::Receiver<()>) -> anyhow::Result<()> {
-    let mut connection = open_writer(path, BUSY_TIMEOUT)?;
+/// Keeps writing, for ever: eval runs every second, every ten seconds one challenge for another.
+pub async fn live(path: PathBuf, writer: WriterHandle) {
     // Not the seed of the first rows, whose ids must not come again, nor of an earlier run.
     let mut sample = Sample::new(fastrand::u64(..));
     let mut tick = 0;
-    while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+    loop {
+        tokio::time::sleep(TICK).await;
         tick += 1;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let now = RanAt::parse(&jiff::Timestamp::now().to_string())?;
-        for _ in 0..fastrand::u8(1..=3) {
-            insert_run(&transaction, &mut sample, &now)?;
-        }
-        let turn_over = tick % TICKS_PER_CHALLENGE == 0;
-        if turn_over {
-            close_one_open_another(&transaction, &mut sample)?;
-        }
-        transaction.commit()?;
-        if turn_over {
-            cache.invalidate();
+        let lived = if tick % TICKS_PER_CHALLENGE == 0 {
+            turn_over(&path, &mut sample)
+        } else {
+            runs(&mut sample)
+        };
+        let written = match lived {
+            Ok(operation) => write(&writer, operation).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            log::warn!("demo: {error:#}");
         }
     }
+}
+
+async fn write(writer: &WriterHandle, operation: Operation) -> anyhow::Result<()> {
+    writer.write(writer.admit(0)?, operation).await?;
     Ok(())
 }
 
-fn insert_run(connection: &Connection, sample: &mut Sample, at: &RanAt) -> anyhow::Result<()> {
-    let run = EvalRun::from_json(&sample.eval_run(at)?)?;
-    write::insert_eval_run(connection, &run)?;
-    Ok(())
+fn runs(sample: &mut Sample) -> anyhow::Result<Operation> {
+    let now = RanAt::parse(&jiff::Timestamp::now().to_string())?;
+    let runs = (0..fastrand::u8(1..=3)).map(|_| sample_run(sample, &now));
+    Ok(Operation::InsertEvalRuns(runs.collect::<Result<_, _>>()?))
 }
 
-fn close_one_open_another(connection: &Connection, sample: &mut Sample) -> Result<(), WriteError> {
-    let mut active = read::active_challenges(connection)?;
+fn sample_run(sample: &mut Sample, at: &RanAt) -> anyhow::Result<EvalRun> {
+    Ok(EvalRun::from_json(&sample.eval_run(at)?)?)
+}
+
+/// One challenge closes, and another of its tier opens.
+fn turn_over(path: &Path, sample: &mut Sample) -> anyhow::Result<Operation> {
+    let mut active = read::active_challenges(&open_reader(path, BUSY_TIMEOUT)?)?;
     if active.is_empty() {
-        return Ok(());
+        return Ok(Operation::PutChallenges(Vec::new()));
     }
-    let closing = active.swap_remove(fastrand::usize(..active.len()));
+    let mut closing = active.swap_remove(fastrand::usize(..active.len()));
+    closing.status = Status::Locked;
     let opening = sample.challenge(closing.tier);
-    log::info!(
-        "demo: {} closes, {} opens",
-        closing.challenge_id,
-        opening.challenge_id
-    );
-    write::put_challenge(
-        connection,
-        &Challenge {
-            status: Status::Locked,
-            ..closing
-        },
-    )?;
-    write::put_challenge(connection, &opening)?;
-    Ok(())
+    let (closes, opens) = (&closing.challenge_id, &opening.challenge_id);
+    log::info!("demo: {closes} closes, {opens} opens");
+    Ok(Operation::PutChallenges(vec![closing, opening]))
 }

@@ -130,7 +130,7 @@ pub struct Challenge {
 #[serde(deny_unknown_fields)]
 struct ItemIn<'a> {
     family_id: Option<String>,
-    challenge_id: String,
+    challenge_id: Option<String>,
     status: Status,
     tier: u64,
     #[serde(deserialize_with = "Option::deserialize")]
@@ -203,6 +203,7 @@ impl Challenge {
         let item: ItemIn<'_> = parse_object(json)?;
         let missing = [
             ("family_id", item.family_id.is_none()),
+            ("challenge_id", item.challenge_id.is_none()),
             (
                 "announced_time_limit_secs",
                 item.announced_time_limit_secs.is_none(),
@@ -214,17 +215,17 @@ impl Challenge {
         if let Some((field, _)) = missing.into_iter().find(|(_, missing)| *missing) {
             return Err(Invalid::new(field, "missing, or null"));
         }
-        item.into_challenge()
+        item.into_challenge(None)
     }
 
     /// Reads a challenge as an operator writes it: an item in which the constant keys and
-    /// `announced_time_limit_secs` may be left out.
+    /// `announced_time_limit_secs` may be left out, and `challenge_id` too where `id` gives it.
     ///
     /// # Errors
     /// [`Invalid`] naming the first field found wrong.
-    pub fn from_admin(json: &str) -> Result<Self, Invalid> {
+    pub fn from_admin(json: &str, id: Option<&str>) -> Result<Self, Invalid> {
         let item: ItemIn<'_> = parse_object(json)?;
-        item.into_challenge()
+        item.into_challenge(id)
     }
 
     /// Appends the item of the board to `out`, as compact JSON.
@@ -260,9 +261,17 @@ impl Challenge {
 }
 
 impl ItemIn<'_> {
-    fn into_challenge(self) -> Result<Challenge, Invalid> {
-        check_id("challenge_id", &self.challenge_id)?;
-        let path = active_cnf_path(&self.challenge_id);
+    fn into_challenge(self, id: Option<&str>) -> Result<Challenge, Invalid> {
+        let challenge_id = match (self.challenge_id, id) {
+            (Some(given), Some(id)) if given != id => {
+                return Err(Invalid::new("challenge_id", format!("must be {id:?}")));
+            }
+            (Some(given), _) => given,
+            (None, Some(id)) => id.to_owned(),
+            (None, None) => return Err(Invalid::new("challenge_id", "missing")),
+        };
+        check_id("challenge_id", &challenge_id)?;
+        let path = active_cnf_path(&challenge_id);
         for (field, given, constant) in [
             ("family_id", &self.family_id, FAMILY_ID),
             ("win_rule", &self.win_rule, WIN_RULE),
@@ -293,7 +302,7 @@ impl ItemIn<'_> {
             ));
         }
         Ok(Challenge {
-            challenge_id: self.challenge_id,
+            challenge_id,
             status: self.status,
             tier: self.tier,
             difficulty_label: self.difficulty_label,

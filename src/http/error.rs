@@ -8,21 +8,35 @@ use actix_web::{
 };
 use serde::Serialize;
 
+use super::admin::MAX_BODY_BYTES;
 use crate::{
     cache::handle::Unavailable,
-    domain::{cursor::NotALimit, ran_at::NotATime},
+    domain::{Invalid, cursor::NotALimit, ran_at::NotATime},
     feed::FeedError,
+    store::write::WriteError,
+    writer::operation::Refused,
 };
 
 /// The body of an error.
 #[derive(Debug, Serialize)]
 pub(super) struct Detail<'a> {
     detail: &'a str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    item: Option<BadItem<'a>>,
+}
+
+/// Which item of a request is at fault.
+#[derive(Debug, Serialize)]
+struct BadItem<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    field: &'a str,
+    reason: &'a str,
 }
 
 impl<'a> Detail<'a> {
     pub(super) fn new(detail: &'a str) -> Self {
-        Self { detail }
+        Self { detail, item: None }
     }
 }
 
@@ -47,6 +61,20 @@ pub(super) enum ApiError {
     PreconditionFailed,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
+    #[error("a valid bearer token is required")]
+    Unauthorized,
+    #[error("content-type must be application/json or application/x-ndjson")]
+    UnsupportedMediaType,
+    #[error("a body may have at most {MAX_BODY_BYTES} bytes")]
+    PayloadTooLarge,
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("the body broke off")]
+    BodyBroken,
+    #[error("item {index}: {invalid}")]
+    BadItem { index: usize, invalid: Invalid },
+    #[error("item {index}: {reason}")]
+    Conflict { index: usize, reason: String },
     #[error("internal error")]
     Internal,
 }
@@ -61,6 +89,25 @@ impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> Self {
         Self::Unavailable {
             retry_after: unavailable.retry_after,
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Item { index, error } => match error {
+                // A challenge whose status would go back: at odds with what is stored, not wrong in
+                // itself.
+                WriteError::Conflict { .. } | WriteError::Invalid(_) => Self::Conflict {
+                    index,
+                    reason: error.to_string(),
+                },
+                WriteError::Store(_) => Self::Internal,
+            },
+            Refused::Busy | Refused::Store(_) | Refused::Stopped => Self::Unavailable {
+                retry_after: Duration::from_secs(1),
+            },
         }
     }
 }
@@ -90,6 +137,13 @@ impl ResponseError for ApiError {
                 StatusCode::BAD_REQUEST
             }
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BadItem { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -102,6 +156,19 @@ impl ResponseError for ApiError {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1);
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
-        response.json(Detail::new(&self.to_string()))
+        if matches!(self, Self::Unauthorized) {
+            let challenge = "Bearer realm=\"cathedral-publisher\"";
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        let text = self.to_string();
+        let mut detail = Detail::new(&text);
+        if let Self::BadItem { index, invalid } = self {
+            detail.item = Some(BadItem {
+                index: *index,
+                field: &invalid.field,
+                reason: &invalid.reason,
+            });
+        }
+        response.json(detail)
     }
 }

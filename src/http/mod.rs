@@ -5,11 +5,14 @@
 //! | `routes` | which path is answered by what, with and without the prefix |
 //! | `board` | active-challenges and current-challenge |
 //! | `leaderboard` | leaderboard/recent |
+//! | `admin` | what comes in: challenges, eval runs, Merkle epochs |
+//! | `token` | who may write |
 //! | `health` | /health |
 //! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON, in one place |
 
+mod admin;
 mod board;
 mod conditional;
 mod error;
@@ -17,7 +20,9 @@ mod health;
 mod leaderboard;
 mod query;
 mod routes;
+pub mod token;
 
+pub use admin::AdminHandles;
 pub use routes::configure;
 
 use crate::{cache::handle::CacheHandle, feed::FeedHandle, health::HealthHandle};
@@ -31,4 +36,6 @@ pub struct Handles {
     pub feed: FeedHandle,
     /// The database's health.
     pub health: HealthHandle,
+    /// The write side, where there is one and somebody may use it.
+    pub admin: Option<AdminHandles>,
 }

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use super::{Handles, board, error::ApiError, health, leaderboard};
+use super::{Handles, admin, board, error::ApiError, health, leaderboard};
 
 const PREFIX: &str = "/api/cathedral";
 
@@ -17,6 +17,9 @@ pub fn configure(config: &mut ServiceConfig, handles: &Handles) {
         .service(web::scope(PREFIX).configure(public))
         .configure(public)
         .default_service(web::to(not_found));
+    if let Some(admin) = &handles.admin {
+        config.configure(|config| admin::configure(config, admin));
+    }
 }
 
 fn public(config: &mut ServiceConfig) {
@@ -44,12 +47,12 @@ where
     web::resource(path)
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
-        .default_service(web::to(method_not_allowed))
+        .default_service(web::to(|| async { method_not_allowed("GET, HEAD") }))
 }
 
-async fn method_not_allowed() -> HttpResponse {
+pub(super) fn method_not_allowed(allow: &'static str) -> HttpResponse {
     HttpResponse::MethodNotAllowed()
-        .insert_header((header::ALLOW, "GET, HEAD"))
+        .insert_header((header::ALLOW, allow))
         .json(super::error::Detail::new("method not allowed"))
 }
 

@@ -115,16 +115,12 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// [`OpenError`]; a file that is not there is [`OpenError::CannotOpen`].
 pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
-    // A read-only connection cannot read a WAL file that needs recovery; query_only does the rest.
     let connection = Connection::open_with_flags(
         path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed)?;
     connection.busy_timeout(busy_timeout).map_err(failed)?;
-    connection
-        .pragma_update(None, "query_only", "ON")
-        .map_err(failed)?;
     check_schema(&connection, path)?;
     Ok(connection)
 }

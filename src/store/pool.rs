@@ -27,10 +27,16 @@ pub struct ReadPool {
 impl ReadPool {
     /// A pool of at most `size` connections to the file at `path`, opened as they are needed.
     /// `busy_timeout` bounds the wait for another process's exclusive lock.
-    pub fn new(path: &Path, size: u32, busy_timeout: Duration) -> Self {
+    /// With `read_only` even the log and its index are left alone as far as SQLite can.
+    pub fn new(path: &Path, size: u32, busy_timeout: Duration, read_only: bool) -> Self {
+        let access = if read_only {
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        } else {
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+        };
         let inner = SqliteConnectionManager::file(path)
             // Without CREATE: a file that has gone must not come back empty.
-            .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
                 connection.busy_timeout(busy_timeout)?;
                 // A reader of this pool cannot write, whatever is asked of it.

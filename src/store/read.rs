@@ -23,6 +23,29 @@ pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, Stor
     Ok(challenges)
 }
 
+/// How often the challenges have been changed, by whichever program.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn board_version(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT version FROM board_version")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// The published challenges as [`active_challenges`], and the [`board_version`] of that moment: one
+/// transaction.
+///
+/// # Errors
+/// As [`active_challenges`].
+pub fn board(connection: &Connection) -> Result<(i64, Vec<Challenge>), StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    Ok((
+        board_version(&transaction)?,
+        active_challenges(&transaction)?,
+    ))
+}
+
 /// One challenge, whatever its status.
 ///
 /// # Errors

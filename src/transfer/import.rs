@@ -4,15 +4,16 @@ use std::{io::BufRead, path::Path, time::Duration};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::source::{Envelope, SourceError, read_items};
 use crate::{
     config::Kind,
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
+    items::{Envelope, SourceError, read_items},
     store::{
         StoreError,
         open::{OpenError, open_writer},
         write::{self, WriteError, Written},
     },
+    writer::operation::Counts,
 };
 
 /// How long an import waits for another writer.
@@ -41,35 +42,16 @@ impl From<rusqlite::Error> for ImportError {
     }
 }
 
-/// What an import did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Items that are new or have been replaced.
-    pub inserted: u64,
-    /// Items that were there, just so.
-    pub unchanged: u64,
-}
-
-impl Summary {
-    /// Counts one more item.
-    pub fn count(&mut self, written: Written) {
-        match written {
-            Written::Inserted => self.inserted += 1,
-            Written::Unchanged => self.unchanged += 1,
-        }
-    }
-}
-
 /// Imports `source` into the database at `path`, which is made where there is none.
 ///
 /// # Errors
 /// [`ImportError`]; then nothing has been imported.
-pub fn import(path: &Path, kind: Kind, source: impl BufRead) -> Result<Summary, ImportError> {
+pub fn import(path: &Path, kind: Kind, source: impl BufRead) -> Result<Counts, ImportError> {
     let mut connection = open_writer(path, BUSY_TIMEOUT)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut summary = Summary::default();
+    let mut counts = Counts::default();
     let envelope: Envelope = read_items(source, |_, json| {
-        summary.count(write_item(&transaction, kind, json)?);
+        counts.add(write_item(&transaction, kind, json)?);
         Ok(())
     })?;
     if let Some(epoch) = envelope.merkle_epoch_latest {
@@ -83,7 +65,7 @@ pub fn import(path: &Path, kind: Kind, source: impl BufRead) -> Result<Summary, 
         write::put_merkle_epoch(&transaction, epoch, None)?;
     }
     transaction.commit()?;
-    Ok(summary)
+    Ok(counts)
 }
 
 fn write_item(connection: &Connection, kind: Kind, json: &str) -> Result<Written, WriteError> {

@@ -2,10 +2,8 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `source` | the forms of an import file, read item by item in constant memory |
 //! | `import` | one transaction around it, and which item is to blame |
 //! | `export` | the inverse |
 
 pub mod export;
 pub mod import;
-pub mod source;

@@ -14,19 +14,20 @@ use awc::{
 };
 use cathedral_publisher::{
     cache::{
-        build::{BuildError, BuildSnapshot, SqliteBuilder},
+        build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
         handle::CacheHandle,
-        snapshot::Snapshot,
     },
     config::{Cli, Command, Limits},
     demo::sample::Sample,
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
+    http::token::AdminTokens,
     server::{self, Parts},
     store::{
         open::open_writer,
         pool::ReadPool,
         write::{insert_eval_run, put_challenge},
     },
+    writer::handle::WriterHandle,
 };
 use clap::Parser;
 use tempfile::TempDir;
@@ -34,6 +35,12 @@ use tempfile::TempDir;
 pub const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 pub const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 pub const FEED: &str = "/v1/leaderboard/recent";
+
+/// Both tokens of a rotation.
+pub const TOKENS: [&str; 2] = [
+    "the-first-token-of-the-tests-0123456789",
+    "the-second-token-of-the-tests-012345678",
+];
 
 /// What the next builds do before they read the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +72,7 @@ impl Gate {
 }
 
 impl BuildSnapshot for Gate {
-    fn build(&self, deadline: Instant) -> Result<Snapshot, BuildError> {
+    fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
         let mut state = self.state.lock().unwrap();
         state.1 += 1;
         while state.0 == Mode::Hold {
@@ -153,6 +160,7 @@ pub struct App {
     pub clock: ManualClock,
     pub gate: Arc<Gate>,
     pub cache: CacheHandle,
+    pub writer: WriterHandle,
     pub url: String,
     client: Client,
     server: ServerHandle,
@@ -194,10 +202,13 @@ impl App {
     }
 
     pub async fn start_in(data: Data, mode: Mode) -> Self {
+        Self::start_with(data, mode, default_limits()).await
+    }
+
+    pub async fn start_with(data: Data, mode: Mode, limits: Limits) -> Self {
         // Five hundred clients and their server share this process's file descriptors.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let limits = default_limits();
-        let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout());
+        let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
         let gate = Arc::new(Gate {
             real: SqliteBuilder { pool: pool.clone() },
             state: Mutex::new((mode, 0)),
@@ -208,16 +219,21 @@ impl App {
             pool,
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
+            path: data.path(),
+            writable: true,
+            tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
         };
         let running = server::start("127.0.0.1:0", &limits, parts).await.unwrap();
         let url = format!("http://{}", running.addresses[0]);
         let (server, cache) = (running.handle(), running.cache.clone());
+        let writer = running.writer.clone().unwrap();
         actix_rt::spawn(running.serve());
         Self {
             data,
             clock,
             gate,
             cache,
+            writer,
             url,
             client: Client::builder()
                 .connector(Connector::new().limit(0).timeout(Duration::from_secs(60)))
@@ -236,11 +252,33 @@ impl App {
     }
 
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_body(method, path, headers, Vec::new()).await
+    }
+
+    /// An admin request with the first token.
+    pub async fn admin(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let bearer = format!("Bearer {}", TOKENS[0]);
+        let headers = [("authorization", bearer.as_str())];
+        self.send_body(method, path, &headers, body.into()).await
+    }
+
+    pub async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         for header in headers {
             request = request.append_header(*header);
         }
-        let mut response = request.send().await.unwrap();
+        let sent = if body.is_empty() {
+            request.send()
+        } else {
+            request.send_body(body)
+        };
+        let mut response = sent.await.unwrap();
         Answer {
             status: response.status(),
             headers: response.headers().clone(),

@@ -27,7 +27,7 @@ pub fn run(arguments: &[&str]) -> Output {
 }
 
 /// Kills the program when a test fails half-way.
-struct Guard(Child);
+pub struct Guard(pub Child);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -36,7 +36,7 @@ impl Drop for Guard {
     }
 }
 
-fn get(address: &str, path: &str, header: &str) -> String {
+pub fn get(address: &str, path: &str, header: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(30)))

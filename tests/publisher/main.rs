@@ -8,14 +8,19 @@
     unreachable_pub
 )]
 
+mod admin;
 mod app;
+mod client;
 mod command_line;
 mod conditional;
+mod crashes;
 mod cursor;
 mod faults;
 mod herd;
+mod other_processes;
 mod single_flight;
 mod sockets;
 mod transfer;
 mod wire_board;
 mod wire_feed;
+mod writes;

@@ -1,4 +1,4 @@
-//! The forms of an import file, read item by item.
+//! The forms in which many items come, an import file's or a request body's, read item by item.
 //!
 //! A saved answer (`{"items":[…],…}`), a bare array, or NDJSON: told apart by the first line, so
 //! that memory holds one item and never the file.

@@ -1,0 +1,232 @@
+//! The admin routes: challenges, eval runs and Merkle epochs come in.
+//!
+//! Each request in this order: authentication, admission (503 at once), body, parsing, commit. What
+//! is refused on the way has not been stored.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{self, Bytes, Payload},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{error::ApiError, routes::method_not_allowed, token::AdminTokens};
+use crate::{
+    domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
+    items::{SourceError, read_items},
+    writer::{
+        handle::{Admission, WriterHandle},
+        operation::{Operation, Receipt},
+    },
+};
+
+/// The most bytes of a request body.
+pub(super) const MAX_BODY_BYTES: u32 = 16 * 1024 * 1024;
+/// The most items of one request.
+const MAX_ITEMS: usize = 10_000;
+
+/// What the admin routes hold.
+#[derive(Debug, Clone)]
+pub struct AdminHandles {
+    /// Who may write.
+    pub tokens: AdminTokens,
+    /// Where to.
+    pub writer: WriterHandle,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// The acknowledgement.
+#[derive(Serialize)]
+struct Acknowledged {
+    inserted: u64,
+    unchanged: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<bool>,
+}
+
+/// Adds the admin routes.
+pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles) {
+    config
+        .app_data(web::Data::new(handles.clone()))
+        .service(
+            web::resource("/v1/admin/challenges/{challenge_id}")
+                .route(web::put().to(put_challenge))
+                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+        )
+        .service(
+            web::resource("/v1/admin/challenges")
+                .route(web::post().to(post_challenges))
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
+        )
+        .service(
+            web::resource("/v1/admin/eval-runs")
+                .route(web::post().to(post_eval_runs))
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
+        )
+        .service(
+            web::resource("/v1/admin/merkle-epochs/{epoch}")
+                .route(web::put().to(put_merkle_epoch))
+                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+        );
+}
+
+async fn put_challenge(
+    request: HttpRequest,
+    body: Payload,
+    id: web::Path<String>,
+    handles: web::Data<AdminHandles>,
+) -> Result<HttpResponse, ApiError> {
+    accept(&request, body, &handles, move |body| {
+        let challenge = Challenge::from_admin(utf8(body)?, Some(id.as_str())).map_err(at(0))?;
+        Ok(Operation::PutChallenges(vec![challenge]))
+    })
+    .await
+}
+
+async fn post_challenges(
+    request: HttpRequest,
+    body: Payload,
+    handles: web::Data<AdminHandles>,
+) -> Result<HttpResponse, ApiError> {
+    accept(&request, body, &handles, |body| {
+        let challenges = items(body, |json| Challenge::from_admin(json, None))?;
+        Ok(Operation::PutChallenges(challenges))
+    })
+    .await
+}
+
+async fn post_eval_runs(
+    request: HttpRequest,
+    body: Payload,
+    handles: web::Data<AdminHandles>,
+) -> Result<HttpResponse, ApiError> {
+    accept(&request, body, &handles, |body| {
+        Ok(Operation::InsertEvalRuns(items(body, EvalRun::from_json)?))
+    })
+    .await
+}
+
+async fn put_merkle_epoch(
+    request: HttpRequest,
+    body: Payload,
+    epoch: web::Path<String>,
+    handles: web::Data<AdminHandles>,
+) -> Result<HttpResponse, ApiError> {
+    accept(&request, body, &handles, move |body| {
+        let digits = epoch.bytes().all(|b| b.is_ascii_digit());
+        let epoch =
+            epoch.parse().ok().filter(|_| digits).ok_or_else(|| {
+                at(0)(Invalid::new("epoch", "must be an integer from 0 to 2^63-1"))
+            })?;
+        let json: &RawValue = serde_json::from_str(utf8(body)?)
+            .map_err(|error| at(0)(Invalid::new("", error.to_string())))?;
+        Ok(Operation::PutMerkleEpoch {
+            epoch,
+            body: json.get().to_owned(),
+        })
+    })
+    .await
+}
+
+/// Authentication, admission, body, parsing, commit.
+async fn accept(
+    request: &HttpRequest,
+    body: Payload,
+    handles: &AdminHandles,
+    parse: impl FnOnce(&[u8]) -> Result<Operation, ApiError> + Send + 'static,
+) -> Result<HttpResponse, ApiError> {
+    if !handles.tokens.admit(request.headers()) {
+        return Err(ApiError::Unauthorized);
+    }
+    check_content_type(request)?;
+    let admission = admit(request, &handles.writer)?;
+    let body = read_body(body, handles.body_timeout).await?;
+    // A body may be 16 MiB of JSON: too long for an async thread.
+    let operation = web::block(move || parse(&body))
+        .await
+        .map_err(|_| ApiError::Internal)??;
+    let receipt = handles.writer.write(admission, operation).await?;
+    Ok(acknowledge(receipt))
+}
+
+fn acknowledge(receipt: Receipt) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(Acknowledged {
+            inserted: receipt.counts.inserted,
+            unchanged: receipt.counts.unchanged,
+            published: (!receipt.published).then_some(false),
+        })
+}
+
+fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
+    let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next();
+    match essence
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "application/json" | "application/x-ndjson" => Ok(()),
+        _ => Err(ApiError::UnsupportedMediaType),
+    }
+}
+
+/// Takes room for the body by its announced length; for one that announces none, for the longest.
+fn admit(request: &HttpRequest, writer: &WriterHandle) -> Result<Admission, ApiError> {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let bytes = match announced.map(u32::try_from) {
+        None => MAX_BODY_BYTES,
+        Some(Ok(bytes)) if bytes <= MAX_BODY_BYTES => bytes,
+        Some(_) => return Err(ApiError::PayloadTooLarge),
+    };
+    Ok(writer.admit(bytes)?)
+}
+
+async fn read_body(body: Payload, timeout: Duration) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(timeout, body.to_bytes_limited(MAX_BODY_BYTES as usize)).await {
+        Err(_) => Err(ApiError::BodyTimeout),
+        Ok(Err(_)) => Err(ApiError::PayloadTooLarge),
+        Ok(Ok(Err(_))) => Err(ApiError::BodyBroken),
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(body).map_err(|_| at(0)(Invalid::new("", "is not UTF-8")))
+}
+
+fn at(index: usize) -> impl Fn(Invalid) -> ApiError {
+    move |invalid| ApiError::BadItem { index, invalid }
+}
+
+fn items<T>(body: &[u8], parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Vec<T>, ApiError> {
+    let mut items = Vec::new();
+    let read = read_items(body, |_, json| {
+        if items.len() == MAX_ITEMS {
+            return Err(Invalid::new(
+                "",
+                format!("a request may have at most {MAX_ITEMS} items"),
+            ));
+        }
+        items.push(parse(json)?);
+        Ok(())
+    });
+    match read {
+        Ok(_) => Ok(items),
+        Err(SourceError::Item(_, invalid)) => Err(at(items.len())(invalid)),
+        Err(error @ (SourceError::Io(_) | SourceError::Form(_))) => {
+            Err(at(items.len())(Invalid::new("", error.to_string())))
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Bearer tokens of the admin routes (RFC 6750).
+
+use std::{fmt, io, path::Path};
+
+use actix_web::http::header::{self, HeaderMap};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The fewest characters of a token.
+pub const MIN_TOKEN_CHARS: usize = 32;
+
+/// The tokens that are accepted: one, or two during rotation. Only their digests are kept, which
+/// also makes the comparison's time independent of the tokens' length.
+#[derive(Clone, Default)]
+pub struct AdminTokens(Vec<[u8; 32]>);
+
+/// Why the tokens cannot be used. Never shows one.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("the admin token file: {0}")]
+    File(#[from] io::Error),
+    /// A token that can be guessed.
+    #[error("an admin token must have at least {MIN_TOKEN_CHARS} characters")]
+    TooShort,
+    /// A token that cannot be sent (RFC 6750 §2.1).
+    #[error("an admin token must consist of visible ASCII characters")]
+    NotSendable,
+}
+
+impl AdminTokens {
+    /// The tokens from the lines of `file`, and those of `given`. Empty ones do not count.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn load(
+        file: Option<&Path>,
+        given: impl IntoIterator<Item = String>,
+    ) -> Result<Self, TokenError> {
+        let text = file.map(std::fs::read_to_string).transpose()?;
+        let lines = text.iter().flat_map(|text| text.lines()).map(str::to_owned);
+        let mut digests = Vec::new();
+        for token in lines.chain(given) {
+            let token = token.trim();
+            if token.is_empty() {
+                continue;
+            }
+            if token.len() < MIN_TOKEN_CHARS {
+                return Err(TokenError::TooShort);
+            }
+            if !token.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(TokenError::NotSendable);
+            }
+            digests.push(Sha256::digest(token).into());
+        }
+        Ok(Self(digests))
+    }
+
+    /// Whether there is none, and so no admin.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the request carries one of them. Every token is compared, in constant time.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
+        let Some((scheme, token)) = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+        else {
+            return false;
+        };
+        let given: [u8; 32] = Sha256::digest(token.trim()).into();
+        let known = self.0.iter().fold(subtle::Choice::from(0), |known, token| {
+            known | token.ct_eq(&given)
+        });
+        scheme.eq_ignore_ascii_case("bearer") && known.into()
+    }
+}
+
+impl fmt::Debug for AdminTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AdminTokens({} of them)", self.0.len())
+    }
+}

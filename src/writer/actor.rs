@@ -1,0 +1,144 @@
+//! The writer actor: a queue in front of the one write connection.
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use tokio::sync::oneshot;
+
+use super::{
+    commit::{WriteConnection, WriteSettings},
+    handle::{Admission, AdmissionLimits, WriterHandle},
+    operation::{Counts, Operation, Receipt, Refused},
+};
+use crate::cache::handle::CacheHandle;
+
+/// Write this, and answer the caller.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Enqueue {
+    pub(super) operation: Operation,
+    pub(super) caller: Caller,
+    pub(super) admission: Admission,
+}
+
+type Caller = oneshot::Sender<Result<Receipt, Refused>>;
+
+/// A caller whose operation is being committed.
+struct Waiting {
+    caller: Caller,
+    touches_board: bool,
+    _admission: Admission,
+}
+
+/// Owns the write connection, and lends it to one blocking thread at a time.
+#[derive(Debug)]
+pub struct WriterActor {
+    settings: WriteSettings,
+    cache: CacheHandle,
+    /// Absent while a commit runs.
+    connection: Option<WriteConnection>,
+    queue: Vec<Enqueue>,
+}
+
+impl WriterActor {
+    /// Starts the actor on the current arbiter. It tells `cache` when the board has changed.
+    pub fn launch(
+        settings: WriteSettings,
+        limits: AdmissionLimits,
+        cache: CacheHandle,
+    ) -> WriterHandle {
+        let actor = Self {
+            connection: Some(WriteConnection::new(settings.clone())),
+            settings,
+            cache,
+            queue: Vec::new(),
+        };
+        WriterHandle::new(limits, actor.start().recipient())
+    }
+
+    /// Commits all that is queued, unless a commit is under way: its end calls this again.
+    fn commit_queue(&mut self, context: &mut Context<Self>) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        let mut operations = Vec::with_capacity(self.queue.len());
+        let mut callers = Vec::with_capacity(self.queue.len());
+        for enqueued in self.queue.drain(..) {
+            callers.push(Waiting {
+                caller: enqueued.caller,
+                touches_board: enqueued.operation.touches_board(),
+                _admission: enqueued.admission,
+            });
+            operations.push(enqueued.operation);
+        }
+        let commit = actix_rt::task::spawn_blocking(move || {
+            let results = connection.commit(&operations);
+            (connection, results)
+        });
+        context.spawn(commit.into_actor(self).map(|done, actor, context| {
+            let (connection, results) = match done {
+                Ok((connection, results)) => (connection, results),
+                // A panic took the connection with it, and its transaction has been rolled back.
+                Err(_) => (WriteConnection::new(actor.settings.clone()), Vec::new()),
+            };
+            actor.connection = Some(connection);
+            actor.answer(callers, results, context);
+            actor.commit_queue(context);
+        }));
+    }
+
+    /// Answers who is done. Those whose write the board shows share one rebuild, and are answered
+    /// after it; the next commit does not wait for that.
+    fn answer(
+        &self,
+        callers: Vec<Waiting>,
+        results: Vec<Result<Counts, Refused>>,
+        context: &mut Context<Self>,
+    ) {
+        let mut results = results.into_iter();
+        let mut unpublished = Vec::new();
+        for waiting in callers {
+            match results.next().unwrap_or(Err(Refused::Stopped)) {
+                Ok(counts) if waiting.touches_board => unpublished.push((waiting, counts)),
+                Ok(counts) => waiting.acknowledge(counts, true),
+                Err(refused) => waiting.send(Err(refused)),
+            }
+        }
+        if unpublished.is_empty() {
+            return;
+        }
+        let cache = self.cache.clone();
+        let publish = async move {
+            let published = cache.invalidate_and_wait().await.is_ok();
+            for (waiting, counts) in unpublished {
+                waiting.acknowledge(counts, published);
+            }
+        };
+        context.spawn(publish.into_actor(self));
+    }
+}
+
+impl Waiting {
+    fn acknowledge(self, counts: Counts, published: bool) {
+        self.send(Ok(Receipt { counts, published }));
+    }
+
+    fn send(self, result: Result<Receipt, Refused>) {
+        // A caller that has gone still had its write carried out.
+        let _ = self.caller.send(result);
+    }
+}
+
+impl Actor for WriterActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Enqueue> for WriterActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Enqueue, context: &mut Context<Self>) {
+        self.queue.push(message);
+        self.commit_queue(context);
+    }
+}

@@ -1,0 +1,101 @@
+//! Group commit: one transaction, and so one wait for the disk, for all that piled up.
+
+use std::{path::PathBuf, time::Duration};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{
+    log_size::{LogLimits, LogSize},
+    operation::{Counts, Operation, Refused},
+};
+use crate::store::open::{OpenError, open_writer};
+
+/// Where and how to write.
+#[derive(Debug, Clone)]
+pub struct WriteSettings {
+    /// The database.
+    pub path: PathBuf,
+    /// The longest wait for another process that is writing.
+    pub busy_timeout: Duration,
+    /// The bounds of the write-ahead log.
+    pub log: LogLimits,
+}
+
+/// The one write connection. Opened at the first commit, and anew after a failure.
+#[derive(Debug)]
+pub struct WriteConnection {
+    settings: WriteSettings,
+    connection: Option<Connection>,
+    log_size: LogSize,
+}
+
+impl WriteConnection {
+    /// A connection that is not open yet.
+    pub fn new(settings: WriteSettings) -> Self {
+        Self {
+            log_size: LogSize::new(&settings.path, settings.log),
+            settings,
+            connection: None,
+        }
+    }
+
+    /// Carries all operations out in one transaction. One that is refused is rolled back alone, to
+    /// its savepoint. Blocks until the commit is durable (`synchronous=FULL`).
+    ///
+    /// The results are in the order of the operations. Where the transaction itself fails none is
+    /// stored, and each one says so.
+    pub fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Refused>> {
+        self.try_commit(operations).unwrap_or_else(|error| {
+            self.connection = None;
+            let reason = error.to_string();
+            log::warn!(
+                "a commit of {} operations failed: {reason}",
+                operations.len()
+            );
+            operations
+                .iter()
+                .map(|_| Err(Refused::Store(reason.clone())))
+                .collect()
+        })
+    }
+
+    fn try_commit(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Vec<Result<Counts, Refused>>, CommitError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(open_writer(
+                &self.settings.path,
+                self.settings.busy_timeout,
+            )?),
+        };
+        let mut transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut results = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let savepoint = transaction.savepoint()?;
+            let result = operation.apply(&savepoint);
+            if result.is_ok() {
+                savepoint.commit()?;
+            } else {
+                // Rolls back to the savepoint, and reports where even that fails.
+                savepoint.finish()?;
+            }
+            results.push(result);
+        }
+        transaction.commit()?;
+        self.log_size
+            .keep_bounded(connection, self.settings.busy_timeout);
+        Ok(results)
+    }
+}
+
+/// Why a whole transaction failed.
+#[derive(Debug, thiserror::Error)]
+enum CommitError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}

@@ -1,0 +1,93 @@
+//! Admission to the writer: bounded, and decided at once.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{
+    actor::Enqueue,
+    operation::{Operation, Receipt, Refused},
+};
+
+/// How much may be under way, from the first byte of a request body to its acknowledgement.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmissionLimits {
+    /// Operations.
+    pub operations: u32,
+    /// Bytes of request bodies.
+    pub bytes: u32,
+}
+
+/// Permission to write one operation; holds its share of the bounds until it is answered.
+#[derive(Debug)]
+pub struct Admission {
+    _operation: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// A handler's way to the writer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    limits: AdmissionLimits,
+    operations: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    writer: Recipient<Enqueue>,
+}
+
+impl WriterHandle {
+    pub(super) fn new(limits: AdmissionLimits, writer: Recipient<Enqueue>) -> Self {
+        Self {
+            limits,
+            operations: Arc::new(Semaphore::new(limits.operations as usize)),
+            bytes: Arc::new(Semaphore::new(limits.bytes as usize)),
+            writer,
+        }
+    }
+
+    /// Room for one operation whose body has at most `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`], at once: nothing is queued for admission.
+    pub fn admit(&self, bytes: u32) -> Result<Admission, Refused> {
+        let operation = Arc::clone(&self.operations).try_acquire_owned();
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
+        match (operation, bytes) {
+            (Ok(operation), Ok(bytes)) => Ok(Admission {
+                _operation: operation,
+                _bytes: bytes,
+            }),
+            _ => Err(Refused::Busy),
+        }
+    }
+
+    /// Writes, and waits until the commit is durable and, where it touches the board, until the
+    /// board in service shows it. Goes on even where the caller stops waiting.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing of the operation is stored.
+    pub async fn write(
+        &self,
+        admission: Admission,
+        operation: Operation,
+    ) -> Result<Receipt, Refused> {
+        let (caller, answer) = oneshot::channel();
+        self.writer.do_send(Enqueue {
+            operation,
+            caller,
+            admission,
+        });
+        answer.await.unwrap_or(Err(Refused::Stopped))
+    }
+
+    /// How many operations are admitted and not yet answered.
+    pub fn under_way(&self) -> usize {
+        self.limits.operations as usize - self.operations.available_permits()
+    }
+
+    /// Ends once everything admitted has been answered.
+    pub async fn drained(&self) {
+        // Cannot fail: the semaphore is never closed.
+        let _ = self.operations.acquire_many(self.limits.operations).await;
+    }
+}

@@ -1,0 +1,127 @@
+//! What a request asks to be written, and how it may end.
+
+use rusqlite::Connection;
+
+use crate::{
+    domain::{challenge::Challenge, eval_run::EvalRun},
+    store::{
+        StoreError,
+        write::{self, WriteError, Written},
+    },
+};
+
+/// All or nothing.
+#[derive(Debug)]
+pub enum Operation {
+    /// Create or replace challenges.
+    PutChallenges(Vec<Challenge>),
+    /// Store eval runs.
+    InsertEvalRuns(Vec<EvalRun>),
+    /// Store an epoch of the Merkle tree.
+    PutMerkleEpoch {
+        /// Its number, at least 0.
+        epoch: i64,
+        /// Its JSON.
+        body: String,
+    },
+}
+
+/// How many items an operation changed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// New, or replaced.
+    pub inserted: u64,
+    /// There already, just so.
+    pub unchanged: u64,
+}
+
+impl Counts {
+    /// Counts one more item.
+    pub fn add(&mut self, written: Written) {
+        match written {
+            Written::Inserted => self.inserted += 1,
+            Written::Unchanged => self.unchanged += 1,
+        }
+    }
+}
+
+/// What an acknowledged operation has done: it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// What it changed.
+    pub counts: Counts,
+    /// Whether the board in service shows it. Always so for what the board does not show.
+    pub published: bool,
+}
+
+/// Why an operation was not carried out: nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// An item is at fault.
+    #[error("item {index}: {error}")]
+    Item {
+        /// Its index, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: WriteError,
+    },
+    /// The database failed, or another process kept it locked.
+    #[error("not committed: {0}")]
+    Store(String),
+    /// The queue is full.
+    #[error("too many writes at once")]
+    Busy,
+    /// The writer is gone: the process is ending.
+    #[error("the writer has stopped")]
+    Stopped,
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl Operation {
+    /// Whether the board may look different afterwards.
+    pub fn touches_board(&self) -> bool {
+        matches!(self, Self::PutChallenges(_))
+    }
+
+    /// Carries the operation out in the open transaction.
+    ///
+    /// # Errors
+    /// [`Refused::Item`] or [`Refused::Store`]; the caller must roll back.
+    pub(super) fn apply(&self, connection: &Connection) -> Result<Counts, Refused> {
+        let mut counts = Counts::default();
+        match self {
+            Self::PutChallenges(challenges) => each(challenges, &mut counts, |challenge| {
+                write::put_challenge(connection, challenge)
+            })?,
+            Self::InsertEvalRuns(runs) => each(runs, &mut counts, |run| {
+                write::insert_eval_run(connection, run)
+            })?,
+            Self::PutMerkleEpoch { epoch, body } => each(&[()], &mut counts, |()| {
+                write::put_merkle_epoch(connection, *epoch, Some(body))
+            })?,
+        }
+        Ok(counts)
+    }
+}
+
+fn each<T>(
+    items: &[T],
+    counts: &mut Counts,
+    write: impl Fn(&T) -> Result<Written, WriteError>,
+) -> Result<(), Refused> {
+    for (index, item) in items.iter().enumerate() {
+        match write(item) {
+            Ok(written) => counts.add(written),
+            Err(WriteError::Store(error)) => return Err(error.into()),
+            Err(error @ (WriteError::Conflict { .. } | WriteError::Invalid(_))) => {
+                return Err(Refused::Item { index, error });
+            }
+        }
+    }
+    Ok(())
+}

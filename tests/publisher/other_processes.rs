@@ -1,0 +1,115 @@
+//! Other processes write to the same file:
+//!
+//! - a change of the board is noticed at the next look, without a request and without the TTL
+//! - a change of the feed is served at once, and has nothing rebuilt
+//! - `import` works while serving
+//! - `serve --read-only` serves somebody else's database and never writes to it
+
+use std::{fs, time::Duration};
+
+use cathedral_publisher::demo::sample::Sample;
+
+use crate::{
+    app::{App, BOARD, Data, FEED},
+    command_line::{get, run},
+    crashes::Server,
+};
+
+#[actix_web::test]
+async fn a_change_of_the_board_is_noticed_at_the_next_look() {
+    let app = App::start(Data::sample()).await;
+    app.data.put(&[Sample::new(99).challenge(1)]);
+    assert_eq!(
+        app.get(BOARD).await.json()["count"],
+        51,
+        "not looked yet, and still fresh"
+    );
+    for _ in 0..3000 {
+        app.clock.advance(Duration::from_millis(1));
+        if app.gate.builds() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    app.until_count(52).await;
+    assert_eq!(app.gate.builds(), 2);
+    // Nothing changes, or only the feed does: nothing is rebuilt.
+    app.data.run("a", "2026-06-07T00:00:00Z", 5);
+    let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
+    assert!(page.text().contains("\"id\":\"a\""));
+    for _ in 0..20 {
+        app.clock.advance(Duration::from_millis(500));
+        tokio::task::yield_now().await;
+        app.get("/health").await;
+    }
+    assert_eq!(app.gate.builds(), 2);
+    app.stop().await;
+}
+
+#[test]
+fn import_works_while_serving_and_read_only_never_writes() {
+    let data = Data::sample();
+    let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    let server = Server::start(publisher, &data.path(), &["--change-poll-ms", "50"]);
+    let reader = Server::start(
+        publisher,
+        &data.path(),
+        &["--read-only", "--change-poll-ms", "50"],
+    );
+    let spare = Data::empty();
+    spare.put(&[Sample::new(99).challenge(1)]);
+    let file = spare.path().with_extension("json");
+    let exported = run(&[
+        "export",
+        "board",
+        "--database",
+        spare.path().to_str().unwrap(),
+    ]);
+    fs::write(&file, exported.stdout).unwrap();
+    let imported = run(&[
+        "import",
+        "board",
+        file.to_str().unwrap(),
+        "--database",
+        data.path().to_str().unwrap(),
+    ]);
+    assert_eq!(imported.stdout, b"1 inserted, 0 unchanged\n");
+    for address in [&server.address, &reader.address] {
+        // A condition, not a time: the suite may run on a busy machine.
+        let seen = (0..3000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            get(address, BOARD, "").contains("\"count\":52")
+        });
+        assert!(seen, "{address} never showed the import");
+    }
+}
+
+#[test]
+fn read_only_changes_no_byte_and_makes_no_database() {
+    let data = Data::sample();
+    data.run("a", "2026-06-07T00:00:00Z", 5);
+    let before = fs::read(data.path()).unwrap();
+    let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    let server = Server::start(publisher, &data.path(), &["--read-only"]);
+    assert!(get(&server.address, BOARD, "").contains("\"count\":51"));
+    assert!(
+        get(
+            &server.address,
+            &format!("{FEED}?since=2020-01-01T00:00:00Z"),
+            ""
+        )
+        .contains("\"id\":\"a\"")
+    );
+    assert!(get(&server.address, "/health", "").starts_with("HTTP/1.1 200"));
+    drop(server);
+    assert!(fs::read(data.path()).unwrap() == before);
+    let missing = data.path().with_file_name("missing.db");
+    let output = run(&[
+        "serve",
+        "--read-only",
+        "--database",
+        missing.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!missing.exists());
+}
