@@ -35,7 +35,10 @@ pub async fn watch(
         detector = Some(looking);
         note(&found, &mut failing);
         match found {
-            Ok(Some(version)) if cache.board_version() != Some(version) => cache.invalidate(),
+            // Where nothing is published, the cache is trying already.
+            Ok(Some(version)) if cache.board_version().is_some_and(|old| old != version) => {
+                cache.invalidate();
+            }
             Ok(_) | Err(_) => {}
         }
     }

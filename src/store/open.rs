@@ -152,6 +152,8 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::NotWritable { path },
+        // What SQLite says of a folder is that its disk has failed.
+        _ if path.is_dir() => OpenError::CannotOpen { path },
         Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { path },
         _ => OpenError::Sqlite { path, source },
     }

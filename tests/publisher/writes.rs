@@ -9,7 +9,14 @@
 //! - a stop finishes what was admitted
 //! - the write-ahead log stays bounded under readers that overlap without end
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use awc::http::Method;
 use cathedral_publisher::demo::sample::Sample;
@@ -244,11 +251,8 @@ async fn a_stop_finishes_what_was_admitted() {
     let writer = app.writer.clone();
     let abandoned = tokio::time::timeout(Duration::ZERO, writer.write(admission, operation)).await;
     assert!(abandoned.is_err());
-    let release = async {
-        assert_eq!(writer.under_way(), 1);
-        lock.release();
-    };
-    join(writer.drained(), release).await;
+    assert_eq!(writer.under_way(), 1);
+    join(writer.drained(), async { lock.release() }).await;
     let connection = rusqlite::Connection::open(path).unwrap();
     let sql = "SELECT count(*) FROM eval_runs WHERE id = 'last'";
     assert_eq!(
@@ -268,14 +272,29 @@ async fn the_write_ahead_log_stays_bounded_under_readers_that_overlap_without_en
     limits.wal_hard_mib = 4;
     let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
     let log = app.data.path().with_extension("db-wal");
-    // Two readers that take turns: at no moment does none of them hold a snapshot of the log.
-    let reader = || {
-        let connection = rusqlite::Connection::open(app.data.path()).unwrap();
-        let begin = "BEGIN; SELECT count(*) FROM eval_runs;";
-        connection.execute_batch(begin).unwrap();
+    // Readers that take turns: at no moment does none of them hold a snapshot of the log.
+    let path = app.data.path();
+    let reader = move || {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection
+            .execute_batch("BEGIN; SELECT count(*) FROM eval_runs;")
+            .unwrap();
         connection
     };
-    let (mut largest, mut held) = (0, reader());
+    let done = Arc::new(AtomicBool::new(false));
+    let readers = thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            let mut held = reader();
+            while !done.load(Ordering::Relaxed) {
+                let next = reader();
+                thread::sleep(Duration::from_millis(20));
+                held = next;
+            }
+            drop(held);
+        }
+    });
+    let mut largest = 0;
     let filler = "x".repeat(2_000);
     for round in 0..60 {
         let rows: Vec<String> = (0..100)
@@ -289,10 +308,9 @@ async fn the_write_ahead_log_stays_bounded_under_readers_that_overlap_without_en
             200
         );
         largest = largest.max(std::fs::metadata(&log).unwrap().len());
-        let next = reader();
-        drop(std::mem::replace(&mut held, next));
     }
-    drop(held);
+    done.store(true, Ordering::Relaxed);
+    readers.join().unwrap();
     // 60 rounds write over 12 MiB of rows, and more of pages.
     assert!(largest > 1 << 20, "{largest}");
     assert!(largest < 8 << 20, "{largest}");
