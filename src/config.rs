@@ -77,6 +77,25 @@ pub struct Serve {
     /// migrated, and there are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    /// `off` has the faults of the service that this one replaces, for comparison and nothing else:
+    /// every request rebuilds the board from SQLite, in rollback-journal mode, over one connection
+    /// that readers and the writer share.
+    #[arg(
+        long,
+        env = "PUBLISHER_CACHE",
+        default_value = "on",
+        conflicts_with = "read_only"
+    )]
+    pub cache: CacheMode,
+}
+
+/// Whether there is a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CacheMode {
+    /// A snapshot, and all that this program is for.
+    On,
+    /// A rebuild for every request.
+    Off,
 }
 
 /// Who may write.

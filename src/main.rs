@@ -11,13 +11,13 @@ use std::{
 use anyhow::Context as _;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
-    config::{Admin, Cli, Command, Demo, Export, Limits, Serve, Transfer},
+    config::{Admin, CacheMode, Cli, Command, Demo, Export, Limits, Serve, Transfer},
     demo::life,
     domain::clock::SystemClock,
     http::token::AdminTokens,
     server::{self, Parts, Running},
     store::{
-        open::{open_reader, open_writer},
+        open::{Journal, open_reader, open_writer, open_writer_with},
         pool::ReadPool,
     },
     transfer::{export::export, import::import},
@@ -59,14 +59,26 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     let path = &options.database.database;
     let busy_timeout = options.limits.busy_timeout();
     let tokens = admin_tokens(&options.admin)?;
+    let journal = match options.cache {
+        CacheMode::On => Journal::Wal,
+        CacheMode::Off => Journal::Rollback,
+    };
     // Held while serving: the last connection that closes would checkpoint and delete the log.
     let _kept_open = if options.read_only {
         open_reader(path, busy_timeout)?
     } else {
-        open_writer(path, busy_timeout)?
+        open_writer_with(path, busy_timeout, journal)?
     };
     actix_web::rt::System::new().block_on(async {
-        let parts = parts(path, &options.limits, tokens, !options.read_only);
+        let mut parts = parts(path, &options.limits, tokens, !options.read_only);
+        if options.cache == CacheMode::Off {
+            log::warn!("without a cache, in rollback-journal mode, over one shared connection");
+            parts.cached = false;
+            parts.pool = ReadPool::one_shared(path, busy_timeout);
+            parts.builder = Arc::new(SqliteBuilder {
+                pool: parts.pool.clone(),
+            });
+        }
         let running = listen(&options.address.address, &options.limits, parts).await?;
         for address in &running.addresses {
             log::info!("serving {} on http://{address}", path.display());
@@ -92,6 +104,7 @@ fn parts(path: &Path, limits: &Limits, tokens: AdminTokens, writable: bool) -> P
         pool,
         clock: Arc::new(SystemClock),
         path: path.to_owned(),
+        cached: true,
         writable,
         tokens,
     }

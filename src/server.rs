@@ -15,7 +15,12 @@ use actix_web::{
 
 use crate::{
     cache::{
-        actor::CacheActor, build::BuildSnapshot, handle::CacheHandle, state::Policy, watch::watch,
+        actor::CacheActor,
+        build::BuildSnapshot,
+        handle::CacheHandle,
+        state::Policy,
+        uncached::{Board, Uncached},
+        watch::watch,
     },
     config::Limits,
     domain::clock::Clock,
@@ -45,6 +50,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The database; its changes by other processes are watched for.
     pub path: PathBuf,
+    /// Whether the board is cached; without, every request builds it.
+    pub cached: bool,
     /// Whether there is a write side.
     pub writable: bool,
     /// Who may use it over HTTP.
@@ -76,11 +83,12 @@ pub async fn start(
     let cache = CacheActor::launch(
         policy,
         limits.max_waiting,
-        parts.builder,
+        Arc::clone(&parts.builder),
         Arc::clone(&parts.clock),
     );
     let writer = parts.writable.then(|| {
-        let settings = write_settings(parts.path.clone(), limits);
+        let mut settings = write_settings(parts.path.clone(), limits);
+        settings.shared = (!parts.cached).then(|| parts.pool.clone());
         WriterActor::launch(settings, admission_limits(limits), cache.clone())
     });
     let feed_limits = FeedLimits {
@@ -90,7 +98,14 @@ pub async fn start(
         read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
     };
     let handles = Handles {
-        cache: cache.clone(),
+        board: if parts.cached {
+            Board::Cached(cache.clone())
+        } else {
+            Board::Uncached(Uncached {
+                builder: parts.builder,
+                timeout: limits.rebuild_timeout(),
+            })
+        },
         feed: FeedHandle::new(parts.pool.clone(), feed_limits),
         health: HealthHandle::new(parts.pool),
         admin: writer
@@ -144,6 +159,7 @@ fn write_settings(path: PathBuf, limits: &Limits) -> WriteSettings {
             // Readers that were there, and those that came while they were waited for.
             long_wait: Duration::from_millis(2 * limits.feed_read_timeout_ms),
         },
+        shared: None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `build` | makes a snapshot from the database, on a blocking thread |
 //! | `state` | decides: the pure single-flight machine |
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
+//! | `uncached` | what the server would be without all this, for comparison |
 //! | `watch` | notices what other processes write |
 //! | `handle` | reads, wait-free; asks the actor only where the snapshot cannot answer |
 
@@ -14,4 +15,5 @@ pub mod build;
 pub mod handle;
 pub mod snapshot;
 pub mod state;
+pub mod uncached;
 pub mod watch;

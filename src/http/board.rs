@@ -8,7 +8,7 @@ pub(super) async fn active_challenges(
     request: HttpRequest,
     handles: web::Data<Handles>,
 ) -> Result<HttpResponse, ApiError> {
-    let snapshot = handles.cache.snapshot().await?;
+    let snapshot = handles.board.snapshot().await?;
     respond(&request, snapshot.board())
 }
 
@@ -17,7 +17,7 @@ pub(super) async fn current_challenge(
     handles: web::Data<Handles>,
 ) -> Result<HttpResponse, ApiError> {
     let choice = Choice::parse(request.query_string())?;
-    let snapshot = handles.cache.snapshot().await?;
+    let snapshot = handles.board.snapshot().await?;
     let item = match choice {
         Choice::First => snapshot.first(),
         Choice::OfTier(tier) => snapshot.first_of_tier(tier),

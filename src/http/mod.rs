@@ -25,13 +25,13 @@ pub mod token;
 pub use admin::AdminHandles;
 pub use routes::configure;
 
-use crate::{cache::handle::CacheHandle, feed::FeedHandle, health::HealthHandle};
+use crate::{cache::uncached::Board, feed::FeedHandle, health::HealthHandle};
 
 /// What handlers hold.
 #[derive(Debug, Clone)]
 pub struct Handles {
     /// The board.
-    pub cache: CacheHandle,
+    pub board: Board,
     /// The feed.
     pub feed: FeedHandle,
     /// The database's health.

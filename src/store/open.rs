@@ -14,6 +14,16 @@ use rusqlite_migration::{M, Migrations};
 const STEPS: &[M<'static>] = &[M::up(include_str!("../../sql/0001_initial.sql"))];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
+/// How SQLite makes a commit atomic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// Write-ahead log: readers and the writer never wait for each other.
+    Wal,
+    /// Rollback journal: a commit waits until no reader reads, and readers wait for the commit. Only
+    /// for showing the difference.
+    Rollback,
+}
+
 /// Why a database was not opened. Nothing has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -77,6 +87,18 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`], each with the path in its text.
 pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
+    open_writer_with(path, busy_timeout, Journal::Wal)
+}
+
+/// As [`open_writer`], with the journal to choose; it is kept in the file.
+///
+/// # Errors
+/// As [`open_writer`].
+pub fn open_writer_with(
+    path: &Path,
+    busy_timeout: Duration,
+    journal: Journal,
+) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     let mut connection = Connection::open_with_flags(
         path,
@@ -92,9 +114,12 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
             path: path.to_owned(),
         });
     }
-    // Kept in the file: WAL is what lets a commit go on beside readers.
+    let journal = match journal {
+        Journal::Wal => "WAL",
+        Journal::Rollback => "DELETE",
+    };
     connection
-        .pragma_update(None, "journal_mode", "WAL")
+        .pragma_update(None, "journal_mode", journal)
         .map_err(failed)?;
     // The default with WAL is NORMAL, which may lose the last commits when the power fails.
     connection

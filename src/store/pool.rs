@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    ops::Deref,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -42,6 +42,19 @@ impl ReadPool {
                 // A reader of this pool cannot write, whatever is asked of it.
                 connection.pragma_update(None, "query_only", "ON")
             });
+        Self::with(path, size, inner)
+    }
+
+    /// One connection for all readers and the writer: the old service's fault, for showing the
+    /// difference.
+    pub fn one_shared(path: &Path, busy_timeout: Duration) -> Self {
+        let inner = SqliteConnectionManager::file(path)
+            .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .with_init(move |connection| connection.busy_timeout(busy_timeout));
+        Self::with(path, 1, inner)
+    }
+
+    fn with(path: &Path, size: u32, inner: SqliteConnectionManager) -> Self {
         let pool = r2d2::Pool::builder()
             .max_size(size)
             .min_idle(Some(0))
@@ -83,6 +96,12 @@ impl Deref for Reader {
 
     fn deref(&self) -> &Connection {
         &self.0.0
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0.0
     }
 }
 

@@ -1,6 +1,9 @@
 //! Group commit: one transaction, and so one wait for the disk, for all that piled up.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -8,7 +11,11 @@ use super::{
     log_size::{LogLimits, LogSize},
     operation::{Counts, Operation, Refused},
 };
-use crate::store::open::{OpenError, open_writer};
+use crate::store::{
+    StoreError,
+    open::{OpenError, open_writer},
+    pool::ReadPool,
+};
 
 /// Where and how to write.
 #[derive(Debug, Clone)]
@@ -19,6 +26,9 @@ pub struct WriteSettings {
     pub busy_timeout: Duration,
     /// The bounds of the write-ahead log.
     pub log: LogLimits,
+    /// Write over this pool's one connection, which readers share, instead of one of its own: only
+    /// for showing the difference.
+    pub shared: Option<ReadPool>,
 }
 
 /// The one write connection. Opened at the first commit, and anew after a failure.
@@ -63,9 +73,14 @@ impl WriteConnection {
         &mut self,
         operations: &[Operation],
     ) -> Result<Vec<Result<Counts, Refused>>, CommitError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(open_writer(
+        let mut shared;
+        let connection = match (&self.settings.shared, &mut self.connection) {
+            (Some(pool), _) => {
+                shared = pool.reader(Instant::now() + self.settings.busy_timeout)?;
+                &mut *shared
+            }
+            (None, Some(connection)) => connection,
+            (None, none) => none.insert(open_writer(
                 &self.settings.path,
                 self.settings.busy_timeout,
             )?),
@@ -96,6 +111,8 @@ impl WriteConnection {
 enum CommitError {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Shared(#[from] StoreError),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
 }

@@ -1,0 +1,348 @@
+//! Measures the write side on this machine: claims as ratios, side by side in one run.
+//!
+//!     cargo build --release && cargo run --release --example write_lab -- all
+//!
+//! | experiment | shows |
+//! |---|---|
+//! | `group-commit` | rows/s with 64 writers against one commit a row on one bare connection |
+//! | `readers` | board and feed, with writers idle and saturated; the same with `--cache off` |
+//! | `crash [ROUNDS]` | kill -9 under 64 writers: rows missing, databases damaged |
+//! | `freshness` | from a write to its sight, in process and from another process |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "../tests/publisher/client.rs"]
+mod client;
+#[path = "../tests/publisher/crashes.rs"]
+mod crashes;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use cathedral_publisher::{
+    demo::{life::populate, sample::Sample},
+    domain::{challenge::Challenge, eval_run::EvalRun},
+    store::{
+        open::open_writer,
+        write::{insert_eval_run, put_challenge},
+    },
+};
+use client::Connection;
+use crashes::{Server, bearer, rounds, row};
+
+const WRITERS: usize = 64;
+const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+const BUSY: Duration = Duration::from_secs(30);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let experiment = arguments.first().map_or("all", String::as_str);
+    let program = std::env::current_exe().unwrap();
+    let publisher = program
+        .parent()
+        .unwrap()
+        .with_file_name("cathedral-publisher");
+    assert!(publisher.exists(), "run `cargo build --release` first");
+    let all = experiment == "all";
+    assert!(
+        all || ["group-commit", "readers", "crash", "freshness"].contains(&experiment),
+        "experiments: group-commit, readers, crash, freshness, all"
+    );
+    if all || experiment == "group-commit" {
+        group_commit(&publisher);
+    }
+    if all || experiment == "readers" {
+        readers(&publisher);
+    }
+    if all || experiment == "freshness" {
+        freshness(&publisher);
+    }
+    if all || experiment == "crash" {
+        let count = arguments.get(1).map_or(200, |count| count.parse().unwrap());
+        let found = rounds(&publisher, count, WRITERS as u32);
+        println!(
+            "\ncrash: {count} rounds of kill -9 under {WRITERS} writers: {} rows acknowledged, {} missing, {} databases damaged",
+            found.acknowledged, found.missing, found.damaged
+        );
+        assert_eq!((found.missing, found.damaged), (0, 0));
+    }
+}
+
+/// A database with the demo's data.
+fn data(folder: &Path) -> PathBuf {
+    let path = folder.join("lab.db");
+    populate(&mut open_writer(&path, BUSY).unwrap(), 5000).unwrap();
+    path
+}
+
+/// Runs 64 writers, one row a request, as fast as they go; returns rows acknowledged.
+fn saturate(address: &str, prefix: &str, stop: &AtomicBool) -> u64 {
+    let rows = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let rows = &rows;
+            scope.spawn(move || {
+                let mut connection = Connection::open(address).unwrap();
+                for number in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let body = row(&format!("{prefix}-{writer}-{number}"));
+                    let sent = connection.request(
+                        "POST",
+                        "/v1/admin/eval-runs",
+                        &bearer(),
+                        body.as_bytes(),
+                    );
+                    match sent {
+                        Ok((200, _)) => {
+                            rows.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // Without a cache the old faults are the point: go on with a new connection.
+                        Ok(_) => {}
+                        Err(_) => connection = Connection::open(address).unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    rows.into_inner()
+}
+
+fn group_commit(publisher: &Path) {
+    const ROUND: Duration = Duration::from_secs(4);
+    println!("group-commit: rows/s, three interleaved rounds");
+    let mut ratios = Vec::new();
+    for round in 0..3 {
+        let folder = tempfile::TempDir::new().unwrap();
+        let bare = open_writer(&folder.path().join("bare.db"), BUSY).unwrap();
+        let begun = Instant::now();
+        let mut singly = 0;
+        while begun.elapsed() < ROUND {
+            let run = EvalRun::from_json(&row(&format!("{singly}"))).unwrap();
+            insert_eval_run(&bare, &run).unwrap();
+            singly += 1;
+        }
+        let singly = f64::from(singly) / begun.elapsed().as_secs_f64();
+
+        let server = Server::start(publisher, &data(folder.path()), &[]);
+        let stop = AtomicBool::new(false);
+        let begun = Instant::now();
+        let grouped = thread::scope(|scope| {
+            let grouped = scope.spawn(|| saturate(&server.address, "g", &stop));
+            thread::sleep(ROUND);
+            stop.store(true, Ordering::Relaxed);
+            grouped.join().unwrap()
+        });
+        let grouped = grouped as f64 / begun.elapsed().as_secs_f64();
+        ratios.push(grouped / singly);
+        println!(
+            "  round {}: {grouped:.0} with {WRITERS} writers over HTTP, {singly:.0} with a commit a row on a bare connection: {:.1} times",
+            round + 1,
+            grouped / singly
+        );
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("  median: {:.1} times", ratios[1]);
+}
+
+/// What pollers saw.
+#[derive(Default)]
+struct Seen {
+    latencies: Vec<Duration>,
+    not_200: u64,
+    errors: u64,
+}
+
+impl Seen {
+    fn line(mut self) -> String {
+        self.latencies.sort();
+        let at = |share: f64| {
+            let index =
+                ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len() - 1);
+            self.latencies[index].as_secs_f64() * 1e3
+        };
+        if self.latencies.is_empty() {
+            return format!("no answer, {} failed or timed out", self.errors);
+        }
+        format!(
+            "{:>6} answers, p50 {:>8.2} ms, p99 {:>8.2} ms, {} not 200, {} failed or timed out",
+            self.latencies.len(),
+            at(0.5),
+            at(0.99),
+            self.not_200,
+            self.errors
+        )
+    }
+}
+
+/// Polls from `clients` threads, each every 20 ms by the clock and not by the answers, so that a slow
+/// answer counts against those that had to wait behind it.
+fn poll(address: &str, path: &str, clients: u32, time: Duration) -> Seen {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let seen = Mutex::new(Seen::default());
+    thread::scope(|scope| {
+        for client in 0..clients {
+            let seen = &seen;
+            scope.spawn(move || {
+                let mut connection = Connection::open(address).unwrap();
+                let mut due = Instant::now() + INTERVAL * client / clients;
+                let end = Instant::now() + time;
+                while due < end {
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let answer = connection.request("GET", path, "", b"");
+                    let latency = due.elapsed();
+                    due += INTERVAL;
+                    let mut seen = seen.lock().unwrap();
+                    match answer {
+                        Ok((status, _)) => {
+                            seen.latencies.push(latency);
+                            seen.not_200 += u64::from(status != 200);
+                        }
+                        Err(_) => {
+                            seen.errors += 1;
+                            connection = Connection::open(address).unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    seen.into_inner().unwrap()
+}
+
+fn readers(publisher: &Path) {
+    const ROUND: Duration = Duration::from_secs(8);
+    println!("\nreaders: 4 board pollers and 4 feed pollers, 50 requests/s each");
+    let page = "/v1/leaderboard/recent?since_ran_at=2026-06-07T00:10:00Z&limit=200";
+    for mode in ["on", "off"] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let server = Server::start(publisher, &data(folder.path()), &["--cache", mode]);
+        let address = server.address.as_str();
+        for saturated in [false, true] {
+            let stop = AtomicBool::new(false);
+            let (board, feed, rows) = thread::scope(|scope| {
+                let writers = saturated.then(|| scope.spawn(|| saturate(address, mode, &stop)));
+                let feed = scope.spawn(|| poll(address, page, 4, ROUND));
+                let board = poll(address, BOARD, 4, ROUND);
+                let feed = feed.join().unwrap();
+                stop.store(true, Ordering::Relaxed);
+                (
+                    board,
+                    feed,
+                    writers.map_or(0, |writers| writers.join().unwrap()),
+                )
+            });
+            let rate = rows as f64 / ROUND.as_secs_f64();
+            println!("  --cache {mode}, {rate:.0} rows/s written");
+            println!("    board {}", board.line());
+            println!("    feed  {}", feed.line());
+        }
+    }
+}
+
+/// One challenge whose `num_vars` counts the writes, so that the board tells how many it shows.
+fn counting(number: u64) -> Challenge {
+    Challenge {
+        challenge_id: "counter".to_owned(),
+        num_vars: number,
+        ..Sample::new(1).challenge(0)
+    }
+}
+
+fn shown(connection: &mut Connection) -> u64 {
+    let path = "/v1/synthetic-boolean/current-challenge?tier=0";
+    let (status, body) = connection.request("GET", path, "", b"").unwrap();
+    if status != 200 {
+        return 0;
+    }
+    let item: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    item["num_vars"].as_u64().unwrap()
+}
+
+fn freshness(publisher: &Path) {
+    const WRITES: u64 = 1000;
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = data(folder.path());
+    let server = Server::start(publisher, &path, &[]);
+    let (mut writer, mut reader) = (
+        Connection::open(&server.address).unwrap(),
+        Connection::open(&server.address).unwrap(),
+    );
+    println!("\nfreshness: {WRITES} writes each");
+    let (mut acknowledged, mut visible, mut late) = (Vec::new(), Vec::new(), 0);
+    for number in 1..=WRITES {
+        let mut body = Vec::new();
+        counting(number).write_item(&mut body).unwrap();
+        let begun = Instant::now();
+        let (status, _) = writer
+            .request("PUT", "/v1/admin/challenges/counter", &bearer(), &body)
+            .unwrap();
+        assert_eq!(status, 200);
+        acknowledged.push(begun.elapsed());
+        let begun = Instant::now();
+        late += u64::from(shown(&mut reader) != number);
+        visible.push(begun.elapsed());
+    }
+    println!(
+        "  in process: sent to acknowledged     {}",
+        spread(acknowledged)
+    );
+    println!(
+        "  in process: acknowledged to visible  {} ({late} not in the very next GET)",
+        spread(visible)
+    );
+
+    let committed = Mutex::new(Vec::new());
+    let seen = thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = open_writer(&path, BUSY).unwrap();
+            for number in 1..=WRITES {
+                put_challenge(&other, &counting(WRITES + number)).unwrap();
+                committed.lock().unwrap().push(Instant::now());
+                thread::sleep(Duration::from_millis(15));
+            }
+        });
+        let mut seen: Vec<Instant> = Vec::new();
+        while (seen.len() as u64) < WRITES {
+            let now_shown = shown(&mut reader).saturating_sub(WRITES);
+            let now = Instant::now();
+            seen.resize((now_shown as usize).max(seen.len()), now);
+            thread::sleep(Duration::from_millis(2));
+        }
+        seen
+    });
+    let committed = committed.into_inner().unwrap();
+    let waits = committed
+        .iter()
+        .zip(seen)
+        .map(|(committed, seen)| seen - *committed);
+    println!(
+        "  other process: committed to visible  {}",
+        spread(waits.collect())
+    );
+}
+
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let ms = |index: usize| times[index.min(times.len() - 1)].as_secs_f64() * 1e3;
+    format!(
+        "p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        ms(times.len() / 2),
+        ms(times.len() * 99 / 100),
+        ms(times.len())
+    )
+}

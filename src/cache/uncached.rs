@@ -1,0 +1,58 @@
+//! The board without a cache: every request rebuilds it from SQLite. The old service's fault, for
+//! showing the difference.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    build::BuildSnapshot,
+    handle::{CacheHandle, Unavailable},
+    snapshot::Snapshot,
+};
+
+/// Where the handlers of the board get it from.
+#[derive(Debug, Clone)]
+pub enum Board {
+    /// From the published snapshot.
+    Cached(CacheHandle),
+    /// From the database, each time.
+    Uncached(Uncached),
+}
+
+/// Builds for each request.
+#[derive(Debug, Clone)]
+pub struct Uncached {
+    /// What builds.
+    pub builder: Arc<dyn BuildSnapshot>,
+    /// How long it may take, the wait for the connection included.
+    pub timeout: Duration,
+}
+
+impl Board {
+    /// The board.
+    ///
+    /// # Errors
+    /// [`Unavailable`], as [`CacheHandle::snapshot`]; without a cache, where the build fails.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
+        match self {
+            Self::Cached(cache) => cache.snapshot().await,
+            Self::Uncached(uncached) => uncached.snapshot().await,
+        }
+    }
+}
+
+impl Uncached {
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
+        let builder = Arc::clone(&self.builder);
+        let deadline = Instant::now() + self.timeout;
+        let build = actix_rt::task::spawn_blocking(move || builder.build(deadline));
+        match build.await {
+            Ok(Ok(built)) => Ok(Arc::new(built.snapshot)),
+            Ok(Err(_)) | Err(_) => Err(Unavailable {
+                retry_after: Duration::from_secs(1),
+            }),
+        }
+    }
+}
