@@ -88,28 +88,39 @@ fn data(folder: &Path) -> PathBuf {
     path
 }
 
-/// Runs 64 writers, one row a request, as fast as they go; returns rows acknowledged.
-fn saturate(address: &str, prefix: &str, stop: &AtomicBool) -> u64 {
+/// What 64 writers send.
+#[derive(Clone, Copy)]
+struct Load {
+    rows_a_request: u64,
+    /// Without a token the same requests cost the same parsing and sending, and nothing is written.
+    authorized: bool,
+}
+
+/// Runs 64 writers as fast as they go; returns rows acknowledged.
+fn saturate(address: &str, prefix: &str, load: Load, stop: &AtomicBool) -> u64 {
+    let headers = if load.authorized {
+        bearer()
+    } else {
+        String::new()
+    };
     let rows = AtomicU64::new(0);
     thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let rows = &rows;
+            let (rows, headers) = (&rows, &headers);
             scope.spawn(move || {
                 let mut connection = Connection::open(address).unwrap();
                 for number in 0.. {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let body = row(&format!("{prefix}-{writer}-{number}"));
-                    let sent = connection.request(
-                        "POST",
-                        "/v1/admin/eval-runs",
-                        &bearer(),
-                        body.as_bytes(),
-                    );
-                    match sent {
+                    let body: Vec<String> = (0..load.rows_a_request)
+                        .map(|at| row(&format!("{prefix}-{writer}-{number}-{at}")))
+                        .collect();
+                    let body = body.join("\n");
+                    let path = "/v1/admin/eval-runs";
+                    match connection.request("POST", path, headers, body.as_bytes()) {
                         Ok((200, _)) => {
-                            rows.fetch_add(1, Ordering::Relaxed);
+                            rows.fetch_add(load.rows_a_request, Ordering::Relaxed);
                         }
                         // Without a cache the old faults are the point: go on with a new connection.
                         Ok(_) => {}
@@ -124,9 +135,9 @@ fn saturate(address: &str, prefix: &str, stop: &AtomicBool) -> u64 {
 
 fn group_commit(publisher: &Path) {
     const ROUND: Duration = Duration::from_secs(4);
-    println!("group-commit: rows/s, three interleaved rounds");
-    let mut ratios = Vec::new();
-    for round in 0..3 {
+    println!("group-commit: rows/s, three interleaved rounds, medians");
+    let mut found: Vec<Vec<f64>> = vec![Vec::new(); 3];
+    for _ in 0..3 {
         let folder = tempfile::TempDir::new().unwrap();
         let bare = open_writer(&folder.path().join("bare.db"), BUSY).unwrap();
         let begun = Instant::now();
@@ -136,27 +147,37 @@ fn group_commit(publisher: &Path) {
             insert_eval_run(&bare, &run).unwrap();
             singly += 1;
         }
-        let singly = f64::from(singly) / begun.elapsed().as_secs_f64();
-
+        found[0].push(f64::from(singly) / begun.elapsed().as_secs_f64());
         let server = Server::start(publisher, &data(folder.path()), &[]);
-        let stop = AtomicBool::new(false);
-        let begun = Instant::now();
-        let grouped = thread::scope(|scope| {
-            let grouped = scope.spawn(|| saturate(&server.address, "g", &stop));
-            thread::sleep(ROUND);
-            stop.store(true, Ordering::Relaxed);
-            grouped.join().unwrap()
-        });
-        let grouped = grouped as f64 / begun.elapsed().as_secs_f64();
-        ratios.push(grouped / singly);
+        for (index, rows_a_request) in [(1, 1), (2, 100)] {
+            let load = Load {
+                rows_a_request,
+                authorized: true,
+            };
+            let stop = AtomicBool::new(false);
+            let begun = Instant::now();
+            let rows = thread::scope(|scope| {
+                let writers =
+                    scope.spawn(|| saturate(&server.address, &index.to_string(), load, &stop));
+                thread::sleep(ROUND);
+                stop.store(true, Ordering::Relaxed);
+                writers.join().unwrap()
+            });
+            found[index].push(rows as f64 / begun.elapsed().as_secs_f64());
+        }
+    }
+    for rates in &mut found {
+        rates.sort_by(f64::total_cmp);
+    }
+    let singly = found[0][1];
+    println!("  a bare connection, a commit a row          {singly:>8.0}");
+    for (rates, rows) in found[1..].iter().zip([1, 100]) {
         println!(
-            "  round {}: {grouped:.0} with {WRITERS} writers over HTTP, {singly:.0} with a commit a row on a bare connection: {:.1} times",
-            round + 1,
-            grouped / singly
+            "  {WRITERS} writers over HTTP, {rows:>3} rows a request {:>8.0}, {:.1} times",
+            rates[1],
+            rates[1] / singly
         );
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("  median: {:.1} times", ratios[1]);
 }
 
 /// What pollers saw.
@@ -232,22 +253,35 @@ fn readers(publisher: &Path) {
         let folder = tempfile::TempDir::new().unwrap();
         let server = Server::start(publisher, &data(folder.path()), &["--cache", mode]);
         let address = server.address.as_str();
-        for saturated in [false, true] {
+        for (name, authorized) in [
+            ("writers idle", None),
+            (
+                "writers refused: the same requests, nothing written",
+                Some(false),
+            ),
+            ("writers saturated", Some(true)),
+        ] {
             let stop = AtomicBool::new(false);
+            let load = authorized.map(|authorized| Load {
+                rows_a_request: 1,
+                authorized,
+            });
             let (board, feed, rows) = thread::scope(|scope| {
-                let writers = saturated.then(|| scope.spawn(|| saturate(address, mode, &stop)));
+                let writers = load.map(|load| {
+                    scope.spawn({
+                        let stop = &stop;
+                        move || saturate(address, mode, load, stop)
+                    })
+                });
                 let feed = scope.spawn(|| poll(address, page, 4, ROUND));
                 let board = poll(address, BOARD, 4, ROUND);
                 let feed = feed.join().unwrap();
                 stop.store(true, Ordering::Relaxed);
-                (
-                    board,
-                    feed,
-                    writers.map_or(0, |writers| writers.join().unwrap()),
-                )
+                let rows = writers.map_or(0, |writers| writers.join().unwrap());
+                (board, feed, rows)
             });
             let rate = rows as f64 / ROUND.as_secs_f64();
-            println!("  --cache {mode}, {rate:.0} rows/s written");
+            println!("  --cache {mode}, {name} ({rate:.0} rows/s)");
             println!("    board {}", board.line());
             println!("    feed  {}", feed.line());
         }

@@ -27,6 +27,7 @@ pub struct LogLimits {
 }
 
 const BRIEF_WAIT: Duration = Duration::from_millis(50);
+const ATTEMPT: Duration = Duration::from_millis(250);
 
 /// Watches the size of one log.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl LogSize {
             log::warn!("the write-ahead log has {bytes} bytes: waiting for readers to let it go");
             self.limits.long_wait
         };
-        let truncated = truncate(connection, wait);
+        let truncated = truncate_within(connection, wait);
         // The connection works without this as well: it would only wait too long or too short.
         let _ = connection.busy_timeout(busy_timeout);
         self.next_bytes = match truncated {
@@ -69,6 +70,20 @@ impl LogSize {
             Ok(false) | Err(_) => bytes + self.limits.soft_bytes / 4,
         };
     }
+}
+
+/// Tries for up to `wait`, in several attempts: under readers that come and go one long attempt was
+/// seen to run out its whole wait where the next one took milliseconds.
+fn truncate_within(connection: &Connection, wait: Duration) -> rusqlite::Result<bool> {
+    let mut left = wait;
+    while !left.is_zero() {
+        let attempt = left.min(ATTEMPT);
+        if truncate(connection, attempt)? {
+            return Ok(true);
+        }
+        left -= attempt;
+    }
+    Ok(false)
 }
 
 /// Copies the log back and empties it; false where readers held it beyond `wait`.

@@ -160,6 +160,7 @@ pub struct App {
     pub clock: ManualClock,
     pub gate: Arc<Gate>,
     pub cache: CacheHandle,
+    pub pool: ReadPool,
     pub writer: WriterHandle,
     pub url: String,
     client: Client,
@@ -216,7 +217,7 @@ impl App {
         });
         let clock = ManualClock::default();
         let parts = Parts {
-            pool,
+            pool: pool.clone(),
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             path: data.path(),
@@ -234,6 +235,7 @@ impl App {
             clock,
             gate,
             cache,
+            pool,
             writer,
             url,
             client: Client::builder()

@@ -7,12 +7,16 @@
 //! - a file replaced by garbage costs the feed, not the board; put back, all recovers
 //! - feed reads past their bound get 503, and the board does not notice
 
-use std::{fs, time::Duration};
+use std::{
+    cell::Cell,
+    fs,
+    time::{Duration, Instant},
+};
 
 use cathedral_publisher::{demo::sample::Sample, domain::challenge::Challenge};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
-use crate::app::{App, BOARD, Data, FEED, Mode};
+use crate::app::{App, BOARD, Data, FEED, Mode, default_limits};
 
 fn page() -> String {
     format!("{FEED}?since=2020-01-01T00:00:00Z")
@@ -116,7 +120,7 @@ async fn without_a_snapshot_readers_wait_for_the_build_up_to_its_timeout() {
             .await;
         app.clock.advance(Duration::from_secs(5));
     };
-    let (answers, ()) = futures_util::future::join(readers, time_passes).await;
+    let (answers, ()) = join(readers, time_passes).await;
     for answer in answers {
         answer.assert_error(503, "temporarily unavailable, try again");
         assert!(!answer.header("retry-after").is_empty());
@@ -182,5 +186,43 @@ async fn a_file_replaced_by_garbage_costs_the_feed_and_not_the_board_until_it_is
     app.until_count(52).await;
     assert_eq!(app.get(&page()).await.status, 200);
     assert_eq!(app.get("/health").await.status, 200);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
+    let mut limits = default_limits();
+    limits.pool_size = 3;
+    limits.feed_queue_timeout_ms = 10;
+    limits.feed_read_timeout_ms = 60_000;
+    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    // As if every connection were at work: the one read that may run waits for one.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let pool = app.pool.clone();
+    let take_all = move || {
+        (0..3)
+            .map(|_| pool.reader(deadline).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let taken = actix_web::web::block(take_all).await.unwrap();
+    let (path, answered) = (page(), Cell::new(0));
+    let reads = join_all((0..11).map(|_| async {
+        let answer = app.get(&path).await;
+        answered.set(answered.get() + 1);
+        answer
+    }));
+    let release = async {
+        app.until("ten turned away", |_| answered.get() == 10).await;
+        assert_eq!(app.get(BOARD).await.status, 200);
+        drop(taken);
+    };
+    let (mut answers, ()) = join(reads, release).await;
+    answers.retain(|answer| answer.status != 200);
+    assert_eq!(answers.len(), 10, "one had its turn");
+    for answer in answers {
+        answer.assert_error(503, "temporarily unavailable, try again");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    assert_eq!(app.get(&path).await.status, 200);
     app.stop().await;
 }
