@@ -38,10 +38,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever the log level: this is the program's answer, not an event.
-            let _ = writeln!(io::stderr(), "cathedral-publisher: {error:#}");
+            let _ = writeln!(io::stderr(), "cathedral-publisher: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes; a cause that is quoted already is not said again.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            cause
+        } else if line.contains(&cause) {
+            line
+        } else {
+            format!("{line}: {cause}")
+        }
+    })
 }
 
 fn init_logger(filter: &str) {

@@ -55,30 +55,48 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Gate {
     real: SqliteBuilder,
-    state: Mutex<(Mode, usize)>,
+    state: Mutex<GateState>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct GateState {
+    mode: Mode,
+    builds: usize,
+    running: usize,
+}
+
+/// A build under way, however it ends.
+struct Running<'a>(&'a Gate);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().running -= 1;
+    }
 }
 
 impl Gate {
     pub fn set(&self, mode: Mode) {
-        self.state.lock().unwrap().0 = mode;
+        self.state.lock().unwrap().mode = mode;
         self.changed.notify_all();
     }
 
     /// How many builds have begun.
     pub fn builds(&self) -> usize {
-        self.state.lock().unwrap().1
+        self.state.lock().unwrap().builds
     }
 }
 
 impl BuildSnapshot for Gate {
     fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
         let mut state = self.state.lock().unwrap();
-        state.1 += 1;
-        while state.0 == Mode::Hold {
+        state.builds += 1;
+        state.running += 1;
+        let _running = Running(self);
+        while state.mode == Mode::Hold {
             state = self.changed.wait(state).unwrap();
         }
-        let mode = state.0;
+        let mode = state.mode;
         drop(state);
         match mode {
             Mode::Fail => return Err(BuildError::Json(serde::ser::Error::custom("on purpose"))),
@@ -212,7 +230,11 @@ impl App {
         let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
         let gate = Arc::new(Gate {
             real: SqliteBuilder { pool: pool.clone() },
-            state: Mutex::new((mode, 0)),
+            state: Mutex::new(GateState {
+                mode,
+                builds: 0,
+                running: 0,
+            }),
             changed: Condvar::new(),
         });
         let clock = ManualClock::default();
@@ -318,6 +340,11 @@ impl App {
     pub async fn stop(self) {
         self.gate.set(Mode::Pass);
         self.server.stop(false).await;
+        // A build that was held must not find its folder gone.
+        self.until("the last build's end", |app| {
+            app.gate.state.lock().unwrap().running == 0
+        })
+        .await;
     }
 }
 

@@ -169,7 +169,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(5000))]
 
     #[test]
     fn the_parser_agrees_with_a_slow_reference(lines in prop::collection::vec(line(), 0..3)) {
