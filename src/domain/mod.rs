@@ -62,6 +62,11 @@ pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// What stands between backticks.
+fn quoted(text: &str) -> &str {
+    text.split('`').nth(1).unwrap_or_default()
+}
+
 /// serde_json's words without the position, which counts from the item's own first byte.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -75,8 +80,13 @@ fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Invalid> {
     }
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let field = error.path().iter().next().map(ToString::to_string);
-        Invalid::new(field.unwrap_or_default(), plain(error.inner()))
+        let reason = plain(error.inner());
+        let field = match error.path().iter().next() {
+            Some(field) => field.to_string(),
+            // A field that is missing, unknown or there twice has no path, only a name.
+            None => quoted(&reason).to_owned(),
+        };
+        Invalid::new(field, reason)
     })?;
     match deserializer.end() {
         Ok(()) => Ok(value),

@@ -188,7 +188,15 @@ async fn a_bad_item_is_422_with_index_field_and_reason_and_nothing_is_stored() {
         );
     }
     for (path, body, field) in [
-        (RUNS, "[{}]".to_owned(), ""),
+        (RUNS, "[{}]".to_owned(), "id"),
+        (RUNS, row("a").replace("}", ",\"id\":\"b\"}"), "id"),
+        (
+            CHALLENGES,
+            challenge("a", "active")
+                .to_string()
+                .replace("num_vars", "vars"),
+            "vars",
+        ),
         (RUNS, "{".to_owned(), ""),
         (RUNS, "nonsense".to_owned(), ""),
         (RUNS, format!("[{}", "[".repeat(10_000)), ""),
