@@ -61,6 +61,7 @@ fn main() {
         all || ["group-commit", "readers", "crash", "freshness"].contains(&experiment),
         "experiments: group-commit, readers, crash, freshness, all"
     );
+    ran_on();
     if all || experiment == "group-commit" {
         group_commit(&publisher);
     }
@@ -79,6 +80,21 @@ fn main() {
         );
         assert_eq!((found.missing, found.damaged), (0, 0));
     }
+}
+
+/// What a reader of the figures must know of the machine.
+fn ran_on() {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name\t: "));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    println!(
+        "on {} cores of {}, kernel {}; the load comes from the same cores\n",
+        thread::available_parallelism().unwrap(),
+        model.unwrap_or("an unnamed processor"),
+        kernel.trim()
+    );
 }
 
 /// A database with the demo's data.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, App, BOARD, Data, FEED, TOKENS},
+    client::Connection,
     command_line::get,
     crashes::{Server, row},
 };
@@ -112,6 +113,25 @@ fn without_a_token_configured_the_admin_routes_do_not_exist() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr.contains(said) && !stderr.contains(token), "{stderr}");
+    }
+}
+
+#[test]
+fn tokens_may_come_from_a_file_two_during_rotation() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    let (database, file) = (folder.path().join("p.db"), folder.path().join("tokens"));
+    std::fs::write(&file, format!("{}\n\n{}\n", TOKENS[0], TOKENS[1])).unwrap();
+    let options = ["--admin-token-file", file.to_str().unwrap()];
+    let server = Server::start(publisher, &database, &options);
+    let mut connection = Connection::open(&server.address).unwrap();
+    for (number, token) in TOKENS.iter().enumerate() {
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        let body = row(&number.to_string());
+        let (status, _) = connection
+            .request("POST", RUNS, &bearer, body.as_bytes())
+            .unwrap();
+        assert_eq!(status, 200);
     }
 }
 

@@ -57,9 +57,18 @@ impl Server {
         Self { child, address }
     }
 
+    /// SIGTERM, as a service manager stops it.
     #[allow(dead_code)]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end.
+    #[allow(dead_code)]
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// SIGKILL: no handler runs.

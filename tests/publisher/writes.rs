@@ -24,7 +24,8 @@ use futures_util::future::{join, join_all};
 
 use crate::{
     app::{App, BOARD, Data, FEED, Mode, default_limits},
-    crashes::row,
+    client::Connection,
+    crashes::{Server, bearer, row},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";
@@ -263,6 +264,44 @@ async fn a_stop_finishes_what_was_admitted() {
     );
     drop(connection);
     app.stop().await;
+}
+
+#[test]
+fn sigterm_finishes_what_was_admitted_and_exits_0() {
+    let data = Data::empty();
+    let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    let mut server = Server::start(publisher, &data.path(), &["--max-writes", "1"]);
+    let other = rusqlite::Connection::open(data.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut idle = Connection::open(&server.address).unwrap();
+    assert_eq!(idle.request("GET", "/health", "", b"").unwrap().0, 200);
+    let mut writer = Connection::open(&server.address).unwrap();
+    let written =
+        thread::spawn(move || writer.request("POST", RUNS, &bearer(), row("admitted").as_bytes()));
+    // There is room for one operation: once another is turned away, the first has been admitted.
+    let turned_away = (0..3000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        let sent = idle.request("POST", RUNS, &bearer(), b"no row");
+        sent.unwrap().0 == 503
+    });
+    assert!(turned_away);
+    server.terminate();
+    // Stopping has begun once nothing listens any more.
+    let gone = (0..3000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        Connection::open(&server.address).is_err()
+    });
+    assert!(gone);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(written.join().unwrap().unwrap().0, 200);
+    assert!(server.wait().success());
+    let sql = "SELECT count(*) FROM eval_runs WHERE id = 'admitted'";
+    assert_eq!(
+        other
+            .query_row(sql, [], |row| row.get::<_, u64>(0))
+            .unwrap(),
+        1
+    );
 }
 
 #[actix_web::test]
