@@ -62,16 +62,28 @@ pub enum Kind {
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub database: Database,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub address: Address,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub limits: Limits,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub admin: Admin,
     /// Open somebody else's database (of the same tables) and never write to it: it is not made, not
     /// migrated, and there are no admin routes.
@@ -295,7 +307,10 @@ pub struct Transfer {
     /// The file, or `-` for standard input.
     pub file: PathBuf,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub database: Database,
 }
 
@@ -308,7 +323,10 @@ pub struct Export {
     #[arg(long)]
     pub ndjson: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub database: Database,
 }
 
@@ -327,13 +345,22 @@ pub struct Demo {
     )]
     pub rows: u32,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub admin: Admin,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub address: Address,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(
+        missing_docs,
+        reason = "clap takes a flattened field's doc for its own"
+    )]
     pub limits: Limits,
 }
 

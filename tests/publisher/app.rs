@@ -348,6 +348,18 @@ impl App {
     }
 }
 
+/// Waits, on this thread, for a condition that another process brings about.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("never came about: {what}");
+}
+
 /// The limits that `serve` has without options.
 pub fn default_limits() -> Limits {
     let cli = Cli::parse_from(["cathedral-publisher", "serve"]);

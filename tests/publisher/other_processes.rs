@@ -11,7 +11,7 @@ use std::{fs, time::Duration};
 use cathedral_publisher::demo::sample::Sample;
 
 use crate::{
-    app::{App, BOARD, Data, FEED},
+    app::{App, BOARD, Data, FEED, eventually},
     client::Connection,
     command_line::{get, run},
     crashes::{Server, bearer, row},
@@ -77,12 +77,9 @@ fn import_works_while_serving_and_read_only_never_writes() {
     ]);
     assert_eq!(imported.stdout, b"1 inserted, 0 unchanged\n");
     for address in [&server.address, &reader.address] {
-        // A condition, not a time: the suite may run on a busy machine.
-        let seen = (0..3000).any(|_| {
-            std::thread::sleep(Duration::from_millis(10));
+        eventually("the import on the board", || {
             get(address, BOARD, "").contains("\"count\":52")
         });
-        assert!(seen, "{address} never showed the import");
     }
 }
 

@@ -23,7 +23,7 @@ use cathedral_publisher::demo::sample::Sample;
 use futures_util::future::{join, join_all};
 
 use crate::{
-    app::{App, BOARD, Data, FEED, Mode, default_limits},
+    app::{App, BOARD, Data, FEED, Mode, default_limits, eventually},
     client::Connection,
     crashes::{Server, bearer, row},
 };
@@ -279,19 +279,15 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
     let written =
         thread::spawn(move || writer.request("POST", RUNS, &bearer(), row("admitted").as_bytes()));
     // There is room for one operation: once another is turned away, the first has been admitted.
-    let turned_away = (0..3000).any(|_| {
-        thread::sleep(Duration::from_millis(10));
+    eventually("another turned away", || {
         let sent = idle.request("POST", RUNS, &bearer(), b"no row");
         sent.unwrap().0 == 503
     });
-    assert!(turned_away);
     server.terminate();
     // Stopping has begun once nothing listens any more.
-    let gone = (0..3000).any(|_| {
-        thread::sleep(Duration::from_millis(10));
+    eventually("nobody listening", || {
         Connection::open(&server.address).is_err()
     });
-    assert!(gone);
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(written.join().unwrap().unwrap().0, 200);
     assert!(server.wait().success());
