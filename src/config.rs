@@ -1,5 +1,10 @@
 //! The command line and the environment: every option, every limit with its unit and default.
 
+#![expect(
+    missing_docs,
+    reason = "clap would take the doc of a flattened field for its own"
+)]
+
 use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,28 +67,10 @@ pub enum Kind {
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub database: Database,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub address: Address,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
-    pub limits: Limits,
-    #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub admin: Admin,
     /// Open somebody else's database (of the same tables) and never write to it: it is not made, not
     /// migrated, and there are no admin routes.
@@ -99,6 +86,9 @@ pub struct Serve {
         conflicts_with = "read_only"
     )]
     pub cache: CacheMode,
+    // Last: its help heading holds for all that follows.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// Whether there is a cache.
@@ -307,10 +297,6 @@ pub struct Transfer {
     /// The file, or `-` for standard input.
     pub file: PathBuf,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub database: Database,
 }
 
@@ -323,10 +309,6 @@ pub struct Export {
     #[arg(long)]
     pub ndjson: bool,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub database: Database,
 }
 
@@ -345,22 +327,10 @@ pub struct Demo {
     )]
     pub rows: u32,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub admin: Admin,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub address: Address,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "clap takes a flattened field's doc for its own"
-    )]
     pub limits: Limits,
 }
 
