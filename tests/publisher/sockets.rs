@@ -3,6 +3,7 @@
 //! - a 304 has no body byte, and the connection is usable afterwards
 //! - pipelined requests are answered in order
 //! - HEAD sends GET's Content-Length and no body
+//! - a body that does not arrive is 408, and gives its room back
 //! - malformed requests get 4xx, and the server lives on
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::app::{App, BOARD, Data};
+use crate::app::{App, BOARD, Data, Mode, TOKENS, default_limits};
 
 /// Sends `bytes` and reads until the server closes; the last request must ask for that.
 async fn exchange(app: &App, bytes: impl Into<Vec<u8>>) -> String {
@@ -87,6 +88,22 @@ async fn head_sends_the_length_of_get_and_no_body() {
         "{first}"
     );
     assert!(second.starts_with("HTTP/1.1 404"));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_that_does_not_arrive_is_408_and_gives_its_room_back() {
+    let mut limits = default_limits();
+    limits.body_timeout_ms = 50;
+    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let head = format!(
+        "POST /v1/admin/eval-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10\r\n\r\n[",
+        TOKENS[0]
+    );
+    let answer = exchange(&app, head).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.ends_with(r#"{"detail":"the body did not arrive in time"}"#));
+    assert_eq!(app.writer.under_way(), 0);
     app.stop().await;
 }
 
