@@ -333,6 +333,19 @@ impl App {
         panic!("the board never had {count} items");
     }
 
+    /// Lets time pass, a second at a time, until the board's answer has this many items: however late
+    /// a failure comes to the actor's notice, its back-off ends.
+    pub async fn recovers_to(&self, count: usize) {
+        for _ in 0..3000 {
+            if self.get(BOARD).await.json()["count"] == count {
+                return;
+            }
+            self.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the board never recovered to {count} items");
+    }
+
     pub fn address(&self) -> String {
         self.url.trim_start_matches("http://").to_owned()
     }

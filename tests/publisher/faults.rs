@@ -46,9 +46,7 @@ async fn stays_in_service_and_recovers(mode: Mode) {
     assert_stale_board_is_served(&app).await;
     assert_eq!(app.gate.builds(), 2, "not one build a request");
     app.gate.set(Mode::Pass);
-    // Past the back-off, and for a build that hangs past its timeout.
-    app.clock.advance(Duration::from_secs(11));
-    app.until_count(52).await;
+    app.recovers_to(52).await;
     app.stop().await;
 }
 
@@ -182,8 +180,7 @@ async fn a_file_replaced_by_garbage_costs_the_feed_and_not_the_board_until_it_is
     assert_stale_board_is_served(&app).await;
 
     replace(&beside(".good"));
-    app.clock.advance(Duration::from_secs(11));
-    app.until_count(52).await;
+    app.recovers_to(52).await;
     assert_eq!(app.get(&page()).await.status, 200);
     assert_eq!(app.get("/health").await.status, 200);
     app.stop().await;
