@@ -274,10 +274,12 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut idle = Connection::open(&server.address).unwrap();
     assert_eq!(idle.request("GET", "/health", "", b"").unwrap().0, 200);
-    let mut writer = Connection::open(&server.address).unwrap();
+    let address = server.address.clone();
     // There is room for one operation, and the probe below takes it too, for a moment: try again.
     let written = thread::spawn(move || {
         loop {
+            // A refusal leaves the body unread, and so ends its connection.
+            let mut writer = Connection::open(&address).unwrap();
             let body = row("admitted");
             match writer.request("POST", RUNS, &bearer(), body.as_bytes()) {
                 Ok((503, _)) => thread::sleep(Duration::from_millis(1)),
