@@ -12,6 +12,7 @@
 //! | [`feed`] | pages of the leaderboard feed | store, representation |
 //! | [`health`] | whether the database answers | store |
 //! | [`writer`] | the write actor: admission, group commit | store, the cache's handle |
+//! | [`metrics`] | what is counted, and its text | nothing |
 //! | [`items`] | the forms in which many items come, read one by one | nothing |
 //! | [`http`] | routes, conditional requests, authentication, errors | handles of cache, feed, health, writer |
 //! | [`server`] | wiring, listening, shutting down | all of the above |
@@ -42,6 +43,7 @@ pub mod feed;
 pub mod health;
 pub mod http;
 pub mod items;
+pub mod metrics;
 pub mod representation;
 pub mod server;
 pub mod store;

@@ -18,6 +18,7 @@ use crate::{
         actor::CacheActor,
         build::BuildSnapshot,
         handle::CacheHandle,
+        measured::Measured,
         state::Policy,
         uncached::{Board, Uncached},
         watch::watch,
@@ -27,6 +28,7 @@ use crate::{
     feed::{FeedHandle, FeedLimits},
     health::HealthHandle,
     http::{self, AdminHandles, Handles, token::AdminTokens},
+    metrics::Metrics,
     store::pool::ReadPool,
     writer::{
         actor::WriterActor,
@@ -80,10 +82,15 @@ pub async fn start(
     parts: Parts,
 ) -> io::Result<Running> {
     let policy = Policy::new(limits.ttl(), limits.rebuild_timeout());
+    let metrics = Metrics::new().map_err(io::Error::other)?;
+    let builder: Arc<dyn BuildSnapshot> = Arc::new(Measured {
+        inner: parts.builder,
+        metrics: metrics.clone(),
+    });
     let cache = CacheActor::launch(
         policy,
         limits.max_waiting,
-        Arc::clone(&parts.builder),
+        Arc::clone(&builder),
         Arc::clone(&parts.clock),
     );
     let writer = parts.writable.then(|| {
@@ -102,12 +109,13 @@ pub async fn start(
             Board::Cached(cache.clone())
         } else {
             Board::Uncached(Uncached {
-                builder: parts.builder,
+                builder,
                 timeout: limits.rebuild_timeout(),
             })
         },
         feed: FeedHandle::new(parts.pool.clone(), feed_limits),
         health: HealthHandle::new(parts.pool),
+        metrics,
         admin: writer
             .clone()
             .filter(|_| !parts.tokens.is_empty())

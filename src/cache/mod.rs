@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `snapshot` | what is published: the board's bytes, and every answer of current-challenge |
 //! | `build` | makes a snapshot from the database, on a blocking thread |
+//! | `measured` | counts and times builds |
 //! | `state` | decides: the pure single-flight machine |
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
 //! | `uncached` | what the server would be without all this, for comparison |
@@ -13,6 +14,7 @@
 pub mod actor;
 pub mod build;
 pub mod handle;
+pub mod measured;
 pub mod snapshot;
 pub mod state;
 pub mod uncached;

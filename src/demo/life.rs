@@ -34,12 +34,8 @@ pub fn populate(connection: &mut Connection, rows: u32) -> anyhow::Result<()> {
     for challenge in sample.board() {
         write::put_challenge(&transaction, &challenge)?;
     }
-    let begin: jiff::Timestamp = "2026-06-07T00:00:00Z".parse()?;
-    for row in 0..rows {
-        let ran_at = RanAt::parse(
-            &(begin + jiff::SignedDuration::from_millis(i64::from(row) * 1_283)).to_string(),
-        )?;
-        write::insert_eval_run(&transaction, &sample_run(&mut sample, &ran_at)?)?;
+    for run in sample.eval_runs(rows) {
+        write::insert_eval_run(&transaction, &EvalRun::from_json(&run?)?)?;
     }
     transaction.commit()?;
     Ok(())

@@ -3,7 +3,10 @@
 //! The signatures are digests in the place of signatures: they have the right length and verify
 //! against no key.
 
+use std::io::Write;
+
 use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +18,10 @@ use crate::domain::{
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const MINERS: u64 = 40;
+const FIRST_RUN: Timestamp = Timestamp::constant(1_780_790_400, 0); // 2026-06-07T00:00:00Z
+const RUN_INTERVAL_MS: i64 = 1_283;
+/// Challenges of the live board.
+const LIVE_CHALLENGES: u32 = 51;
 
 /// A source of sample challenges and rows.
 #[derive(Debug)]
@@ -74,8 +81,17 @@ impl Sample {
 
     /// The 51 challenges of the live board: 25 of tier 1, 25 of tier 2, one of tier 3.
     pub fn board(&mut self) -> Vec<Challenge> {
-        let tiers = [1; 25].into_iter().chain([2; 25]).chain([3]);
-        tiers.map(|tier| self.challenge(tier)).collect()
+        self.challenges(LIVE_CHALLENGES).collect()
+    }
+
+    /// As many challenges, half of tier 1, half of tier 2, the last of tier 3.
+    pub fn challenges(&mut self, count: u32) -> impl Iterator<Item = Challenge> {
+        let tiers = (1..=count).map(move |at| match at {
+            _ if at == count => 3,
+            _ if at <= count / 2 => 1,
+            _ => 2,
+        });
+        tiers.map(|tier| self.challenge(tier))
     }
 
     /// An active challenge of the tier.
@@ -154,6 +170,17 @@ impl Sample {
         serde_json::to_string(&row)
     }
 
+    /// The JSON of as many eval runs, one every 1.283 s from 2026-06-07 on.
+    ///
+    /// # Errors
+    /// As [`Sample::eval_run`].
+    pub fn eval_runs(&mut self, count: u32) -> impl Iterator<Item = anyhow::Result<String>> {
+        (0..count).map(|row| {
+            let at = FIRST_RUN + SignedDuration::from_millis(i64::from(row) * RUN_INTERVAL_MS);
+            Ok(self.eval_run(&RanAt::parse(&at.to_string())?)?)
+        })
+    }
+
     fn hex(&mut self, bytes: usize) -> String {
         (0..bytes)
             .map(|_| format!("{:02x}", self.rng.u8(..)))
@@ -177,4 +204,29 @@ fn text(mut rng: Rng, alphabet: &[u8], length: usize) -> String {
     (0..length)
         .map(|_| char::from(alphabet[rng.usize(..alphabet.len())]))
         .collect()
+}
+
+/// Writes `count` challenges as NDJSON.
+///
+/// # Errors
+/// Where writing fails.
+pub fn write_board(seed: u64, count: u32, mut out: impl Write) -> anyhow::Result<()> {
+    for challenge in Sample::new(seed).challenges(count) {
+        let mut line = Vec::new();
+        challenge.write_item(&mut line)?;
+        line.push(b'\n');
+        out.write_all(&line)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Writes `count` eval runs as NDJSON.
+///
+/// # Errors
+/// Where writing fails.
+pub fn write_rows(seed: u64, count: u32, mut out: impl Write) -> anyhow::Result<()> {
+    for row in Sample::new(seed).eval_runs(count) {
+        writeln!(out, "{}", row?)?;
+    }
+    Ok(out.flush()?)
 }

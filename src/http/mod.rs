@@ -7,7 +7,7 @@
 //! | `leaderboard` | leaderboard/recent |
 //! | `admin` | what comes in: challenges, eval runs, Merkle epochs |
 //! | `token` | who may write |
-//! | `health` | /health |
+//! | `health`, `metrics` | /health, /metrics |
 //! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON, in one place |
@@ -18,6 +18,7 @@ mod conditional;
 mod error;
 mod health;
 mod leaderboard;
+mod metrics;
 mod query;
 mod routes;
 pub mod token;
@@ -25,7 +26,7 @@ pub mod token;
 pub use admin::AdminHandles;
 pub use routes::configure;
 
-use crate::{cache::uncached::Board, feed::FeedHandle, health::HealthHandle};
+use crate::{cache::uncached::Board, feed::FeedHandle, health::HealthHandle, metrics::Metrics};
 
 /// What handlers hold.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Handles {
     pub feed: FeedHandle,
     /// The database's health.
     pub health: HealthHandle,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The write side, where there is one and somebody may use it.
     pub admin: Option<AdminHandles>,
 }

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use super::{Handles, admin, board, error::ApiError, health, leaderboard};
+use super::{Handles, admin, board, error::ApiError, health, leaderboard, metrics};
 
 const PREFIX: &str = "/api/cathedral";
 
@@ -16,6 +16,7 @@ pub fn configure(config: &mut ServiceConfig, handles: &Handles) {
         .app_data(web::Data::new(handles.clone()))
         .service(web::scope(PREFIX).configure(public))
         .configure(public)
+        .service(readable("/metrics", metrics::metrics))
         .default_service(web::to(not_found));
     if let Some(admin) = &handles.admin {
         config.configure(|config| admin::configure(config, admin));

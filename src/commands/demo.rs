@@ -1,0 +1,76 @@
+//! `demo` and `sample`.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use cathedral_publisher::{
+    config::{Demo, Kind, Sample},
+    demo::{life, sample},
+    store::open::open_writer,
+};
+
+use super::serve::{admin_tokens, listen, parts};
+
+pub(crate) fn demo(options: &Demo) -> anyhow::Result<()> {
+    // Dropped, and so deleted, at the end.
+    let temporary = match &options.database {
+        Some(_) => None,
+        None => Some(tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?),
+    };
+    let path = match (&options.database, &temporary) {
+        (Some(path), _) => path.clone(),
+        (None, Some(folder)) => folder.path().join("demo.db"),
+        (None, None) => anyhow::bail!("no database"),
+    };
+    let mut kept_open = open_writer(&path, options.limits.busy_timeout())?;
+    life::populate(&mut kept_open, options.rows)?;
+    actix_web::rt::System::new().block_on(async {
+        let tokens = admin_tokens(&options.admin)?;
+        let parts = parts(&path, &options.limits, tokens, true);
+        let running = listen(&options.address.address, &options.limits, parts).await?;
+        if let Some(writer) = running.writer.clone() {
+            actix_web::rt::spawn(life::live(path.clone(), writer));
+        }
+        if let Some(address) = running.addresses.first() {
+            what_to_try(&path, &format!("http://{address}"))?;
+        }
+        Ok(running.serve_until_signal().await?)
+    })
+}
+
+fn what_to_try(path: &Path, url: &str) -> io::Result<()> {
+    let board = format!("{url}/v1/synthetic-boolean/active-challenges");
+    let feed = format!("{url}/v1/leaderboard/recent?since_ran_at=2026-06-07T00:00:00Z&limit=50");
+    write!(
+        io::stdout(),
+        r#"
+The publisher serves sample data from {path}.
+Eval runs arrive every second; every ten seconds a challenge closes and another opens.
+
+  The board, as a miner polls it:
+    curl -i {board}
+  Asked again with its entity-tag: 304 and no body, until the board changes:
+    etag=$(curl -sI {board} | tr -d '\r' | sed -n 's/^etag: //p')
+    curl -i -H "If-None-Match: $etag" {board}
+  One challenge; a page of the feed, as a validator pulls it; health:
+    curl -i '{url}/v1/synthetic-boolean/current-challenge?tier=2'
+    curl -i '{feed}'
+    curl -i {url}/health
+
+Ctrl-C ends it.
+"#,
+        path = path.display()
+    )?;
+    io::stdout().flush()
+}
+
+/// Writes sample data, one item a line.
+pub(crate) fn sample(options: &Sample) -> anyhow::Result<()> {
+    let out = io::BufWriter::new(io::stdout().lock());
+    match options.kind {
+        Kind::Board => sample::write_board(options.seed, options.count, out),
+        Kind::Rows => sample::write_rows(options.seed, options.count, out),
+    }
+}

@@ -1,0 +1,77 @@
+//! `serve`.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use cathedral_publisher::{
+    cache::build::SqliteBuilder,
+    config::{Admin, CacheMode, Limits, Serve},
+    domain::clock::SystemClock,
+    http::token::AdminTokens,
+    server::{self, Parts, Running},
+    store::{
+        open::{Journal, open_reader, open_writer_with},
+        pool::ReadPool,
+    },
+};
+
+pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
+    let path = &options.database.database;
+    let busy_timeout = options.limits.busy_timeout();
+    let tokens = admin_tokens(&options.admin)?;
+    let journal = match options.cache {
+        CacheMode::On => Journal::Wal,
+        CacheMode::Off => Journal::Rollback,
+    };
+    // Held while serving: the last connection that closes would checkpoint and delete the log.
+    let _kept_open = if options.read_only {
+        open_reader(path, busy_timeout)?
+    } else {
+        open_writer_with(path, busy_timeout, journal)?
+    };
+    actix_web::rt::System::new().block_on(async {
+        let mut parts = parts(path, &options.limits, tokens, !options.read_only);
+        if options.cache == CacheMode::Off {
+            log::warn!("without a cache, in rollback-journal mode, over one shared connection");
+            parts.cached = false;
+            parts.pool = ReadPool::one_shared(path, busy_timeout);
+            parts.builder = Arc::new(SqliteBuilder {
+                pool: parts.pool.clone(),
+            });
+        }
+        let running = listen(&options.address.address, &options.limits, parts).await?;
+        for address in &running.addresses {
+            log::info!("serving {} on http://{address}", path.display());
+        }
+        running.serve_until_signal().await?;
+        Ok(())
+    })
+}
+
+pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
+    let variables = ["PUBLISHER_ADMIN_TOKEN", "PUBLISHER_ADMIN_TOKEN_NEXT"];
+    let given = variables.iter().filter_map(|name| std::env::var(name).ok());
+    Ok(AdminTokens::load(
+        options.admin_token_file.as_deref(),
+        given,
+    )?)
+}
+
+pub(crate) fn parts(path: &Path, limits: &Limits, tokens: AdminTokens, writable: bool) -> Parts {
+    let pool = ReadPool::new(path, limits.pool_size, limits.busy_timeout(), !writable);
+    Parts {
+        builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
+        pool,
+        clock: Arc::new(SystemClock),
+        path: path.to_owned(),
+        cached: true,
+        writable,
+        tokens,
+    }
+}
+
+pub(crate) async fn listen(address: &str, limits: &Limits, parts: Parts) -> anyhow::Result<Running> {
+    server::start(address, limits, parts)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}

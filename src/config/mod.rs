@@ -1,0 +1,211 @@
+//! The command line and the environment: every option, every limit with its unit and default.
+
+#![expect(
+    missing_docs,
+    reason = "clap would take the doc of a flattened field for its own"
+)]
+
+mod herd;
+mod limits;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use herd::{Arrival, Herd, HerdCompare, OnFailure, Output};
+pub use limits::Limits;
+
+/// Publishes a subnet's challenges and signed eval runs over HTTP.
+///
+/// Every option can also be given by the environment variable that its help names; the command line
+/// wins.
+#[derive(Debug, Parser)]
+#[command(name = "cathedral-publisher", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log on stderr: off, error, warn, info, debug, trace, or a filter such as
+    /// `info,cathedral_publisher=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "PUBLISHER_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub log_level: String,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the board and the feed from a database.
+    ///
+    /// The database is created or migrated first. SIGTERM or Ctrl-C ends the requests under way and
+    /// stops; a second one stops at once.
+    Serve(Serve),
+    /// Bring in what another publisher serves: a saved answer of either endpoint, or NDJSON.
+    ///
+    /// All or nothing, in one transaction, which keeps other writers waiting but no reader. Items
+    /// that are there already, to the byte, are left alone; a row whose id is there with other bytes
+    /// is an error, and so is a challenge whose status would go back.
+    Import(Transfer),
+    /// Write what is stored to stdout, in the form that `import` reads.
+    ///
+    /// `board` writes the answer of active-challenges; `rows` every eval run there is, in the feed's
+    /// order.
+    Export(Export),
+    /// Serve a database of sample data in which something happens, and say what to try.
+    Demo(Demo),
+    /// Write sample data to stdout, in the form that `import` reads.
+    Sample(Sample),
+    /// Load a polled endpoint as its real clients would, and show what they saw.
+    ///
+    /// Pollers ask at their times, whatever the server does (an open loop): a slow answer makes no
+    /// request later, and latency counts from when a poll was due. Validators may walk a feed and
+    /// writers post eval runs meanwhile.
+    Herd(Box<Herd>),
+    /// Put runs of `herd` side by side.
+    HerdCompare(HerdCompare),
+}
+
+/// Which of the two kinds of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Challenges: what active-challenges answers.
+    Board,
+    /// Eval runs: what leaderboard/recent answers.
+    Rows,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub database: Database,
+    #[command(flatten)]
+    pub address: Address,
+    #[command(flatten)]
+    pub admin: Admin,
+    /// Open somebody else's database (of the same tables) and never write to it: it is not made, not
+    /// migrated, and there are no admin routes.
+    #[arg(long, env = "PUBLISHER_READ_ONLY")]
+    pub read_only: bool,
+    /// `off` has the faults of the service that this one replaces, for comparison and nothing else:
+    /// every request rebuilds the board from SQLite, in rollback-journal mode, over one connection
+    /// that readers and the writer share.
+    #[arg(
+        long,
+        env = "PUBLISHER_CACHE",
+        default_value = "on",
+        conflicts_with = "read_only"
+    )]
+    pub cache: CacheMode,
+    // Last: its help heading holds for all that follows.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// Whether there is a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CacheMode {
+    /// A snapshot, and all that this program is for.
+    On,
+    /// A rebuild for every request.
+    Off,
+}
+
+/// Who may write.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Admin {
+    /// A file whose lines are the admin tokens, at least 32 characters each: one, or two while one
+    /// takes the other's place. Tokens may also come from the environment, as PUBLISHER_ADMIN_TOKEN
+    /// and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
+    #[arg(long, env = "PUBLISHER_ADMIN_TOKEN_FILE", value_name = "PATH")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+pub struct Database {
+    /// The SQLite file; made where there is none.
+    #[arg(
+        long,
+        env = "PUBLISHER_DATABASE",
+        default_value = "publisher.db",
+        value_name = "PATH"
+    )]
+    pub database: PathBuf,
+}
+
+/// Where to listen.
+#[derive(Debug, Args)]
+pub struct Address {
+    /// Host and port to listen on; port 0 takes a free one.
+    #[arg(
+        long,
+        env = "PUBLISHER_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_name = "HOST:PORT"
+    )]
+    pub address: String,
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct Transfer {
+    /// What the file holds.
+    pub kind: Kind,
+    /// The file, or `-` for standard input.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// What to write.
+    pub kind: Kind,
+    /// One item a line instead of one JSON object.
+    #[arg(long)]
+    pub ndjson: bool,
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// Options of `sample`.
+#[derive(Debug, Args)]
+pub struct Sample {
+    /// What to write.
+    pub kind: Kind,
+    /// How many challenges or eval runs.
+    #[arg(long, value_name = "ITEMS")]
+    pub count: u32,
+    /// The same seed gives the same data.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep the database here, and go on with it the next time [default: a temporary one].
+    #[arg(long, env = "PUBLISHER_DEMO_DATABASE", value_name = "PATH")]
+    pub database: Option<PathBuf>,
+    /// Sample eval runs to begin with.
+    #[arg(
+        long,
+        env = "PUBLISHER_DEMO_ROWS",
+        default_value_t = 5000,
+        value_name = "ROWS"
+    )]
+    pub rows: u32,
+    #[command(flatten)]
+    pub admin: Admin,
+    #[command(flatten)]
+    pub address: Address,
+    #[command(flatten)]
+    pub limits: Limits,
+}
