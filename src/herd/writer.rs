@@ -1,0 +1,54 @@
+//! A client that posts sample eval runs, as the subnet's evaluators do.
+
+use std::rc::Rc;
+
+use awc::{Client, http::header};
+use tokio::time::{Instant, sleep_until};
+
+use super::{exchange::Exchange, plan::Writers};
+use crate::{demo::sample::Sample, domain::ran_at::RanAt};
+
+/// One writer.
+#[derive(Debug)]
+pub struct Writer {
+    /// What it posts with.
+    pub exchange: Exchange,
+    /// Where to.
+    pub plan: Rc<Writers>,
+}
+
+impl Writer {
+    /// Posts at each of these times; later where the answer before came late.
+    pub async fn live(self, due: Vec<Instant>) {
+        // Not the seed of any other data: ids must not come again.
+        let mut sample = Sample::new(fastrand::u64(..));
+        for due in due {
+            let rows = match self.rows(&mut sample) {
+                Ok(rows) => bytes::Bytes::from(rows),
+                Err(error) => {
+                    log::error!("herd: no sample rows: {error:#}");
+                    return;
+                }
+            };
+            sleep_until(due).await;
+            let request = |client: &Client| {
+                let bearer = format!("Bearer {}", self.plan.token);
+                client
+                    .post(self.plan.url.clone())
+                    .insert_header((header::AUTHORIZATION, bearer))
+                    .insert_header((header::CONTENT_TYPE, "application/x-ndjson"))
+                    .send_body(rows.clone())
+            };
+            if self.exchange.poll(due, false, request).await.is_some() {
+                let rows = u64::from(self.plan.rows);
+                self.exchange.tally.borrow_mut().rows(rows);
+            }
+        }
+    }
+
+    fn rows(&self, sample: &mut Sample) -> anyhow::Result<String> {
+        let now = RanAt::parse(&jiff::Timestamp::now().to_string())?;
+        let rows = (0..self.plan.rows).map(|_| Ok(sample.eval_run(&now)?));
+        Ok(rows.collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
+    }
+}
