@@ -18,6 +18,7 @@
 //! | [`server`] | wiring, listening, shutting down | all of the above |
 //! | [`transfer`] | import and export | store, items |
 //! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
+//! | [`herd`] | the load generator and its report | demo::sample, domain |
 //! | [`config`] | the command line and the environment | nothing |
 //!
 //! # Invariants
@@ -41,6 +42,7 @@ pub mod demo;
 pub mod domain;
 pub mod feed;
 pub mod health;
+pub mod herd;
 pub mod http;
 pub mod items;
 pub mod metrics;

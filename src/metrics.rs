@@ -46,7 +46,9 @@ impl Metrics {
             builds: IntCounterVec::new(builds, &["outcome"])?,
             build_seconds: Histogram::with_opts(build_seconds.buckets(BUILD_SECONDS.to_vec()))?,
         };
-        metrics.registry.register(Box::new(metrics.builds.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.builds.clone()))?;
         metrics
             .registry
             .register(Box::new(metrics.build_seconds.clone()))?;

@@ -70,7 +70,11 @@ pub(crate) fn parts(path: &Path, limits: &Limits, tokens: AdminTokens, writable:
     }
 }
 
-pub(crate) async fn listen(address: &str, limits: &Limits, parts: Parts) -> anyhow::Result<Running> {
+pub(crate) async fn listen(
+    address: &str,
+    limits: &Limits,
+    parts: Parts,
+) -> anyhow::Result<Running> {
     server::start(address, limits, parts)
         .await
         .with_context(|| format!("cannot listen on {address}"))

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use herd::{Arrival, Herd, HerdCompare, OnFailure, Output};
+pub use herd::{Arrival, Herd, HerdCompare, OnFailure, Output, Validators};
 pub use limits::Limits;
 
 /// Publishes a subnet's challenges and signed eval runs over HTTP.

@@ -21,7 +21,7 @@ use super::{plan::Manners, retry::Failure, tally::Tally};
 
 /// How a request ended.
 #[derive(Debug)]
-pub enum Ended {
+pub(super) enum Ended {
     /// With a whole answer.
     Answer(Answer),
     /// Without one, in time.
@@ -32,7 +32,7 @@ pub enum Ended {
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     /// Its status.
     pub status: u16,
     /// Its entity-tag.
@@ -47,21 +47,21 @@ pub struct Answer {
 
 impl Answer {
     /// Why a client would not be content with it and ask again.
-    pub fn failure(&self) -> Option<Failure> {
+    pub(super) fn failure(&self) -> Option<Failure> {
         (self.status == 429 || self.status >= 500).then_some(Failure::Refused {
             retry_after: self.retry_after,
         })
     }
 
     /// Whether it is what was asked for: 2xx or 304.
-    pub fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         matches!(self.status, 200..=299 | 304)
     }
 }
 
 /// What all clients of a run together may do.
 #[derive(Debug)]
-pub struct Bounds {
+pub(super) struct Bounds {
     connections: Semaphore,
     /// Between two requests at the greatest rate.
     gap: Duration,
@@ -76,7 +76,7 @@ const BURST: Duration = Duration::from_secs(1);
 
 impl Bounds {
     /// At most so many requests at once, and so many a second, until `end`.
-    pub fn new(connections: u32, rate: u32, began: Instant, end: Instant) -> Self {
+    pub(super) fn new(connections: u32, rate: u32, began: Instant, end: Instant) -> Self {
         Self {
             connections: Semaphore::new(connections as usize),
             gap: Duration::from_secs(1) / rate,
@@ -97,8 +97,7 @@ impl Bounds {
 }
 
 /// What one client sends its requests with.
-#[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// Its connections.
     pub client: Client,
     /// Where it is counted.
@@ -112,7 +111,7 @@ pub struct Exchange {
 }
 
 /// A client with connections of its own, as every real one has.
-pub fn client() -> Client {
+pub(super) fn client() -> Client {
     let keep = Duration::from_secs(75);
     let connector = Connector::new()
         .limit(0)
@@ -129,7 +128,7 @@ pub fn client() -> Client {
 impl Exchange {
     /// Sends what `request` makes until it is answered with 2xx or 304, as far as the client's
     /// manners go; counts all of it. None: the poll failed.
-    pub async fn poll(
+    pub(super) async fn poll(
         &self,
         due: Instant,
         keep_body: bool,
@@ -159,7 +158,10 @@ impl Exchange {
                 Ended::TimedOut => Failure::TimedOut,
                 Ended::Broken(_) => Failure::Broken,
             };
-            let wait = self.manners.retry.wait(failure, retries, &mut self.rng.borrow_mut())?;
+            let wait = self
+                .manners
+                .retry
+                .wait(failure, retries, &mut self.rng.borrow_mut())?;
             let at = Instant::now() + wait;
             if at >= self.bounds.end {
                 return None;

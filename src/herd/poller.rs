@@ -21,8 +21,7 @@ use super::{
 use crate::config::Arrival;
 
 /// One poller, and what it remembers of the last answer.
-#[derive(Debug)]
-pub struct Poller {
+pub(super) struct Poller {
     /// What it polls with.
     pub exchange: Exchange,
     /// What it asks for.
@@ -35,45 +34,50 @@ pub struct Poller {
 
 impl Poller {
     /// Polls at each of these times.
-    pub async fn live(self, due: Vec<Instant>) {
+    pub(super) async fn live(self, due: Vec<Instant>) {
+        match self.plan.arrival {
+            Arrival::Open => self.live_open(due).await,
+            Arrival::Loop => self.live_loop(due).await,
+        }
+    }
+
+    async fn live_open(self, due: Vec<Instant>) {
         let client = Rc::new(self);
         let mut under_way = JoinSet::new();
         for due in due {
-            match client.plan.arrival {
-                Arrival::Open => {
-                    sleep_until(due).await;
-                    let client = Rc::clone(&client);
-                    under_way.spawn_local(async move { client.poll(due).await });
-                    while under_way.try_join_next().is_some() {}
-                }
-                Arrival::Loop if client.is_late(due) => {
-                    client.exchange.tally.borrow_mut().missed(due);
-                }
-                Arrival::Loop => {
-                    sleep_until(due).await;
-                    client.poll(due).await;
-                }
-            }
+            sleep_until(due).await;
+            let client = Rc::clone(&client);
+            under_way.spawn_local(async move { client.poll(due).await });
+            while under_way.try_join_next().is_some() {}
         }
         while under_way.join_next().await.is_some() {}
     }
 
+    async fn live_loop(self, due: Vec<Instant>) {
+        let mut free_from = None;
+        for due in due {
+            if free_from.is_some_and(|free| due < free) {
+                self.exchange.tally.borrow_mut().missed(due);
+                continue;
+            }
+            sleep_until(due).await;
+            self.poll(due).await;
+            free_from = Some(Instant::now());
+        }
+    }
+
     /// Polls again as soon as it has its answer, from `first` on: a closed loop.
-    pub async fn saturate(self, first: Instant) {
+    pub(super) async fn saturate(self, first: Instant) {
         sleep_until(first).await;
         while Instant::now() < self.exchange.bounds.end {
             self.poll(Instant::now()).await;
         }
     }
 
-    /// Whether the answer to an earlier poll came after `due`. What the timer's own lateness, a
-    /// millisecond or so, explains is not held against anybody.
-    fn is_late(&self, due: Instant) -> bool {
-        due + self.exchange.manners.timeout / 100 < Instant::now()
-    }
-
     async fn poll(&self, due: Instant) {
-        let answer = self.exchange.poll(due, false, |client| self.request(client));
+        let answer = self
+            .exchange
+            .poll(due, false, |client| self.request(client));
         if let Some(answer) = answer.await {
             self.remember(answer);
         }
@@ -84,7 +88,12 @@ impl Poller {
         if let Some(codings) = &self.plan.accept_encoding {
             request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
         }
-        if let Some(etag) = self.etag.borrow().as_ref().filter(|_| self.plan.conditional) {
+        if let Some(etag) = self
+            .etag
+            .borrow()
+            .as_ref()
+            .filter(|_| self.plan.conditional)
+        {
             request = request.insert_header((IF_NONE_MATCH, etag.clone()));
         }
         request.send()

@@ -178,7 +178,10 @@ impl Run {
 impl Role {
     /// Answers whose status is of this class: 2 for 200 to 299.
     pub fn of_class(&self, class: u16) -> u64 {
-        let of_class = self.statuses.iter().filter(|(code, _)| *code / 100 == class);
+        let of_class = self
+            .statuses
+            .iter()
+            .filter(|(code, _)| *code / 100 == class);
         of_class.map(|(_, count)| count).sum()
     }
 

@@ -78,7 +78,7 @@ impl Times {
 
 /// The counts. A poll is due, taken up, sent at least once, and in the end answered or failed.
 #[derive(Debug)]
-pub struct Tally {
+pub(super) struct Tally {
     began: Instant,
     clients: u32,
     due: u64,
@@ -116,11 +116,9 @@ struct Stretch {
 
 /// What the live line shows.
 #[derive(Debug, Clone, Copy)]
-pub struct Glance {
+pub(super) struct Glance {
     /// Polls answered so far.
     pub answered: u64,
-    /// Polls due so far.
-    pub due: u64,
     /// Requests under way.
     pub in_flight: u64,
     /// Time-outs so far.
@@ -138,7 +136,11 @@ impl Tally {
     ///
     /// # Errors
     /// Where a histogram cannot be made, which is a mistake in this file.
-    pub fn new(clients: u32, began: Instant, duration: Duration) -> Result<Self, CreationError> {
+    pub(super) fn new(
+        clients: u32,
+        began: Instant,
+        duration: Duration,
+    ) -> Result<Self, CreationError> {
         let slice = (duration / SLICES).max(SHORTEST_SLICE);
         let count = duration.as_nanos().div_ceil(slice.as_nanos());
         let stretches = (0..count).map(|_| {
@@ -178,14 +180,14 @@ impl Tally {
     }
 
     /// A poll that was due at `due` is taken up now.
-    pub fn taken_up(&mut self, due: Instant, now: Instant) {
+    pub(super) fn taken_up(&mut self, due: Instant, now: Instant) {
         self.due += 1;
         self.late.record(now - due);
         self.stretch(due, |stretch| stretch.due += 1);
     }
 
     /// A request goes out.
-    pub fn sent(&mut self, now: Instant) {
+    pub(super) fn sent(&mut self, now: Instant) {
         self.attempts += 1;
         self.in_flight += 1;
         let in_flight = self.in_flight;
@@ -196,7 +198,7 @@ impl Tally {
     }
 
     /// A request that was sent at `sent` has ended now.
-    pub fn ended(&mut self, sent: Instant, now: Instant, ended: &Ended) {
+    pub(super) fn ended(&mut self, sent: Instant, now: Instant, ended: &Ended) {
         self.in_flight -= 1;
         match ended {
             Ended::Answer(answer) => {
@@ -220,7 +222,7 @@ impl Tally {
     }
 
     /// Another request follows a failed one.
-    pub fn retried(&mut self, after: Failure) {
+    pub(super) fn retried(&mut self, after: Failure) {
         match after {
             Failure::TimedOut => self.retries_after_timeout += 1,
             Failure::Broken | Failure::Refused { .. } => self.retries_after_other += 1,
@@ -228,7 +230,7 @@ impl Tally {
     }
 
     /// A poll that was due at `due` is answered now.
-    pub fn answered(&mut self, due: Instant, now: Instant) {
+    pub(super) fn answered(&mut self, due: Instant, now: Instant) {
         self.answered += 1;
         self.latency.record(now - due);
         self.stretch(now, |stretch| stretch.answered += 1);
@@ -236,34 +238,33 @@ impl Tally {
     }
 
     /// A poll that was due at `due` gets no answer any more.
-    pub fn failed(&mut self, due: Instant) {
+    pub(super) fn failed(&mut self, due: Instant) {
         self.failed += 1;
         self.latency.never += 1;
         self.stretch(due, |stretch| stretch.latency.never += 1);
     }
 
     /// A client that was waiting for another answer missed the poll that was due at `due`.
-    pub fn missed(&mut self, due: Instant) {
+    pub(super) fn missed(&mut self, due: Instant) {
         self.due += 1;
         self.stretch(due, |stretch| stretch.due += 1);
         self.failed(due);
     }
 
     /// A 304 stood for a body of `bytes`.
-    pub fn saved(&mut self, bytes: u64) {
+    pub(super) fn saved(&mut self, bytes: u64) {
         self.saved_bytes += bytes;
     }
 
     /// Rows were read or acknowledged.
-    pub fn rows(&mut self, rows: u64) {
+    pub(super) fn rows(&mut self, rows: u64) {
         self.rows += rows;
     }
 
     /// How it goes.
-    pub fn glance(&self) -> Glance {
+    pub(super) fn glance(&self) -> Glance {
         Glance {
             answered: self.answered,
-            due: self.due,
             in_flight: self.in_flight,
             timeouts: self.timeouts,
             retries: self.retries_after_timeout + self.retries_after_other,
@@ -273,12 +274,12 @@ impl Tally {
     }
 
     /// How late polls were taken up: 99 of 100 less than this.
-    pub fn late_p99_ms(&self) -> f64 {
+    pub(super) fn late_p99_ms(&self) -> f64 {
         self.late.quantile_ms(0.99).unwrap_or(0.0)
     }
 
     /// All of it.
-    pub fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         Role {
             clients: self.clients,
             due: self.due,
@@ -301,7 +302,7 @@ impl Tally {
     }
 
     /// It over time.
-    pub fn slices(&self) -> Vec<Slice> {
+    pub(super) fn slices(&self) -> Vec<Slice> {
         let seconds = self.slice.as_secs_f64();
         let slices = self.slices.iter().enumerate().map(|(at, stretch)| Slice {
             at: at as f64 * seconds,

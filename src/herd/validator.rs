@@ -12,8 +12,7 @@ use super::{
 };
 
 /// One validator.
-#[derive(Debug)]
-pub struct Validator {
+pub(super) struct Validator {
     /// What it pulls with.
     pub exchange: Exchange,
     /// What it asks for.
@@ -43,7 +42,7 @@ struct Item<'a> {
 
 impl Validator {
     /// Pulls at each of these times; a pull goes on to the end of the feed.
-    pub async fn live(self, due: Vec<Instant>) {
+    pub(super) async fn live(self, due: Vec<Instant>) {
         let mut cursor = Cursor {
             ran_at: self.plan.since.to_string(),
             id: String::new(),

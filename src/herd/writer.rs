@@ -9,8 +9,7 @@ use super::{exchange::Exchange, plan::Writers};
 use crate::{demo::sample::Sample, domain::ran_at::RanAt};
 
 /// One writer.
-#[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     /// What it posts with.
     pub exchange: Exchange,
     /// Where to.
@@ -19,7 +18,7 @@ pub struct Writer {
 
 impl Writer {
     /// Posts at each of these times; later where the answer before came late.
-    pub async fn live(self, due: Vec<Instant>) {
+    pub(super) async fn live(self, due: Vec<Instant>) {
         // Not the seed of any other data: ids must not come again.
         let mut sample = Sample::new(fastrand::u64(..));
         for due in due {

@@ -1,0 +1,272 @@
+//! The herd laboratory: clients that behave as the real ones, and what they see.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `plan` | what a run does: the options, checked |
+//! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
+//! | `retry` | what a client does when a poll fails |
+//! | `exchange` | one poll: requests until an answer; time-outs, and the bounds of the whole run |
+//! | `poller`, `validator`, `writer` | the three kinds of client |
+//! | `tally` | counts and histograms while it runs |
+//! | `server_side`, `processes` | what the server tells: rebuilds, processor time, memory |
+//! | `run` | what was found; the JSON format |
+//! | `live`, `table`, `report` | how it is shown: while it runs, as text, as a picture |
+//!
+//! Latency counts from when a poll was due and not from when it was sent: a server that stops the
+//! world, and the clients with it, has the polls of that time on its account (no coordinated
+//! omission). A poll without an answer is slower than every other one; a quantile that falls among
+//! those is `never`.
+//!
+//! One thread makes all of the load. Where it is late itself, the run says by how much.
+
+mod exchange;
+mod live;
+pub mod plan;
+mod poller;
+mod processes;
+pub mod report;
+pub mod retry;
+pub mod run;
+pub mod schedule;
+mod server_side;
+pub mod table;
+mod tally;
+mod validator;
+mod writer;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    net::{TcpStream, ToSocketAddrs},
+    rc::Rc,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use tokio::{task::JoinSet, time::Instant};
+
+use exchange::{Bounds, Exchange, client};
+use plan::{Plan, share};
+use poller::Poller;
+use run::{FORMAT, Run};
+use schedule::Times;
+use tally::Tally;
+use validator::Validator;
+use writer::Writer;
+
+/// How long a first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// File descriptors beside those of the clients: standard streams, polling, metrics.
+const SPARE_FILES: u64 = 64;
+
+/// Why a run did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum HerdError {
+    /// The target is not there.
+    #[error("nothing answers at {host}: {source}")]
+    Absent {
+        /// Host and port.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The kernel does not allow as many connections.
+    #[error("{needed} file descriptors are needed, {allowed} allowed: raise `ulimit -n`")]
+    Files {
+        /// For all connections.
+        needed: u64,
+        /// The hard limit.
+        allowed: u64,
+    },
+    /// A histogram could not be made.
+    #[error(transparent)]
+    Histogram(#[from] hdrhistogram::CreationError),
+}
+
+/// Runs the plan, or until `stop`; then takes as long as a time-out, at most, for what is under way.
+/// To be called within an actix system.
+///
+/// # Errors
+/// [`HerdError`], before anything is sent.
+pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, HerdError> {
+    is_there(&plan)?;
+    allow_files(&plan)?;
+    let plan = Rc::new(plan);
+    let side = server_side::begin(&plan).await;
+    let began_at = jiff::Timestamp::now().to_string();
+    let began = Instant::now();
+    let mut herd = Herd {
+        bounds: Rc::new(Bounds::new(
+            plan.max_connections,
+            plan.max_rate,
+            began,
+            began + plan.duration,
+        )),
+        began,
+        clients: JoinSet::new(),
+        rng: Rng::with_seed(plan.seed),
+        plan: Rc::clone(&plan),
+    };
+    let pollers = herd.pollers()?;
+    let validators = herd.validators()?;
+    let writers = herd.writers()?;
+    let bounds = Rc::clone(&herd.bounds);
+    let all = async move { while herd.clients.join_next().await.is_some() {} };
+    let seconds = Cell::new(plan.duration.as_secs_f64());
+    let ended = async {
+        tokio::select! {
+            () = all => {}
+            () = stop => seconds.set(began.elapsed().as_secs_f64().min(seconds.get())),
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = live::show(Rc::clone(&pollers), began, plan.duration) => {}
+        () = server_side::watch(Rc::clone(&plan), Rc::clone(&side)) => {}
+    }
+    drop(bounds);
+    server_side::look(&plan, &side).await;
+    let pollers = pollers.borrow();
+    let side = side.borrow();
+    Ok(Run {
+        format: FORMAT,
+        name: plan.name.clone(),
+        url: plan.pollers.url.to_string(),
+        began_at,
+        seconds: seconds.get(),
+        timeout_ms: plan.manners.timeout.as_secs_f64() * 1e3,
+        pollers: pollers.role(),
+        validators: validators.map(|tally| tally.borrow().role()),
+        writers: writers.map(|tally| tally.borrow().role()),
+        slices: pollers.slices(),
+        rebuilds: side.rebuilds(),
+        server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
+        late_p99_ms: pollers.late_p99_ms(),
+    })
+}
+
+/// A run that is being set up: every client a task of its own.
+struct Herd {
+    plan: Rc<Plan>,
+    bounds: Rc<Bounds>,
+    began: Instant,
+    clients: JoinSet<()>,
+    rng: Rng,
+}
+
+type Shared = Rc<RefCell<Tally>>;
+
+impl Herd {
+    fn pollers(&mut self) -> Result<Shared, HerdError> {
+        let plan = Rc::new(self.plan.pollers.clone());
+        let tally = self.tally(plan.clients)?;
+        for number in 0..plan.clients {
+            let poller = Poller {
+                exchange: self.exchange(&tally),
+                plan: Rc::clone(&plan),
+                etag: RefCell::default(),
+                bytes: Cell::default(),
+            };
+            let times = plan.times(number, self.plan.duration);
+            if plan.interval.is_zero() {
+                let first = self.began + times.first;
+                self.clients.spawn_local(poller.saturate(first));
+            } else {
+                let due = self.due(&times);
+                self.clients.spawn_local(poller.live(due));
+            }
+        }
+        Ok(tally)
+    }
+
+    fn validators(&mut self) -> Result<Option<Shared>, HerdError> {
+        let Some(plan) = self.plan.validators.clone().map(Rc::new) else {
+            return Ok(None);
+        };
+        let tally = self.tally(plan.clients)?;
+        for number in 0..plan.clients {
+            let validator = Validator {
+                exchange: self.exchange(&tally),
+                plan: Rc::clone(&plan),
+            };
+            let due = self.steady(number, plan.clients, plan.interval);
+            self.clients.spawn_local(validator.live(due));
+        }
+        Ok(Some(tally))
+    }
+
+    fn writers(&mut self) -> Result<Option<Shared>, HerdError> {
+        let Some(plan) = self.plan.writers.clone().map(Rc::new) else {
+            return Ok(None);
+        };
+        let tally = self.tally(plan.clients)?;
+        for number in 0..plan.clients {
+            let writer = Writer {
+                exchange: self.exchange(&tally),
+                plan: Rc::clone(&plan),
+            };
+            let due = self.steady(number, plan.clients, plan.interval);
+            self.clients.spawn_local(writer.live(due));
+        }
+        Ok(Some(tally))
+    }
+
+    fn tally(&self, clients: u32) -> Result<Shared, HerdError> {
+        let tally = Tally::new(clients, self.began, self.plan.duration)?;
+        Ok(Rc::new(RefCell::new(tally)))
+    }
+
+    fn exchange(&mut self, tally: &Shared) -> Exchange {
+        Exchange {
+            client: client(),
+            tally: Rc::clone(tally),
+            manners: self.plan.manners,
+            bounds: Rc::clone(&self.bounds),
+            rng: RefCell::new(self.rng.fork()),
+        }
+    }
+
+    /// One after the other over an interval, and then evenly.
+    fn steady(&mut self, number: u32, clients: u32, interval: Duration) -> Vec<Instant> {
+        self.due(&Times {
+            first: share(interval, number, clients),
+            interval,
+            jitter: 0.1,
+            bursts: Vec::new(),
+            end: self.plan.duration,
+        })
+    }
+
+    fn due(&mut self, times: &Times) -> Vec<Instant> {
+        let due = times.due(&mut self.rng);
+        due.into_iter().map(|at| self.began + at).collect()
+    }
+}
+
+/// A connection and no request: what is measured must not be warmed before.
+fn is_there(plan: &Plan) -> Result<(), HerdError> {
+    let url = &plan.pollers.url;
+    let (name, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
+    let host = format!("{name}:{port}");
+    let connected = host.to_socket_addrs().and_then(|addresses| {
+        let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(_) => return Ok(()),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    });
+    connected.map_err(|source| HerdError::Absent { host, source })
+}
+
+fn allow_files(plan: &Plan) -> Result<(), HerdError> {
+    let needed = u64::from(plan.max_connections) + SPARE_FILES;
+    // Where the limit cannot be asked for there is none to be raised.
+    let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
+    if allowed < needed {
+        return Err(HerdError::Files { needed, allowed });
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Runs as text, side by side.
+
+use std::fmt::Write as _;
+
+use super::run::{Latency, Role, Run};
+
+/// The table: a column a run.
+pub fn table(runs: &[Run]) -> String {
+    let mut rows = vec![row(runs, "", |run| run.name.clone())];
+    rows.extend(poller_rows(runs));
+    if runs.iter().any(|run| run.rebuilds.is_some()) {
+        rows.push(row(runs, "rebuilds by the server", |run| {
+            let rebuilds = run.rebuilds.as_ref();
+            rebuilds.map_or("-".to_owned(), |rebuilds| count(rebuilds.total))
+        }));
+    }
+    if runs.iter().any(|run| run.server.is_some()) {
+        rows.push(row(runs, "server CPU a request", |run| {
+            let micros = run.cpu_us_per_request();
+            micros.map_or("-".to_owned(), |micros| format!("{micros:.1} µs"))
+        }));
+        rows.push(row(runs, "server memory (PSS), most", |run| {
+            let server = run.server.as_ref();
+            server.map_or("-".to_owned(), |server| bytes(server.pss_bytes))
+        }));
+    }
+    if runs.iter().any(|run| run.validators.is_some()) {
+        rows.extend(other_rows(runs, "validators", "rows read", |run| {
+            run.validators.as_ref()
+        }));
+    }
+    if runs.iter().any(|run| run.writers.is_some()) {
+        rows.extend(other_rows(runs, "writers", "rows acknowledged", |run| {
+            run.writers.as_ref()
+        }));
+    }
+    aligned(&rows) + &remarks(runs)
+}
+
+fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
+    let of = |name: &str, cell: fn(&Role) -> String| row(runs, name, |run| cell(&run.pollers));
+    let per_second =
+        |run: &Run, polls: u64| format!("{:.1}/s", polls as f64 / run.seconds.max(1e-9));
+    let mut rows = vec![
+        of("clients", |role| count(role.clients.into())),
+        row(runs, "polls due", |run| {
+            let role = &run.pollers;
+            format!("{} ({})", count(role.due), per_second(run, role.due))
+        }),
+        row(runs, "goodput", |run| {
+            let role = &run.pollers;
+            let share = 100.0 * role.answered as f64 / role.due.max(1) as f64;
+            format!("{} ({share:.1} %)", per_second(run, role.answered))
+        }),
+        of("polls never answered", |role| count(role.failed)),
+        of("requests sent", |role| {
+            let amplification = role.amplification();
+            format!("{} ({amplification:.2} a poll)", count(role.attempts))
+        }),
+        of("retries after time-outs", |role| {
+            count(role.retries_after_timeout)
+        }),
+        of("other retries", |role| count(role.retries_after_other)),
+        of("time-outs", |role| count(role.timeouts)),
+        of("broken connections", |role| count(role.broken)),
+        of("200 / 304", |role| {
+            let of = |status| role.statuses.get(&status).copied().unwrap_or_default();
+            format!("{} / {}", count(of(200)), count(of(304)))
+        }),
+        of("4xx / 5xx", |role| {
+            format!("{} / {}", count(role.of_class(4)), count(role.of_class(5)))
+        }),
+    ];
+    rows.extend(latency_rows(runs, "latency", |run| {
+        Some(&run.pollers.latency)
+    }));
+    rows.extend([
+        of("body bytes received", |role| bytes(role.body_bytes)),
+        of("saved by 304", |role| bytes(role.saved_bytes)),
+    ]);
+    rows
+}
+
+fn other_rows(
+    runs: &[Run],
+    who: &str,
+    rows_name: &str,
+    role: fn(&Run) -> Option<&Role>,
+) -> Vec<Vec<String>> {
+    let of = |name: &str, cell: fn(&Role) -> String| {
+        row(runs, &format!("{who}: {name}"), |run| {
+            role(run).map_or("-".to_owned(), cell)
+        })
+    };
+    vec![
+        of("requests", |role| count(role.attempts)),
+        of(rows_name, |role| count(role.rows)),
+        of("never answered", |role| count(role.failed)),
+        of("time-outs / 5xx", |role| {
+            format!("{} / {}", count(role.timeouts), count(role.of_class(5)))
+        }),
+        of("p50 / p99", |role| {
+            let latency = &role.latency;
+            format!(
+                "{} / {}",
+                milliseconds(latency.p50_ms),
+                milliseconds(latency.p99_ms)
+            )
+        }),
+    ]
+}
+
+fn latency_rows(
+    runs: &[Run],
+    what: &str,
+    latency: fn(&Run) -> Option<&Latency>,
+) -> Vec<Vec<String>> {
+    let of = |name: &str, quantile: fn(&Latency) -> Option<f64>| {
+        row(runs, &format!("{what} {name}"), |run| {
+            latency(run).map_or("-".to_owned(), |latency| milliseconds(quantile(latency)))
+        })
+    };
+    vec![
+        of("p50", |latency| latency.p50_ms),
+        of("p90", |latency| latency.p90_ms),
+        of("p99", |latency| latency.p99_ms),
+        of("p99.9", |latency| latency.p999_ms),
+        of("max", |latency| latency.max_ms),
+    ]
+}
+
+/// What a reader of the figures must know.
+fn remarks(runs: &[Run]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        if run.late_p99_ms > 20.0 {
+            let _ = writeln!(
+                text,
+                "{}: this program itself was late, by {:.0} ms at p99: the latencies hold some of that.",
+                run.name, run.late_p99_ms
+            );
+        }
+        if let Some(reason) = &run.pollers.first_broken {
+            let _ = writeln!(text, "{}: the first broken connection: {reason}", run.name);
+        }
+    }
+    text
+}
+
+fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {
+    std::iter::once(name.to_owned())
+        .chain(runs.iter().map(cell))
+        .collect()
+}
+
+/// Names to the left, figures to the right, in columns.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        let widths = rows.iter().filter_map(|row| row.get(column));
+        widths.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 => write!(text, "{cell:<width$}"),
+                _ => write!(text, "   {cell:>width$}"),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `12.3 ms`, `4.56 s`, or `never`.
+pub fn milliseconds(ms: Option<f64>) -> String {
+    match ms {
+        None => "never".to_owned(),
+        Some(ms) if ms < 1.0 => format!("{ms:.2} ms"),
+        Some(ms) if ms < 100.0 => format!("{ms:.1} ms"),
+        Some(ms) if ms < 1000.0 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{:.2} s", ms / 1000.0),
+    }
+}
+
+/// `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1.5 MB`, in powers of ten.
+pub fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 1000.0 {
+            return match unit {
+                "B" => format!("{value:.0} {unit}"),
+                _ => format!("{value:.1} {unit}"),
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
