@@ -71,10 +71,23 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             format!("{} / {}", count(role.of_class(4)), count(role.of_class(5)))
         }),
     ];
-    rows.extend(latency_rows(runs, "latency", |run| {
-        Some(&run.pollers.latency)
-    }));
+    let quantiles: [(&str, fn(&Latency) -> Option<f64>); 5] = [
+        ("p50", |latency| latency.p50_ms),
+        ("p90", |latency| latency.p90_ms),
+        ("p99", |latency| latency.p99_ms),
+        ("p99.9", |latency| latency.p999_ms),
+        ("max", |latency| latency.max_ms),
+    ];
+    for (name, quantile) in quantiles {
+        rows.push(row(runs, &format!("due to answered, {name}"), |run| {
+            milliseconds(quantile(&run.pollers.latency))
+        }));
+    }
     rows.extend([
+        of("sent to answered, p50 / p99", |role| {
+            let (p50, p99) = (role.service.p50_ms, role.service.p99_ms);
+            format!("{} / {}", milliseconds(p50), milliseconds(p99))
+        }),
         of("body bytes received", |role| bytes(role.body_bytes)),
         of("saved by 304", |role| bytes(role.saved_bytes)),
     ]);
@@ -107,25 +120,6 @@ fn other_rows(
                 milliseconds(latency.p99_ms)
             )
         }),
-    ]
-}
-
-fn latency_rows(
-    runs: &[Run],
-    what: &str,
-    latency: fn(&Run) -> Option<&Latency>,
-) -> Vec<Vec<String>> {
-    let of = |name: &str, quantile: fn(&Latency) -> Option<f64>| {
-        row(runs, &format!("{what} {name}"), |run| {
-            latency(run).map_or("-".to_owned(), |latency| milliseconds(quantile(latency)))
-        })
-    };
-    vec![
-        of("p50", |latency| latency.p50_ms),
-        of("p90", |latency| latency.p90_ms),
-        of("p99", |latency| latency.p99_ms),
-        of("p99.9", |latency| latency.p999_ms),
-        of("max", |latency| latency.max_ms),
     ]
 }
 
@@ -190,7 +184,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
