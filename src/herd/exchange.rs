@@ -172,14 +172,17 @@ impl Exchange {
         None
     }
 
-    /// None: the run ended before there was room for it.
+    /// None: there was no room for it, a time-out after the end of the run neither.
     async fn attempt(&self, keep_body: bool, request: SendClientRequest) -> Option<Ended> {
         let room = async {
             let permit = self.bounds.connections.acquire().await;
             self.bounds.pace().await;
             permit
         };
-        let _permit = timeout_at(self.bounds.end, room).await.ok()?.ok()?;
+        let _permit = timeout_at(self.bounds.end + self.manners.timeout, room)
+            .await
+            .ok()?
+            .ok()?;
         let sent = Instant::now();
         self.tally.borrow_mut().sent(sent);
         let ended = whole_answer(request, keep_body);

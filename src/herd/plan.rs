@@ -300,7 +300,7 @@ fn target(url: &str, own: bool) -> Result<Uri, PlanError> {
     };
     let uri: Uri = url.parse().map_err(|_| not_a_url())?;
     let host = uri.host().ok_or_else(not_a_url)?;
-    if uri.scheme_str() != Some("http") {
+    if uri.scheme_str().ok_or_else(not_a_url)? != "http" {
         return Err(PlanError::Scheme {
             url: url.to_owned(),
         });

@@ -15,7 +15,7 @@ use super::{
 const SLICES: u32 = 240;
 const SHORTEST_SLICE: Duration = Duration::from_millis(100);
 /// Points of the distribution for each doubling of latency.
-const POINTS_A_DOUBLING: u32 = 4;
+const POINTS_A_DOUBLING: u32 = 8;
 
 /// Times in microseconds, beside the things that never came.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod crashes;
 mod cursor;
 mod faults;
 mod herd;
+mod laboratory;
 mod other_processes;
 mod single_flight;
 mod sockets;

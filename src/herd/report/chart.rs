@@ -136,10 +136,11 @@ impl Panel {
         }
     }
 
-    /// A line across, at a height.
-    pub(super) fn across(&self, svg: &mut Svg, class: &str, y: f64) {
+    /// A line across, at a height, and what it stands for.
+    pub(super) fn across(&self, svg: &mut Svg, class: &str, y: f64, name: &str) {
         let (_, y) = self.at(0.0, y);
         svg.line(class, (self.left, y), (self.left + self.width, y));
+        svg.text("note", (self.left + 6.0, y + 15.0), name);
     }
 
     /// Short upright marks on the upper edge.

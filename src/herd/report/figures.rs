@@ -52,7 +52,7 @@ pub(super) fn picture(runs: &[Run], theme: Theme) -> String {
     let (width, height) = (columns * COLUMN, HEAD + 3.0 * STEP - 12.0);
     let mut svg = Svg::default();
     let most_rate = most_rate(runs) * 1.1;
-    let most_ms = runs.iter().map(|run| run.timeout_ms).fold(1.0, f64::max) * 10.0;
+    let most_ms = runs.iter().map(most_ms).fold(1.0, f64::max);
     for (column, run) in runs.iter().enumerate() {
         let left = column as f64 * COLUMN;
         head(&mut svg, left, run);
@@ -108,7 +108,8 @@ fn head(svg: &mut Svg, left: f64, run: &Run) {
     );
     svg.text("ink", (left + LEFT, 60.0), &line);
     let rebuilds = run.rebuilds.as_ref().map_or(String::new(), |rebuilds| {
-        format!(", {} rebuilds", count(rebuilds.total))
+        let plural = if rebuilds.total == 1 { "" } else { "s" };
+        format!(", {} rebuild{plural}", count(rebuilds.total))
     });
     let line = format!(
         "{} requests ({:.2} a poll), {} time-outs, {} answers 5xx{rebuilds}",
@@ -150,15 +151,16 @@ fn rates(svg: &mut Svg, panel: Panel, run: &Run) {
 fn latency(svg: &mut Svg, panel: Panel, run: &Run) {
     let mut names = vec![("t-blue", "p50"), ("t-red", "p99")];
     if let Some(rebuilds) = &run.rebuilds {
-        names.push(("t-green", "rebuilds ↓"));
+        names.push(("t-green", "rebuilds (marks)"));
         let at = rebuilds.seen.iter().map(|growth| growth.at);
         panel.marks(svg, "green mark", at);
     }
-    let title = "latency by when a poll was due; top edge: never answered";
+    let title = "latency of the polls due at a time";
     caption(svg, &panel, title, &names);
     panel.axes(svg, &seconds(panel.x), &milliseconds_ticks(panel.y));
-    panel.across(svg, "limit", run.timeout_ms);
-    let never = 10.0 * run.timeout_ms;
+    panel.across(svg, "limit", run.timeout_ms, "time-out");
+    panel.across(svg, "axis", most_ms(run), "never");
+    let never = most_ms(run);
     let line = |of: fn(&Slice) -> Option<f64>| {
         run.slices.iter().map(move |slice| {
             let value = (slice.due > 0).then(|| of(slice).unwrap_or(never));
@@ -226,6 +228,11 @@ fn bins(slices: &[Slice]) -> Vec<Bin> {
             }
         })
         .collect()
+}
+
+/// The top of a scale of latencies, where the polls without an answer are.
+fn most_ms(run: &Run) -> f64 {
+    10.0 * run.timeout_ms
 }
 
 /// The greatest rate that is drawn.
