@@ -103,7 +103,8 @@ pub struct Pollers {
 pub enum Arrival {
     /// At once, beside the one under way, on a connection of its own.
     Open,
-    /// Never: a simple loop that waits for its answer misses its turns. They count as unanswered.
+    /// Never: a simple loop that waits for its answer misses its turns. What it waited for them is
+    /// part of the latency all the same.
     Loop,
 }
 

@@ -47,22 +47,28 @@ impl Poller {
         for due in due {
             sleep_until(due).await;
             let client = Rc::clone(&client);
-            under_way.spawn_local(async move { client.poll(due).await });
+            under_way.spawn_local(async move {
+                client.poll(due).await;
+            });
             while under_way.try_join_next().is_some() {}
         }
         while under_way.join_next().await.is_some() {}
     }
 
     async fn live_loop(self, due: Vec<Instant>) {
-        let mut free_from = None;
+        let mut last = None;
         for due in due {
-            if free_from.is_some_and(|free| due < free) {
-                self.exchange.tally.borrow_mut().missed(due);
-                continue;
+            match last {
+                Some((free, answered)) if due < free => {
+                    let free = Some(free).filter(|_| answered);
+                    self.exchange.tally.borrow_mut().missed(due, free);
+                }
+                Some(_) | None => {
+                    sleep_until(due).await;
+                    let answered = self.poll(due).await;
+                    last = Some((Instant::now(), answered));
+                }
             }
-            sleep_until(due).await;
-            self.poll(due).await;
-            free_from = Some(Instant::now());
         }
     }
 
@@ -74,13 +80,17 @@ impl Poller {
         }
     }
 
-    async fn poll(&self, due: Instant) {
+    /// Whether it was answered.
+    async fn poll(&self, due: Instant) -> bool {
         let answer = self
             .exchange
             .poll(due, false, |client| self.request(client));
-        if let Some(answer) = answer.await {
+        let answer = answer.await;
+        let answered = answer.is_some();
+        if let Some(answer) = answer {
             self.remember(answer);
         }
+        answered
     }
 
     fn request(&self, client: &Client) -> SendClientRequest {

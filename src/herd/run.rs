@@ -48,8 +48,11 @@ pub struct Role {
     pub due: u64,
     /// Polls answered with 2xx or 304.
     pub answered: u64,
-    /// All others: given up, refused, missed by a client that was waiting, or open at the end.
+    /// Polls given up, refused with 4xx, or open at the end.
     pub failed: u64,
+    /// Polls that were never sent, as their client still waited for the one before. Their latency is
+    /// that of its answer.
+    pub missed: u64,
     /// Requests sent.
     pub attempts: u64,
     /// Answers by status, those to retried attempts included.

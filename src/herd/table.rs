@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use super::run::{Latency, Role, Run};
 
+/// One of the figures of a latency.
+type Quantile = fn(&Latency) -> Option<f64>;
+
 /// The table: a column a run.
 pub fn table(runs: &[Run]) -> String {
     let mut rows = vec![row(runs, "", |run| run.name.clone())];
@@ -53,6 +56,7 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             format!("{} ({share:.1} %)", per_second(run, role.answered))
         }),
         of("polls never answered", |role| count(role.failed)),
+        of("polls missed, waiting", |role| count(role.missed)),
         of("requests sent", |role| {
             let amplification = role.amplification();
             format!("{} ({amplification:.2} a poll)", count(role.attempts))
@@ -71,7 +75,7 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             format!("{} / {}", count(role.of_class(4)), count(role.of_class(5)))
         }),
     ];
-    let quantiles: [(&str, fn(&Latency) -> Option<f64>); 5] = [
+    let quantiles: [(&str, Quantile); 5] = [
         ("p50", |latency| latency.p50_ms),
         ("p90", |latency| latency.p90_ms),
         ("p99", |latency| latency.p99_ms),

@@ -38,6 +38,13 @@ impl Times {
         let _ = self.came.record(micros.max(1));
     }
 
+    fn record_or_never(&mut self, time: Option<Duration>) {
+        match time {
+            Some(time) => self.record(time),
+            None => self.never += 1,
+        }
+    }
+
     /// The time within which this share of all came, in milliseconds.
     fn quantile_ms(&self, share: f64) -> Option<f64> {
         let came = self.came.len();
@@ -84,6 +91,7 @@ pub(super) struct Tally {
     due: u64,
     answered: u64,
     failed: u64,
+    missed: u64,
     attempts: u64,
     in_flight: u64,
     statuses: BTreeMap<u16, u64>,
@@ -160,6 +168,7 @@ impl Tally {
             due: 0,
             answered: 0,
             failed: 0,
+            missed: 0,
             attempts: 0,
             in_flight: 0,
             statuses: BTreeMap::new(),
@@ -244,11 +253,18 @@ impl Tally {
         self.stretch(due, |stretch| stretch.latency.never += 1);
     }
 
-    /// A client that was waiting for another answer missed the poll that was due at `due`.
-    pub(super) fn missed(&mut self, due: Instant) {
+    /// A client that still waited for another answer had no turn at `due`. It has what it wanted
+    /// when that answer comes, at `free`; not at all where it never does. This is what corrects the
+    /// latency for coordinated omission.
+    pub(super) fn missed(&mut self, due: Instant, free: Option<Instant>) {
         self.due += 1;
-        self.stretch(due, |stretch| stretch.due += 1);
-        self.failed(due);
+        self.missed += 1;
+        let latency = free.map(|free| free - due);
+        self.latency.record_or_never(latency);
+        self.stretch(due, |stretch| {
+            stretch.due += 1;
+            stretch.latency.record_or_never(latency);
+        });
     }
 
     /// A 304 stood for a body of `bytes`.
@@ -285,6 +301,7 @@ impl Tally {
             due: self.due,
             answered: self.answered,
             failed: self.failed,
+            missed: self.missed,
             attempts: self.attempts,
             statuses: self.statuses.clone(),
             timeouts: self.timeouts,

@@ -3,7 +3,7 @@
 //! - polls are due at their times, whatever becomes of them; the rate stays what it is
 //! - conditional pollers get one body each, and what 304s save is counted
 //! - a time-out is followed by a retry at once, and each is counted
-//! - a loop that waits misses its turns; an open arrival does not
+//! - a loop that waits misses its turns, and its latency has them; an open arrival does not
 //! - who honours Retry-After stays away as long as it says; who does not hammers
 //! - a poll without an answer is slower than every other one
 //! - validators read every row once, by cursor; writers' rows are stored
@@ -195,12 +195,33 @@ async fn a_loop_that_waits_misses_its_turns_and_an_open_arrival_does_not() {
     // The first poll of a client waits until after the last one was due.
     let options = "--clients 3 --interval-ms 100 --ramp-ms 0 --jitter-percent 0 --duration-secs 1 --timeout-ms 2000 --on-failure give-up";
     let looping = herd_of(&app, &format!("{options} --arrival loop")).await;
-    assert_eq!((looping.pollers.due, looping.pollers.failed), (30, 30));
+    let seen = &looping.pollers;
+    assert_eq!((seen.due, seen.failed, seen.missed), (30, 3, 27));
+    assert_eq!((seen.answered, seen.latency.p50_ms), (0, None));
     assert_eq!((looping.pollers.attempts, looping.pollers.timeouts), (3, 3));
     let open = herd_of(&app, options).await;
     assert_eq!((open.pollers.due, open.pollers.attempts), (30, 30));
     assert!(open.slices.iter().any(|slice| slice.in_flight > 3));
     let_go(app).await;
+}
+
+#[actix_web::test]
+async fn the_latency_of_missed_turns_is_that_of_the_answer_they_waited_for() {
+    let app = app_whose_readers_wait().await;
+    let gate = app.gate.clone();
+    actix_rt::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        gate.set(Mode::Pass);
+    });
+    // One answer takes 1.5 s; had nobody counted the nine turns behind it, p50 would be small.
+    let options = "--clients 1 --interval-ms 100 --ramp-ms 0 --jitter-percent 0 --duration-secs 1 --timeout-ms 20000 --arrival loop";
+    let run = herd_of(&app, options).await;
+    let seen = &run.pollers;
+    assert_eq!((seen.due, seen.answered, seen.missed), (10, 1, 9));
+    assert_eq!(seen.attempts, 1);
+    let (p50, max) = (seen.latency.p50_ms.unwrap(), seen.latency.max_ms.unwrap());
+    assert!((900.0..=max - 400.0).contains(&p50), "{p50} of {max}");
+    app.stop().await;
 }
 
 #[actix_web::test]
