@@ -1,0 +1,458 @@
+//! The publisher beside nginx and Varnish: the same board, the same load, interleaved rounds.
+//!
+//!     scripts/benchmark.sh [ROUNDS [SECONDS]]
+//!
+//! | contestant | what it does |
+//! |---|---|
+//! | publisher | `serve` as it comes |
+//! | nginx static | the board as a file, `etag`, `gzip_static` |
+//! | nginx cache | `proxy_cache` with lock, stale-while-updating and background update, before an origin |
+//! | varnish | its defaults, grace, before an origin |
+//!
+//! Throughput is a closed loop of `herd`, so that both cores are busy; processor time a request is
+//! the server's own, from /proc, its workers included, and the figure that a noisy machine disturbs
+//! least. Expiry puts a steady open load on a board that expires every two seconds and takes 200 ms
+//! to make: how often it was made, and what the unlucky clients waited.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod lab;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use cathedral_publisher::{
+    demo::life::populate, herd::run::Run, herd::table::milliseconds, store::open::open_writer,
+};
+use lab::{Process, built, free_address, herd, listens, median, ran_on, serve, start};
+
+const BOARD: &str = "v1/synthetic-boolean/active-challenges";
+
+/// Somebody who serves the board.
+struct Contestant {
+    name: &'static str,
+    /// Killed at the end; the last one is measured.
+    processes: Vec<Process>,
+    address: String,
+    /// Where its builds are counted.
+    counter: Option<String>,
+    gzip: bool,
+}
+
+impl Contestant {
+    fn url(&self) -> String {
+        format!("http://{}/{BOARD}", self.address)
+    }
+
+    fn pid(&self) -> u32 {
+        self.processes.last().unwrap().0.id()
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default: usize| {
+        arguments
+            .next()
+            .map_or(default, |text| text.parse().unwrap())
+    };
+    let (rounds, seconds) = (number(3), number(2));
+    let folder = tempfile::TempDir::new().unwrap();
+    // nginx gives up its rights and must still be able to read.
+    make_readable(folder.path());
+    let database = folder.path().join("board.db");
+    let mut connection = open_writer(&database, Duration::from_secs(5)).unwrap();
+    populate(&mut connection, 100).unwrap();
+    drop(connection);
+    println!("on {}\n", ran_on());
+    throughput(folder.path(), &database, rounds, seconds);
+    expiry(folder.path(), &database);
+}
+
+#[cfg(unix)]
+fn make_readable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &Path) {}
+
+/// What is asked for, and of whom.
+struct Case {
+    name: &'static str,
+    options: &'static str,
+    coded: bool,
+    clients: &'static [u32],
+}
+
+const CASES: [Case; 3] = [
+    Case {
+        name: "304",
+        options: "",
+        coded: false,
+        clients: &[64, 256],
+    },
+    Case {
+        name: "200 identity",
+        options: "--unconditional",
+        coded: false,
+        clients: &[64, 256, 2000],
+    },
+    Case {
+        name: "200 gzip",
+        options: "--unconditional --accept-encoding gzip",
+        coded: true,
+        clients: &[64, 256],
+    },
+];
+
+/// Medians of one contestant in one case.
+struct Line {
+    name: &'static str,
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    cpu: f64,
+    pss: f64,
+    bytes: f64,
+}
+
+fn throughput(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
+    println!(
+        "throughput: {rounds} interleaved rounds of {seconds} s, medians; a closed loop, so that"
+    );
+    println!("latency is what is left of the processor's share\n");
+    for case in CASES {
+        for clients in case.clients {
+            let mut found: Vec<(&'static str, Vec<Run>)> = Vec::new();
+            for _ in 0..rounds {
+                // Begun anew, so that memory is that of this case.
+                for contestant in contestants(folder, database) {
+                    if case.coded && !contestant.gzip {
+                        continue;
+                    }
+                    let run = saturate(&contestant, &case, *clients, seconds);
+                    match found.iter_mut().find(|(name, _)| *name == contestant.name) {
+                        Some((_, runs)) => runs.push(run),
+                        None => found.push((contestant.name, vec![run])),
+                    }
+                }
+            }
+            let lines: Vec<Line> = found.iter().map(|(name, runs)| line(name, runs)).collect();
+            print(&format!("{}, {clients} connections", case.name), &lines);
+        }
+    }
+}
+
+fn saturate(contestant: &Contestant, case: &Case, clients: u32, seconds: usize) -> Run {
+    let options = format!(
+        "--clients {clients} --interval-ms 0 --ramp-ms 100 --max-rate 1000000 --max-connections 4096 \
+         --timeout-ms 10000 --duration-secs {seconds} --server-pid {} {}",
+        contestant.pid(),
+        case.options
+    );
+    let run = herd(&contestant.url(), &options);
+    let role = &run.pollers;
+    assert_eq!(role.failed, 0, "{}: {role:?}", contestant.name);
+    let expected = if case.name == "304" { 304 } else { 200 };
+    let share = role.statuses.get(&expected).copied().unwrap_or(0) as f64 / role.attempts as f64;
+    assert!(share > 0.95, "{}: {role:?}", contestant.name);
+    run
+}
+
+fn line(name: &'static str, runs: &[Run]) -> Line {
+    let of = |figure: &dyn Fn(&Run) -> f64| median(runs.iter().map(figure).collect());
+    Line {
+        name,
+        rate: of(&|run| run.pollers.answered as f64 / run.seconds),
+        p50: of(&|run| run.pollers.service.p50_ms.unwrap()),
+        p99: of(&|run| run.pollers.service.p99_ms.unwrap()),
+        cpu: of(&|run| run.cpu_us_per_request().unwrap()),
+        pss: of(&|run| run.server.as_ref().unwrap().pss_bytes as f64 / 1e6),
+        bytes: of(&|run| run.pollers.body_bytes as f64 / run.pollers.attempts as f64),
+    }
+}
+
+fn print(case: &str, lines: &[Line]) {
+    println!(
+        "{case:<28} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "requests/s", "p50", "p99", "CPU µs", "PSS MB", "body B"
+    );
+    for line in lines {
+        println!(
+            "  {:<26} {:>10.0} {:>9} {:>9} {:>9.1} {:>9.1} {:>9.0}",
+            line.name,
+            line.rate,
+            milliseconds(Some(line.p50)),
+            milliseconds(Some(line.p99)),
+            line.cpu,
+            line.pss,
+            line.bytes
+        );
+    }
+    let Some(ours) = lines.iter().find(|line| line.name == "publisher") else {
+        println!("  the publisher has no such answer: behind\n");
+        return;
+    };
+    for (what, figure) in [
+        ("processor time", (|line| line.cpu) as fn(&Line) -> f64),
+        ("p99", |line| line.p99),
+        ("memory", |line| line.pss),
+    ] {
+        let others = lines.iter().filter(|line| line.name != "publisher");
+        let best = others.min_by(|a, b| figure(a).total_cmp(&figure(b)));
+        if let Some(best) = best.filter(|best| figure(ours) > 1.02 * figure(best)) {
+            let times = figure(ours) / figure(best);
+            println!("  behind: {what} is {times:.2} times that of {}", best.name);
+        }
+    }
+    println!();
+}
+
+/// Everybody who is installed, on free ports.
+fn contestants(folder: &Path, database: &Path) -> Vec<Contestant> {
+    let (process, address) = serve(database, &[]);
+    let mut all = vec![Contestant {
+        name: "publisher",
+        processes: vec![process],
+        address,
+        counter: None,
+        gzip: false,
+    }];
+    if installed("nginx", "-v") {
+        all.push(nginx_static(folder, &all[0].url()));
+        all.push(nginx_cache(folder, origin(database, 0, 3600)));
+    }
+    if installed("varnishd", "-V") {
+        all.push(varnish(folder, origin(database, 0, 3600)));
+    }
+    // A proxy's cache is filled by its first request.
+    for contestant in &all {
+        herd(&contestant.url(), "--clients 1 --duration-secs 1");
+    }
+    all
+}
+
+fn installed(program: &str, version: &str) -> bool {
+    let mut command = Command::new(program);
+    command
+        .arg(version)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let found = command.status().is_ok();
+    if !found {
+        println!("{program} is not installed: left out");
+    }
+    found
+}
+
+/// An origin whose board takes so long to make, and may be cached for so long.
+fn origin(database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
+    slow_build("origin", database, build_ms, ttl_secs)
+}
+
+fn slow_build(mode: &str, database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
+    let mut command = Command::new(built("slow_build"));
+    command
+        .arg(mode)
+        .arg(database)
+        .args([build_ms.to_string(), ttl_secs.to_string()]);
+    start(&mut command, |line| {
+        line.starts_with("127.0.0.1:").then_some(line)
+    })
+}
+
+const NGINX: &str = "
+daemon off;
+worker_processes auto;
+error_log stderr crit;
+pid nginx.pid;
+events { worker_connections 8192; }
+http {
+    access_log off;
+    default_type application/json;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 100000000;
+    client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp;
+    uwsgi_temp_path tmp; scgi_temp_path tmp;
+";
+
+fn nginx(folder: &Path, name: &str, rest: &str, address: &str) -> Process {
+    let home = folder.join(format!("{name}-{}", address.replace(':', "-")));
+    fs::create_dir_all(home.join("tmp")).unwrap();
+    fs::write(home.join("nginx.conf"), format!("{NGINX}{rest}}}\n")).unwrap();
+    let mut command = Command::new("nginx");
+    command
+        .arg("-p")
+        .arg(&home)
+        .arg("-c")
+        .arg(home.join("nginx.conf"));
+    // A master that may not give up its rights has workers that keep them.
+    command.args(["-g", "user root;"]);
+    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+    let process = Process(child.unwrap());
+    listens(address);
+    process
+}
+
+fn nginx_static(folder: &Path, publisher: &str) -> Contestant {
+    let files = folder.join("files");
+    let board = files.join(BOARD);
+    fs::create_dir_all(board.parent().unwrap()).unwrap();
+    let curl = Command::new("curl")
+        .args(["-sf", publisher])
+        .output()
+        .unwrap();
+    assert!(curl.status.success() && !curl.stdout.is_empty());
+    fs::write(&board, &curl.stdout).unwrap();
+    let gzip = Command::new("gzip")
+        .args(["-9", "-k", "-f"])
+        .arg(&board)
+        .status();
+    assert!(gzip.unwrap().success());
+    let address = free_address();
+    let server = format!(
+        "server {{ listen {address} backlog=4096; root {}; gzip_static on; \
+         add_header Cache-Control \"public, max-age=15\"; }}",
+        files.display()
+    );
+    Contestant {
+        name: "nginx static",
+        processes: vec![nginx(folder, "static", &server, &address)],
+        address,
+        counter: None,
+        gzip: true,
+    }
+}
+
+fn nginx_cache(folder: &Path, (origin, origin_address): (Process, String)) -> Contestant {
+    let address = free_address();
+    let rest = format!(
+        "proxy_cache_path cache-{} keys_zone=board:1m;
+         upstream origin {{ server {origin_address}; keepalive 16; }}
+         server {{ listen {address} backlog=4096; location / {{
+            proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";
+            proxy_cache board; proxy_cache_lock on; proxy_cache_lock_timeout 30s;
+            proxy_cache_use_stale updating error timeout; proxy_cache_background_update on;
+         }} }}",
+        address.replace(':', "-")
+    );
+    Contestant {
+        name: "nginx cache",
+        processes: vec![origin, nginx(folder, "cache", &rest, &address)],
+        counter: Some(format!("http://{origin_address}/metrics")),
+        address,
+        gzip: false,
+    }
+}
+
+fn varnish(folder: &Path, (origin, origin_address): (Process, String)) -> Contestant {
+    let address = free_address();
+    let home = folder.join(format!("varnish-{}", address.replace(':', "-")));
+    fs::create_dir_all(&home).unwrap();
+    let (host, port) = origin_address.split_once(':').unwrap();
+    let vcl = format!(
+        "vcl 4.1;\nbackend default {{ .host = \"{host}\"; .port = \"{port}\"; }}\n\
+         sub vcl_backend_response {{ set beresp.grace = 60s; }}\n"
+    );
+    fs::write(home.join("board.vcl"), vcl).unwrap();
+    let child = Command::new("varnishd")
+        .args(["-F", "-j", "none", "-s", "malloc,64m", "-a", &address, "-n"])
+        .arg(&home)
+        .arg("-f")
+        .arg(home.join("board.vcl"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = Process(child);
+    listens(&address);
+    Contestant {
+        name: "varnish",
+        processes: vec![origin, process],
+        counter: Some(format!("http://{origin_address}/metrics")),
+        address,
+        gzip: false,
+    }
+}
+
+fn expiry(folder: &Path, database: &Path) {
+    const BUILD_MS: u32 = 200;
+    const TTL_SECS: u32 = 2;
+    const SECONDS: u32 = 12;
+    println!("expiry: 64 clients, 1,000 polls/s, open loop, {SECONDS} s; the board expires every");
+    println!(
+        "{TTL_SECS} s and takes {BUILD_MS} ms to make; cold: 500 clients at once, one poll each\n"
+    );
+    println!(
+        "{:<16} {:>8} {:>14} {:>9} {:>9} {:>9} {:>12} {:>12}",
+        "", "builds", "an expiry", "p50", "p99.9", "max", "cold builds", "cold max"
+    );
+    for name in ["publisher", "nginx cache", "varnish"] {
+        let begin = || match name {
+            "publisher" => {
+                let (process, address) = slow_build(name, database, BUILD_MS, TTL_SECS);
+                Some(Contestant {
+                    name: "publisher",
+                    processes: vec![process],
+                    counter: Some(format!("http://{address}/metrics")),
+                    address,
+                    gzip: false,
+                })
+            }
+            "nginx cache" => installed("nginx", "-v")
+                .then(|| nginx_cache(folder, origin(database, BUILD_MS, TTL_SECS))),
+            _ => installed("varnishd", "-V")
+                .then(|| varnish(folder, origin(database, BUILD_MS, TTL_SECS))),
+        };
+        let Some(cold) = begin() else { continue };
+        let counter = cold.counter.as_ref().unwrap();
+        let cold = herd(
+            &cold.url(),
+            &format!(
+                "--clients 500 --interval-ms 60000 --ramp-ms 0 --duration-secs 3 --timeout-ms 30000 --metrics-url {counter}"
+            ),
+        );
+        let warm = begin().unwrap();
+        let counter = warm.counter.as_ref().unwrap();
+        herd(&warm.url(), "--clients 1 --duration-secs 1");
+        let run = herd(
+            &warm.url(),
+            &format!(
+                "--clients 64 --rate 1000 --duration-secs {SECONDS} --timeout-ms 10000 --metrics-url {counter}"
+            ),
+        );
+        let builds = |run: &Run| run.rebuilds.as_ref().unwrap().total;
+        let expiries = f64::from(SECONDS) / (f64::from(TTL_SECS) + f64::from(BUILD_MS) / 1e3);
+        let service = &run.pollers.service;
+        println!(
+            "{name:<16} {:>8} {:>14.2} {:>9} {:>9} {:>9} {:>12} {:>12}",
+            builds(&run),
+            builds(&run) as f64 / expiries,
+            milliseconds(service.p50_ms),
+            milliseconds(service.p999_ms),
+            milliseconds(service.max_ms),
+            builds(&cold),
+            milliseconds(cold.pollers.service.max_ms),
+        );
+    }
+    println!(
+        "\nbuilds an expiry: over {SECONDS} s, in periods of the time it is fresh and that of making it;"
+    );
+    println!(
+        "the first and the last period may be cut. The publisher makes its first board before it listens."
+    );
+}

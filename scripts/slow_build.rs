@@ -1,0 +1,138 @@
+//! A laboratory's origin: what it serves takes a while to make, and it counts how often it is made.
+//!
+//!     cargo run --release --example slow_build -- publisher DATABASE BUILD_MS TTL_SECS
+//!     cargo run --release --example slow_build -- origin DATABASE BUILD_MS TTL_SECS
+//!
+//! `publisher` is the publisher with a builder that takes so long; `origin` makes the board for every
+//! request, and says for how long it may be cached: what a caching proxy is put in front of. Both
+//! count in `/metrics`, as `publisher_board_builds_total`. Prints its address and serves until killed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub
+)]
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use cathedral_publisher::{
+    cache::{
+        build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
+        measured::Measured,
+    },
+    config::{Cli, Command, Limits},
+    domain::clock::SystemClock,
+    http::token::AdminTokens,
+    metrics::Metrics,
+    server::{self, Parts},
+    store::pool::ReadPool,
+};
+use clap::Parser;
+
+const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+
+/// The real builder, after a while.
+#[derive(Debug)]
+struct Slow {
+    real: SqliteBuilder,
+    takes: Duration,
+}
+
+impl BuildSnapshot for Slow {
+    fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
+        thread::sleep(self.takes);
+        self.real.build(deadline)
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, database, build_ms, ttl_secs] = arguments.as_slice() else {
+        panic!("publisher|origin DATABASE BUILD_MS TTL_SECS");
+    };
+    let path = PathBuf::from(database);
+    let pool = ReadPool::new(&path, 8, Duration::from_secs(1), true);
+    let slow = Arc::new(Slow {
+        real: SqliteBuilder { pool: pool.clone() },
+        takes: Duration::from_millis(build_ms.parse().unwrap()),
+    });
+    actix_web::rt::System::new().block_on(async {
+        match mode.as_str() {
+            "publisher" => publisher(path, pool, slow, ttl_secs).await,
+            "origin" => origin(slow, ttl_secs).await,
+            _ => panic!("publisher or origin"),
+        }
+    });
+}
+
+async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &str) {
+    let parts = Parts {
+        pool,
+        builder: slow,
+        clock: Arc::new(SystemClock),
+        path,
+        cached: true,
+        writable: false,
+        tokens: AdminTokens::load(None, []).unwrap(),
+    };
+    let limits = limits(ttl_secs);
+    let running = server::start("127.0.0.1:0", &limits, parts).await.unwrap();
+    println!("{}", running.addresses[0]);
+    running.serve().await.unwrap();
+}
+
+/// The server's own defaults, but for this.
+fn limits(ttl_secs: &str) -> Limits {
+    let cli = Cli::parse_from(["cathedral-publisher", "serve", "--ttl-secs", ttl_secs]);
+    let Command::Serve(options) = cli.command else {
+        unreachable!("it was asked for")
+    };
+    options.limits
+}
+
+async fn origin(slow: Arc<Slow>, ttl_secs: &str) {
+    let metrics = Metrics::new().unwrap();
+    let builder = web::Data::new(Measured {
+        inner: slow,
+        metrics: metrics.clone(),
+    });
+    let cache_control = format!("public, max-age={ttl_secs}, stale-while-revalidate=60");
+    let server = HttpServer::new(move || {
+        let (metrics, cache_control) = (metrics.clone(), cache_control.clone());
+        App::new()
+            .app_data(builder.clone())
+            .app_data(web::Data::new(cache_control))
+            .route(BOARD, web::get().to(board))
+            .route(
+                "/metrics",
+                web::get().to(move || {
+                    let text = metrics.render().unwrap();
+                    async move { HttpResponse::Ok().body(text) }
+                }),
+            )
+    });
+    let server = server.bind("127.0.0.1:0").unwrap();
+    println!("{}", server.addrs()[0]);
+    server.run().await.unwrap();
+}
+
+async fn board(builder: web::Data<Measured>, cache_control: web::Data<String>) -> HttpResponse {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let builder = builder.into_inner();
+    let built = actix_web::rt::task::spawn_blocking(move || builder.build(deadline));
+    let built = built.await.unwrap().unwrap();
+    let board = built.snapshot.board();
+    HttpResponse::Ok()
+        .insert_header(("content-type", "application/json"))
+        .insert_header(("cache-control", cache_control.as_str()))
+        .insert_header(("etag", board.etag().as_str()))
+        .body(board.body())
+}
