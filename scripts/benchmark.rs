@@ -34,7 +34,7 @@ use std::{
 use cathedral_publisher::{
     demo::life::populate, herd::run::Run, herd::table::milliseconds, store::open::open_writer,
 };
-use lab::{Process, built, free_address, herd, listens, median, ran_on, serve, start};
+use lab::{Process, built, free_address, herd, listens, median, ran_on, serve_at, start};
 
 const BOARD: &str = "v1/synthetic-boolean/active-challenges";
 
@@ -222,7 +222,7 @@ fn print(case: &str, lines: &[Line]) {
 
 /// Everybody who is installed, on free ports.
 fn contestants(folder: &Path, database: &Path) -> Vec<Contestant> {
-    let (process, address) = serve(database, &[]);
+    let (process, address) = serve_at("127.0.0.1:0", database, &[]);
     let mut all = vec![Contestant {
         name: "publisher",
         processes: vec![process],

@@ -96,14 +96,18 @@ fn tell(
     }
 }
 
-/// `serve` on a free port.
-pub fn serve(database: &Path, options: &[&str]) -> (Process, String) {
+/// What writers show.
+pub const TOKEN: &str = "a-token-that-is-only-used-by-laboratories";
+
+/// `serve`, there.
+pub fn serve_at(address: &str, database: &Path, options: &[&str]) -> (Process, String) {
     let mut command = Command::new(built("cathedral-publisher"));
     command
-        .args(["serve", "--address", "127.0.0.1:0", "--log-level", "info"])
+        .args(["serve", "--log-level", "info", "--address", address])
         .arg("--database")
         .arg(database)
-        .args(options);
+        .args(options)
+        .env("PUBLISHER_ADMIN_TOKEN", TOKEN);
     start(&mut command, |line| Some(line.split_once("on http://")?.1))
 }
 
@@ -112,6 +116,7 @@ pub fn herd(url: &str, options: &str) -> Run {
     let output = Command::new(built("cathedral-publisher"))
         .args(["herd", url, "--json"])
         .args(options.split_whitespace())
+        .env("PUBLISHER_ADMIN_TOKEN", TOKEN)
         .stderr(Stdio::inherit())
         .output()
         .unwrap();

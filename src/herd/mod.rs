@@ -23,7 +23,7 @@ mod exchange;
 mod live;
 pub mod plan;
 mod poller;
-mod processes;
+pub mod processes;
 pub mod report;
 pub mod retry;
 pub mod run;

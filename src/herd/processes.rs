@@ -5,7 +5,7 @@ use super::run::ServerUse;
 /// What these processes and their children have used: user and system time since they began, and
 /// their proportional set size now. One that has ended counts nothing.
 #[cfg(target_os = "linux")]
-pub(super) fn used(pids: &[i32]) -> ServerUse {
+pub fn used(pids: &[i32]) -> ServerUse {
     use procfs::process::{Process, all_processes};
 
     let mut wanted = pids.to_vec();
