@@ -7,7 +7,7 @@
 use std::{
     mem,
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{
@@ -18,9 +18,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::{
     build::{BuildError, BuildSnapshot, Built},
     handle::{CacheHandle, Cell, Published},
+    snapshot::Snapshot,
     state::{Answer, BuildToken, HealthChange, Outcome, Policy, SingleFlight, Step},
 };
 use crate::domain::clock::Clock;
+
+/// A board that changes again within this time is not worth the strong coding.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// A reader found the snapshot stale.
 #[derive(Debug, Message)]
@@ -55,6 +59,7 @@ pub struct CacheActor {
     clock: Arc<dyn Clock>,
     alarm: Option<(Instant, SpawnHandle)>,
     last_error: String,
+    coding: Option<SpawnHandle>,
 }
 
 impl CacheActor {
@@ -74,6 +79,7 @@ impl CacheActor {
             clock: Arc::clone(&clock),
             alarm: None,
             last_error: String::new(),
+            coding: None,
         }
         .start();
         CacheHandle {
@@ -90,7 +96,7 @@ impl CacheActor {
     /// Does what the machine says. `built` is what `step.publish` speaks of.
     fn perform(&mut self, step: Step<Waiting>, built: Option<Built>, context: &mut Context<Self>) {
         if let (Some(fresh_until), Some(built)) = (step.publish, built) {
-            self.publish(built, fresh_until);
+            self.publish(built, fresh_until, context);
         }
         for ((waiter, _permit), answer) in step.answers {
             // Whoever waited may have gone; then nobody minds.
@@ -112,11 +118,15 @@ impl CacheActor {
         self.set_alarm(context);
     }
 
-    fn publish(&mut self, built: Built, fresh_until: Instant) {
+    fn publish(&mut self, built: Built, fresh_until: Instant, context: &mut Context<Self>) {
         // The same bytes keep their allocation: only the freshness is renewed.
         let snapshot = match self.cell.load_full() {
             Some(current) if *current.snapshot == built.snapshot => Arc::clone(&current.snapshot),
-            Some(_) | None => Arc::new(built.snapshot),
+            Some(_) | None => {
+                let snapshot = Arc::new(built.snapshot);
+                self.code_when_settled(Arc::clone(&snapshot), context);
+                snapshot
+            }
         };
         self.cell.store(Some(Arc::new(Published {
             snapshot,
@@ -124,6 +134,22 @@ impl CacheActor {
             fresh_until,
             refresh_asked: AtomicBool::new(false),
         })));
+    }
+
+    /// Has the strong coding made, unless another snapshot follows before it has begun.
+    fn code_when_settled(&mut self, snapshot: Arc<Snapshot>, context: &mut Context<Self>) {
+        if let Some(earlier) = self.coding.take() {
+            context.cancel_future(earlier);
+        }
+        let settled = self.clock.sleep_until(self.clock.now() + SETTLED_AFTER);
+        let coding = settled.into_actor(self).map(|(), actor: &mut Self, _| {
+            actor.coding = None;
+            // Nobody waits for it.
+            drop(actix_rt::task::spawn_blocking(move || {
+                snapshot.code_strongly()
+            }));
+        });
+        self.coding = Some(context.spawn(coding));
     }
 
     fn start_build(&self, token: BuildToken, context: &mut Context<Self>) {

@@ -1,9 +1,12 @@
 //! What the cache publishes: the board, and every answer that current-challenge can give.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    domain::challenge::{Challenge, FAMILY_ID},
+    domain::{
+        challenge::{Challenge, FAMILY_ID},
+        coding::Coding,
+    },
     representation::Representation,
 };
 
@@ -11,20 +14,21 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot {
     board: Representation,
-    first: Option<Representation>,
+    first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
 }
 
 /// The answers within one tier.
 #[derive(Debug, PartialEq, Eq)]
 struct Tier {
-    first: Representation,
+    first: Arc<Representation>,
     /// The first of each label; `None` is the first unlabelled one.
-    by_label: BTreeMap<Option<String>, Representation>,
+    by_label: BTreeMap<Option<String>, Arc<Representation>>,
 }
 
 impl Snapshot {
-    /// Serialises and hashes challenges that come in the board's order.
+    /// Serialises, hashes and codes challenges that come in the board's order, with the codings that
+    /// take no time to speak of.
     ///
     /// # Errors
     /// As [`Challenge::write_item`].
@@ -48,20 +52,22 @@ impl Snapshot {
             if known {
                 continue;
             }
-            let item = Representation::new(body[start..].to_vec());
-            first.get_or_insert_with(|| item.clone());
+            let item = Arc::new(Representation::new(body[start..].to_vec()));
+            first.get_or_insert_with(|| Arc::clone(&item));
             tiers
                 .entry(challenge.tier)
                 .or_insert_with(|| Tier {
-                    first: item.clone(),
+                    first: Arc::clone(&item),
                     by_label: BTreeMap::new(),
                 })
                 .by_label
                 .insert(challenge.difficulty_label.clone(), item);
         }
         body.extend_from_slice(b"]}");
+        let board = Representation::new(body);
+        board.code_fast();
         Ok(Self {
-            board: Representation::new(body),
+            board,
             first,
             tiers,
         })
@@ -72,9 +78,14 @@ impl Snapshot {
         &self.board
     }
 
+    /// Makes the coding that takes a while, for who takes it from then on. For blocking threads.
+    pub fn code_strongly(&self) {
+        self.board.code(Coding::Brotli);
+    }
+
     /// The answer of current-challenge without parameters.
     pub fn first(&self) -> Option<&Representation> {
-        self.first.as_ref()
+        self.first.as_deref()
     }
 
     /// The answer of current-challenge for a tier.
@@ -88,5 +99,6 @@ impl Snapshot {
         by_label
             .get(&Some(label.to_owned()))
             .or_else(|| by_label.get(&None))
+            .map(AsRef::as_ref)
     }
 }

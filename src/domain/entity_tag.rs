@@ -3,6 +3,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::coding::Coding;
+
 /// A strong entity-tag of ours: a quoted run of visible ASCII.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EntityTag(String);
@@ -14,6 +16,13 @@ impl EntityTag {
         let digest = Sha256::digest(identity_body);
         let hex: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
         Self(format!("\"{hex}\""))
+    }
+
+    /// The tag of the same representation in a content coding: the same digits and the coding's name,
+    /// `"…-br"` (WIRE.md).
+    pub fn coded(&self, coding: Coding) -> Self {
+        let digits = self.0.trim_matches('"');
+        Self(format!("\"{digits}-{}\"", coding.as_str()))
     }
 
     /// The field value, quotes included.
@@ -90,6 +99,11 @@ impl<'a> TagList<'a> {
     /// Strong comparison (RFC 9110 §8.8.3.2): equal, and neither is weak.
     pub fn matches_strongly(&self, current: &EntityTag) -> bool {
         self.matches(|member| !member.weak && member.opaque == current.opaque())
+    }
+
+    /// Whether the tag is one of the list, weakly compared; `*` names none.
+    pub fn names(&self, tag: &EntityTag) -> bool {
+        *self != Self::Any && self.matches_weakly(tag)
     }
 
     fn matches(&self, equal: impl Fn(&Member<'_>) -> bool) -> bool {

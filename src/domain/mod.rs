@@ -4,6 +4,7 @@
 
 pub mod challenge;
 pub mod clock;
+pub mod coding;
 pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;

@@ -6,23 +6,38 @@ use actix_web::{
 };
 
 use super::error::ApiError;
-use crate::{domain::entity_tag::TagList, representation::Representation};
+use crate::{
+    domain::{
+        coding::{Acceptable, Coding},
+        entity_tag::TagList,
+    },
+    representation::Representation,
+};
 
 const CACHE_CONTROL: &str = "public, max-age=15";
+/// On every answer that another Accept-Encoding might have had otherwise, 304 included (RFC 9110
+/// §12.5.5, §15.4.5).
+const VARY: &str = "accept-encoding";
 
-/// 200 with the bytes, 304 or 412: the order of RFC 9110 §13.2.2. We send no `Last-Modified`, so
-/// the preconditions by date never apply (§13.1.3, §13.1.4).
+/// 200 with the bytes, 304, 406 or 412: negotiation (RFC 9110 §12.5.3), then the order of §13.2.2. We
+/// send no `Last-Modified`, so the preconditions by date never apply (§13.1.3, §13.1.4).
 pub(super) fn respond(
     request: &HttpRequest,
     representation: &Representation,
 ) -> Result<HttpResponse, ApiError> {
-    let etag = representation.etag();
     let headers = request.headers();
-    if tag_list(headers, header::IF_MATCH).is_some_and(|list| !list.matches_strongly(etag)) {
+    let if_match = tag_list(headers, header::IF_MATCH);
+    let if_none_match = tag_list(headers, header::IF_NONE_MATCH);
+    // Of the variants that a client takes, one that it holds is the one that serves it best.
+    let held = if_match.as_ref().or(if_none_match.as_ref());
+    let variant = representation
+        .select(&acceptable(headers), held)
+        .ok_or(ApiError::NotAcceptable)?;
+    let etag = variant.etag();
+    if if_match.is_some_and(|list| !list.matches_strongly(etag)) {
         return Err(ApiError::PreconditionFailed);
     }
-    let current =
-        tag_list(headers, header::IF_NONE_MATCH).is_some_and(|list| list.matches_weakly(etag));
+    let current = if_none_match.is_some_and(|list| list.matches_weakly(etag));
     let mut response = if current {
         HttpResponse::NotModified()
     } else {
@@ -30,16 +45,26 @@ pub(super) fn respond(
     };
     response
         .insert_header((header::ETAG, etag.as_str()))
-        .insert_header((header::CACHE_CONTROL, CACHE_CONTROL));
+        .insert_header((header::CACHE_CONTROL, CACHE_CONTROL))
+        .insert_header((header::VARY, VARY));
     if current {
         // Any other body, even an empty one, would be framed and break keep-alive.
         return Ok(response
             .body(actix_web::body::None::new())
             .map_into_boxed_body());
     }
+    if variant.coding() != Coding::Identity {
+        response.insert_header((header::CONTENT_ENCODING, variant.coding().as_str()));
+    }
     Ok(response
         .content_type(header::ContentType::json())
-        .body(representation.body()))
+        .body(variant.body()))
+}
+
+/// The codings that the client of this request takes.
+pub(super) fn acceptable(headers: &HeaderMap) -> Acceptable {
+    let lines = headers.get_all(header::ACCEPT_ENCODING);
+    Acceptable::parse(lines.map(header::HeaderValue::as_bytes))
 }
 
 fn tag_list(headers: &HeaderMap, name: HeaderName) -> Option<TagList<'_>> {

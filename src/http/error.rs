@@ -59,6 +59,8 @@ pub(super) enum ApiError {
     BadLimit(#[from] NotALimit),
     #[error("precondition failed")]
     PreconditionFailed,
+    #[error("none of the content codings that are accepted can be had")]
+    NotAcceptable,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
     #[error("a valid bearer token is required")]
@@ -145,6 +147,7 @@ impl ResponseError for ApiError {
             Self::BadItem { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -155,6 +158,9 @@ impl ResponseError for ApiError {
         if let Self::Unavailable { retry_after } = self {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1);
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if matches!(self, Self::NotAcceptable) {
+            response.insert_header((header::VARY, "accept-encoding"));
         }
         if matches!(self, Self::Unauthorized) {
             let challenge = "Bearer realm=\"cathedral-publisher\"";
