@@ -9,9 +9,9 @@
 //! | [`store`] | all SQL: opening, migrations, the pool of readers, queries, writes | domain |
 //! | [`representation`] | the immutable bytes of one answer and their entity-tag | domain |
 //! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
-//! | [`feed`] | pages of the leaderboard feed | store, representation |
+//! | [`feed`] | pages of the leaderboard feed | store, representation, metrics |
 //! | [`health`] | whether the database answers | store |
-//! | [`writer`] | the write actor: admission, group commit | store, the cache's handle |
+//! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed |
 //! | [`metrics`] | what is counted, and its text | nothing |
 //! | [`items`] | the forms in which many items come, read one by one | nothing |
 //! | [`http`] | routes, conditional requests, authentication, errors | handles of cache, feed, health, writer |

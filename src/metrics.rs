@@ -16,6 +16,7 @@ pub struct Metrics {
     registry: Registry,
     builds: IntCounterVec,
     build_seconds: Histogram,
+    feed_pages: IntCounterVec,
 }
 
 /// How a build of the board ended.
@@ -41,10 +42,15 @@ impl Metrics {
             "publisher_board_build_seconds",
             "Time a build of the board took, the wait for a connection included.",
         );
+        let feed_pages = Opts::new(
+            "publisher_feed_pages_total",
+            "Pages of the feed asked for, by where they came from: held, joined to a read under way, or read.",
+        );
         let metrics = Self {
             registry: Registry::new(),
             builds: IntCounterVec::new(builds, &["outcome"])?,
             build_seconds: Histogram::with_opts(build_seconds.buckets(BUILD_SECONDS.to_vec()))?,
+            feed_pages: IntCounterVec::new(feed_pages, &["from"])?,
         };
         metrics
             .registry
@@ -52,11 +58,32 @@ impl Metrics {
         metrics
             .registry
             .register(Box::new(metrics.build_seconds.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.feed_pages.clone()))?;
         // A counter that has counted nothing yet says 0 instead of being absent.
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
+        for from in ["held", "joined", "read"] {
+            metrics.feed_pages.with_label_values(&[from]);
+        }
         Ok(metrics)
+    }
+
+    /// Counts a page that was held.
+    pub fn feed_page_held(&self) {
+        self.feed_pages.with_label_values(&["held"]).inc();
+    }
+
+    /// Counts a page that somebody was reading already.
+    pub fn feed_page_joined(&self) {
+        self.feed_pages.with_label_values(&["joined"]).inc();
+    }
+
+    /// Counts a page that is read.
+    pub fn feed_page_read(&self) {
+        self.feed_pages.with_label_values(&["read"]).inc();
     }
 
     /// Counts a build that took `time`.

@@ -100,6 +100,24 @@ impl Representation {
         self.identity.etag()
     }
 
+    /// The fast coding that a client with these wishes is to be given and that is not made yet; none
+    /// where it gets what it wants, or has it by `held`.
+    pub fn lacks(&self, acceptable: &Acceptable, held: Option<&TagList<'_>>) -> Option<Coding> {
+        let selected = self.select(acceptable, held);
+        if selected.is_some_and(|variant| held.is_some_and(|held| held.names(&variant.etag))) {
+            return None;
+        }
+        let wanted = acceptable
+            .in_order()
+            .find(|coding| *coding != Coding::Brotli)?;
+        self.slot(wanted)?.get().is_none().then_some(wanted)
+    }
+
+    /// What it may come to weigh: the body, and what fast codings make of it.
+    pub fn weight_bytes(&self) -> usize {
+        2 * self.identity.body.len()
+    }
+
     /// Makes the codings that cost a fraction of a millisecond for each 100 kB: gzip and zstd.
     pub fn code_fast(&self) {
         self.code(Coding::Gzip);

@@ -93,17 +93,24 @@ pub async fn start(
         Arc::clone(&builder),
         Arc::clone(&parts.clock),
     );
-    let writer = parts.writable.then(|| {
-        let mut settings = write_settings(parts.path.clone(), limits);
-        settings.shared = (!parts.cached).then(|| parts.pool.clone());
-        WriterActor::launch(settings, admission_limits(limits), cache.clone())
-    });
     let feed_limits = FeedLimits {
         // One connection is kept for the board and one for the health check.
         max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
         queue_timeout: Duration::from_millis(limits.feed_queue_timeout_ms),
         read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
+        max_held_bytes: parts.cached.then_some(limits.feed_cache_mib * 1024 * 1024),
     };
+    let feed = FeedHandle::new(parts.pool.clone(), feed_limits, metrics.clone());
+    let writer = parts.writable.then(|| {
+        let mut settings = write_settings(parts.path.clone(), limits);
+        settings.shared = (!parts.cached).then(|| parts.pool.clone());
+        WriterActor::launch(
+            settings,
+            admission_limits(limits),
+            cache.clone(),
+            feed.pages(),
+        )
+    });
     let handles = Handles {
         board: if parts.cached {
             Board::Cached(cache.clone())
@@ -113,7 +120,7 @@ pub async fn start(
                 timeout: limits.rebuild_timeout(),
             })
         },
-        feed: FeedHandle::new(parts.pool.clone(), feed_limits),
+        feed: feed.clone(),
         health: HealthHandle::new(parts.pool),
         metrics,
         admin: writer
@@ -134,6 +141,7 @@ pub async fn start(
         limits.busy_timeout(),
         parts.clock,
         cache.clone(),
+        feed.pages(),
     ));
     let mut server =
         HttpServer::new(move || App::new().configure(|config| http::configure(config, &handles)))

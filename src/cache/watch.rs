@@ -1,12 +1,16 @@
-//! Notices what other processes write to the same file, and has the board rebuilt where they
-//! changed it.
+//! Notices what other processes write to the same file: has the board rebuilt where they changed it,
+//! and pages of the feed read anew.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::handle::CacheHandle;
 use crate::{
     domain::clock::Clock,
-    store::{StoreError, watch::ChangeDetector},
+    feed::FeedPages,
+    store::{
+        StoreError,
+        watch::{ChangeDetector, Found},
+    },
 };
 
 /// Looks every `interval`, for ever. What it costs when nothing was written: one pragma.
@@ -16,6 +20,7 @@ pub async fn watch(
     busy_timeout: Duration,
     clock: Arc<dyn Clock>,
     cache: CacheHandle,
+    pages: FeedPages,
 ) {
     let mut detector = Some(ChangeDetector::new(path.clone(), busy_timeout));
     let mut failing = false;
@@ -26,7 +31,7 @@ pub async fn watch(
             .take()
             .unwrap_or_else(|| ChangeDetector::new(path.clone(), busy_timeout));
         let looked = actix_rt::task::spawn_blocking(move || {
-            let found = looking.changed_board_version();
+            let found = looking.changed();
             (looking, found)
         });
         let Ok((looking, found)) = looked.await else {
@@ -35,16 +40,22 @@ pub async fn watch(
         detector = Some(looking);
         note(&found, &mut failing);
         match found {
-            // Where nothing is published, the cache is trying already.
-            Ok(Some(version)) if cache.board_version().is_some_and(|old| old != version) => {
-                cache.invalidate();
+            Ok(Some(found)) => {
+                pages.seen(found.feed);
+                let version = cache.board_version();
+                // Where nothing is published, the cache is trying already.
+                if version.is_some_and(|old| old != found.board_version) {
+                    cache.invalidate();
+                }
             }
-            Ok(_) | Err(_) => {}
+            Ok(None) => {}
+            // Who cannot look does not know.
+            Err(_) => pages.clear(),
         }
     }
 }
 
-fn note(found: &Result<Option<i64>, StoreError>, failing: &mut bool) {
+fn note(found: &Result<Option<Found>, StoreError>, failing: &mut bool) {
     if let Err(error) = found {
         if !*failing {
             log::warn!("cannot see whether others write to the database: {error}");

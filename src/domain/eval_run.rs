@@ -2,7 +2,12 @@
 
 use serde::Deserialize;
 
-use super::{Invalid, check_id, parse_object, ran_at::RanAt};
+use super::{
+    Invalid, check_id,
+    cursor::{Cursor, Seen},
+    parse_object,
+    ran_at::RanAt,
+};
 
 /// The most bytes one row's JSON may have.
 pub const MAX_ROW_BYTES: usize = 64 * 1024;
@@ -54,5 +59,13 @@ impl EvalRun {
             schema_version: keys.eval_output_schema_version,
             body: json.trim_ascii().to_owned(),
         })
+    }
+
+    /// Where it stands in the feed.
+    pub fn place(&self) -> Cursor {
+        Cursor {
+            ran_at: self.ran_at.clone(),
+            seen: Seen::Through(self.id.clone()),
+        }
     }
 }

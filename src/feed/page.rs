@@ -1,8 +1,10 @@
 //! One page: the stored bytes of its rows joined, and the cursor after it (WIRE.md).
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::FeedError;
+use super::{FeedError, pages::Page};
 use crate::{
     domain::cursor::{Cursor, PageLimit},
     representation::Representation,
@@ -21,12 +23,8 @@ struct Tail<'a> {
 /// Reads a page. The rows are joined as they are stored, and never parsed.
 ///
 /// # Errors
-/// [`FeedError::Store`] where the database fails.
-pub fn read(
-    reader: &Reader,
-    cursor: &Cursor,
-    limit: PageLimit,
-) -> Result<Representation, FeedError> {
+/// [`FeedError::Store`] where the database fails, [`FeedError::Time`] where it holds no valid time.
+pub fn read(reader: &Reader, cursor: &Cursor, limit: PageLimit) -> Result<Page, FeedError> {
     let mut body = br#"{"items":["#.to_vec();
     let start = body.len();
     let end = read::feed_page(reader, cursor, limit, |row| {
@@ -45,5 +43,12 @@ pub fn read(
     })?;
     // Both are objects: the tail's members continue those of the page.
     body.extend_from_slice(&tail[1..]);
-    Ok(Representation::new(body))
+    let last = match next {
+        Some(row) => Some(Cursor::tuple(&row.ran_at, Some(&row.id)).map_err(|_| FeedError::Time)?),
+        None => None,
+    };
+    Ok(Page {
+        representation: Arc::new(Representation::new(body)),
+        last,
+    })
 }

@@ -61,8 +61,15 @@ pub(super) fn respond(
         .body(variant.body()))
 }
 
+/// The coding that this client is to be given and that is not made yet.
+pub(super) fn lacks(request: &HttpRequest, representation: &Representation) -> Option<Coding> {
+    let headers = request.headers();
+    let held = tag_list(headers, header::IF_NONE_MATCH);
+    representation.lacks(&acceptable(headers), held.as_ref())
+}
+
 /// The codings that the client of this request takes.
-pub(super) fn acceptable(headers: &HeaderMap) -> Acceptable {
+fn acceptable(headers: &HeaderMap) -> Acceptable {
     let lines = headers.get_all(header::ACCEPT_ENCODING);
     Acceptable::parse(lines.map(header::HeaderValue::as_bytes))
 }

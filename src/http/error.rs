@@ -1,6 +1,6 @@
 //! Every error that a client can see, its status and its JSON (WIRE.md).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -114,19 +114,14 @@ impl From<Refused> for ApiError {
     }
 }
 
-impl From<FeedError> for ApiError {
-    fn from(error: FeedError) -> Self {
-        match error {
-            FeedError::Busy => {}
-            FeedError::Store(_) => log::warn!("leaderboard/recent: {error}"),
+impl From<Arc<FeedError>> for ApiError {
+    fn from(error: Arc<FeedError>) -> Self {
+        match &*error {
+            FeedError::Busy | FeedError::Store(_) => Self::Unavailable {
+                retry_after: Duration::from_secs(1),
+            },
             // The database is not to blame, so asking again would not help.
-            FeedError::Json(_) | FeedError::Panicked => {
-                log::error!("leaderboard/recent: {error}");
-                return Self::Internal;
-            }
-        }
-        Self::Unavailable {
-            retry_after: Duration::from_secs(1),
+            FeedError::Json(_) | FeedError::Time | FeedError::Panicked => Self::Internal,
         }
     }
 }

@@ -2,7 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{Handles, conditional::respond, error::ApiError, query};
+use super::{
+    Handles,
+    conditional::{lacks, respond},
+    error::ApiError,
+    query,
+};
 
 pub(super) async fn recent(
     request: HttpRequest,
@@ -10,5 +15,8 @@ pub(super) async fn recent(
 ) -> Result<HttpResponse, ApiError> {
     let (cursor, limit) = query::feed_page(request.query_string())?;
     let page = handles.feed.page(cursor, limit).await?;
+    if let Some(coding) = lacks(&request, &page) {
+        handles.feed.code(&page, coding).await;
+    }
     respond(&request, &page)
 }

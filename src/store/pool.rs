@@ -16,6 +16,9 @@ use super::StoreError;
 /// SQLite's virtual-machine steps between two looks at the clock: some tens of microseconds.
 const STEPS_PER_DEADLINE_CHECK: i32 = 10_000;
 
+/// Of SQLite's own cache in each connection; negative is how it is told in KiB.
+const READER_CACHE_KIB: i64 = -256;
+
 /// Readers of one database file. Cloning shares the pool.
 ///
 /// Getting a reader blocks the thread until one is free: call it on blocking threads only.
@@ -39,6 +42,8 @@ impl ReadPool {
             .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
                 connection.busy_timeout(busy_timeout)?;
+                // What is asked for often is held as bytes, and the kernel holds the file's pages.
+                connection.pragma_update(None, "cache_size", READER_CACHE_KIB)?;
                 // A reader of this pool cannot write, whatever is asked of it.
                 connection.pragma_update(None, "query_only", "ON")
             });

@@ -143,6 +143,29 @@ pub fn feed_page(
     })
 }
 
+/// What tells one state of the feed from another, but for rows that were taken away or changed in the
+/// middle, which nobody does (rows are immutable). Two look-ups, whatever the size of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedStamp {
+    /// Grows with every row.
+    pub last_row: Option<i64>,
+    /// The greatest epoch stored.
+    pub merkle_epoch_latest: Option<i64>,
+}
+
+/// The feed's stamp.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
+    Ok(FeedStamp {
+        last_row: connection
+            .prepare_cached("SELECT max(rowid) FROM eval_runs")?
+            .query_row([], |row| row.get(0))?,
+        merkle_epoch_latest: merkle_epoch_latest(connection)?,
+    })
+}
+
 /// The greatest epoch stored.
 ///
 /// # Errors

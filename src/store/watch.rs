@@ -4,7 +4,19 @@ use std::{path::PathBuf, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, read};
+use super::{
+    StoreError,
+    read::{self, FeedStamp},
+};
+
+/// How a look found things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The count of changes to the board.
+    pub board_version: i64,
+    /// The state of the feed.
+    pub feed: FeedStamp,
+}
 
 /// A connection of its own, for `PRAGMA data_version` speaks of the commits of all others.
 #[derive(Debug)]
@@ -26,12 +38,12 @@ impl ChangeDetector {
         }
     }
 
-    /// The board's version, where anything at all has been committed since the last look (and at
+    /// How board and feed are, where anything at all has been committed since the last look (and at
     /// the first one).
     ///
     /// # Errors
     /// [`StoreError::Sqlite`]; the next look opens the file anew.
-    pub fn changed_board_version(&mut self) -> Result<Option<i64>, StoreError> {
+    pub fn changed(&mut self) -> Result<Option<Found>, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -43,13 +55,16 @@ impl ChangeDetector {
             }
         };
         let now = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
-        let version = if self.seen == Some(now) {
+        let found = if self.seen == Some(now) {
             None
         } else {
-            Some(read::board_version(&connection)?)
+            Some(Found {
+                board_version: read::board_version(&connection)?,
+                feed: read::feed_stamp(&connection)?,
+            })
         };
         self.seen = Some(now);
         self.connection = Some(connection);
-        Ok(version)
+        Ok(found)
     }
 }

@@ -11,10 +11,14 @@ use super::{
     log_size::{LogLimits, LogSize},
     operation::{Counts, Operation, Refused},
 };
-use crate::store::{
-    StoreError,
-    open::{OpenError, open_writer},
-    pool::ReadPool,
+use crate::{
+    domain::cursor::Cursor,
+    store::{
+        StoreError,
+        open::{OpenError, open_writer},
+        pool::ReadPool,
+        read::{self, FeedStamp},
+    },
 };
 
 /// Where and how to write.
@@ -29,6 +33,26 @@ pub struct WriteSettings {
     /// Write over this pool's one connection, which readers share, instead of one of its own: only
     /// for showing the difference.
     pub shared: Option<ReadPool>,
+}
+
+/// What a commit has done.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// In the order of the operations.
+    pub results: Vec<Result<Counts, Refused>>,
+    /// What became of the feed; none where nobody knows.
+    pub feed: Option<FeedChange>,
+}
+
+/// What a commit did to the feed.
+#[derive(Debug)]
+pub struct FeedChange {
+    /// As it was found, whoever left it so.
+    pub before: FeedStamp,
+    /// As it is now.
+    pub after: FeedStamp,
+    /// The places of the rows that are there now, some of which may have been there before.
+    pub rows: Vec<Cursor>,
 }
 
 /// The one write connection. Opened at the first commit, and anew after a failure.
@@ -54,7 +78,7 @@ impl WriteConnection {
     ///
     /// The results are in the order of the operations. Where the transaction itself fails none is
     /// stored, and each one says so.
-    pub fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Refused>> {
+    pub fn commit(&mut self, operations: &[Operation]) -> Committed {
         self.try_commit(operations).unwrap_or_else(|error| {
             self.connection = None;
             let reason = error.to_string();
@@ -62,17 +86,15 @@ impl WriteConnection {
                 "a commit of {} operations failed: {reason}",
                 operations.len()
             );
-            operations
-                .iter()
-                .map(|_| Err(Refused::Store(reason.clone())))
-                .collect()
+            let refused = || Err(Refused::Store(reason.clone()));
+            Committed {
+                results: operations.iter().map(|_| refused()).collect(),
+                feed: None,
+            }
         })
     }
 
-    fn try_commit(
-        &mut self,
-        operations: &[Operation],
-    ) -> Result<Vec<Result<Counts, Refused>>, CommitError> {
+    fn try_commit(&mut self, operations: &[Operation]) -> Result<Committed, CommitError> {
         let mut shared;
         let connection = match (&self.settings.shared, &mut self.connection) {
             (Some(pool), _) => {
@@ -87,22 +109,33 @@ impl WriteConnection {
         };
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = read::feed_stamp(&transaction)?;
+        let mut rows = Vec::new();
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             let savepoint = transaction.savepoint()?;
             let result = operation.apply(&savepoint);
             if result.is_ok() {
                 savepoint.commit()?;
+                rows.extend(operation.rows());
             } else {
                 // Rolls back to the savepoint, and reports where even that fails.
                 savepoint.finish()?;
             }
             results.push(result);
         }
+        let after = read::feed_stamp(&transaction)?;
         transaction.commit()?;
         self.log_size
             .keep_bounded(connection, self.settings.busy_timeout);
-        Ok(results)
+        Ok(Committed {
+            results,
+            feed: Some(FeedChange {
+                before,
+                after,
+                rows,
+            }),
+        })
     }
 }
 
@@ -112,7 +145,7 @@ enum CommitError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
-    Shared(#[from] StoreError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
 }

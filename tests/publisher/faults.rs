@@ -203,9 +203,11 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
     };
     let taken = actix_web::web::block(take_all).await.unwrap();
     let (path, answered) = (page(), Cell::new(0));
-    let reads = join_all((0..11).map(|_| async {
-        let answer = app.get(&path).await;
-        answered.set(answered.get() + 1);
+    let (app_of, count) = (&app, &answered);
+    // Each another page, or they would share one read.
+    let reads = join_all((1..=11).map(|limit| async move {
+        let answer = app_of.get(&format!("{}&limit={limit}", page())).await;
+        count.set(count.get() + 1);
         answer
     }));
     let release = async {

@@ -16,6 +16,7 @@ mod conditional;
 mod crashes;
 mod cursor;
 mod faults;
+mod feed_pages;
 mod herd;
 mod laboratory;
 mod other_processes;

@@ -1,0 +1,376 @@
+//! Pages of the feed are read once, held as long as they are true, and never older than what a
+//! client has been told:
+//!
+//! - two hundred validators that ask for the same page cost one read
+//! - who has the page already gets 304 without one
+//! - a row is in the very next page after its acknowledgement
+//! - a full page is held until a row is inserted into it; one at the end until any row is
+//! - a new epoch is on every page
+//! - what other processes write is seen at the next look
+//! - the bound is kept; without room every request reads
+//! - a page is coded when somebody takes that, and keeps its tags when it is read anew
+//! - over arbitrary interleavings no request gets a page that lacks what was committed before it came
+
+use std::{collections::BTreeSet, io::Read, rc::Rc, sync::Arc, time::Duration};
+
+use awc::http::Method;
+use cathedral_publisher::{
+    domain::cursor::{Cursor, PageLimit},
+    feed::pages::{Lookup, Page, Pages, ReadToken},
+    representation::Representation,
+    store::read::FeedStamp,
+};
+use futures_util::future::join_all;
+use proptest::prelude::*;
+
+use crate::app::{App, Data, FEED, Mode, default_limits};
+
+const RUNS: &str = "/v1/admin/eval-runs";
+
+fn row(id: &str, second: u32) -> String {
+    format!(
+        r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:{second:02}.000Z","eval_output_schema_version":5}}"#
+    )
+}
+
+fn page(second: u32, limit: u32) -> String {
+    format!("{FEED}?since_ran_at=2026-06-07T00:00:{second:02}Z&limit={limit}")
+}
+
+/// Rows a, b, c, … one a second.
+fn data(rows: u32) -> Data {
+    let data = Data::sample();
+    for second in 1..=rows {
+        data.run(
+            &format!("r{second}"),
+            &format!("2026-06-07T00:00:{second:02}Z"),
+            5,
+        );
+    }
+    data
+}
+
+/// Pages that were held, joined and read.
+async fn counts(app: &App) -> [u64; 3] {
+    let metrics = app.get("/metrics").await;
+    ["held", "joined", "read"].map(|from| {
+        let name = format!("publisher_feed_pages_total{{from=\"{from}\"}} ");
+        let value = metrics
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(&name));
+        value.unwrap().parse().unwrap()
+    })
+}
+
+async fn post(app: &App, rows: &str) {
+    let answer = app.admin(Method::POST, RUNS, rows).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[actix_web::test]
+async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
+    let app = Rc::new(App::start(data(5)).await);
+    // Written in different ways, and yet the same page.
+    let ways = [
+        page(1, 3),
+        format!("{FEED}?limit=3&since_ran_at=2026-06-07T01:00:01%2B01:00&since_id="),
+    ];
+    let answers = join_all((0..200).map(|number| {
+        let (app, path) = (Rc::clone(&app), ways[number % 2].clone());
+        async move { app.get(&path).await }
+    }));
+    let answers = answers.await;
+    assert!(answers.iter().all(|answer| answer.body == answers[0].body));
+    let [held, joined, read] = counts(&app).await;
+    assert_eq!((held + joined, read), (199, 1));
+    let tag = answers[0].header("etag");
+    let again = app.get_with(&page(1, 3), &[("if-none-match", tag)]).await;
+    assert_eq!(again.status, 304);
+    assert_eq!(
+        counts(&app).await,
+        [held + 1, joined, 1],
+        "304 reads nothing"
+    );
+    Rc::try_unwrap(app).ok().unwrap().stop().await;
+}
+
+#[actix_web::test]
+async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
+    let app = App::start(data(1)).await;
+    for number in 0..50 {
+        assert_eq!(
+            app.get(&page(0, 1000)).await.json()["items"]
+                .as_array()
+                .unwrap()
+                .len(),
+            number + 1
+        );
+        post(&app, &row(&format!("new{number}"), 30)).await;
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
+    let app = App::start(data(6)).await;
+    // The first write after a start finds rows that nobody here has written: it clears all.
+    post(&app, &row("first", 40)).await;
+    let (full, tail) = (page(1, 2), page(4, 50));
+    let before = [app.get(&full).await, app.get(&tail).await];
+    let [held, _, read] = counts(&app).await;
+    // Behind the full page, within the tail.
+    post(&app, &row("behind", 41)).await;
+    assert_eq!(app.get(&full).await.body, before[0].body);
+    assert_eq!(counts(&app).await, [held + 1, 0, read]);
+    let after = app.get(&tail).await;
+    assert!(after.text().contains("behind"));
+    assert_eq!(counts(&app).await, [held + 1, 0, read + 1]);
+    // What is there already changes nothing by being sent again, and before both it is in neither.
+    post(&app, &row("before", 0)).await;
+    app.get(&full).await;
+    app.get(&tail).await;
+    assert_eq!(counts(&app).await, [held + 3, 0, read + 1]);
+    // Within the full page.
+    post(&app, &row("a", 2)).await;
+    assert!(app.get(&full).await.text().contains("\"id\":\"a\""));
+    assert_eq!(counts(&app).await, [held + 3, 0, read + 2]);
+    // An epoch is on every page.
+    let put = app
+        .admin(Method::PUT, "/v1/admin/merkle-epochs/7", "{}")
+        .await;
+    assert_eq!(put.status, 200);
+    for path in [&full, &tail] {
+        assert_eq!(app.get(path).await.json()["merkle_epoch_latest"], 7);
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_other_processes_write_is_seen_at_the_next_look() {
+    let app = App::start(data(1)).await;
+    assert!(!app.get(&page(0, 50)).await.text().contains("stranger"));
+    app.data.run("stranger", "2026-06-07T00:00:30Z", 5);
+    for _ in 0..3000 {
+        app.clock.advance(Duration::from_millis(500));
+        if app.get(&page(0, 50)).await.text().contains("stranger") {
+            // And after one's own write even without a look.
+            app.data.run("another", "2026-06-07T00:00:31Z", 5);
+            post(&app, &row("own", 32)).await;
+            let page = app.get(&page(0, 50)).await;
+            assert!(page.text().contains("another") && page.text().contains("own"));
+            return app.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never seen");
+}
+
+#[actix_web::test]
+async fn without_room_every_request_reads() {
+    let mut limits = default_limits();
+    limits.feed_cache_mib = 0;
+    let app = App::start_with(data(3), Mode::Pass, limits).await;
+    for _ in 0..3 {
+        app.get(&page(0, 50)).await;
+    }
+    assert_eq!(counts(&app).await, [0, 0, 3]);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_page_is_coded_when_somebody_takes_that_and_keeps_its_tags() {
+    let data = Data::sample();
+    data.sample_runs(100, "2026-06-07T00:00:01Z");
+    let app = App::start(data).await;
+    let identity = app.get(&page(1, 200)).await;
+    let digits = identity.header("etag").trim_matches('"').to_owned();
+    assert_eq!(identity.header("vary"), "accept-encoding");
+    for (codings, coding) in [("gzip, br", "gzip"), ("zstd, gzip", "zstd")] {
+        let coded = app
+            .get_with(&page(1, 200), &[("accept-encoding", codings)])
+            .await;
+        assert_eq!(coded.header("content-encoding"), coding);
+        assert_eq!(coded.header("etag"), format!("\"{digits}-{coding}\""));
+        assert!(coded.body.len() * 2 < identity.body.len());
+        let mut body = Vec::new();
+        match coding {
+            "gzip" => drop(
+                flate2::read::GzDecoder::new(&*coded.body)
+                    .read_to_end(&mut body)
+                    .unwrap(),
+            ),
+            _ => body = zstd::decode_all(&*coded.body).unwrap(),
+        }
+        assert_eq!(body, identity.body);
+        // Read anew, after a row behind another cursor: the same bytes have the same tag.
+        post(&app, &row(&format!("before-{coding}"), 0)).await;
+        let headers = [
+            ("accept-encoding", codings),
+            ("if-none-match", coded.header("etag")),
+        ];
+        assert_eq!(app.get_with(&page(1, 200), &headers).await.status, 304);
+    }
+    app.stop().await;
+}
+
+/// A feed of numbered rows, and its pages held.
+struct Model {
+    pages: Pages,
+    rows: BTreeSet<Cursor>,
+    reads: Vec<Reading>,
+    joined: Vec<Joined>,
+}
+
+/// A read that was begun; what it saw, once it has read.
+struct Reading {
+    token: ReadToken,
+    seen: Option<Page>,
+}
+
+/// A request that joined a read: what it had to see at least, unless it is read later.
+struct Joined {
+    answer: tokio::sync::oneshot::Receiver<cathedral_publisher::feed::pages::Answer>,
+    truth: Arc<Representation>,
+    /// Whether the read had seen the rows by then.
+    after_reading: bool,
+}
+
+fn place(at: u8) -> Cursor {
+    Cursor::tuple(&format!("2026-06-07T00:00:00.{at:03}Z"), Some("x")).unwrap()
+}
+
+impl Model {
+    fn truth(&self, cursor: &Cursor, limit: PageLimit) -> Page {
+        let rows: Vec<&Cursor> = self
+            .rows
+            .iter()
+            .filter(|row| *row > cursor)
+            .take(limit.rows())
+            .collect();
+        Page {
+            last: rows
+                .last()
+                .filter(|_| rows.len() == limit.rows())
+                .map(|row| (*row).clone()),
+            representation: Arc::new(Representation::new(format!("{rows:?}"))),
+        }
+    }
+
+    fn stamp(&self) -> FeedStamp {
+        FeedStamp {
+            last_row: Some(self.rows.len() as i64),
+            merkle_epoch_latest: None,
+        }
+    }
+
+    fn request(&mut self, key: (Cursor, PageLimit)) {
+        let truth = self.truth(&key.0, key.1).representation;
+        match self.pages.look_up(&key) {
+            Lookup::Held(page) => assert_eq!(page, truth, "held, and not true"),
+            Lookup::Read(token, _) => self.reads.push(Reading { token, seen: None }),
+            Lookup::Join(answer) => {
+                let reading = self
+                    .reads
+                    .iter()
+                    .rev()
+                    .find(|reading| *reading.token.key() == key);
+                let after_reading = reading.unwrap().seen.is_some();
+                self.joined.push(Joined {
+                    answer,
+                    truth,
+                    after_reading,
+                });
+            }
+        }
+    }
+
+    fn read(&mut self, number: usize) {
+        if self.reads.is_empty() {
+            return;
+        }
+        let at = number % self.reads.len();
+        let (cursor, limit) = self.reads[at].token.key().clone();
+        let seen = self.truth(&cursor, limit);
+        self.reads[at].seen.get_or_insert(seen);
+    }
+
+    fn end(&mut self, number: usize) {
+        let read: Vec<usize> = (0..self.reads.len())
+            .filter(|at| self.reads[*at].seen.is_some())
+            .collect();
+        if read.is_empty() {
+            return;
+        }
+        let reading = self.reads.swap_remove(read[number % read.len()]);
+        self.pages.ended(reading.token, &Ok(reading.seen.unwrap()));
+        for mut joined in std::mem::take(&mut self.joined) {
+            match joined.answer.try_recv() {
+                Ok(Ok(page)) if joined.after_reading => {
+                    assert_eq!(page.representation, joined.truth, "joined, and too old");
+                }
+                Ok(_) => {}
+                Err(_) => self.joined.push(joined),
+            }
+        }
+    }
+
+    fn insert(&mut self, rows: &[u8]) {
+        let before = self.stamp();
+        let rows: Vec<Cursor> = rows.iter().map(|at| place(*at)).collect();
+        self.rows.extend(rows.iter().cloned());
+        self.pages.committed(before, self.stamp(), &rows);
+    }
+
+    fn strangers(&mut self, rows: &[u8]) {
+        self.rows.extend(rows.iter().map(|at| place(*at)));
+        self.pages.seen(self.stamp());
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Request(u8, u16),
+    Read(usize),
+    End(usize),
+    Insert(Vec<u8>),
+    Strangers(Vec<u8>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let rows = || prop::collection::vec(0_u8..40, 1..4);
+    prop_oneof![
+        5 => (0_u8..40, 1_u16..5).prop_map(|(at, limit)| Step::Request(at, limit)),
+        4 => (0_usize..8).prop_map(Step::Read),
+        4 => (0_usize..8).prop_map(Step::End),
+        2 => rows().prop_map(Step::Insert),
+        1 => rows().prop_map(Step::Strangers),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn no_request_gets_a_page_that_lacks_what_was_committed_before_it_came(
+        steps in prop::collection::vec(step(), 1..80),
+        room in prop_oneof![Just(0_usize), Just(3000), Just(1 << 20)],
+    ) {
+        let mut model = Model {
+            pages: Pages::new(Some(room)),
+            rows: (0..40).step_by(4).map(place).collect(),
+            reads: Vec::new(),
+            joined: Vec::new(),
+        };
+        for step in steps {
+            match step {
+                Step::Request(at, limit) => {
+                    model.request((place(at), PageLimit::new(limit).unwrap()));
+                }
+                Step::Read(number) => model.read(number),
+                Step::End(number) => model.end(number),
+                Step::Insert(rows) => model.insert(&rows),
+                Step::Strangers(rows) => model.strangers(&rows),
+            }
+        }
+    }
+}
