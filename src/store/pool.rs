@@ -42,8 +42,10 @@ impl ReadPool {
             .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
                 connection.busy_timeout(busy_timeout)?;
-                // What is asked for often is held as bytes, and the kernel holds the file's pages.
-                connection.pragma_update(None, "cache_size", READER_CACHE_KIB)?;
+                // What is asked for often is held as bytes, and the kernel holds the file's pages. This
+                // reads the schema: a file that is no database is to fail at the first query, at once,
+                // and not here, where the pool would try again until its time is up.
+                let _ = connection.pragma_update(None, "cache_size", READER_CACHE_KIB);
                 // A reader of this pool cannot write, whatever is asked of it.
                 connection.pragma_update(None, "query_only", "ON")
             });
