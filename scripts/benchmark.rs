@@ -4,6 +4,7 @@
 //!
 //! | contestant | what it does |
 //! |---|---|
+//! | the limit | `scripts/limit.rs`: parses nothing, sends the publisher's own answer for every request |
 //! | publisher | `serve` as it comes |
 //! | nginx static | the board as a file, `etag`, `gzip_static` |
 //! | nginx cache | `proxy_cache` with lock, stale-while-updating and background update, before an origin |
@@ -26,6 +27,8 @@ mod lab;
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -36,6 +39,8 @@ use cathedral_publisher::{
 };
 use lab::{Process, built, free_address, herd, listens, median, ran_on, serve_at, start};
 
+/// What nobody can be cheaper than; left out where others are compared.
+const LIMIT: &str = "the limit";
 const BOARD: &str = "v1/synthetic-boolean/active-challenges";
 
 /// Somebody who serves the board.
@@ -92,6 +97,8 @@ fn make_readable(_: &Path) {}
 struct Case {
     name: &'static str,
     options: &'static str,
+    /// What else its requests say, where there is something: how the limit gets its answer.
+    header: &'static str,
     coded: bool,
     clients: &'static [u32],
 }
@@ -100,18 +107,21 @@ const CASES: [Case; 3] = [
     Case {
         name: "304",
         options: "",
+        header: "If-None-Match: *\r\n",
         coded: false,
         clients: &[64, 256],
     },
     Case {
         name: "200 identity",
         options: "--unconditional",
+        header: "",
         coded: false,
         clients: &[64, 256, 2000],
     },
     Case {
         name: "200 gzip",
         options: "--unconditional --accept-encoding gzip",
+        header: "Accept-Encoding: gzip\r\n",
         coded: true,
         clients: &[64, 256],
     },
@@ -138,7 +148,7 @@ fn throughput(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
             let mut found: Vec<(&'static str, Vec<Run>)> = Vec::new();
             for _ in 0..rounds {
                 // Begun anew, so that memory is that of this case.
-                for contestant in contestants(folder, database) {
+                for contestant in contestants(folder, database, &case) {
                     if case.coded && !contestant.gzip {
                         continue;
                     }
@@ -205,12 +215,20 @@ fn print(case: &str, lines: &[Line]) {
         println!("  the publisher has no such answer: behind\n");
         return;
     };
+    if let Some(limit) = lines.iter().find(|line| line.name == LIMIT) {
+        println!(
+            "  processor time: {:.2} times the limit",
+            ours.cpu / limit.cpu
+        );
+    }
     for (what, figure) in [
         ("processor time", (|line| line.cpu) as fn(&Line) -> f64),
         ("p99", |line| line.p99),
         ("memory", |line| line.pss),
     ] {
-        let others = lines.iter().filter(|line| line.name != "publisher");
+        let others = lines
+            .iter()
+            .filter(|line| line.name != "publisher" && line.name != LIMIT);
         let best = others.min_by(|a, b| figure(a).total_cmp(&figure(b)));
         if let Some(best) = best.filter(|best| figure(ours) > 1.02 * figure(best)) {
             let times = figure(ours) / figure(best);
@@ -221,15 +239,16 @@ fn print(case: &str, lines: &[Line]) {
 }
 
 /// Everybody who is installed, on free ports.
-fn contestants(folder: &Path, database: &Path) -> Vec<Contestant> {
+fn contestants(folder: &Path, database: &Path, case: &Case) -> Vec<Contestant> {
     let (process, address) = serve_at("127.0.0.1:0", database, &[]);
     let mut all = vec![Contestant {
         name: "publisher",
         processes: vec![process],
         address,
         counter: None,
-        gzip: false,
+        gzip: true,
     }];
+    all.push(limit(folder, &all[0], case));
     if installed("nginx", "-v") {
         all.push(nginx_static(folder, &all[0].url()));
         all.push(nginx_cache(folder, origin(database, 0, 3600)));
@@ -237,7 +256,7 @@ fn contestants(folder: &Path, database: &Path) -> Vec<Contestant> {
     if installed("varnishd", "-V") {
         all.push(varnish(folder, origin(database, 0, 3600)));
     }
-    // A proxy's cache is filled by its first request.
+    // A proxy's cache is filled by its first request, and the strong coding joins after a second.
     for contestant in &all {
         herd(&contestant.url(), "--clients 1 --duration-secs 1");
     }
@@ -257,6 +276,32 @@ fn installed(program: &str, version: &str) -> bool {
     found
 }
 
+/// A server that sends what the publisher answers in this case, whatever it is asked.
+fn limit(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant {
+    let mut socket = TcpStream::connect(&publisher.address).unwrap();
+    let header = case.header;
+    write!(socket, "GET /{BOARD} HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
+    // Its end is not looked for: an answer is there at once, and nothing follows it.
+    socket
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    assert!(answer.starts_with(b"HTTP/1.1 "), "no answer");
+    let file = folder.join("answer");
+    fs::write(&file, answer).unwrap();
+    let mut command = Command::new(built("limit"));
+    command.arg(file);
+    let (process, address) = start(&mut command, listening);
+    Contestant {
+        name: LIMIT,
+        processes: vec![process],
+        address,
+        counter: None,
+        gzip: true,
+    }
+}
+
 /// An origin whose board takes so long to make, and may be cached for so long.
 fn origin(database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
     slow_build("origin", database, build_ms, ttl_secs)
@@ -268,9 +313,12 @@ fn slow_build(mode: &str, database: &Path, build_ms: u32, ttl_secs: u32) -> (Pro
         .arg(mode)
         .arg(database)
         .args([build_ms.to_string(), ttl_secs.to_string()]);
-    start(&mut command, |line| {
-        line.starts_with("127.0.0.1:").then_some(line)
-    })
+    start(&mut command, listening)
+}
+
+/// The line in which an example says where it listens.
+fn listening(line: &str) -> Option<&str> {
+    line.starts_with("127.0.0.1:").then_some(line)
 }
 
 const NGINX: &str = "

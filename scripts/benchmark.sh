@@ -7,5 +7,5 @@
 # run of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet --bin cathedral-publisher --example benchmark --example slow_build
+cargo build --release --quiet --bin cathedral-publisher --example benchmark --example slow_build --example limit
 exec target/release/examples/benchmark "$@"

@@ -21,6 +21,8 @@
 mod client;
 #[path = "../tests/publisher/crashes.rs"]
 mod crashes;
+#[allow(dead_code)]
+mod lab;
 
 use std::{
     path::{Path, PathBuf},
@@ -50,18 +52,13 @@ const BUSY: Duration = Duration::from_secs(30);
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let experiment = arguments.first().map_or("all", String::as_str);
-    let program = std::env::current_exe().unwrap();
-    let publisher = program
-        .parent()
-        .unwrap()
-        .with_file_name("cathedral-publisher");
-    assert!(publisher.exists(), "run `cargo build --release` first");
+    let publisher = lab::built("cathedral-publisher");
     let all = experiment == "all";
     assert!(
         all || ["group-commit", "readers", "crash", "freshness"].contains(&experiment),
         "experiments: group-commit, readers, crash, freshness, all"
     );
-    ran_on();
+    println!("on {}\n", lab::ran_on());
     if all || experiment == "group-commit" {
         group_commit(&publisher);
     }
@@ -80,21 +77,6 @@ fn main() {
         );
         assert_eq!((found.missing, found.damaged), (0, 0));
     }
-}
-
-/// What a reader of the figures must know of the machine.
-fn ran_on() {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name\t: "));
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!(
-        "on {} cores of {}, kernel {}; the load comes from the same cores\n",
-        thread::available_parallelism().unwrap(),
-        model.unwrap_or("an unnamed processor"),
-        kernel.trim()
-    );
 }
 
 /// A database with the demo's data.

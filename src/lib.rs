@@ -25,11 +25,13 @@
 //!
 //! - Only `http` and `server` know actix_web; only `cache::actor`, `cache::handle` and `server` know
 //!   actix; only `store` and who opens a database through it know rusqlite.
+//! - Only `herd` sends requests (awc); it never meets the server but over HTTP.
 //! - A handler never sees an address of an actor, a pool or a connection: it holds handles.
 //! - A request that the published snapshot can answer sends no message, takes no lock and touches no
 //!   database. (The first one that finds it stale sends one message, and does not wait.)
 //! - At most one build of the board runs at any time, even when one hangs.
-//! - A published snapshot never changes; a newer one takes its place.
+//! - A published snapshot never changes, but that a coding of it may join, which is made once; a newer
+//!   one takes its place.
 //! - Nothing blocks an async thread: SQLite, serialising and hashing run on blocking threads, feed
 //!   reads a bounded number at a time, with connections left over for the board.
 //! - Nothing is acknowledged before it is durable, nor, on the board, before readers see it (or the

@@ -171,6 +171,13 @@ impl Representation {
     }
 }
 
+/// The least window of brotli that holds the whole body (RFC 7932 §9.1): what the encoder sets aside
+/// grows with it, tens of megabytes for the greatest.
+fn window_bits(bytes: usize) -> i32 {
+    let bits = usize::BITS - bytes.leading_zeros();
+    bits.clamp(10, 22) as i32
+}
+
 fn coded(coding: Coding, body: &[u8]) -> io::Result<Vec<u8>> {
     match coding {
         Coding::Identity => Ok(body.to_vec()),
@@ -189,6 +196,7 @@ fn coded(coding: Coding, body: &[u8]) -> io::Result<Vec<u8>> {
             };
             let parameters = brotli::enc::BrotliEncoderParams {
                 quality,
+                lgwin: window_bits(body.len()),
                 size_hint: body.len(),
                 ..Default::default()
             };

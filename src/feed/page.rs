@@ -43,6 +43,8 @@ pub fn read(reader: &Reader, cursor: &Cursor, limit: PageLimit) -> Result<Page, 
     })?;
     // Both are objects: the tail's members continue those of the page.
     body.extend_from_slice(&tail[1..]);
+    // It may be held for long, and would keep as much again that it grew through.
+    body.shrink_to_fit();
     let last = match next {
         Some(row) => Some(Cursor::tuple(&row.ran_at, Some(&row.id)).map_err(|_| FeedError::Time)?),
         None => None,

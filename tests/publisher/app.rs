@@ -313,37 +313,24 @@ impl App {
 
     /// Waits for a condition that another thread brings about.
     pub async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        for _ in 0..3000 {
-            if condition(self) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("never came about: {what}");
+        comes_about(what, async || condition(self)).await;
     }
 
     /// Waits until the board's answer has this many items.
     pub async fn until_count(&self, count: usize) {
-        for _ in 0..3000 {
-            if self.get(BOARD).await.json()["count"] == count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the board never had {count} items");
+        let has = async || self.get(BOARD).await.json()["count"] == count;
+        comes_about(&format!("{count} items"), has).await;
     }
 
     /// Lets time pass, a second at a time, until the board's answer has this many items: however late
     /// a failure comes to the actor's notice, its back-off ends.
     pub async fn recovers_to(&self, count: usize) {
-        for _ in 0..3000 {
-            if self.get(BOARD).await.json()["count"] == count {
-                return;
-            }
-            self.clock.advance(Duration::from_secs(1));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the board never recovered to {count} items");
+        let has = async || {
+            let has = self.get(BOARD).await.json()["count"] == count;
+            self.clock.advance(Duration::from_secs(u64::from(!has)));
+            has
+        };
+        comes_about(&format!("{count} items again"), has).await;
     }
 
     pub fn address(&self) -> String {
@@ -359,6 +346,17 @@ impl App {
         })
         .await;
     }
+}
+
+/// Asks again and again until it is so.
+pub async fn comes_about(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..3000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never came about: {what}");
 }
 
 /// Waits, on this thread, for a condition that another process brings about.

@@ -12,7 +12,7 @@ use std::{io::Read, time::Duration};
 use cathedral_publisher::domain::coding::{Acceptable, Coding};
 use proptest::prelude::*;
 
-use crate::app::{Answer, App, BOARD, CURRENT, Data};
+use crate::app::{Answer, App, BOARD, CURRENT, Data, comes_about};
 
 fn decoded(answer: &Answer) -> Vec<u8> {
     let mut body = Vec::new();
@@ -43,13 +43,10 @@ async fn get_if_none_match(app: &App, codings: &str, tag: &str) -> Answer {
 /// Lets the board settle, and the strong coding be made.
 async fn settle(app: &App) {
     app.clock.advance(Duration::from_secs(1));
-    for _ in 0..3000 {
-        if get(app, BOARD, "br").await.header("content-encoding") == "br" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the strong coding was never made");
+    comes_about("the strong coding", async || {
+        get(app, BOARD, "br").await.header("content-encoding") == "br"
+    })
+    .await;
 }
 
 #[actix_web::test]

@@ -23,7 +23,7 @@ use cathedral_publisher::{
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
-use crate::app::{App, Data, FEED, Mode, default_limits};
+use crate::app::{App, Data, FEED, Mode, comes_about, default_limits};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 
@@ -151,19 +151,17 @@ async fn what_other_processes_write_is_seen_at_the_next_look() {
     let app = App::start(data(1)).await;
     assert!(!app.get(&page(0, 50)).await.text().contains("stranger"));
     app.data.run("stranger", "2026-06-07T00:00:30Z", 5);
-    for _ in 0..3000 {
+    comes_about("the stranger's row", async || {
         app.clock.advance(Duration::from_millis(500));
-        if app.get(&page(0, 50)).await.text().contains("stranger") {
-            // And after one's own write even without a look.
-            app.data.run("another", "2026-06-07T00:00:31Z", 5);
-            post(&app, &row("own", 32)).await;
-            let page = app.get(&page(0, 50)).await;
-            assert!(page.text().contains("another") && page.text().contains("own"));
-            return app.stop().await;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never seen");
+        app.get(&page(0, 50)).await.text().contains("stranger")
+    })
+    .await;
+    // And with one's own write even without a look.
+    app.data.run("another", "2026-06-07T00:00:31Z", 5);
+    post(&app, &row("own", 32)).await;
+    let page = app.get(&page(0, 50)).await;
+    assert!(page.text().contains("another") && page.text().contains("own"));
+    app.stop().await;
 }
 
 #[actix_web::test]

@@ -29,7 +29,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::{
-    app::{App, BOARD, Data, FEED, Mode, TOKENS},
+    app::{App, BOARD, Data, FEED, Mode, TOKENS, comes_about},
     command_line,
 };
 
@@ -368,13 +368,11 @@ async fn rebuilds_are_the_servers_own_count() {
     app.clock.advance(Duration::from_secs(31));
     app.get(BOARD).await;
     let line = "publisher_board_builds_total{outcome=\"failed\"} 1";
-    for _ in 0..3000 {
-        if app.get("/metrics").await.text().contains(line) {
-            return app.stop().await;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("a build that panicked was not counted");
+    comes_about("the count of a build that panicked", async || {
+        app.get("/metrics").await.text().contains(line)
+    })
+    .await;
+    app.stop().await;
 }
 
 #[test]

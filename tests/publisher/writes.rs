@@ -272,8 +272,8 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
     let mut server = Server::start(publisher, &data.path(), &["--max-writes", "1"]);
     let other = rusqlite::Connection::open(data.path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut idle = Connection::open(&server.address).unwrap();
-    assert_eq!(idle.request("GET", "/health", "", b"").unwrap().0, 200);
+    let mut probe = Connection::open(&server.address).unwrap();
+    assert_eq!(probe.request("GET", "/health", "", b"").unwrap().0, 200);
     let address = server.address.clone();
     // There is room for one operation, and the probe below takes it too, for a moment: try again.
     let written = thread::spawn(move || {
@@ -289,7 +289,7 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
     });
     // Once the probe is turned away, the write has been admitted.
     eventually("another turned away", || {
-        let sent = idle.request("POST", RUNS, &bearer(), b"no row");
+        let sent = probe.request("POST", RUNS, &bearer(), b"no row");
         sent.unwrap().0 == 503
     });
     server.terminate();
