@@ -41,6 +41,9 @@ pub async fn watch(
         note(&found, &mut failing);
         match found {
             Ok(Some(found)) => {
+                if found.opened {
+                    pages.clear();
+                }
                 pages.seen(found.feed);
                 let version = cache.board_version();
                 // Where nothing is published, the cache is trying already.

@@ -3,11 +3,13 @@
 //! | file | knows |
 //! |---|---|
 //! | `open` | what must be true of a file before it is used, migrations |
+//! | `file` | which file a path names |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
 //! | `watch` | whether anybody has written to the file |
 //! | `write` | inserts and replacements, and when they conflict |
 
+mod file;
 pub mod open;
 pub mod pool;
 pub mod read;

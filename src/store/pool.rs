@@ -11,7 +11,10 @@ use r2d2::ManageConnection;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{
+    StoreError,
+    file::{FileIdentity, identity},
+};
 
 /// SQLite's virtual-machine steps between two looks at the clock: some tens of microseconds.
 const STEPS_PER_DEADLINE_CHECK: i32 = 10_000;
@@ -115,28 +118,10 @@ impl DerefMut for Reader {
 /// A connection, and which file it has open.
 struct FileConnection(Connection, FileIdentity);
 
-/// Device and inode.
-type FileIdentity = Option<(u64, u64)>;
-
-/// Gives up a connection whose path has come to name another file: a database that was replaced by
-/// a rename would otherwise be served from its deleted predecessor for ever.
+/// Gives up a connection whose path has come to name another file.
 struct FileManager {
     inner: SqliteConnectionManager,
     path: PathBuf,
-}
-
-impl FileManager {
-    #[cfg(unix)]
-    fn identity(&self) -> FileIdentity {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::metadata(&self.path).ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    }
-
-    #[cfg(not(unix))]
-    fn identity(&self) -> FileIdentity {
-        None
-    }
 }
 
 impl ManageConnection for FileManager {
@@ -145,12 +130,12 @@ impl ManageConnection for FileManager {
 
     fn connect(&self) -> Result<FileConnection, rusqlite::Error> {
         // Asked before opening: where the file changes in between, the next check-out notices.
-        let identity = self.identity();
+        let identity = identity(&self.path);
         Ok(FileConnection(self.inner.connect()?, identity))
     }
 
     fn is_valid(&self, connection: &mut FileConnection) -> Result<(), rusqlite::Error> {
-        if connection.1 == self.identity() {
+        if connection.1 == identity(&self.path) {
             Ok(())
         } else {
             Err(rusqlite::Error::InvalidPath(self.path.clone()))

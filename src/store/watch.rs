@@ -6,6 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     StoreError,
+    file::{FileIdentity, identity},
     read::{self, FeedStamp},
 };
 
@@ -16,6 +17,8 @@ pub struct Found {
     pub board_version: i64,
     /// The state of the feed.
     pub feed: FeedStamp,
+    /// Whether the file was opened for this look, and may be another one than before.
+    pub opened: bool,
 }
 
 /// A connection of its own, for `PRAGMA data_version` speaks of the commits of all others.
@@ -23,7 +26,7 @@ pub struct Found {
 pub struct ChangeDetector {
     path: PathBuf,
     busy_timeout: Duration,
-    connection: Option<Connection>,
+    connection: Option<(Connection, FileIdentity)>,
     seen: Option<i64>,
 }
 
@@ -44,14 +47,16 @@ impl ChangeDetector {
     /// # Errors
     /// [`StoreError::Sqlite`]; the next look opens the file anew.
     pub fn changed(&mut self) -> Result<Option<Found>, StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
+        let file = identity(&self.path);
+        let known = self.connection.take().filter(|(_, open)| *open == file);
+        let (connection, _) = match known {
+            Some(known) => known,
             None => {
                 self.seen = None;
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = Connection::open_with_flags(&self.path, flags)?;
                 connection.busy_timeout(self.busy_timeout)?;
-                connection
+                (connection, file)
             }
         };
         let now = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
@@ -61,10 +66,11 @@ impl ChangeDetector {
             Some(Found {
                 board_version: read::board_version(&connection)?,
                 feed: read::feed_stamp(&connection)?,
+                opened: self.seen.is_none(),
             })
         };
         self.seen = Some(now);
-        self.connection = Some(connection);
+        self.connection = Some((connection, file));
         Ok(found)
     }
 }

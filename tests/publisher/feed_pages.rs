@@ -6,12 +6,12 @@
 //! - a row is in the very next page after its acknowledgement
 //! - a full page is held until a row is inserted into it; one at the end until any row is
 //! - a new epoch is on every page
-//! - what other processes write is seen at the next look
+//! - what other processes write is seen at the next look, and so is another file in its place
 //! - the bound is kept; without room every request reads
 //! - a page is coded when somebody takes that, and keeps its tags when it is read anew
 //! - over arbitrary interleavings no request gets a page that lacks what was committed before it came
 
-use std::{collections::BTreeSet, io::Read, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, io::Read, rc::Rc, sync::Arc, time::Duration};
 
 use awc::http::Method;
 use cathedral_publisher::{
@@ -161,6 +161,29 @@ async fn what_other_processes_write_is_seen_at_the_next_look() {
     post(&app, &row("own", 32)).await;
     let page = app.get(&page(0, 50)).await;
     assert!(page.text().contains("another") && page.text().contains("own"));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
+    let app = App::start(data(2)).await;
+    assert!(app.get(&page(0, 50)).await.text().contains("r2"));
+    // As many rows, and others.
+    let other = Data::sample();
+    other.run("s1", "2026-06-07T00:00:01Z", 5);
+    other.run("s2", "2026-06-07T00:00:02Z", 5);
+    let path = app.data.path();
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(path.with_file_name(format!("publisher.db{suffix}")));
+    }
+    let beside = path.with_file_name("other.db");
+    fs::copy(other.path(), &beside).unwrap();
+    fs::rename(&beside, &path).unwrap();
+    comes_about("the other file's rows", async || {
+        app.clock.advance(Duration::from_millis(500));
+        app.get(&page(0, 50)).await.text().contains("s2")
+    })
+    .await;
     app.stop().await;
 }
 

@@ -112,7 +112,7 @@ fn head(svg: &mut Svg, left: f64, run: &Run) {
         format!(", {} rebuild{plural}", count(rebuilds.total))
     });
     let line = format!(
-        "{} requests ({:.2} a poll), {} time-outs, {} answers 5xx{rebuilds}",
+        "{} requests ({:.2} a poll), {} time-outs, {} of 5xx{rebuilds}",
         count(role.attempts),
         role.amplification(),
         count(role.timeouts),
@@ -129,7 +129,7 @@ fn caption(svg: &mut Svg, panel: &Panel, title: &str, names: &[(&str, &str)]) {
     for (class, name) in names.iter().rev() {
         svg.text(&format!("{class} end"), (x, y), name);
         // As wide as its letters, more or less, and a gap.
-        x -= name.chars().count() as f64 * 6.6 + 14.0;
+        x -= name.chars().count() as f64 * 7.2 + 14.0;
     }
 }
 
