@@ -156,7 +156,11 @@ impl CacheActor {
         let builder = Arc::clone(&self.builder);
         // The builder measures by the machine's clock, whatever clock the machine is run on.
         let allowed = token.deadline().saturating_duration_since(self.clock.now());
-        let build = actix_rt::task::spawn_blocking(move || builder.build(Instant::now() + allowed));
+        let build = actix_rt::task::spawn_blocking(move || {
+            let built = builder.build(Instant::now() + allowed)?;
+            built.snapshot.code_fast();
+            Ok(built)
+        });
         context.spawn(build.into_actor(self).map(|result, actor, context| {
             let result = result.unwrap_or(Err(BuildError::Panicked));
             let now = actor.clock.now();

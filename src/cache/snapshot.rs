@@ -27,8 +27,7 @@ struct Tier {
 }
 
 impl Snapshot {
-    /// Serialises, hashes and codes challenges that come in the board's order, with the codings that
-    /// take no time to speak of.
+    /// Serialises and hashes challenges that come in the board's order.
     ///
     /// # Errors
     /// As [`Challenge::write_item`].
@@ -64,10 +63,8 @@ impl Snapshot {
                 .insert(challenge.difficulty_label.clone(), item);
         }
         body.extend_from_slice(b"]}");
-        let board = Representation::new(body);
-        board.code_fast();
         Ok(Self {
-            board,
+            board: Representation::new(body),
             first,
             tiers,
         })
@@ -76,6 +73,11 @@ impl Snapshot {
     /// The answer of active-challenges.
     pub fn board(&self) -> &Representation {
         &self.board
+    }
+
+    /// Makes the codings that take no time to speak of. For blocking threads, before publication.
+    pub fn code_fast(&self) {
+        self.board.code_fast();
     }
 
     /// Makes the coding that takes a while, for who takes it from then on. For blocking threads.
