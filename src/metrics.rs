@@ -44,7 +44,7 @@ impl Metrics {
         );
         let feed_pages = Opts::new(
             "publisher_feed_pages_total",
-            "Pages of the feed asked for, by where they came from: held, joined to a read under way, or read.",
+            "Pages of the feed asked for, by where they came from: held, joined to a read under way, made of the tail in memory, or read.",
         );
         let metrics = Self {
             registry: Registry::new(),
@@ -65,7 +65,7 @@ impl Metrics {
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
-        for from in ["held", "joined", "read"] {
+        for from in ["held", "joined", "tail", "read"] {
             metrics.feed_pages.with_label_values(&[from]);
         }
         Ok(metrics)
@@ -79,6 +79,11 @@ impl Metrics {
     /// Counts a page that somebody was reading already.
     pub fn feed_page_joined(&self) {
         self.feed_pages.with_label_values(&["joined"]).inc();
+    }
+
+    /// Counts a page that is made of the newest rows.
+    pub fn feed_page_from_tail(&self) {
+        self.feed_pages.with_label_values(&["tail"]).inc();
     }
 
     /// Counts a page that is read.

@@ -41,6 +41,8 @@ use crate::{
 /// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
 
+const MIB: usize = 1024 * 1024;
+
 /// What the server is made of; tests put their own builder and clock in.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -98,18 +100,18 @@ pub async fn start(
         max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
         queue_timeout: Duration::from_millis(limits.feed_queue_timeout_ms),
         read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
-        max_held_bytes: parts.cached.then_some(limits.feed_cache_mib * 1024 * 1024),
+        max_held_bytes: parts.cached.then_some(limits.feed_cache_mib * MIB),
+        max_tail_bytes: if parts.cached {
+            limits.feed_tail_mib * MIB
+        } else {
+            0
+        },
     };
     let feed = FeedHandle::new(parts.pool.clone(), feed_limits, metrics.clone());
     let writer = parts.writable.then(|| {
-        let mut settings = write_settings(parts.path.clone(), limits);
+        let mut settings = write_settings(parts.path.clone(), limits, &feed);
         settings.shared = (!parts.cached).then(|| parts.pool.clone());
-        WriterActor::launch(
-            settings,
-            admission_limits(limits),
-            cache.clone(),
-            feed.pages(),
-        )
+        WriterActor::launch(settings, admission_limits(limits), cache.clone())
     });
     let handles = Handles {
         board: if parts.cached {
@@ -135,13 +137,14 @@ pub async fn start(
     if cache.snapshot().await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
+    feed.follow().await;
     actix_rt::spawn(watch(
         parts.path,
         Duration::from_millis(limits.change_poll_ms.get()),
         limits.busy_timeout(),
         parts.clock,
         cache.clone(),
-        feed.pages(),
+        feed,
     ));
     let mut server =
         HttpServer::new(move || App::new().configure(|config| http::configure(config, &handles)))
@@ -164,18 +167,19 @@ pub async fn start(
     })
 }
 
-fn write_settings(path: PathBuf, limits: &Limits) -> WriteSettings {
-    const MIB: u64 = 1024 * 1024;
+fn write_settings(path: PathBuf, limits: &Limits, feed: &FeedHandle) -> WriteSettings {
+    let mib = |mib: u64| mib * MIB as u64;
     WriteSettings {
         path,
         busy_timeout: Duration::from_millis(limits.write_busy_timeout_ms),
         log: LogLimits {
-            soft_bytes: limits.wal_soft_mib * MIB,
-            hard_bytes: limits.wal_hard_mib * MIB,
+            soft_bytes: mib(limits.wal_soft_mib),
+            hard_bytes: mib(limits.wal_hard_mib),
             // Readers that were there, and those that came while they were waited for.
             long_wait: Duration::from_millis(2 * limits.feed_read_timeout_ms),
         },
         shared: None,
+        feed: feed.changes(),
     }
 }
 

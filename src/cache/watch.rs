@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::handle::CacheHandle;
 use crate::{
     domain::clock::Clock,
-    feed::FeedPages,
+    feed::FeedHandle,
     store::{
         StoreError,
         watch::{ChangeDetector, Found},
@@ -20,7 +20,7 @@ pub async fn watch(
     busy_timeout: Duration,
     clock: Arc<dyn Clock>,
     cache: CacheHandle,
-    pages: FeedPages,
+    feed: FeedHandle,
 ) {
     let mut detector = Some(ChangeDetector::new(path.clone(), busy_timeout));
     let mut failing = false;
@@ -41,19 +41,16 @@ pub async fn watch(
         note(&found, &mut failing);
         match found {
             Ok(Some(found)) => {
-                if found.opened {
-                    pages.clear();
-                }
-                pages.seen(found.feed);
+                feed.seen(found.feed, found.opened).await;
                 let version = cache.board_version();
                 // Where nothing is published, the cache is trying already.
                 if version.is_some_and(|old| old != found.board_version) {
                     cache.invalidate();
                 }
             }
-            Ok(None) => {}
+            Ok(None) => feed.follow_if_lacking().await,
             // Who cannot look does not know.
-            Err(_) => pages.clear(),
+            Err(_) => feed.lost_sight(),
         }
     }
 }

@@ -49,6 +49,14 @@ impl Cursor {
             seen,
         })
     }
+
+    /// The id up to which rows of that millisecond have been seen.
+    pub fn id(&self) -> Option<&str> {
+        match &self.seen {
+            Seen::Through(id) => Some(id),
+            Seen::All => None,
+        }
+    }
 }
 
 /// How many rows a page may have: 1 to 1000, 200 where the client does not say.

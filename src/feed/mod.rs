@@ -5,12 +5,16 @@
 //! |---|---|
 //! | `page` | how a page is read and written |
 //! | `pages` | which are held, which are being read, what an insertion makes of them |
+//! | `tail` | the newest rows, from which pages are made without SQLite |
+//! | `changes` | who writes tells here; what is held follows |
 
+pub mod changes;
 pub mod page;
 pub mod pages;
+pub mod tail;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +29,12 @@ use crate::{
     representation::Representation,
     store::{StoreError, pool::ReadPool, read::FeedStamp},
 };
-use pages::{Answer, Lookup, Pages, ReadToken};
+use changes::FeedChanges;
+use pages::{Answer, Lookup, ReadToken};
+
+/// Pages up to this size are made of the tail where they are asked for: hashing them takes some ten
+/// microseconds, as long as it takes to hand them to another thread.
+const MADE_AT_ONCE_BYTES: usize = 16 * 1024;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +68,8 @@ pub struct FeedLimits {
     pub read_timeout: Duration,
     /// How many bytes of pages are held. None: not even a read is shared.
     pub max_held_bytes: Option<usize>,
+    /// How many bytes the tail may have; 0: there is none.
+    pub max_tail_bytes: usize,
 }
 
 /// A handler's way to the feed. Cheap to clone.
@@ -67,58 +78,72 @@ pub struct FeedHandle {
     pool: ReadPool,
     limits: FeedLimits,
     turns: Arc<Semaphore>,
-    pages: FeedPages,
+    changes: FeedChanges,
     metrics: Metrics,
-}
-
-/// The pages that are held; whoever writes rows tells it. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct FeedPages(Arc<Mutex<Pages>>);
-
-impl FeedPages {
-    /// Rows at these places were committed by this process: to be told before anybody is told that
-    /// they are stored. The feed was `before`, and is `after`.
-    pub fn committed(&self, before: FeedStamp, after: FeedStamp, rows: &[Cursor]) {
-        self.lock().committed(before, after, rows);
-    }
-
-    /// The feed was found like this.
-    pub fn seen(&self, stamp: FeedStamp) {
-        self.lock().seen(stamp);
-    }
-
-    /// Nobody knows what was written.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pages> {
-        // Nothing in there panics half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl FeedHandle {
     /// Reads pages through `pool`.
     pub fn new(pool: ReadPool, limits: FeedLimits, metrics: Metrics) -> Self {
-        let pages = Pages::new(limits.max_held_bytes);
+        let changes = FeedChanges::new(limits.max_held_bytes, limits.max_tail_bytes);
         Self {
             pool,
             turns: Arc::new(Semaphore::new(limits.max_reads)),
             limits,
-            pages: FeedPages(Arc::new(Mutex::new(pages))),
+            changes,
             metrics,
         }
     }
 
     /// What is to be told of every change.
-    pub fn pages(&self) -> FeedPages {
-        self.pages.clone()
+    pub fn changes(&self) -> FeedChanges {
+        self.changes.clone()
     }
 
-    /// The page of up to `limit` rows after `cursor`. One that is held costs a look-up. Else it is
-    /// read once for all who ask for it meanwhile: one walk along the index and a hash of the page, on
-    /// a blocking thread.
+    /// The feed was found like this by who watches for other processes, in a file that was opened for
+    /// the look: then it may be another file than before.
+    pub async fn seen(&self, stamp: FeedStamp, opened: bool) {
+        if opened {
+            self.changes.clear();
+        }
+        self.follow().await;
+        // After the tail: a page that is made of it from now on has what was found.
+        self.changes.pages().seen(stamp);
+    }
+
+    /// Nobody can see how the feed is.
+    pub fn lost_sight(&self) {
+        self.changes.clear();
+    }
+
+    /// Has the tail read where there is none, as after a failure.
+    pub async fn follow_if_lacking(&self) {
+        if self.changes.lacks_tail() {
+            self.follow().await;
+        }
+    }
+
+    /// Has the tail read, as far as it lacks something. Where that fails there is none, and pages
+    /// come from SQLite.
+    pub async fn follow(&self) {
+        let (pool, changes) = (self.pool.clone(), self.changes.clone());
+        let deadline = Instant::now() + self.limits.read_timeout;
+        let followed = actix_rt::task::spawn_blocking(move || {
+            let reader = pool.reader(deadline)?;
+            changes.follow(&reader)
+        });
+        match followed.await.unwrap_or(Err(FeedError::Panicked)) {
+            Ok(()) => {}
+            Err(error) => {
+                self.changes.clear();
+                log::debug!("the tail of the feed cannot be read: {error}");
+            }
+        }
+    }
+
+    /// The page of up to `limit` rows after `cursor`. One that is held costs a look-up; one within the
+    /// tail some copies of memory and a hash. Else it is read once for all who ask for it meanwhile:
+    /// one walk along the index and a hash of the page, on a blocking thread.
     ///
     /// # Errors
     /// [`FeedError`].
@@ -127,7 +152,7 @@ impl FeedHandle {
         cursor: Cursor,
         limit: PageLimit,
     ) -> Result<Arc<Representation>, Arc<FeedError>> {
-        let looked_up = self.pages.lock().look_up(&(cursor, limit));
+        let looked_up = self.changes.pages().look_up(&(cursor, limit));
         let answer = match looked_up {
             Lookup::Held(page) => {
                 self.metrics.feed_page_held();
@@ -138,7 +163,11 @@ impl FeedHandle {
                 answer
             }
             Lookup::Read(token, answer) => {
-                self.metrics.feed_page_read();
+                if let Some(page) = self.make_at_once(&token) {
+                    self.metrics.feed_page_from_tail();
+                    self.ended(token, &page);
+                    return page.map(|page| page.representation);
+                }
                 // Not a part of this request: others wait for it too, and this client may go.
                 actix_rt::spawn(self.clone().read(token));
                 answer
@@ -155,9 +184,31 @@ impl FeedHandle {
         let _ = actix_rt::task::spawn_blocking(move || page.code(coding)).await;
     }
 
+    /// The page, where it is a short one of the tail.
+    fn make_at_once(&self, token: &ReadToken) -> Option<Answer> {
+        let (cursor, limit) = token.key();
+        let tail = self.changes.tail()?;
+        let span = tail.page(cursor, *limit)?;
+        (span.bytes() <= MADE_AT_ONCE_BYTES)
+            .then(|| page::joined(&span, tail.stamp().merkle_epoch_latest).map_err(Arc::new))
+    }
+
     async fn read(self, token: ReadToken) {
-        let answer: Answer = self.try_read(&token).await.map_err(Arc::new);
-        if let Err(error) = &answer {
+        let answer = match self.make_of_tail(&token).await {
+            Some(page) => {
+                self.metrics.feed_page_from_tail();
+                page
+            }
+            None => {
+                self.metrics.feed_page_read();
+                self.try_read(&token).await
+            }
+        };
+        self.ended(token, &answer.map_err(Arc::new));
+    }
+
+    fn ended(&self, token: ReadToken, answer: &Answer) {
+        if let Err(error) = answer {
             match &**error {
                 FeedError::Busy => {}
                 FeedError::Store(_) => log::warn!("leaderboard/recent: {error}"),
@@ -166,7 +217,19 @@ impl FeedHandle {
                 }
             }
         }
-        self.pages.lock().ended(token, &answer);
+        self.changes.pages().ended(token, answer);
+    }
+
+    /// The page, where the tail has it: on a blocking thread, which no turn is needed for.
+    async fn make_of_tail(&self, token: &ReadToken) -> Option<Result<pages::Page, FeedError>> {
+        let (cursor, limit) = token.key().clone();
+        let tail = self.changes.tail()?;
+        tail.page(&cursor, limit)?;
+        let made = actix_rt::task::spawn_blocking(move || {
+            let span = tail.page(&cursor, limit)?;
+            Some(page::joined(&span, tail.stamp().merkle_epoch_latest))
+        });
+        made.await.unwrap_or(Some(Err(FeedError::Panicked)))
     }
 
     async fn try_read(&self, token: &ReadToken) -> Result<pages::Page, FeedError> {

@@ -4,11 +4,11 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use tokio::sync::oneshot;
 
 use super::{
-    commit::{Committed, WriteConnection, WriteSettings},
+    commit::{WriteConnection, WriteSettings},
     handle::{Admission, AdmissionLimits, WriterHandle},
     operation::{Counts, Operation, Receipt, Refused},
 };
-use crate::{cache::handle::CacheHandle, feed::FeedPages};
+use crate::cache::handle::CacheHandle;
 
 /// Write this, and answer the caller.
 #[derive(Debug, Message)]
@@ -33,26 +33,22 @@ struct Waiting {
 pub struct WriterActor {
     settings: WriteSettings,
     cache: CacheHandle,
-    pages: FeedPages,
     /// Absent while a commit runs.
     connection: Option<WriteConnection>,
     queue: Vec<Enqueue>,
 }
 
 impl WriterActor {
-    /// Starts the actor on the current arbiter. It tells `cache` when the board has changed,
-    /// and `pages` what was inserted into the feed.
+    /// Starts the actor on the current arbiter. It tells `cache` when the board has changed.
     pub fn launch(
         settings: WriteSettings,
         limits: AdmissionLimits,
         cache: CacheHandle,
-        pages: FeedPages,
     ) -> WriterHandle {
         let actor = Self {
             connection: Some(WriteConnection::new(settings.clone())),
             settings,
             cache,
-            pages,
             queue: Vec::new(),
         };
         WriterHandle::new(limits, actor.start().recipient())
@@ -77,24 +73,16 @@ impl WriterActor {
             operations.push(enqueued.operation);
         }
         let commit = actix_rt::task::spawn_blocking(move || {
-            let committed = connection.commit(&operations);
-            (connection, committed)
+            let results = connection.commit(&operations);
+            (connection, results)
         });
         context.spawn(commit.into_actor(self).map(|done, actor, context| {
-            let (connection, Committed { results, feed }) = match done {
+            let (connection, results) = match done {
                 Ok(done) => done,
                 // A panic took the connection with it, and its transaction has been rolled back.
-                Err(_) => (
-                    WriteConnection::new(actor.settings.clone()),
-                    Committed::default(),
-                ),
+                Err(_) => (WriteConnection::new(actor.settings.clone()), Vec::new()),
             };
             actor.connection = Some(connection);
-            // Before anybody is told: who knows of its rows must see them.
-            match feed {
-                Some(feed) => actor.pages.committed(feed.before, feed.after, &feed.rows),
-                None => actor.pages.clear(),
-            }
             actor.answer(callers, results, context);
             actor.commit_queue(context);
         }));

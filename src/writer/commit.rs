@@ -12,12 +12,12 @@ use super::{
     operation::{Counts, Operation, Refused},
 };
 use crate::{
-    domain::cursor::Cursor,
+    feed::changes::FeedChanges,
     store::{
         StoreError,
         open::{OpenError, open_writer},
         pool::ReadPool,
-        read::{self, FeedStamp},
+        read,
     },
 };
 
@@ -33,26 +33,8 @@ pub struct WriteSettings {
     /// Write over this pool's one connection, which readers share, instead of one of its own: only
     /// for showing the difference.
     pub shared: Option<ReadPool>,
-}
-
-/// What a commit has done.
-#[derive(Debug, Default)]
-pub struct Committed {
-    /// In the order of the operations.
-    pub results: Vec<Result<Counts, Refused>>,
-    /// What became of the feed; none where nobody knows.
-    pub feed: Option<FeedChange>,
-}
-
-/// What a commit did to the feed.
-#[derive(Debug)]
-pub struct FeedChange {
-    /// As it was found, whoever left it so.
-    pub before: FeedStamp,
-    /// As it is now.
-    pub after: FeedStamp,
-    /// The places of the rows that are there now, some of which may have been there before.
-    pub rows: Vec<Cursor>,
+    /// Is told of every row.
+    pub feed: FeedChanges,
 }
 
 /// The one write connection. Opened at the first commit, and anew after a failure.
@@ -77,8 +59,8 @@ impl WriteConnection {
     /// its savepoint. Blocks until the commit is durable (`synchronous=FULL`).
     ///
     /// The results are in the order of the operations. Where the transaction itself fails none is
-    /// stored, and each one says so.
-    pub fn commit(&mut self, operations: &[Operation]) -> Committed {
+    /// stored, and each one says so. Readers of the feed see the rows from then on.
+    pub fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Refused>> {
         self.try_commit(operations).unwrap_or_else(|error| {
             self.connection = None;
             let reason = error.to_string();
@@ -87,14 +69,14 @@ impl WriteConnection {
                 operations.len()
             );
             let refused = || Err(Refused::Store(reason.clone()));
-            Committed {
-                results: operations.iter().map(|_| refused()).collect(),
-                feed: None,
-            }
+            operations.iter().map(|_| refused()).collect()
         })
     }
 
-    fn try_commit(&mut self, operations: &[Operation]) -> Result<Committed, CommitError> {
+    fn try_commit(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Vec<Result<Counts, Refused>>, CommitError> {
         let mut shared;
         let connection = match (&self.settings.shared, &mut self.connection) {
             (Some(pool), _) => {
@@ -109,15 +91,16 @@ impl WriteConnection {
         };
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let feed = self.settings.feed.writing();
         let before = read::feed_stamp(&transaction)?;
-        let mut rows = Vec::new();
+        let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             let savepoint = transaction.savepoint()?;
             let result = operation.apply(&savepoint);
             if result.is_ok() {
                 savepoint.commit()?;
-                rows.extend(operation.rows());
+                stored.push(operation);
             } else {
                 // Rolls back to the savepoint, and reports where even that fails.
                 savepoint.finish()?;
@@ -126,16 +109,11 @@ impl WriteConnection {
         }
         let after = read::feed_stamp(&transaction)?;
         transaction.commit()?;
+        let rows = stored.iter().flat_map(|operation| operation.rows());
+        feed.committed(before, after, rows);
         self.log_size
             .keep_bounded(connection, self.settings.busy_timeout);
-        Ok(Committed {
-            results,
-            feed: Some(FeedChange {
-                before,
-                after,
-                rows,
-            }),
-        })
+        Ok(results)
     }
 }
 

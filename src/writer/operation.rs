@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::{
-    domain::{challenge::Challenge, cursor::Cursor, eval_run::EvalRun},
+    domain::{challenge::Challenge, eval_run::EvalRun},
     store::{
         StoreError,
         write::{self, WriteError, Written},
@@ -88,13 +88,12 @@ impl Operation {
         matches!(self, Self::PutChallenges(_))
     }
 
-    /// Where its rows stand in the feed.
-    pub(super) fn rows(&self) -> impl Iterator<Item = Cursor> {
-        let runs = match self {
-            Self::InsertEvalRuns(runs) => runs.as_slice(),
+    /// The rows of the feed that it stores.
+    pub(super) fn rows(&self) -> &[EvalRun] {
+        match self {
+            Self::InsertEvalRuns(runs) => runs,
             Self::PutChallenges(_) | Self::PutMerkleEpoch { .. } => &[],
-        };
-        runs.iter().map(EvalRun::place)
+        }
     }
 
     /// Carries the operation out in the open transaction.

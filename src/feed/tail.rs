@@ -1,0 +1,215 @@
+//! The tail: the newest rows of the feed, held in memory in the feed's order, where validators live.
+//!
+//! A tail never changes. A newer one shares what it has in common with the older one: rows lie joined
+//! in chunks, so that a page is a few copies of memory, and a new row copies one chunk.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::cursor::{Cursor, PageLimit},
+    store::read::FeedStamp,
+};
+
+/// About what one commit copies.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// What a row takes beside its body: its place, twice a string.
+const OVERHEAD_BYTES: usize = 160;
+
+/// A published row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailRow {
+    /// Where it stands in the feed.
+    pub place: Cursor,
+    /// Its stored bytes.
+    pub body: Box<[u8]>,
+}
+
+/// Rows joined by commas.
+#[derive(Debug, Default)]
+struct Chunk {
+    text: Vec<u8>,
+    rows: Vec<Mark>,
+}
+
+/// A row within a chunk.
+#[derive(Debug, Clone)]
+struct Mark {
+    place: Cursor,
+    /// Where its bytes begin and end.
+    start: usize,
+    end: usize,
+}
+
+/// Every row after [`Tail::floor`], as of [`Tail::stamp`].
+#[derive(Debug)]
+pub struct Tail {
+    chunks: Vec<Arc<Chunk>>,
+    weight_bytes: usize,
+    floor: Option<Cursor>,
+    stamp: FeedStamp,
+}
+
+/// The rows of one page, where they lie.
+#[derive(Debug)]
+pub struct Span<'a> {
+    /// To be joined by commas.
+    pub slices: Vec<&'a [u8]>,
+    /// The last row's place, where the page is full.
+    pub last: Option<&'a Cursor>,
+}
+
+impl Span<'_> {
+    /// How long the rows are.
+    pub fn bytes(&self) -> usize {
+        self.slices.iter().map(|slice| slice.len()).sum()
+    }
+}
+
+impl Tail {
+    /// No rows, of a feed that has none after `floor`; of one that has none at all where that is `None`.
+    pub fn empty(floor: Option<Cursor>, stamp: FeedStamp) -> Self {
+        Self {
+            chunks: Vec::new(),
+            weight_bytes: 0,
+            floor,
+            stamp,
+        }
+    }
+
+    /// The state of the feed that it shows.
+    pub fn stamp(&self) -> FeedStamp {
+        self.stamp
+    }
+
+    /// What it takes, in bytes.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// This one with more rows, in any order, of which it may have some already; the oldest are let go
+    /// until it weighs no more than `max_bytes`. Copies the chunks that the rows fall into.
+    #[must_use]
+    pub fn with(&self, mut rows: Vec<TailRow>, stamp: FeedStamp, max_bytes: usize) -> Self {
+        rows.retain(|row| self.floor.as_ref().is_none_or(|floor| row.place > *floor));
+        rows.sort_unstable_by(|a, b| a.place.cmp(&b.place));
+        let mut rows = rows.into_iter().peekable();
+        let mut chunks = Vec::with_capacity(self.chunks.len() + 1);
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            // The last chunk takes all that is left, the first one what comes before it, too.
+            let next = self.chunks.get(at + 1).and_then(|next| next.first());
+            let mut here = Vec::new();
+            while let Some(row) = rows.next_if(|row| next.is_none_or(|next| row.place < *next)) {
+                here.push(row);
+            }
+            if here.is_empty() {
+                chunks.push(Arc::clone(chunk));
+            } else {
+                chunk.merged(here, &mut chunks);
+            }
+        }
+        Chunk::default().merged(rows.collect(), &mut chunks);
+        let mut weight_bytes = chunks.iter().map(|chunk| chunk.weight_bytes()).sum();
+        let mut gone = 0;
+        let mut floor = self.floor.clone();
+        for chunk in &chunks {
+            if weight_bytes <= max_bytes {
+                break;
+            }
+            weight_bytes -= chunk.weight_bytes();
+            floor = chunk.rows.last().map(|row| row.place.clone());
+            gone += 1;
+        }
+        chunks.drain(..gone);
+        Self {
+            chunks,
+            weight_bytes,
+            floor,
+            stamp,
+        }
+    }
+
+    /// The up to `limit` rows after `cursor`; none where some of those are older than the tail. Costs
+    /// two binary searches.
+    pub fn page(&self, cursor: &Cursor, limit: PageLimit) -> Option<Span<'_>> {
+        if self.floor.as_ref().is_some_and(|floor| cursor < floor) {
+            return None;
+        }
+        let mut left = limit.rows();
+        let mut slices = Vec::new();
+        let mut last = None;
+        let first = self
+            .chunks
+            .partition_point(|chunk| chunk.last().is_some_and(|last| last <= cursor));
+        for chunk in &self.chunks[first..] {
+            let from = chunk.rows.partition_point(|row| row.place <= *cursor);
+            let rows = &chunk.rows[from..];
+            let rows = &rows[..left.min(rows.len())];
+            if let (Some(begin), Some(end)) = (rows.first(), rows.last()) {
+                slices.push(&chunk.text[begin.start..end.end]);
+                left -= rows.len();
+                last = (left == 0).then_some(&end.place);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        Some(Span { slices, last })
+    }
+}
+
+impl Chunk {
+    fn first(&self) -> Option<&Cursor> {
+        self.rows.first().map(|row| &row.place)
+    }
+
+    fn last(&self) -> Option<&Cursor> {
+        self.rows.last().map(|row| &row.place)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.text.len() + self.rows.len() * OVERHEAD_BYTES
+    }
+
+    /// Its rows and `more`, which is sorted, in as many chunks as that takes.
+    fn merged(&self, more: Vec<TailRow>, chunks: &mut Vec<Arc<Self>>) {
+        let mut open = Self::default();
+        let mut push = |place: Cursor, body: &[u8]| {
+            if !open.rows.is_empty() && open.text.len() + body.len() > CHUNK_BYTES {
+                chunks.push(Arc::new(std::mem::take(&mut open)));
+            }
+            open.push(place, body);
+        };
+        let mut more = more.into_iter().peekable();
+        for row in &self.rows {
+            while let Some(new) = more.next_if(|new| new.place < row.place) {
+                push(new.place, &new.body);
+            }
+            // Rows are immutable: one of the same place is the same row.
+            while more.next_if(|new| new.place == row.place).is_some() {}
+            push(row.place.clone(), &self.text[row.start..row.end]);
+        }
+        let mut previous = None;
+        for new in more {
+            if previous.as_ref() != Some(&new.place) {
+                push(new.place.clone(), &new.body);
+            }
+            previous = Some(new.place);
+        }
+        if !open.rows.is_empty() {
+            chunks.push(Arc::new(open));
+        }
+    }
+
+    fn push(&mut self, place: Cursor, body: &[u8]) {
+        if !self.rows.is_empty() {
+            self.text.push(b',');
+        }
+        let start = self.text.len();
+        self.text.extend_from_slice(body);
+        self.rows.push(Mark {
+            place,
+            start,
+            end: self.text.len(),
+        });
+    }
+}
