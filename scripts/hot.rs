@@ -25,17 +25,20 @@ use cathedral_publisher::{
         coding::{Acceptable, Coding},
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
+        eval_run::EvalRun,
     },
     feed::{
         page,
         pages::{Lookup, Pages},
+        tail::{Tail, TailRow},
     },
     representation::Representation,
-    store::{open::open_writer, pool::ReadPool},
+    store::{open::open_writer, pool::ReadPool, read},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
 
+const TAIL_BYTES: usize = 32 << 20;
 const BROWSER: &[u8] = b"gzip, deflate, br, zstd";
 
 fn challenges(count: u32) -> Vec<Challenge> {
@@ -100,7 +103,8 @@ fn rebuild(c: &mut Criterion) {
     group.finish();
 }
 
-/// A page of 200 rows from the middle of the feed: from SQLite, and held.
+/// A page of 200 rows from the middle of the feed: from SQLite, held, and made of a tail of 32 MiB that
+/// begins before it; one more row in that tail.
 fn feed(c: &mut Criterion) {
     let sizes = std::env::var("FEED_ROWS").unwrap_or_else(|_| "10000".to_owned());
     let mut group = c.benchmark_group("page");
@@ -121,6 +125,21 @@ fn feed(c: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("SQLite", rows), &middle, |b, cursor| {
             b.iter(|| page::read(&reader, cursor, limit).unwrap());
         });
+        let tail = tail_around(&reader, &middle);
+        group.bench_with_input(BenchmarkId::new("tail", rows), &middle, |b, cursor| {
+            b.iter(|| page::joined(&tail.page(cursor, limit).unwrap(), None).unwrap());
+        });
+        let one_more = TailRow {
+            place: Cursor::tuple("2100-01-01T00:00:00Z", Some("new")).unwrap(),
+            body: vec![b'x'; 500].into(),
+        };
+        group.bench_with_input(
+            BenchmarkId::new("one more row", rows),
+            &one_more,
+            |b, row| {
+                b.iter(|| tail.with(vec![row.clone()], tail.stamp(), TAIL_BYTES));
+            },
+        );
         let mut pages = Pages::new(Some(1 << 24));
         let key = (middle, limit);
         let Lookup::Read(token, _) = pages.look_up(&key) else {
@@ -135,6 +154,33 @@ fn feed(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// Of the rows after `cursor`, as many as fit.
+fn tail_around(connection: &rusqlite::Connection, cursor: &Cursor) -> Tail {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    let limit = PageLimit::new(PageLimit::MAX_ROWS).unwrap();
+    let mut at = cursor.clone();
+    let stamp = read::feed_stamp(connection).unwrap();
+    while bytes < TAIL_BYTES {
+        let mut bodies: Vec<Box<[u8]>> = Vec::new();
+        let end = read::feed_page(connection, &at, limit, |row| bodies.push(row.into())).unwrap();
+        for body in bodies {
+            bytes += body.len() + 200;
+            let run = EvalRun::from_json(std::str::from_utf8(&body).unwrap()).unwrap();
+            rows.push(TailRow {
+                place: run.place(),
+                body,
+            });
+        }
+        let Some(last) = end.next else { break };
+        at = Cursor::tuple(&last.ran_at, Some(&last.id)).unwrap();
+    }
+    // What fits beside it are the oldest of these rows.
+    while bytes > TAIL_BYTES {
+        bytes -= rows.pop().unwrap().body.len() + 200;
+    }
+    Tail::empty(Some(cursor.clone()), stamp).with(rows, stamp, TAIL_BYTES)
 }
 
 fn middle(connection: &rusqlite::Connection, rows: u32) -> Cursor {

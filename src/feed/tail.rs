@@ -92,6 +92,8 @@ impl Tail {
     pub fn with(&self, mut rows: Vec<TailRow>, stamp: FeedStamp, max_bytes: usize) -> Self {
         rows.retain(|row| self.floor.as_ref().is_none_or(|floor| row.place > *floor));
         rows.sort_unstable_by(|a, b| a.place.cmp(&b.place));
+        // Rows are immutable: one of the same place is the same row.
+        rows.dedup_by(|a, b| a.place == b.place);
         let mut rows = rows.into_iter().peekable();
         let mut chunks = Vec::with_capacity(self.chunks.len() + 1);
         for (at, chunk) in self.chunks.iter().enumerate() {
@@ -170,7 +172,7 @@ impl Chunk {
         self.text.len() + self.rows.len() * OVERHEAD_BYTES
     }
 
-    /// Its rows and `more`, which is sorted, in as many chunks as that takes.
+    /// Its rows and `more`, which is sorted and has no row twice, in as many chunks as that takes.
     fn merged(&self, more: Vec<TailRow>, chunks: &mut Vec<Arc<Self>>) {
         let mut open = Self::default();
         let mut push = |place: Cursor, body: &[u8]| {
@@ -184,16 +186,11 @@ impl Chunk {
             while let Some(new) = more.next_if(|new| new.place < row.place) {
                 push(new.place, &new.body);
             }
-            // Rows are immutable: one of the same place is the same row.
-            while more.next_if(|new| new.place == row.place).is_some() {}
+            more.next_if(|new| new.place == row.place);
             push(row.place.clone(), &self.text[row.start..row.end]);
         }
-        let mut previous = None;
         for new in more {
-            if previous.as_ref() != Some(&new.place) {
-                push(new.place.clone(), &new.body);
-            }
-            previous = Some(new.place);
+            push(new.place, &new.body);
         }
         if !open.rows.is_empty() {
             chunks.push(Arc::new(open));

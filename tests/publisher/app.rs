@@ -224,6 +224,18 @@ impl App {
         Self::start_with(data, mode, default_limits()).await
     }
 
+    /// A counter or gauge of `/metrics`, by its name and labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.get("/metrics").await;
+        let mut lines = metrics.text().lines();
+        let value = lines.find_map(|line| line.strip_prefix(name));
+        value
+            .unwrap_or_else(|| panic!("no {name}"))
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
     pub async fn start_with(data: Data, mode: Mode, limits: Limits) -> Self {
         // Five hundred clients and their server share this process's file descriptors.
         rlimit::increase_nofile_limit(8192).unwrap();

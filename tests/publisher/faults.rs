@@ -192,6 +192,7 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
     limits.pool_size = 3;
     limits.feed_queue_timeout_ms = 10;
     limits.feed_read_timeout_ms = 60_000;
+    limits.feed_tail_mib = 0;
     let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
     // As if every connection were at work: the one read that may run waits for one.
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -50,17 +50,21 @@ fn data(rows: u32) -> Data {
     data
 }
 
+/// Every page that is not held is read from SQLite.
+async fn without_tail(data: Data) -> App {
+    let mut limits = default_limits();
+    limits.feed_tail_mib = 0;
+    App::start_with(data, Mode::Pass, limits).await
+}
+
 /// Pages that were held, joined and read.
 async fn counts(app: &App) -> [u64; 3] {
-    let metrics = app.get("/metrics").await;
-    ["held", "joined", "read"].map(|from| {
-        let name = format!("publisher_feed_pages_total{{from=\"{from}\"}} ");
-        let value = metrics
-            .text()
-            .lines()
-            .find_map(|line| line.strip_prefix(&name));
-        value.unwrap().parse().unwrap()
-    })
+    let mut counts = [0; 3];
+    for (count, from) in counts.iter_mut().zip(["held", "joined", "read"]) {
+        let name = format!("publisher_feed_pages_total{{from=\"{from}\"}}");
+        *count = app.metric(&name).await;
+    }
+    counts
 }
 
 async fn post(app: &App, rows: &str) {
@@ -70,7 +74,7 @@ async fn post(app: &App, rows: &str) {
 
 #[actix_web::test]
 async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
-    let app = Rc::new(App::start(data(5)).await);
+    let app = Rc::new(without_tail(data(5)).await);
     // Written in different ways, and yet the same page.
     let ways = [
         page(1, 3),
@@ -97,7 +101,7 @@ async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
 
 #[actix_web::test]
 async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
-    let app = App::start(data(1)).await;
+    let app = without_tail(data(1)).await;
     for number in 0..50 {
         assert_eq!(
             app.get(&page(0, 1000)).await.json()["items"]
@@ -113,7 +117,7 @@ async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
 
 #[actix_web::test]
 async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
-    let app = App::start(data(6)).await;
+    let app = without_tail(data(6)).await;
     // The first write after a start finds rows that nobody here has written: it clears all.
     post(&app, &row("first", 40)).await;
     let (full, tail) = (page(1, 2), page(4, 50));
@@ -148,7 +152,7 @@ async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
 
 #[actix_web::test]
 async fn what_other_processes_write_is_seen_at_the_next_look() {
-    let app = App::start(data(1)).await;
+    let app = without_tail(data(1)).await;
     assert!(!app.get(&page(0, 50)).await.text().contains("stranger"));
     app.data.run("stranger", "2026-06-07T00:00:30Z", 5);
     comes_about("the stranger's row", async || {
@@ -166,7 +170,7 @@ async fn what_other_processes_write_is_seen_at_the_next_look() {
 
 #[actix_web::test]
 async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
-    let app = App::start(data(2)).await;
+    let app = without_tail(data(2)).await;
     assert!(app.get(&page(0, 50)).await.text().contains("r2"));
     // As many rows, and others.
     let other = Data::sample();
@@ -191,6 +195,7 @@ async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
 async fn without_room_every_request_reads() {
     let mut limits = default_limits();
     limits.feed_cache_mib = 0;
+    limits.feed_tail_mib = 0;
     let app = App::start_with(data(3), Mode::Pass, limits).await;
     for _ in 0..3 {
         app.get(&page(0, 50)).await;
@@ -203,7 +208,7 @@ async fn without_room_every_request_reads() {
 async fn a_page_is_coded_when_somebody_takes_that_and_keeps_its_tags() {
     let data = Data::sample();
     data.sample_runs(100, "2026-06-07T00:00:01Z");
-    let app = App::start(data).await;
+    let app = without_tail(data).await;
     let identity = app.get(&page(1, 200)).await;
     let digits = identity.header("etag").trim_matches('"').to_owned();
     assert_eq!(identity.header("vary"), "accept-encoding");

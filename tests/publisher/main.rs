@@ -17,6 +17,7 @@ mod crashes;
 mod cursor;
 mod faults;
 mod feed_pages;
+mod feed_tail;
 mod herd;
 mod laboratory;
 mod other_processes;

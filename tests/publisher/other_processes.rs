@@ -11,7 +11,7 @@ use std::{fs, time::Duration};
 use cathedral_publisher::demo::sample::Sample;
 
 use crate::{
-    app::{App, BOARD, Data, FEED, eventually},
+    app::{App, BOARD, Data, FEED, comes_about, eventually},
     client::Connection,
     command_line::{get, run},
     crashes::{Server, bearer, row},
@@ -38,8 +38,12 @@ async fn a_change_of_the_board_is_noticed_at_the_next_look() {
     assert_eq!(app.gate.builds(), 2);
     // Nothing changes, or only the feed does: nothing is rebuilt.
     app.data.run("a", "2026-06-07T00:00:00Z", 5);
-    let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
-    assert!(page.text().contains("\"id\":\"a\""));
+    comes_about("the row", async || {
+        app.clock.advance(Duration::from_millis(500));
+        let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
+        page.text().contains("\"id\":\"a\"")
+    })
+    .await;
     for _ in 0..20 {
         app.clock.advance(Duration::from_millis(500));
         tokio::task::yield_now().await;
