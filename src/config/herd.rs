@@ -140,6 +140,9 @@ pub struct Validators {
     /// Rows of a page.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "ROWS")]
     pub feed_limit: u32,
+    /// Send this Accept-Encoding with pulls: of gzip, zstd and br.
+    #[arg(long, value_name = "CODINGS")]
+    pub feed_accept_encoding: Option<String>,
     /// Time between two pulls of one validator, in milliseconds. A pull goes on page by page to the
     /// end of the feed.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..), value_name = "MS")]

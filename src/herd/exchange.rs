@@ -8,7 +8,7 @@ use std::{
 
 use awc::{
     Client, Connector, SendClientRequest,
-    http::header::{ETAG, HeaderValue, RETRY_AFTER},
+    http::header::{CONTENT_ENCODING, ETAG, HeaderValue, RETRY_AFTER},
 };
 use fastrand::Rng;
 use futures_util::StreamExt as _;
@@ -37,6 +37,8 @@ pub(super) struct Answer {
     pub status: u16,
     /// Its entity-tag.
     pub etag: Option<HeaderValue>,
+    /// The coding of its body.
+    pub content_encoding: Option<HeaderValue>,
     /// What Retry-After says, where it says it in seconds.
     pub retry_after: Option<Duration>,
     /// Of its body.
@@ -202,6 +204,7 @@ async fn whole_answer(request: SendClientRequest, keep_body: bool) -> Result<Ans
     let mut answer = Answer {
         status: response.status().as_u16(),
         etag: headers.get(ETAG).cloned(),
+        content_encoding: headers.get(CONTENT_ENCODING).cloned(),
         retry_after: headers.get(RETRY_AFTER).and_then(seconds),
         bytes: 0,
         body: Vec::new(),

@@ -143,6 +143,8 @@ pub struct Validators {
     pub since: RanAt,
     /// Rows of a page.
     pub limit: u32,
+    /// The codings that they take.
+    pub accept_encoding: Option<HeaderValue>,
     /// Time between two pulls.
     pub interval: Duration,
 }
@@ -276,10 +278,7 @@ fn pollers(options: &config::Herd, duration: Duration) -> Result<Pollers, PlanEr
         bursts: bursts.collect::<Result<_, _>>()?,
         arrival: options.arrival,
         conditional: !options.unconditional,
-        accept_encoding: match &options.accept_encoding {
-            Some(value) => Some(HeaderValue::from_str(value)?),
-            None => None,
-        },
+        accept_encoding: codings(options.accept_encoding.as_deref())?,
     })
 }
 
@@ -289,8 +288,13 @@ fn validators(options: &config::Validators, url: Uri) -> Result<Validators, Plan
         clients: options.validators,
         since: RanAt::parse(&options.feed_since)?,
         limit: options.feed_limit,
+        accept_encoding: codings(options.feed_accept_encoding.as_deref())?,
         interval: Duration::from_millis(options.feed_interval_ms),
     })
+}
+
+fn codings(value: Option<&str>) -> Result<Option<HeaderValue>, PlanError> {
+    Ok(value.map(HeaderValue::from_str).transpose()?)
 }
 
 /// An absolute http URL whose host is this machine, unless the caller owns the other one.

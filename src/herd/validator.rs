@@ -1,8 +1,15 @@
 //! A client that walks a feed by its cursor (WIRE.md, leaderboard/recent).
 
-use std::{borrow::Cow, rc::Rc};
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+    rc::Rc,
+};
 
-use awc::{Client, SendClientRequest, http::Uri};
+use awc::{
+    Client, SendClientRequest,
+    http::{Uri, header::ACCEPT_ENCODING},
+};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -10,6 +17,9 @@ use super::{
     exchange::{Answer, Exchange},
     plan::Validators,
 };
+
+/// The longest page that is read: one that is longer is none.
+const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// One validator.
 pub(super) struct Validator {
@@ -60,7 +70,13 @@ impl Validator {
             let Some(url) = self.page_url(cursor) else {
                 return;
             };
-            let request = |client: &Client| -> SendClientRequest { client.get(url.clone()).send() };
+            let request = |client: &Client| -> SendClientRequest {
+                let mut request = client.get(url.clone());
+                if let Some(codings) = &self.plan.accept_encoding {
+                    request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
+                }
+                request.send()
+            };
             let Some(answer) = self.exchange.poll(due, true, request).await else {
                 return;
             };
@@ -76,7 +92,12 @@ impl Validator {
 
     /// Rows of the page; the cursor is set behind them.
     fn read(&self, answer: &Answer, cursor: &mut Cursor) -> usize {
-        let page: Page<'_> = match serde_json::from_slice(&answer.body) {
+        let read = decoded(answer);
+        let page: Page<'_> = match read
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|body| serde_json::from_slice(body).map_err(|error| error.to_string()))
+        {
             Ok(page) => page,
             Err(error) => {
                 log::warn!("herd: a page that is none: {error}");
@@ -103,4 +124,21 @@ impl Validator {
         // A query of a valid URL and encoded pairs is valid.
         format!("{}?{query}", self.plan.url).parse().ok()
     }
+}
+
+/// The body as it was before it was coded.
+fn decoded(answer: &Answer) -> io::Result<Cow<'_, [u8]>> {
+    let coded = answer.body.as_slice();
+    let coding = answer.content_encoding.as_ref();
+    let reader: Box<dyn Read + '_> = match coding.map(|name| name.as_bytes()) {
+        None | Some(b"identity") => return Ok(Cow::Borrowed(coded)),
+        Some(b"gzip") => Box::new(flate2::read::GzDecoder::new(coded)),
+        Some(b"zstd") => Box::new(zstd::Decoder::new(coded)?),
+        Some(b"br") => Box::new(brotli::Decompressor::new(coded, 4096)),
+        Some(_) => return Err(io::Error::other("a coding that was not asked for")),
+    };
+    let mut body = Vec::new();
+    // A few bytes can stand for very many.
+    reader.take(MAX_PAGE_BYTES).read_to_end(&mut body)?;
+    Ok(Cow::Owned(body))
 }

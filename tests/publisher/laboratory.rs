@@ -6,7 +6,7 @@
 //! - a loop that waits misses its turns, and its latency has them; an open arrival does not
 //! - who honours Retry-After stays away as long as it says; who does not hammers
 //! - a poll without an answer is slower than every other one
-//! - validators read every row once, by cursor; writers' rows are stored
+//! - validators read every row once, by cursor, in whatever coding; writers' rows are stored
 //! - rebuilds are the server's own count
 //! - it refuses what would be an attack or a mistake, in one line
 //! - the program prints a table or JSON, writes reports that need nothing else, and compares runs
@@ -291,25 +291,25 @@ async fn validators_read_every_row_once_and_writers_rows_are_stored() {
         format!("{}/v1/admin/eval-runs", app.url),
     );
     let board = format!("{}{BOARD}", app.url);
-    let only_read = run(&[
-        &board,
-        "--clients",
-        "1",
-        "--duration-secs",
-        "3",
-        "--validators",
-        "3",
-        "--feed-url",
-        &feed,
-        "--feed-interval-ms",
-        "300",
-        "--feed-limit",
-        "1000",
-    ])
-    .await;
-    let validators = only_read.validators.as_ref().unwrap();
-    assert_eq!(validators.rows, 3 * 2500, "{validators:?}");
-    assert_eq!(validators.failed, 0);
+    let reading = format!(
+        "--clients 1 --duration-secs 2 --validators 3 --feed-interval-ms 300 --feed-limit 1000 --feed-url {feed}"
+    );
+    let mut as_they_are = None;
+    for coding in ["", "gzip", "zstd", "br"] {
+        let mut arguments: Vec<&str> = std::iter::once(board.as_str())
+            .chain(reading.split(' '))
+            .collect();
+        if !coding.is_empty() {
+            arguments.extend(["--feed-accept-encoding", coding]);
+        }
+        let only_read = run(&arguments).await;
+        let validators = only_read.validators.as_ref().unwrap();
+        assert_eq!(validators.rows, 3 * 2500, "{coding}: {validators:?}");
+        assert_eq!(validators.failed, 0);
+        let bytes = validators.body_bytes;
+        let most = *as_they_are.get_or_insert(bytes + 1);
+        assert!(bytes < most, "{coding}: {bytes} of {most} bytes");
+    }
     let wrote = run(&[
         &board,
         "--clients",
