@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use cathedral_publisher::{
     cache::snapshot::Snapshot,
     demo::{life::populate, sample::Sample},
@@ -73,6 +74,34 @@ fn request(c: &mut Criterion) {
     group.bench_function("select, a browser", |b| {
         b.iter(|| board.select(&browser, Some(black_box(&held))).is_some());
     });
+    group.finish();
+}
+
+/// A body handed out by two threads at once: with one count of references for both, and with one each.
+fn counts(c: &mut Criterion) {
+    let body = Bytes::from(vec![b'x'; 32_669]);
+    let own = || Bytes::from_owner(body.clone());
+    let mut group = c.benchmark_group("hand out a body, two threads");
+    for (name, bodies) in [
+        ("one count", [body.clone(), body.clone()]),
+        ("a count each", [own(), own()]),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|times| {
+                let begun = Instant::now();
+                std::thread::scope(|scope| {
+                    for body in &bodies {
+                        scope.spawn(move || {
+                            for _ in 0..times {
+                                black_box(body.clone());
+                            }
+                        });
+                    }
+                });
+                begun.elapsed()
+            });
+        });
+    }
     group.finish();
 }
 
@@ -192,5 +221,5 @@ fn middle(connection: &rusqlite::Connection, rows: u32) -> Cursor {
     Cursor::tuple(&ran_at, Some(&id)).unwrap()
 }
 
-criterion_group!(hot, request, rebuild, feed);
+criterion_group!(hot, request, counts, rebuild, feed);
 criterion_main!(hot);

@@ -55,6 +55,11 @@ impl Variant {
         self.body.clone()
     }
 
+    /// The bytes.
+    pub fn body_ref(&self) -> &Bytes {
+        &self.body
+    }
+
     /// Their strong entity-tag (RFC 9110 §8.8.3).
     pub fn etag(&self) -> &EntityTag {
         &self.etag

@@ -134,7 +134,7 @@ pub async fn start(
                 body_timeout: Duration::from_millis(limits.body_timeout_ms),
             }),
     };
-    if cache.snapshot().await.is_err() {
+    if cache.read(|_| ()).await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
     feed.follow().await;

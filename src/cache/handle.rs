@@ -56,18 +56,21 @@ pub struct CacheHandle {
 }
 
 impl CacheHandle {
-    /// The snapshot in service, fresh or stale. Takes no lock and, unless it is the first to find
-    /// the snapshot stale, sends no message.
+    /// Reads the snapshot in service, fresh or stale. Takes no lock, writes nothing that another
+    /// thread reads (not even a count of references) and, unless it is the first to find the snapshot
+    /// stale, sends no message.
     ///
     /// # Errors
     /// [`Unavailable`] where nothing has been published yet and the build waited for has failed,
     /// has run past its timeout, or is not to be tried before `retry_after`.
-    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
-        if let Some(snapshot) = self.published() {
-            return Ok(snapshot);
+    pub async fn read<T>(&self, reading: impl FnOnce(&Snapshot) -> T) -> Result<T, Unavailable> {
+        if self.cell.load().is_none() {
+            self.wait_for_first().await?;
         }
-        self.wait_for_first().await?;
-        self.published().ok_or(GIVEN_UP)
+        let published = self.cell.load();
+        let published = published.as_ref().ok_or(GIVEN_UP)?;
+        self.refresh_if_stale(published);
+        Ok(reading(&published.snapshot))
     }
 
     /// Tells the cache that the database has changed; the rebuild goes on in the background.
@@ -98,9 +101,7 @@ impl CacheHandle {
         self.max_waiting - self.waiting.available_permits()
     }
 
-    fn published(&self) -> Option<Arc<Snapshot>> {
-        let published = self.cell.load();
-        let published = published.as_ref()?;
+    fn refresh_if_stale(&self, published: &Published) {
         // Looked at before it is set: a stale snapshot must not make its readers contend.
         if self.clock.now() >= published.fresh_until
             && !published.refresh_asked.load(Ordering::Relaxed)
@@ -108,7 +109,6 @@ impl CacheHandle {
         {
             self.refresh.do_send(Refresh);
         }
-        Some(Arc::clone(&published.snapshot))
     }
 
     async fn wait_for_first(&self) -> Result<(), Unavailable> {

@@ -31,25 +31,25 @@ pub struct Uncached {
 }
 
 impl Board {
-    /// The board.
+    /// Reads the board.
     ///
     /// # Errors
-    /// [`Unavailable`], as [`CacheHandle::snapshot`]; without a cache, where the build fails.
-    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
+    /// [`Unavailable`], as [`CacheHandle::read`]; without a cache, where the build fails.
+    pub async fn read<T>(&self, reading: impl FnOnce(&Snapshot) -> T) -> Result<T, Unavailable> {
         match self {
-            Self::Cached(cache) => cache.snapshot().await,
-            Self::Uncached(uncached) => uncached.snapshot().await,
+            Self::Cached(cache) => cache.read(reading).await,
+            Self::Uncached(uncached) => Ok(reading(&uncached.snapshot().await?)),
         }
     }
 }
 
 impl Uncached {
-    async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
+    async fn snapshot(&self) -> Result<Snapshot, Unavailable> {
         let builder = Arc::clone(&self.builder);
         let deadline = Instant::now() + self.timeout;
         let build = actix_rt::task::spawn_blocking(move || builder.build(deadline));
         match build.await {
-            Ok(Ok(built)) => Ok(Arc::new(built.snapshot)),
+            Ok(Ok(built)) => Ok(built.snapshot),
             Ok(Err(_)) | Err(_) => Err(Unavailable {
                 retry_after: Duration::from_secs(1),
             }),

@@ -3,6 +3,7 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderMap, HeaderName},
+    web::Bytes,
 };
 
 use super::error::ApiError;
@@ -11,7 +12,7 @@ use crate::{
         coding::{Acceptable, Coding},
         entity_tag::TagList,
     },
-    representation::Representation,
+    representation::{Representation, Variant},
 };
 
 const CACHE_CONTROL: &str = "public, max-age=15";
@@ -24,6 +25,15 @@ const VARY: &str = "accept-encoding";
 pub(super) fn respond(
     request: &HttpRequest,
     representation: &Representation,
+) -> Result<HttpResponse, ApiError> {
+    respond_with(request, representation, Variant::body)
+}
+
+/// As [`respond`], its body handed out by `body`.
+pub(super) fn respond_with(
+    request: &HttpRequest,
+    representation: &Representation,
+    body: impl FnOnce(&Variant) -> Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let headers = request.headers();
     let if_match = tag_list(headers, header::IF_MATCH);
@@ -58,7 +68,7 @@ pub(super) fn respond(
     }
     Ok(response
         .content_type(header::ContentType::json())
-        .body(variant.body()))
+        .body(body(variant)))
 }
 
 /// The coding that this client is to be given and that is not made yet.

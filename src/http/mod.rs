@@ -9,6 +9,7 @@
 //! | `token` | who may write |
 //! | `health`, `metrics` | /health, /metrics |
 //! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
+//! | `own_bodies` | a worker's own count of the bodies that it sends |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON, in one place |
 
@@ -19,6 +20,7 @@ mod error;
 mod health;
 mod leaderboard;
 mod metrics;
+mod own_bodies;
 mod query;
 mod routes;
 pub mod token;

@@ -6,14 +6,18 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use super::{Handles, admin, board, error::ApiError, health, leaderboard, metrics};
+use super::{
+    Handles, admin, board, error::ApiError, health, leaderboard, metrics, own_bodies::OwnBodies,
+};
 
 const PREFIX: &str = "/api/cathedral";
 
 /// Adds the routes and their state to an application.
 pub fn configure(config: &mut ServiceConfig, handles: &Handles) {
     config
+        // Once for each worker: nothing on the way of a read is written by two.
         .app_data(web::Data::new(handles.clone()))
+        .app_data(web::Data::new(OwnBodies::default()))
         .service(web::scope(PREFIX).configure(public))
         .configure(public)
         .service(readable("/metrics", metrics::metrics))
