@@ -28,11 +28,11 @@ use cathedral_publisher::{
         build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
         measured::Measured,
     },
-    config::{Cli, Command, Limits},
+    config::{Cli, Command, Serve},
     domain::clock::SystemClock,
     http::token::AdminTokens,
     metrics::Metrics,
-    server::{self, Parts},
+    server::{self, Listen, Parts},
     store::pool::ReadPool,
 };
 use clap::Parser;
@@ -74,6 +74,7 @@ fn main() {
 }
 
 async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &str) {
+    let Serve { front, limits, .. } = options(ttl_secs);
     let parts = Parts {
         pool,
         builder: slow,
@@ -82,20 +83,21 @@ async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &st
         cached: true,
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
+        front,
     };
-    let limits = limits(ttl_secs);
-    let running = server::start("127.0.0.1:0", &limits, parts).await.unwrap();
+    let listen = Listen::At("127.0.0.1:0".to_owned());
+    let running = server::start(listen, &limits, parts).await.unwrap();
     println!("{}", running.addresses[0]);
     running.serve().await.unwrap();
 }
 
 /// The server's own defaults, but for this.
-fn limits(ttl_secs: &str) -> Limits {
+fn options(ttl_secs: &str) -> Serve {
     let cli = Cli::parse_from(["cathedral-publisher", "serve", "--ttl-secs", ttl_secs]);
     let Command::Serve(options) = cli.command else {
         unreachable!("it was asked for")
     };
-    options.limits
+    options
 }
 
 async fn origin(slow: Arc<Slow>, ttl_secs: &str) {

@@ -1,34 +1,67 @@
-//! Whether the database answers (WIRE.md, GET /health).
+//! Whether the database answers (WIRE.md, GET /health), and whether requests should come here.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
 
-use crate::store::{pool::ReadPool, read};
+use crate::{
+    cache::handle::CacheHandle,
+    store::{pool::ReadPool, read},
+    writer::handle::WriterHandle,
+};
 
 /// How long the database has for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A handler's way to the health of the database. Cheap to clone.
+/// A handler's way to the health of the server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HealthHandle {
-    pool: ReadPool,
+    /// Readers of the database.
+    pub pool: ReadPool,
     /// One probe at a time: a herd of checks must not take the pool from the board.
-    turn: Arc<Semaphore>,
+    pub turn: Arc<Semaphore>,
+    /// The board, where it is cached.
+    pub cache: Option<CacheHandle>,
+    /// The write side, where there is one.
+    pub writer: Option<WriterHandle>,
+    /// How old the board may become.
+    pub max_snapshot_age: Duration,
+    /// Set when the server begins to stop.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// What readiness is made of. Each: whether it is well, and else what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// A board that was confirmed not too long ago.
+    pub snapshot: Result<(), &'static str>,
+    /// The database.
+    pub database: Result<(), &'static str>,
+    /// The actors.
+    pub actors: Result<(), &'static str>,
+    /// The process is not about to end.
+    pub process: Result<(), &'static str>,
+}
+
+impl Readiness {
+    /// By name.
+    pub fn checks(&self) -> [(&'static str, Result<(), &'static str>); 4] {
+        [
+            ("snapshot", self.snapshot),
+            ("database", self.database),
+            ("actors", self.actors),
+            ("process", self.process),
+        ]
+    }
 }
 
 impl HealthHandle {
-    /// Probes through `pool`.
-    pub fn new(pool: ReadPool) -> Self {
-        Self {
-            pool,
-            turn: Arc::new(Semaphore::new(1)),
-        }
-    }
-
     /// Whether the database answers within two seconds.
     pub async fn database_answers(&self) -> bool {
         let turn = Arc::clone(&self.turn).acquire_owned();
@@ -49,4 +82,42 @@ impl HealthHandle {
             Ok(Err(_)) | Err(_) => false,
         }
     }
+
+    /// Whether requests should come here.
+    pub async fn readiness(&self) -> Readiness {
+        let stopping = self.stopping.load(Ordering::Relaxed);
+        Readiness {
+            snapshot: self.snapshot().await,
+            database: well(self.database_answers().await, "no answer"),
+            actors: self.actors(),
+            process: well(!stopping, "stopping"),
+        }
+    }
+
+    async fn snapshot(&self) -> Result<(), &'static str> {
+        let Some(cache) = &self.cache else {
+            return Ok(());
+        };
+        let young = || cache.snapshot_age().map(|age| age <= self.max_snapshot_age);
+        // A board that nobody polls is not rebuilt: then whoever asks this is the first in a while.
+        if young() == Some(false) {
+            let _ = cache.invalidate_and_wait().await;
+        }
+        match young() {
+            Some(true) => Ok(()),
+            Some(false) => Err("too old"),
+            None => Err("none yet"),
+        }
+    }
+
+    fn actors(&self) -> Result<(), &'static str> {
+        let cache_lives = self.cache.as_ref().is_none_or(CacheHandle::is_alive);
+        well(cache_lives, "the cache has died")?;
+        let writer_lives = self.writer.as_ref().is_none_or(WriterHandle::is_alive);
+        well(writer_lives, "the writer has died")
+    }
+}
+
+fn well(is_well: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    is_well.then_some(()).ok_or(otherwise)
 }

@@ -10,7 +10,8 @@
 //! | [`representation`] | the immutable bytes of one answer and their entity-tag | domain |
 //! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
 //! | [`feed`] | pages of the leaderboard feed | store, representation, metrics |
-//! | [`health`] | whether the database answers | store |
+//! | [`health`] | whether the database answers, and whether requests should come here | store, the handles of cache and writer |
+//! | [`lifeline`] | notices the death of an actor | nothing |
 //! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed |
 //! | [`metrics`] | what is counted, and its text | nothing |
 //! | [`items`] | the forms in which many items come, read one by one | nothing |
@@ -47,6 +48,7 @@ pub mod health;
 pub mod herd;
 pub mod http;
 pub mod items;
+pub mod lifeline;
 pub mod metrics;
 pub mod representation;
 pub mod server;

@@ -1,6 +1,7 @@
 //! Arguments, logger, and dispatch to a subcommand.
 
 mod commands;
+mod logging;
 
 use std::{
     io::{self, Write},
@@ -8,13 +9,13 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use commands::{demo, herd, serve, transfer};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_logger(&cli.log_level);
+    logging::init(&cli.log_level, cli.log_format);
     let done = match cli.command {
         Command::Serve(options) => serve::serve(&options),
         Command::Import(options) => transfer::import_file(&options),
@@ -23,6 +24,15 @@ fn main() -> ExitCode {
         Command::Sample(options) => demo::sample(&options),
         Command::Herd(options) => herd::herd(&options),
         Command::HerdCompare(options) => herd::compare(&options),
+        Command::Completions(options) => {
+            clap_complete::generate(
+                options.shell,
+                &mut Cli::command(),
+                env!("CARGO_BIN_NAME"),
+                &mut io::stdout(),
+            );
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,15 +56,4 @@ fn one_line(error: &anyhow::Error) -> String {
             format!("{line}: {cause}")
         }
     })
-}
-
-fn init_logger(filter: &str) {
-    env_logger::Builder::new()
-        .parse_filters(filter)
-        .format(|out, record| {
-            let now = jiff::Timestamp::now();
-            let (level, target) = (record.level(), record.target());
-            writeln!(out, "{now:.3} {level} {target}: {}", record.args())
-        })
-        .init();
 }

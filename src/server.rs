@@ -2,16 +2,24 @@
 
 use std::{
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use actix_rt::net::TcpStream;
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
 };
+use sd_notify::NotifyState;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
+use tokio::sync::Semaphore;
 
 use crate::{
     cache::{
@@ -23,11 +31,14 @@ use crate::{
         uncached::{Board, Uncached},
         watch::watch,
     },
-    config::Limits,
+    config::{Front, Limits, LoggedRequests},
     domain::clock::Clock,
     feed::{FeedHandle, FeedLimits},
     health::HealthHandle,
-    http::{self, AdminHandles, Handles, token::AdminTokens},
+    http::{
+        self, AccessLog, AccessRules, AdminHandles, Face, Handles, RateLimit, token::AdminTokens,
+    },
+    lifeline::Lifelines,
     metrics::Metrics,
     store::pool::ReadPool,
     writer::{
@@ -37,6 +48,9 @@ use crate::{
         log_size::LogLimits,
     },
 };
+
+/// How often quiet clients are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -60,6 +74,17 @@ pub struct Parts {
     pub writable: bool,
     /// Who may use it over HTTP.
     pub tokens: AdminTokens,
+    /// What it shows of itself, and to whom.
+    pub front: Front,
+}
+
+/// Where to listen.
+#[derive(Debug)]
+pub enum Listen {
+    /// On this host and port.
+    At(String),
+    /// On a socket that listens already: socket activation.
+    On(TcpListener),
 }
 
 /// A server that listens.
@@ -70,7 +95,33 @@ pub struct Running {
     pub cache: CacheHandle,
     /// The write side, where there is one.
     pub writer: Option<WriterHandle>,
-    server: Server,
+    /// Where the admin routes are, where they have an address of their own.
+    pub admin_addresses: Vec<SocketAddr>,
+    servers: Vec<Server>,
+    stopping: Arc<AtomicBool>,
+    lifelines: Lifelines,
+    shutdown_delay: Duration,
+}
+
+/// Ends a server.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    servers: Vec<ServerHandle>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// From now on `/health/ready` says 503.
+    pub fn announce(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops listening; gracefully: ends the requests under way.
+    pub async fn stop(&self, graceful: bool) {
+        self.announce();
+        let stopped = self.servers.iter().map(|server| server.stop(graceful));
+        futures_util::future::join_all(stopped).await;
+    }
 }
 
 /// Builds the first snapshot, then listens. Where that build fails the server starts all the same:
@@ -78,11 +129,10 @@ pub struct Running {
 ///
 /// # Errors
 /// Where none of the addresses can be listened on.
-pub async fn start(
-    address: impl ToSocketAddrs,
-    limits: &Limits,
-    parts: Parts,
-) -> io::Result<Running> {
+pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<Running> {
+    let front = parts.front.clone();
+    let lifelines = Lifelines::default();
+    let stopping = Arc::new(AtomicBool::new(false));
     let policy = Policy::new(limits.ttl(), limits.rebuild_timeout());
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let builder: Arc<dyn BuildSnapshot> = Arc::new(Measured {
@@ -94,25 +144,22 @@ pub async fn start(
         limits.max_waiting,
         Arc::clone(&builder),
         Arc::clone(&parts.clock),
+        lifelines.give("the cache"),
     );
-    let feed_limits = FeedLimits {
-        // One connection is kept for the board and one for the health check.
-        max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
-        queue_timeout: Duration::from_millis(limits.feed_queue_timeout_ms),
-        read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
-        max_held_bytes: parts.cached.then_some(limits.feed_cache_mib * MIB),
-        max_tail_bytes: if parts.cached {
-            limits.feed_tail_mib * MIB
-        } else {
-            0
-        },
-    };
+    let feed_limits = feed_limits(limits, parts.cached);
     let feed = FeedHandle::new(parts.pool.clone(), feed_limits, metrics.clone());
     let writer = parts.writable.then(|| {
         let mut settings = write_settings(parts.path.clone(), limits, &feed);
         settings.shared = (!parts.cached).then(|| parts.pool.clone());
-        WriterActor::launch(settings, admission_limits(limits), cache.clone())
+        WriterActor::launch(
+            settings,
+            admission_limits(limits),
+            cache.clone(),
+            metrics.clone(),
+            lifelines.give("the writer"),
+        )
     });
+    let rate_limit = rate_limit(&front, &parts.clock);
     let handles = Handles {
         board: if parts.cached {
             Board::Cached(cache.clone())
@@ -123,8 +170,27 @@ pub async fn start(
             })
         },
         feed: feed.clone(),
-        health: HealthHandle::new(parts.pool),
-        metrics,
+        health: HealthHandle {
+            pool: parts.pool,
+            turn: Arc::new(Semaphore::new(1)),
+            cache: parts.cached.then(|| cache.clone()),
+            writer: writer.clone(),
+            max_snapshot_age: front.max_snapshot_age(),
+            stopping: Arc::clone(&stopping),
+        },
+        metrics: metrics.clone(),
+        rules: AccessRules {
+            log: match front.access_log {
+                LoggedRequests::Failures => AccessLog::Failures,
+                LoggedRequests::All => AccessLog::All,
+            },
+            max_target_bytes: front.max_target_bytes as usize,
+            trusted_proxies: front.trusted_proxies.clone().into(),
+            rate_limit,
+            server_timing: front.server_timing,
+        },
+        cors: front.cors,
+        cache_status: front.cache_status,
         admin: writer
             .clone()
             .filter(|_| !parts.tokens.is_empty())
@@ -134,37 +200,129 @@ pub async fn start(
                 body_timeout: Duration::from_millis(limits.body_timeout_ms),
             }),
     };
-    if cache.read(|_| ()).await.is_err() {
+    if cache.read(|_, _| ()).await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
     feed.follow().await;
-    actix_rt::spawn(watch(
+    let watching = watch(
         parts.path,
         Duration::from_millis(limits.change_poll_ms.get()),
         limits.busy_timeout(),
         parts.clock,
         cache.clone(),
         feed,
-    ));
-    let mut server =
-        HttpServer::new(move || App::new().configure(|config| http::configure(config, &handles)))
-            .disable_signals()
-            .tcp_nodelay(true)
-            .backlog(BACKLOG)
-            .max_connections(limits.max_connections)
-            .keep_alive(Duration::from_secs(limits.keep_alive_secs))
-            .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
-            .shutdown_timeout(limits.shutdown_timeout_secs);
-    if let Some(workers) = limits.workers {
-        server = server.workers(workers);
+    );
+    let watch_lives = lifelines.give("the watch for other processes");
+    actix_rt::spawn(async move {
+        let _watch_lives = watch_lives;
+        watching.await;
+    });
+    let admin = front.admin_address.clone().map(Listen::At);
+    let public = if admin.is_some() {
+        Face::Public
+    } else {
+        Face::Whole
+    };
+    let (server, addresses) = served(listen, limits, &front, &handles, public, limits.workers)?;
+    let mut servers = vec![server];
+    let mut admin_addresses = Vec::new();
+    if let Some(admin) = admin {
+        let (server, addresses) = served(admin, limits, &front, &handles, Face::Admin, Some(1))?;
+        servers.push(server);
+        admin_addresses = addresses;
     }
-    let server = server.bind(address)?;
     Ok(Running {
-        addresses: server.addrs(),
+        addresses,
+        admin_addresses,
         cache,
         writer,
-        server: server.run(),
+        servers,
+        stopping,
+        lifelines,
+        shutdown_delay: front.shutdown_delay(),
     })
+}
+
+/// A server that listens, and where.
+fn served(
+    listen: Listen,
+    limits: &Limits,
+    front: &Front,
+    handles: &Handles,
+    face: Face,
+    workers: Option<usize>,
+) -> io::Result<(Server, Vec<SocketAddr>)> {
+    let send_timeout = front.send_timeout();
+    let metrics = handles.metrics.clone();
+    let handles = handles.clone();
+    let mut server = HttpServer::new(move || {
+        App::new().configure(|config| http::configure(config, &handles, face))
+    })
+    .on_connect(move |connection, data| {
+        data.insert(Arc::new(metrics.connected()));
+        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            cut_off_after(stream, send_timeout);
+        }
+    })
+    .disable_signals()
+    .tcp_nodelay(true)
+    .backlog(BACKLOG)
+    .max_connections(limits.max_connections)
+    .keep_alive(Duration::from_secs(limits.keep_alive_secs))
+    .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
+    .shutdown_timeout(limits.shutdown_timeout_secs);
+    if let Some(workers) = workers {
+        server = server.workers(workers);
+    }
+    let server = match listen {
+        Listen::At(address) => server.bind(address)?,
+        Listen::On(listener) => server.listen(listener)?,
+    };
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+/// Has the kernel end a connection whose other side leaves what was sent to it unread for so long
+/// (RFC 5482): neither HTTP nor TCP would, and its body would be held for ever.
+#[cfg(target_os = "linux")]
+fn cut_off_after(stream: &TcpStream, timeout: Duration) {
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(timeout)) {
+        log::debug!("no time limit for what is sent: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cut_off_after(_: &TcpStream, _: Duration) {}
+
+/// The limit of each client, where there is one; and a task that keeps its memory bounded.
+fn rate_limit(front: &Front, clock: &Arc<dyn Clock>) -> Option<Arc<RateLimit>> {
+    let per_minute = front.rate_limit?;
+    let burst = front.rate_limit_burst.unwrap_or(per_minute);
+    let rate_limit = Arc::new(RateLimit::new(per_minute, burst));
+    let (forgetting, clock) = (Arc::downgrade(&rate_limit), Arc::clone(clock));
+    actix_rt::spawn(async move {
+        while let Some(rate_limit) = forgetting.upgrade() {
+            rate_limit.forget_quiet_ones();
+            drop(rate_limit);
+            clock.sleep_until(clock.now() + FORGET_EVERY).await;
+        }
+    });
+    Some(rate_limit)
+}
+
+fn feed_limits(limits: &Limits, cached: bool) -> FeedLimits {
+    FeedLimits {
+        // One connection is kept for the board and one for the health check.
+        max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
+        queue_timeout: Duration::from_millis(limits.feed_queue_timeout_ms),
+        read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
+        max_held_bytes: cached.then_some(limits.feed_cache_mib * MIB),
+        max_tail_bytes: if cached {
+            limits.feed_tail_mib * MIB
+        } else {
+            0
+        },
+    }
 }
 
 fn write_settings(path: PathBuf, limits: &Limits, feed: &FeedHandle) -> WriteSettings {
@@ -191,40 +349,64 @@ fn admission_limits(limits: &Limits) -> AdmissionLimits {
 }
 
 impl Running {
-    /// A handle that can stop the server.
-    pub fn handle(&self) -> ServerHandle {
-        self.server.handle()
+    /// What can stop the server.
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            servers: self.servers.iter().map(Server::handle).collect(),
+            stopping: Arc::clone(&self.stopping),
+        }
     }
 
-    /// Serves until the handle stops it; then whatever was admitted is written.
+    /// Serves until it is stopped; then whatever was admitted is written.
     ///
     /// # Errors
-    /// Where accepting connections fails for good.
-    pub async fn serve(self) -> io::Result<()> {
-        let served = self.server.await;
+    /// Where accepting connections fails for good, or something has died that cannot be done without.
+    pub async fn serve(mut self) -> io::Result<()> {
+        let served = futures_util::future::try_join_all(self.servers);
+        tokio::select! {
+            served = served => served.map(drop)?,
+            name = self.lifelines.one_lost() => {
+                return Err(io::Error::other(format!(
+                    "{name} has died: ending, so that another process can take over"
+                )));
+            }
+        }
         if let Some(writer) = self.writer {
             writer.drained().await;
         }
-        served
+        Ok(())
     }
 
     /// Serves until SIGINT or SIGTERM, then ends the requests under way. A second signal ends the
-    /// process at once.
+    /// process at once. Tells a service manager that waits for it (sd_notify).
     ///
     /// # Errors
     /// As [`Running::serve`], or where signals cannot be waited for.
     pub async fn serve_until_signal(self) -> io::Result<()> {
-        let handle = self.handle();
+        let stopper = self.stopper();
+        let delay = self.shutdown_delay;
         let mut signals = Signals::new()?;
+        tell_manager(NotifyState::Ready);
         actix_rt::spawn(async move {
             let name = signals.next().await;
             log::info!("{name}: stopping");
-            actix_rt::spawn(async move { handle.stop(true).await });
+            tell_manager(NotifyState::Stopping);
+            stopper.announce();
+            actix_rt::spawn(async move {
+                tokio::time::sleep(delay).await;
+                stopper.stop(true).await;
+            });
             signals.next().await;
             log::warn!("a second signal: stopping at once");
             std::process::exit(1);
         });
         self.serve().await
+    }
+}
+
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::warn!("the service manager cannot be told: {error}");
     }
 }
 

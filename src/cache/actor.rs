@@ -21,7 +21,7 @@ use super::{
     snapshot::Snapshot,
     state::{Answer, BuildToken, HealthChange, Outcome, Policy, SingleFlight, Step},
 };
-use crate::domain::clock::Clock;
+use crate::{domain::clock::Clock, lifeline::Lifeline};
 
 /// A board that changes again within this time is not worth the strong coding.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ pub struct CacheActor {
     alarm: Option<(Instant, SpawnHandle)>,
     last_error: String,
     coding: Option<SpawnHandle>,
+    _lifeline: Lifeline,
 }
 
 impl CacheActor {
@@ -70,6 +71,7 @@ impl CacheActor {
         max_waiting: usize,
         builder: Arc<dyn BuildSnapshot>,
         clock: Arc<dyn Clock>,
+        lifeline: Lifeline,
     ) -> CacheHandle {
         let cell = Arc::new(Cell::empty());
         let address = Self {
@@ -80,6 +82,7 @@ impl CacheActor {
             alarm: None,
             last_error: String::new(),
             coding: None,
+            _lifeline: lifeline,
         }
         .start();
         CacheHandle {
@@ -131,6 +134,7 @@ impl CacheActor {
         self.cell.store(Some(Arc::new(Published {
             snapshot,
             board_version: built.board_version,
+            confirmed_at: self.clock.now(),
             fresh_until,
             refresh_asked: AtomicBool::new(false),
         })));

@@ -25,14 +25,44 @@ pub struct Published {
     /// What readers get.
     pub snapshot: Arc<Snapshot>,
     pub(super) board_version: i64,
+    /// When it was published, or found to be the same again.
+    pub(super) confirmed_at: Instant,
     pub(super) fresh_until: Instant,
     /// Set by the first reader that finds this one stale. Each publication comes with a new flag,
     /// so one expiry makes one message, however many readers there are.
     pub(super) refresh_asked: AtomicBool,
 }
 
+impl Published {
+    fn freshness(&self, now: Instant) -> Freshness {
+        Freshness {
+            age: now.saturating_duration_since(self.confirmed_at),
+            fresh_for: self.fresh_until.saturating_duration_since(now),
+            stale_for: now.saturating_duration_since(self.fresh_until),
+        }
+    }
+}
+
 /// Where the actor puts what readers load.
 pub(super) type Cell = ArcSwapOption<Published>;
+
+/// How old a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Since it was published, or found to be the same again.
+    pub age: Duration,
+    /// How long it is still fresh; zero where it is stale.
+    pub fresh_for: Duration,
+    /// How long it has been stale.
+    pub stale_for: Duration,
+}
+
+impl Freshness {
+    /// Whether a rebuild is due.
+    pub fn is_stale(&self) -> bool {
+        self.fresh_for.is_zero()
+    }
+}
 
 /// No snapshot can be had now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,14 +93,24 @@ impl CacheHandle {
     /// # Errors
     /// [`Unavailable`] where nothing has been published yet and the build waited for has failed,
     /// has run past its timeout, or is not to be tried before `retry_after`.
-    pub async fn read<T>(&self, reading: impl FnOnce(&Snapshot) -> T) -> Result<T, Unavailable> {
+    pub async fn read<T>(
+        &self,
+        reading: impl FnOnce(&Snapshot, Freshness) -> T,
+    ) -> Result<T, Unavailable> {
         if self.cell.load().is_none() {
             self.wait_for_first().await?;
         }
         let published = self.cell.load();
         let published = published.as_ref().ok_or(GIVEN_UP)?;
-        self.refresh_if_stale(published);
-        Ok(reading(&published.snapshot))
+        let freshness = published.freshness(self.clock.now());
+        // Looked at before it is set: a stale snapshot must not make its readers contend.
+        if freshness.is_stale()
+            && !published.refresh_asked.load(Ordering::Relaxed)
+            && !published.refresh_asked.swap(true, Ordering::Relaxed)
+        {
+            self.refresh.do_send(Refresh);
+        }
+        Ok(reading(&published.snapshot, freshness))
     }
 
     /// Tells the cache that the database has changed; the rebuild goes on in the background.
@@ -96,19 +136,21 @@ impl CacheHandle {
         self.cell.load().as_ref().map(|p| p.board_version)
     }
 
+    /// How long ago the snapshot in service was published, or found to be the same again.
+    pub fn snapshot_age(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        let published = self.cell.load();
+        Some(published.as_ref()?.freshness(now).age)
+    }
+
+    /// Whether there is still somebody who rebuilds.
+    pub fn is_alive(&self) -> bool {
+        self.refresh.connected()
+    }
+
     /// How many readers wait for the first snapshot.
     pub fn waiting_readers(&self) -> usize {
         self.max_waiting - self.waiting.available_permits()
-    }
-
-    fn refresh_if_stale(&self, published: &Published) {
-        // Looked at before it is set: a stale snapshot must not make its readers contend.
-        if self.clock.now() >= published.fresh_until
-            && !published.refresh_asked.load(Ordering::Relaxed)
-            && !published.refresh_asked.swap(true, Ordering::Relaxed)
-        {
-            self.refresh.do_send(Refresh);
-        }
     }
 
     async fn wait_for_first(&self) -> Result<(), Unavailable> {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     build::BuildSnapshot,
-    handle::{CacheHandle, Unavailable},
+    handle::{CacheHandle, Freshness, Unavailable},
     snapshot::Snapshot,
 };
 
@@ -31,14 +31,21 @@ pub struct Uncached {
 }
 
 impl Board {
-    /// Reads the board.
+    /// Reads the board; with how fresh it is, where it comes from a cache.
     ///
     /// # Errors
     /// [`Unavailable`], as [`CacheHandle::read`]; without a cache, where the build fails.
-    pub async fn read<T>(&self, reading: impl FnOnce(&Snapshot) -> T) -> Result<T, Unavailable> {
+    pub async fn read<T>(
+        &self,
+        reading: impl FnOnce(&Snapshot, Option<Freshness>) -> T,
+    ) -> Result<T, Unavailable> {
         match self {
-            Self::Cached(cache) => cache.read(reading).await,
-            Self::Uncached(uncached) => Ok(reading(&uncached.snapshot().await?)),
+            Self::Cached(cache) => {
+                cache
+                    .read(|snapshot, freshness| reading(snapshot, Some(freshness)))
+                    .await
+            }
+            Self::Uncached(uncached) => Ok(reading(&uncached.snapshot().await?, None)),
         }
     }
 }

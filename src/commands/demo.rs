@@ -28,7 +28,7 @@ pub(crate) fn demo(options: &Demo) -> anyhow::Result<()> {
     life::populate(&mut kept_open, options.rows)?;
     actix_web::rt::System::new().block_on(async {
         let tokens = admin_tokens(&options.admin)?;
-        let parts = parts(&path, &options.limits, tokens, true);
+        let parts = parts(&path, &options.limits, &options.front, tokens, true);
         let running = listen(&options.address.address, &options.limits, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(life::live(path.clone(), writer));

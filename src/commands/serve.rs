@@ -5,15 +5,16 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
-    config::{Admin, CacheMode, Limits, Serve},
+    config::{Admin, CacheMode, Front, Limits, Serve},
     domain::clock::SystemClock,
     http::token::AdminTokens,
-    server::{self, Parts, Running},
+    server::{self, Listen, Parts, Running},
     store::{
-        open::{Journal, open_reader, open_writer_with},
+        open::{Journal, empty_log, open_reader, open_writer_with},
         pool::ReadPool,
     },
 };
+use listenfd::ListenFd;
 
 pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
     let path = &options.database.database;
@@ -24,13 +25,19 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
         CacheMode::Off => Journal::Rollback,
     };
     // Held while serving: the last connection that closes would checkpoint and delete the log.
-    let _kept_open = if options.read_only {
+    let kept_open = if options.read_only {
         open_reader(path, busy_timeout)?
     } else {
         open_writer_with(path, busy_timeout, journal)?
     };
     actix_web::rt::System::new().block_on(async {
-        let mut parts = parts(path, &options.limits, tokens, !options.read_only);
+        let mut parts = parts(
+            path,
+            &options.limits,
+            &options.front,
+            tokens,
+            !options.read_only,
+        );
         if options.cache == CacheMode::Off {
             log::warn!("without a cache, in rollback-journal mode, over one shared connection");
             parts.cached = false;
@@ -43,9 +50,15 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
         for address in &running.addresses {
             log::info!("serving {} on http://{address}", path.display());
         }
-        running.serve_until_signal().await?;
-        Ok(())
-    })
+        for address in &running.admin_addresses {
+            log::info!("admin routes, metrics and health on http://{address}");
+        }
+        anyhow::Ok(running.serve_until_signal().await?)
+    })?;
+    if !options.read_only && !empty_log(&kept_open)? {
+        log::info!("another process reads: the write-ahead log stays");
+    }
+    Ok(())
 }
 
 pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
@@ -57,7 +70,13 @@ pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
     )?)
 }
 
-pub(crate) fn parts(path: &Path, limits: &Limits, tokens: AdminTokens, writable: bool) -> Parts {
+pub(crate) fn parts(
+    path: &Path,
+    limits: &Limits,
+    front: &Front,
+    tokens: AdminTokens,
+    writable: bool,
+) -> Parts {
     let pool = ReadPool::new(path, limits.pool_size, limits.busy_timeout(), !writable);
     Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
@@ -67,6 +86,7 @@ pub(crate) fn parts(path: &Path, limits: &Limits, tokens: AdminTokens, writable:
         cached: true,
         writable,
         tokens,
+        front: front.clone(),
     }
 }
 
@@ -75,7 +95,13 @@ pub(crate) async fn listen(
     limits: &Limits,
     parts: Parts,
 ) -> anyhow::Result<Running> {
-    server::start(address, limits, parts)
+    // A service manager may have the socket already, and keep it from one process to the next.
+    let inherited = ListenFd::from_env().take_tcp_listener(0)?;
+    let listen = match inherited {
+        Some(listener) => Listen::On(listener),
+        None => Listen::At(address.to_owned()),
+    };
+    server::start(listen, limits, parts)
         .await
         .with_context(|| format!("cannot listen on {address}"))
 }

@@ -5,6 +5,7 @@
     reason = "clap would take the doc of a flattened field for its own"
 )]
 
+mod front;
 mod herd;
 mod limits;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use front::{Front, LoggedRequests};
 pub use herd::{Arrival, Herd, HerdCompare, OnFailure, Output, Validators};
 pub use limits::Limits;
 
@@ -35,6 +37,24 @@ pub struct Cli {
         value_name = "FILTER"
     )]
     pub log_level: String,
+    /// How to log.
+    #[arg(
+        long,
+        global = true,
+        env = "PUBLISHER_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How to log, one line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For eyes: time, level, module, message, key=value.
+    Text,
+    /// A JSON object.
+    Json,
 }
 
 /// The subcommands.
@@ -68,6 +88,15 @@ pub enum Command {
     Herd(Box<Herd>),
     /// Put runs of `herd` side by side.
     HerdCompare(HerdCompare),
+    /// Write a script to stdout that completes this program's options in a shell.
+    Completions(Completions),
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
 }
 
 /// Which of the two kinds of data.
@@ -102,7 +131,9 @@ pub struct Serve {
         conflicts_with = "read_only"
     )]
     pub cache: CacheMode,
-    // Last: its help heading holds for all that follows.
+    // Last: their help headings hold for all that follows.
+    #[command(flatten)]
+    pub front: Front,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -206,6 +237,8 @@ pub struct Demo {
     pub admin: Admin,
     #[command(flatten)]
     pub address: Address,
+    #[command(flatten)]
+    pub front: Front,
     #[command(flatten)]
     pub limits: Limits,
 }

@@ -72,6 +72,17 @@ pub struct FeedLimits {
     pub max_tail_bytes: usize,
 }
 
+/// How much of the feed is held, and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldFeed {
+    /// Reads from the database under way.
+    pub reads: usize,
+    /// What the pages weigh, in bytes.
+    pub page_bytes: usize,
+    /// What the tail weighs, in bytes.
+    pub tail_bytes: usize,
+}
+
 /// A handler's way to the feed. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FeedHandle {
@@ -138,6 +149,15 @@ impl FeedHandle {
                 self.changes.clear();
                 log::debug!("the tail of the feed cannot be read: {error}");
             }
+        }
+    }
+
+    /// How much of it is held, and read.
+    pub fn held(&self) -> HeldFeed {
+        HeldFeed {
+            reads: self.limits.max_reads - self.turns.available_permits(),
+            page_bytes: self.changes.pages().bytes(),
+            tail_bytes: self.changes.tail().map_or(0, |tail| tail.weight_bytes()),
         }
     }
 

@@ -110,6 +110,11 @@ impl Pages {
         }
     }
 
+    /// What is held weighs, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What a request for this page is to do.
     pub fn look_up(&mut self, key: &PageKey) -> Lookup {
         if let Some(page) = self.held.get(key) {

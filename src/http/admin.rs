@@ -13,10 +13,15 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{error::ApiError, routes::method_not_allowed, token::AdminTokens};
+use super::{
+    error::ApiError,
+    routes::{Resources, method_not_allowed},
+    token::AdminTokens,
+};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
     items::{SourceError, read_items},
+    metrics::requests::Route,
     writer::{
         handle::{Admission, WriterHandle},
         operation::{Operation, Receipt},
@@ -49,28 +54,37 @@ struct Acknowledged {
 }
 
 /// Adds the admin routes.
-pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles) {
+pub(super) fn configure(
+    config: &mut web::ServiceConfig,
+    handles: &AdminHandles,
+    resources: &Resources,
+) {
+    let access = || resources.access(Route::Admin);
     config
         .app_data(web::Data::new(handles.clone()))
         .service(
             web::resource("/v1/admin/challenges/{challenge_id}")
                 .route(web::put().to(put_challenge))
-                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+                .default_service(web::to(|| async { method_not_allowed("PUT") }))
+                .wrap(access()),
         )
         .service(
             web::resource("/v1/admin/challenges")
                 .route(web::post().to(post_challenges))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+                .default_service(web::to(|| async { method_not_allowed("POST") }))
+                .wrap(access()),
         )
         .service(
             web::resource("/v1/admin/eval-runs")
                 .route(web::post().to(post_eval_runs))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+                .default_service(web::to(|| async { method_not_allowed("POST") }))
+                .wrap(access()),
         )
         .service(
             web::resource("/v1/admin/merkle-epochs/{epoch}")
                 .route(web::put().to(put_merkle_epoch))
-                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+                .default_service(web::to(|| async { method_not_allowed("PUT") }))
+                .wrap(access()),
         );
 }
 

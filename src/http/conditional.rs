@@ -6,12 +6,13 @@ use actix_web::{
     web::Bytes,
 };
 
-use super::error::ApiError;
+use super::{error::ApiError, worker::Worker};
 use crate::{
     domain::{
         coding::{Acceptable, Coding},
         entity_tag::TagList,
     },
+    metrics::requests::SavedBy,
     representation::{Representation, Variant},
 };
 
@@ -24,14 +25,16 @@ const VARY: &str = "accept-encoding";
 /// send no `Last-Modified`, so the preconditions by date never apply (§13.1.3, §13.1.4).
 pub(super) fn respond(
     request: &HttpRequest,
+    worker: &Worker,
     representation: &Representation,
 ) -> Result<HttpResponse, ApiError> {
-    respond_with(request, representation, Variant::body)
+    respond_with(request, worker, representation, Variant::body)
 }
 
 /// As [`respond`], its body handed out by `body`.
 pub(super) fn respond_with(
     request: &HttpRequest,
+    worker: &Worker,
     representation: &Representation,
     body: impl FnOnce(&Variant) -> Bytes,
 ) -> Result<HttpResponse, ApiError> {
@@ -58,15 +61,22 @@ pub(super) fn respond_with(
         .insert_header((header::CACHE_CONTROL, CACHE_CONTROL))
         .insert_header((header::VARY, VARY));
     if current {
+        worker
+            .tally
+            .saved(SavedBy::NotModified, variant.body_ref().len());
         // Any other body, even an empty one, would be framed and break keep-alive.
         return Ok(response
             .body(actix_web::body::None::new())
             .map_into_boxed_body());
     }
     if variant.coding() != Coding::Identity {
+        let identity_bytes = representation.identity().body_ref().len();
+        let saved_bytes = identity_bytes - variant.body_ref().len();
+        worker.tally.saved(SavedBy::Coding, saved_bytes);
         response.insert_header((header::CONTENT_ENCODING, variant.coding().as_str()));
     }
     Ok(response
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .content_type(header::ContentType::json())
         .body(body(variant)))
 }

@@ -63,6 +63,10 @@ pub(super) enum ApiError {
     NotAcceptable,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
+    #[error("too many requests from this address, try again")]
+    TooManyRequests { retry_after: Duration },
+    #[error("the request's target is too long")]
+    UriTooLong,
     #[error("a valid bearer token is required")]
     Unauthorized,
     #[error("content-type must be application/json or application/x-ndjson")]
@@ -144,13 +148,16 @@ impl ResponseError for ApiError {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        if let Self::Unavailable { retry_after } = self {
+        response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        if let Self::Unavailable { retry_after } | Self::TooManyRequests { retry_after } = self {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1);
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }

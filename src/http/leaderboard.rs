@@ -7,16 +7,18 @@ use super::{
     conditional::{lacks, respond},
     error::ApiError,
     query,
+    worker::Worker,
 };
 
 pub(super) async fn recent(
     request: HttpRequest,
     handles: web::Data<Handles>,
+    worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let (cursor, limit) = query::feed_page(request.query_string())?;
     let page = handles.feed.page(cursor, limit).await?;
     if let Some(coding) = lacks(&request, &page) {
         handles.feed.code(&page, coding).await;
     }
-    respond(&request, &page)
+    respond(&request, &worker, &page)
 }

@@ -3,15 +3,41 @@
 use actix_web::{HttpResponse, web};
 
 use super::{Handles, error::ApiError};
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::{CONTENT_TYPE, Level};
 
 pub(super) async fn metrics(handles: web::Data<Handles>) -> Result<HttpResponse, ApiError> {
+    look(&handles);
     let text = handles.metrics.render().map_err(|error| {
         log::error!("/metrics: {error}");
         ApiError::Internal
     })?;
     Ok(HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
+        .insert_header(("x-content-type-options", "nosniff"))
         .content_type(CONTENT_TYPE)
         .body(text))
+}
+
+/// Notes what is not counted but as it is.
+fn look(handles: &Handles) {
+    let metrics = &handles.metrics;
+    let cache = handles.health.cache.as_ref();
+    metrics.snapshot_age(cache.and_then(|cache| cache.snapshot_age()));
+    metrics.level(
+        Level::Waiters,
+        cache.map_or(0, |cache| cache.waiting_readers()) as u64,
+    );
+    let feed = handles.feed.held();
+    metrics.level(Level::FeedReads, feed.reads as u64);
+    metrics.level(Level::FeedPageBytes, feed.page_bytes as u64);
+    metrics.level(Level::FeedTailBytes, feed.tail_bytes as u64);
+    let writer = handles.health.writer.as_ref();
+    metrics.level(
+        Level::Writes,
+        writer.map_or(0, |writer| writer.under_way()) as u64,
+    );
+    let pool = handles.health.pool.usage();
+    metrics.level(Level::PoolConnections, pool.connections.into());
+    metrics.level(Level::PoolIdle, pool.idle.into());
+    metrics.level(Level::LogBytes, handles.health.pool.log_bytes());
 }

@@ -9,24 +9,34 @@
 //! | `token` | who may write |
 //! | `health`, `metrics` | /health, /metrics |
 //! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
-//! | `own_bodies` | a worker's own count of the bodies that it sends |
+//! | `access` | what every request passes: limits, counts, the access log |
+//! | `client_address`, `rate_limit` | who asks, and how often it may |
+//! | `description` | /openapi.json |
+//! | `worker`, `own_bodies` | what a worker has for itself, as its count of the bodies that it sends |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON, in one place |
 
+mod access;
 mod admin;
 mod board;
+mod client_address;
 mod conditional;
+mod description;
 mod error;
 mod health;
 mod leaderboard;
 mod metrics;
 mod own_bodies;
 mod query;
+mod rate_limit;
 mod routes;
 pub mod token;
+mod worker;
 
+pub use access::{AccessLog, AccessRules};
 pub use admin::AdminHandles;
-pub use routes::configure;
+pub use rate_limit::RateLimit;
+pub use routes::{Face, configure};
 
 use crate::{cache::uncached::Board, feed::FeedHandle, health::HealthHandle, metrics::Metrics};
 
@@ -41,6 +51,12 @@ pub struct Handles {
     pub health: HealthHandle,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is asked of every request.
+    pub rules: AccessRules,
+    /// Whether pages of other origins may read.
+    pub cors: bool,
+    /// Whether the board's answers tell how the cache came by them.
+    pub cache_status: bool,
     /// The write side, where there is one and somebody may use it.
     pub admin: Option<AdminHandles>,
 }

@@ -1,22 +1,48 @@
 //! What the server tells of itself, in Prometheus' text format.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `requests` | requests, counted by each worker for itself |
+//! | `process` | what the process uses |
+
+mod process;
+pub mod requests;
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder, core::Collector,
+};
+
+use process::Process;
+use requests::Requests;
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// From the rebuild of a small board, 50 µs, to the default timeout.
 const BUILD_SECONDS: [f64; 9] = [50e-6, 200e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
+/// From a disk that answers a sync at once to one that does not.
+const COMMIT_SECONDS: [f64; 9] = [100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
+/// Writes that share a commit.
+const COMMIT_WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
 
 /// The server's counters, in a registry of their own. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    requests: Requests,
     builds: IntCounterVec,
     build_seconds: Histogram,
     feed_pages: IntCounterVec,
+    commit_seconds: Histogram,
+    commit_writes: Histogram,
+    committed_rows: IntCounter,
+    connections: IntGauge,
+    accepted: IntCounter,
+    snapshot_age_seconds: Gauge,
+    levels: [IntGauge; Level::ALL.len()],
 }
 
 /// How a build of the board ended.
@@ -28,39 +54,166 @@ pub enum BuildOutcome {
     Failed,
 }
 
+/// What is as it is when somebody looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Readers that wait for the first snapshot.
+    Waiters,
+    /// Feed reads that have a turn.
+    FeedReads,
+    /// Bytes of feed pages that are held.
+    FeedPageBytes,
+    /// Bytes of the newest rows that are held.
+    FeedTailBytes,
+    /// Writes admitted and not yet answered.
+    Writes,
+    /// Read connections that are open.
+    PoolConnections,
+    /// Of those, how many nobody uses.
+    PoolIdle,
+    /// Bytes of the write-ahead log.
+    LogBytes,
+}
+
+impl Level {
+    const ALL: [Self; 8] = [
+        Self::Waiters,
+        Self::FeedReads,
+        Self::FeedPageBytes,
+        Self::FeedTailBytes,
+        Self::Writes,
+        Self::PoolConnections,
+        Self::PoolIdle,
+        Self::LogBytes,
+    ];
+
+    fn name_and_help(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Waiters => (
+                "publisher_board_waiters",
+                "Requests that wait for the first snapshot.",
+            ),
+            Self::FeedReads => (
+                "publisher_feed_reads",
+                "Reads of the feed from the database under way.",
+            ),
+            Self::FeedPageBytes => (
+                "publisher_feed_page_bytes",
+                "Bytes of feed pages held ready.",
+            ),
+            Self::FeedTailBytes => (
+                "publisher_feed_tail_bytes",
+                "Bytes of the feed's newest rows held ready.",
+            ),
+            Self::Writes => (
+                "publisher_writes",
+                "Writes admitted and not yet answered: those that commit and those that queue.",
+            ),
+            Self::PoolConnections => (
+                "publisher_pool_connections",
+                "Read connections to the database that are open.",
+            ),
+            Self::PoolIdle => (
+                "publisher_pool_idle_connections",
+                "Read connections to the database that nobody uses.",
+            ),
+            Self::LogBytes => (
+                "publisher_wal_bytes",
+                "Size of the database's write-ahead log, in bytes.",
+            ),
+        }
+    }
+}
+
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// All at zero.
     ///
     /// # Errors
     /// Where a name is invalid or taken, which is a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let builds = Opts::new(
-            "publisher_board_builds_total",
-            "Builds of the board from the database, by outcome.",
-        );
-        let build_seconds = HistogramOpts::new(
-            "publisher_board_build_seconds",
-            "Time a build of the board took, the wait for a connection included.",
-        );
-        let feed_pages = Opts::new(
-            "publisher_feed_pages_total",
-            "Pages of the feed asked for, by where they came from: held, joined to a read under way, made of the tail in memory, or read.",
-        );
-        let metrics = Self {
-            registry: Registry::new(),
-            builds: IntCounterVec::new(builds, &["outcome"])?,
-            build_seconds: Histogram::with_opts(build_seconds.buckets(BUILD_SECONDS.to_vec()))?,
-            feed_pages: IntCounterVec::new(feed_pages, &["from"])?,
+        let registry = Registry::new();
+        let mut levels = Vec::new();
+        for level in Level::ALL {
+            let (name, help) = level.name_and_help();
+            levels.push(registered(&registry, IntGauge::new(name, help)?)?);
+        }
+        let unreachable = |_| prometheus::Error::Msg("one gauge a level".to_owned());
+        registry.register(Box::new(Process::new()?))?;
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, Histogram::with_opts(options)?)
         };
-        metrics
-            .registry
-            .register(Box::new(metrics.builds.clone()))?;
-        metrics
-            .registry
-            .register(Box::new(metrics.build_seconds.clone()))?;
-        metrics
-            .registry
-            .register(Box::new(metrics.feed_pages.clone()))?;
+        let by = |label: &str, name: &str, help: &str| {
+            registered(
+                &registry,
+                IntCounterVec::new(Opts::new(name, help), &[label])?,
+            )
+        };
+        let metrics = Self {
+            requests: registered(&registry, Requests::new()?)?,
+            builds: by(
+                "outcome",
+                "publisher_board_builds_total",
+                "Builds of the board from the database, by outcome.",
+            )?,
+            build_seconds: histogram(
+                "publisher_board_build_seconds",
+                "Time a build of the board took, the wait for a connection included.",
+                &BUILD_SECONDS,
+            )?,
+            feed_pages: by(
+                "from",
+                "publisher_feed_pages_total",
+                "Pages of the feed asked for, by where they came from: held, joined to a read under way, made of the tail in memory, or read.",
+            )?,
+            commit_seconds: histogram(
+                "publisher_commit_seconds",
+                "Time a commit took, until it was durable.",
+                &COMMIT_SECONDS,
+            )?,
+            commit_writes: histogram(
+                "publisher_commit_writes",
+                "Writes that shared a commit.",
+                &COMMIT_WRITES,
+            )?,
+            committed_rows: registered(
+                &registry,
+                IntCounter::new(
+                    "publisher_committed_items_total",
+                    "Challenges, eval runs and Merkle epochs inserted or changed.",
+                )?,
+            )?,
+            connections: registered(
+                &registry,
+                IntGauge::new("publisher_http_connections", "Connections that are open.")?,
+            )?,
+            accepted: registered(
+                &registry,
+                IntCounter::new(
+                    "publisher_http_connections_accepted_total",
+                    "Connections accepted.",
+                )?,
+            )?,
+            snapshot_age_seconds: registered(
+                &registry,
+                Gauge::new(
+                    "publisher_board_age_seconds",
+                    "Time since the board in service was built, or found to be the same again; -1 while there is none.",
+                )?,
+            )?,
+            levels: levels.try_into().map_err(unreachable)?,
+            registry,
+        };
         // A counter that has counted nothing yet says 0 instead of being absent.
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
@@ -69,6 +222,18 @@ impl Metrics {
             metrics.feed_pages.with_label_values(&[from]);
         }
         Ok(metrics)
+    }
+
+    /// What workers count for themselves.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Counts a connection, until what comes back is dropped.
+    pub fn connected(&self) -> OpenConnection {
+        self.accepted.inc();
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
     }
 
     /// Counts a page that was held.
@@ -97,6 +262,24 @@ impl Metrics {
         self.build_seconds.observe(time.as_secs_f64());
     }
 
+    /// Counts a commit of so many writes, which inserted or changed so many items and took `time`.
+    pub fn committed(&self, writes: usize, items: u64, time: Duration) {
+        self.commit_seconds.observe(time.as_secs_f64());
+        self.commit_writes.observe(writes as f64);
+        self.committed_rows.inc_by(items);
+    }
+
+    /// Notes how something is now.
+    pub fn level(&self, level: Level, now: u64) {
+        self.levels[level as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
+    }
+
+    /// Notes how old the board is.
+    pub fn snapshot_age(&self, age: Option<Duration>) {
+        self.snapshot_age_seconds
+            .set(age.map_or(-1.0, |age| age.as_secs_f64()));
+    }
+
     /// All of them, as text.
     ///
     /// # Errors
@@ -104,6 +287,14 @@ impl Metrics {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
 }
 
 impl BuildOutcome {

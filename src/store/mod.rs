@@ -9,7 +9,7 @@
 //! | `watch` | whether anybody has written to the file |
 //! | `write` | inserts and replacements, and when they conflict |
 
-mod file;
+pub mod file;
 pub mod open;
 pub mod pool;
 pub mod read;

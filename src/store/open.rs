@@ -183,3 +183,14 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
         _ => OpenError::Sqlite { path, source },
     }
 }
+
+/// Copies the write-ahead log back into the database and empties it; false where readers hold it beyond
+/// the connection's busy timeout.
+///
+/// # Errors
+/// Where the disk fails.
+pub fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        Ok(row.get::<_, i64>(0)? == 0)
+    })
+}

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     StoreError,
-    file::{FileIdentity, identity},
+    file::{FileIdentity, bytes_of, identity, log_path},
 };
 
 /// SQLite's virtual-machine steps between two looks at the clock: some tens of microseconds.
@@ -28,6 +28,16 @@ const READER_CACHE_KIB: i64 = -256;
 #[derive(Clone)]
 pub struct ReadPool {
     pool: r2d2::Pool<FileManager>,
+    path: PathBuf,
+}
+
+/// How a pool is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Connections that are open.
+    pub connections: u32,
+    /// Of those, how many nobody uses.
+    pub idle: u32,
 }
 
 impl ReadPool {
@@ -74,7 +84,24 @@ impl ReadPool {
                 inner,
                 path: path.to_owned(),
             });
-        Self { pool }
+        Self {
+            pool,
+            path: path.to_owned(),
+        }
+    }
+
+    /// How many connections are open.
+    pub fn usage(&self) -> PoolUsage {
+        let state = self.pool.state();
+        PoolUsage {
+            connections: state.connections,
+            idle: state.idle_connections,
+        }
+    }
+
+    /// The size of the write-ahead log, in bytes; 0 where there is none.
+    pub fn log_bytes(&self) -> u64 {
+        bytes_of(&log_path(&self.path))
     }
 
     /// A reader, waited for until `deadline` at most; its queries end in an error at `deadline`.

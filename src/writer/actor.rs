@@ -1,5 +1,7 @@
 //! The writer actor: a queue in front of the one write connection.
 
+use std::time::Instant;
+
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
 
@@ -8,7 +10,7 @@ use super::{
     handle::{Admission, AdmissionLimits, WriterHandle},
     operation::{Counts, Operation, Receipt, Refused},
 };
-use crate::cache::handle::CacheHandle;
+use crate::{cache::handle::CacheHandle, lifeline::Lifeline, metrics::Metrics};
 
 /// Write this, and answer the caller.
 #[derive(Debug, Message)]
@@ -36,6 +38,8 @@ pub struct WriterActor {
     /// Absent while a commit runs.
     connection: Option<WriteConnection>,
     queue: Vec<Enqueue>,
+    metrics: Metrics,
+    _lifeline: Lifeline,
 }
 
 impl WriterActor {
@@ -44,12 +48,16 @@ impl WriterActor {
         settings: WriteSettings,
         limits: AdmissionLimits,
         cache: CacheHandle,
+        metrics: Metrics,
+        lifeline: Lifeline,
     ) -> WriterHandle {
         let actor = Self {
             connection: Some(WriteConnection::new(settings.clone())),
             settings,
             cache,
             queue: Vec::new(),
+            metrics,
+            _lifeline: lifeline,
         };
         WriterHandle::new(limits, actor.start().recipient())
     }
@@ -72,13 +80,19 @@ impl WriterActor {
             });
             operations.push(enqueued.operation);
         }
+        let count = operations.len();
         let commit = actix_rt::task::spawn_blocking(move || {
+            let begun = Instant::now();
             let results = connection.commit(&operations);
-            (connection, results)
+            (connection, results, begun.elapsed())
         });
-        context.spawn(commit.into_actor(self).map(|done, actor, context| {
+        context.spawn(commit.into_actor(self).map(move |done, actor, context| {
             let (connection, results) = match done {
-                Ok(done) => done,
+                Ok((connection, results, took)) => {
+                    let rows = results.iter().flatten().map(|counts| counts.inserted).sum();
+                    actor.metrics.committed(count, rows, took);
+                    (connection, results)
+                }
                 // A panic took the connection with it, and its transaction has been rolled back.
                 Err(_) => (WriteConnection::new(actor.settings.clone()), Vec::new()),
             };

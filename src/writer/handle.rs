@@ -85,6 +85,11 @@ impl WriterHandle {
         self.limits.operations as usize - self.operations.available_permits()
     }
 
+    /// Whether there is still somebody who writes.
+    pub fn is_alive(&self) -> bool {
+        self.writer.connected()
+    }
+
     /// Ends once everything admitted has been answered.
     pub async fn drained(&self) {
         // Cannot fail: the semaphore is never closed.

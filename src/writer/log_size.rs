@@ -15,6 +15,11 @@ use std::{
 
 use rusqlite::Connection;
 
+use crate::store::{
+    file::{bytes_of, log_path},
+    open::empty_log,
+};
+
 /// When the writer waits for readers to let go of the log, and how long.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
@@ -41,10 +46,8 @@ pub struct LogSize {
 impl LogSize {
     /// Watches the log of the database at `path`.
     pub fn new(path: &Path, limits: LogLimits) -> Self {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
         Self {
-            log: log.into(),
+            log: log_path(path),
             limits,
             next_bytes: limits.soft_bytes,
         }
@@ -52,7 +55,7 @@ impl LogSize {
 
     /// To be called after a commit; costs one `stat` while the log is small.
     pub fn keep_bounded(&mut self, connection: &Connection, busy_timeout: Duration) {
-        let bytes = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
+        let bytes = bytes_of(&self.log);
         if bytes < self.next_bytes {
             return;
         }
@@ -86,10 +89,8 @@ fn truncate_within(connection: &Connection, wait: Duration) -> rusqlite::Result<
     Ok(false)
 }
 
-/// Copies the log back and empties it; false where readers held it beyond `wait`.
+/// False where readers held it beyond `wait`.
 fn truncate(connection: &Connection, wait: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(wait)?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-        Ok(row.get::<_, i64>(0)? == 0)
-    })
+    empty_log(connection)
 }

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::dev::ServerHandle;
 use awc::{
     Client, Connector,
     http::{Method, StatusCode, header::HeaderMap},
@@ -17,11 +16,11 @@ use cathedral_publisher::{
         build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
         handle::CacheHandle,
     },
-    config::{Cli, Command, Limits},
+    config::{Cli, Command, Front, Limits, Serve},
     demo::sample::Sample,
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
     http::token::AdminTokens,
-    server::{self, Parts},
+    server::{self, Listen, Parts, Stopper},
     store::{
         open::open_writer,
         pool::ReadPool,
@@ -181,8 +180,10 @@ pub struct App {
     pub pool: ReadPool,
     pub writer: WriterHandle,
     pub url: String,
+    /// Of the admin address, where there is one.
+    pub admin_url: Option<String>,
     client: Client,
-    server: ServerHandle,
+    pub server: Stopper,
 }
 
 /// An answer, its body read.
@@ -237,6 +238,15 @@ impl App {
     }
 
     pub async fn start_with(data: Data, mode: Mode, limits: Limits) -> Self {
+        Self::start_as(data, mode, limits, front(&[])).await
+    }
+
+    /// With these options of `serve`.
+    pub async fn start_front(data: Data, options: &[&str]) -> Self {
+        Self::start_as(data, Mode::Pass, default_limits(), front(options)).await
+    }
+
+    async fn start_as(data: Data, mode: Mode, limits: Limits, front: Front) -> Self {
         // Five hundred clients and their server share this process's file descriptors.
         rlimit::increase_nofile_limit(8192).unwrap();
         let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
@@ -258,10 +268,14 @@ impl App {
             cached: true,
             writable: true,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
+            front,
         };
-        let running = server::start("127.0.0.1:0", &limits, parts).await.unwrap();
+        let listen = Listen::At("127.0.0.1:0".to_owned());
+        let running = server::start(listen, &limits, parts).await.unwrap();
         let url = format!("http://{}", running.addresses[0]);
-        let (server, cache) = (running.handle(), running.cache.clone());
+        let admin_url = running.admin_addresses.first();
+        let admin_url = admin_url.map(|address| format!("http://{address}"));
+        let (server, cache) = (running.stopper(), running.cache.clone());
         let writer = running.writer.clone().unwrap();
         actix_rt::spawn(running.serve());
         Self {
@@ -272,6 +286,7 @@ impl App {
             pool,
             writer,
             url,
+            admin_url,
             client: Client::builder()
                 .connector(Connector::new().limit(0).timeout(Duration::from_secs(60)))
                 .timeout(Duration::from_secs(60))
@@ -299,6 +314,7 @@ impl App {
         self.send_body(method, path, &headers, body.into()).await
     }
 
+    /// Where `path` begins with `admin:`, to the admin address.
     pub async fn send_body(
         &self,
         method: Method,
@@ -306,7 +322,11 @@ impl App {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let url = match path.strip_prefix("admin:") {
+            Some(path) => format!("{}{path}", self.admin_url.as_deref().unwrap()),
+            None => format!("{}{path}", self.url),
+        };
+        let mut request = self.client.request(method, url);
         for header in headers {
             request = request.append_header(*header);
         }
@@ -385,11 +405,21 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// The limits that `serve` has without options.
 pub fn default_limits() -> Limits {
-    let cli = Cli::parse_from(["cathedral-publisher", "serve"]);
+    serve(&[]).limits
+}
+
+/// What `serve` shows of itself with these options.
+pub fn front(options: &[&str]) -> Front {
+    serve(options).front
+}
+
+fn serve(options: &[&str]) -> Serve {
+    let program = ["cathedral-publisher", "serve"];
+    let cli = Cli::parse_from(program.iter().chain(options));
     let Command::Serve(serve) = cli.command else {
         panic!("{cli:?}");
     };
-    serve.limits
+    serve
 }
 
 /// A live answer of the real service, where the folder is there; else says so, loudly.

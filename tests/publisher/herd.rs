@@ -75,7 +75,7 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
     let app = Rc::new(App::start(Data::sample()).await);
     let before = app
         .cache
-        .read(|snapshot| snapshot.board().body())
+        .read(|snapshot, _| snapshot.board().body())
         .await
         .unwrap();
     for _ in 0..3 {
@@ -92,7 +92,7 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
         assert_eq!(app.gate.builds(), builds + 2);
         let after = app
             .cache
-            .read(|snapshot| snapshot.board().body())
+            .read(|snapshot, _| snapshot.board().body())
             .await
             .unwrap();
         assert!(

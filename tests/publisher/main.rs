@@ -18,6 +18,7 @@ mod cursor;
 mod faults;
 mod feed_pages;
 mod feed_tail;
+mod front;
 mod herd;
 mod laboratory;
 mod other_processes;

@@ -1,0 +1,519 @@
+//! What operators see, and what the server bounds:
+//!
+//! - requests are counted by route and status, with what they took, sent and saved
+//! - the levels of `/metrics` are those of the server
+//! - ready means a board, a database and live actors; a board that cannot be confirmed is too old
+//! - an idle server is ready, however long nobody polled
+//! - readiness turns 503 before the server stops
+//! - an actor that dies ends the server with a clear error
+//! - with an admin address, the public one has neither admin routes nor metrics
+//! - other origins may read where that is on, and are told of the ETag
+//! - the cache says how it came by an answer where it is asked to
+//! - a request's id comes back, unless it is unfit for a log
+//! - answers have no banner, and tell browsers not to guess
+//! - a client that asks too often gets 429; who it is, only trusted proxies say
+//! - a target that is too long is 414
+//! - a head that does not end, and a client that does not read, are cut off
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, ThreadId},
+    time::{Duration, Instant},
+};
+
+use awc::http::Method;
+use cathedral_publisher::{
+    cache::build::SqliteBuilder,
+    domain::clock::{Clock, Sleep, SystemClock},
+    http::token::AdminTokens,
+    server::{self, Listen, Parts},
+    store::pool::ReadPool,
+};
+use serde_json::json;
+
+use crate::app::{
+    Answer, App, BOARD, CURRENT, Data, FEED, Mode, comes_about, default_limits, front,
+};
+
+const READY: &str = "/health/ready";
+
+fn requests(route: &str, status: u16) -> String {
+    format!(r#"publisher_http_requests_total{{route="{route}",status="{status}"}}"#)
+}
+
+#[actix_web::test]
+async fn requests_are_counted_by_route_and_status() {
+    let app = App::start(Data::sample()).await;
+    let board = app.get(BOARD).await;
+    let etag = board.header("etag").to_owned();
+    for path in [BOARD, &format!("/api/cathedral{BOARD}")] {
+        let answer = app.get_with(path, &[("if-none-match", &etag)]).await;
+        assert_eq!(answer.status, 304);
+    }
+    let coded = app.get_with(BOARD, &[("accept-encoding", "gzip")]).await;
+    app.send(Method::HEAD, BOARD, &[]).await;
+    app.get(FEED).await.assert_error(
+        400,
+        "missing cursor: pass since_ran_at (v1.1.0) or since (v1.0.x)",
+    );
+    app.get("/nope").await;
+    app.send(Method::POST, BOARD, &[]).await;
+    app.get(CURRENT).await;
+    for (route, status, count) in [
+        ("active-challenges", 200, 3),
+        ("active-challenges", 304, 2),
+        ("active-challenges", 405, 1),
+        ("leaderboard", 400, 1),
+        ("current-challenge", 200, 1),
+        ("none", 404, 1),
+    ] {
+        assert_eq!(
+            app.metric(&requests(route, status)).await,
+            count,
+            "{route} {status}"
+        );
+    }
+    let route = r#"{route="active-challenges"}"#;
+    let took = format!("publisher_http_request_duration_seconds_count{route}");
+    assert_eq!(app.metric(&took).await, 6);
+    let refused = br#"{"detail":"method not allowed"}"#.len();
+    let sent = format!("publisher_http_response_body_bytes_total{route}");
+    let bodies = board.body.len() + coded.body.len() + refused;
+    assert_eq!(app.metric(&sent).await, bodies as u64, "a HEAD sends none");
+    let saved = r#"publisher_http_saved_bytes_total{by="304"}"#;
+    assert_eq!(app.metric(saved).await, 2 * board.body.len() as u64);
+    let saved = r#"publisher_http_saved_bytes_total{by="coding"}"#;
+    assert_eq!(
+        app.metric(saved).await,
+        (board.body.len() - coded.body.len()) as u64
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_levels_are_those_of_the_server() {
+    let app = App::start(Data::sample()).await;
+    assert_eq!(app.metric("publisher_board_age_seconds").await, 0);
+    app.clock.advance(Duration::from_secs(31));
+    assert_eq!(app.metric("publisher_board_age_seconds").await, 31);
+    app.gate.set(Mode::Hold);
+    for stale in 1..4 {
+        app.get(BOARD).await;
+        assert_eq!(
+            app.metric("publisher_board_stale_answers_total").await,
+            stale
+        );
+    }
+    app.gate.set(Mode::Pass);
+    let rows =
+        b"{\"id\":\"a\",\"ran_at\":\"2026-06-07T00:00:00Z\",\"eval_output_schema_version\":2}"
+            .to_vec();
+    let wrote = app.admin(Method::POST, "/v1/admin/eval-runs", rows).await;
+    assert_eq!(wrote.status, 200, "{}", wrote.text());
+    for (name, least) in [
+        ("publisher_committed_items_total", 1),
+        ("publisher_commit_seconds_count", 1),
+        ("publisher_wal_bytes", 1),
+        ("publisher_feed_tail_bytes", 1),
+        ("publisher_http_connections", 1),
+        ("publisher_http_connections_accepted_total", 1),
+        ("publisher_pool_connections", 1),
+    ] {
+        assert!(app.metric(name).await >= least, "{name}");
+    }
+    if cfg!(target_os = "linux") {
+        assert!(app.metric("process_resident_memory_bytes").await > 1 << 20);
+        assert!(app.metric("process_open_fds").await > 10);
+    }
+    let open = app.metric("publisher_http_connections").await;
+    let socket = TcpStream::connect(app.address()).unwrap();
+    let connections = async || app.metric("publisher_http_connections").await;
+    comes_about("one more connection", async || {
+        connections().await == open + 1
+    })
+    .await;
+    drop(socket);
+    comes_about("its end", async || connections().await == open).await;
+    app.stop().await;
+}
+
+fn assert_not_ready(answer: &Answer, check: &str, says: &str) {
+    assert_eq!(answer.status, 503);
+    let body = answer.json();
+    assert_eq!(
+        (&body["status"], &body["checks"][check]),
+        (&json!("not ready"), &json!(says)),
+        "{body}"
+    );
+    let others = body["checks"].as_object().unwrap().iter();
+    assert!(
+        others
+            .filter(|(name, _)| *name != check)
+            .all(|(_, said)| said == "ok"),
+        "{body}"
+    );
+}
+
+#[actix_web::test]
+async fn ready_means_a_board_a_database_and_live_actors() {
+    let app = App::start_in(Data::sample(), Mode::Fail).await;
+    assert_not_ready(&app.get(READY).await, "snapshot", "none yet");
+    assert_eq!(app.get("/health/live").await.status, 200);
+    app.gate.set(Mode::Pass);
+    app.recovers_to(51).await;
+    let ready = app.get(READY).await;
+    assert_eq!(ready.status, 200);
+    let ok = json!({"snapshot": "ok", "database": "ok", "actors": "ok", "process": "ok"});
+    assert_eq!(ready.json(), json!({"status": "ready", "checks": ok}));
+    assert_eq!(ready.header("cache-control"), "no-store");
+    // Confirmed again and again it does not age.
+    app.clock.advance(Duration::from_secs(601));
+    assert_eq!(app.get(READY).await.status, 200, "an idle server is ready");
+    app.gate.set(Mode::Fail);
+    app.clock.advance(Duration::from_secs(601));
+    assert_not_ready(&app.get(READY).await, "snapshot", "too old");
+    assert_eq!(
+        app.get(BOARD).await.status,
+        200,
+        "it is served all the same"
+    );
+    app.gate.set(Mode::Pass);
+    comes_about("readiness", async || {
+        app.clock.advance(Duration::from_secs(1));
+        app.get(READY).await.status == 200
+    })
+    .await;
+    let path = app.data.path();
+    std::fs::rename(&path, path.with_extension("gone")).unwrap();
+    assert_not_ready(&app.get(READY).await, "database", "no answer");
+    std::fs::rename(path.with_extension("gone"), &path).unwrap();
+    comes_about("readiness", async || app.get(READY).await.status == 200).await;
+    app.server.announce();
+    assert_not_ready(&app.get(READY).await, "process", "stopping");
+    assert_eq!(app.get("/health").await.status, 200);
+    app.stop().await;
+}
+
+/// A clock that makes whoever looks at it on one thread panic, once it is armed.
+#[derive(Debug, Clone)]
+struct Fragile {
+    armed: Arc<AtomicBool>,
+    victim: ThreadId,
+}
+
+impl Clock for Fragile {
+    fn now(&self) -> Instant {
+        let hit = thread::current().id() == self.victim && self.armed.load(Ordering::SeqCst);
+        assert!(!hit, "on purpose");
+        SystemClock.now()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        SystemClock.sleep_until(deadline)
+    }
+}
+
+#[actix_web::test]
+async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
+    let data = Data::sample();
+    let mut limits = default_limits();
+    limits.change_poll_ms = 3_600_000.try_into().unwrap();
+    let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
+    let armed = Arc::new(AtomicBool::new(false));
+    let parts = Parts {
+        builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
+        pool,
+        clock: Arc::new(Fragile {
+            armed: Arc::clone(&armed),
+            victim: thread::current().id(),
+        }),
+        path: data.path(),
+        cached: true,
+        writable: true,
+        tokens: AdminTokens::default(),
+        front: front(&[]),
+    };
+    let listen = Listen::At("127.0.0.1:0".to_owned());
+    let running = server::start(listen, &limits, parts).await.unwrap();
+    let cache = running.cache.clone();
+    let stopper = running.stopper();
+    let serving = actix_web::rt::spawn(running.serve());
+    assert!(cache.is_alive());
+    cache.invalidate_and_wait().await.unwrap();
+    armed.store(true, Ordering::SeqCst);
+    cache.invalidate();
+    let ended = serving.await.unwrap().unwrap_err();
+    assert!(
+        ended.to_string().starts_with("the cache has died"),
+        "{ended}"
+    );
+    assert!(!cache.is_alive());
+    stopper.stop(false).await;
+}
+
+#[actix_web::test]
+async fn with_an_admin_address_the_public_one_has_neither_admin_routes_nor_metrics() {
+    let app = App::start_front(Data::sample(), &["--admin-address", "127.0.0.1:0"]).await;
+    assert_eq!(app.get(BOARD).await.status, 200);
+    assert_eq!(app.get("/health").await.status, 200);
+    assert_eq!(app.get("/metrics").await.status, 404);
+    let put = app
+        .admin(Method::PUT, "/v1/admin/merkle-epochs/1", "{}")
+        .await;
+    assert_eq!(put.status, 404);
+    let put = app
+        .admin(Method::PUT, "admin:/v1/admin/merkle-epochs/1", "{}")
+        .await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(app.get(&format!("admin:{BOARD}")).await.status, 404);
+    assert_eq!(app.get("admin:/health/ready").await.status, 200);
+    let metrics = app.get("admin:/metrics").await;
+    assert!(
+        metrics
+            .text()
+            .contains(&format!("{} 1", requests("active-challenges", 200)))
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn other_origins_may_read_where_that_is_on() {
+    let origin = ("origin", "https://board.example");
+    let preflight = [
+        origin,
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", "if-none-match"),
+    ];
+    let app = App::start_front(Data::sample(), &["--cors"]).await;
+    let answer = app.get_with(BOARD, &[origin]).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert!(
+        answer
+            .header("access-control-expose-headers")
+            .eq_ignore_ascii_case("etag")
+    );
+    assert_eq!(answer.header("vary"), "accept-encoding");
+    let etag = answer.header("etag").to_owned();
+    let answer = app
+        .get_with(BOARD, &[origin, ("if-none-match", &etag)])
+        .await;
+    assert_eq!(
+        (
+            answer.status.as_u16(),
+            answer.header("access-control-allow-origin")
+        ),
+        (304, "*")
+    );
+    let answer = app.send(Method::OPTIONS, BOARD, &preflight).await;
+    assert!(answer.status.is_success(), "{answer:?}");
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .contains("GET")
+    );
+    assert!(
+        answer
+            .header("access-control-allow-headers")
+            .to_lowercase()
+            .contains("if-none-match")
+    );
+    let admin = app
+        .send(Method::OPTIONS, "/v1/admin/challenges", &preflight)
+        .await;
+    assert_eq!(
+        (
+            admin.status.as_u16(),
+            admin.header("access-control-allow-origin")
+        ),
+        (405, "")
+    );
+    app.stop().await;
+    let app = App::start(Data::sample()).await;
+    let answer = app.get_with(BOARD, &[origin]).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+    assert_eq!(
+        app.send(Method::OPTIONS, BOARD, &preflight).await.status,
+        405
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
+    let app = App::start_front(Data::sample(), &["--cache-status", "--server-timing"]).await;
+    app.clock.advance(Duration::from_secs(10));
+    for path in [BOARD, CURRENT] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.header("cache-status"), "publisher; hit; ttl=20");
+        assert_eq!(answer.header("age"), "10");
+        assert!(answer.header("server-timing").starts_with("app;dur="));
+    }
+    app.gate.set(Mode::Hold);
+    app.clock.advance(Duration::from_secs(25));
+    let answer = app.get_with(BOARD, &[("if-none-match", "*")]).await;
+    assert_eq!(answer.status, 304);
+    let stale = "publisher; hit; ttl=-5; detail=stale-while-revalidate";
+    assert_eq!(
+        (answer.header("cache-status"), answer.header("age")),
+        (stale, "35")
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn answers_have_no_banner_and_a_requests_id_comes_back() {
+    let app = App::start(Data::sample()).await;
+    for path in [
+        BOARD,
+        "/nope",
+        "/health",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        FEED,
+    ] {
+        let answer = app.get_with(path, &[("x-request-id", "a-1")]).await;
+        for banner in [
+            "server",
+            "x-powered-by",
+            "via",
+            "cache-status",
+            "age",
+            "server-timing",
+        ] {
+            assert_eq!(answer.header(banner), "", "{path}: {banner}");
+        }
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("x-request-id"), "a-1", "{path}");
+    }
+    for unfit in ["", "a b", "a\"b", "é", &"x".repeat(129)] {
+        let answer = app.get_with(BOARD, &[("x-request-id", unfit)]).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("x-request-id")),
+            (200, "")
+        );
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_asks_too_often_gets_429() {
+    let app = App::start_front(
+        Data::sample(),
+        &[
+            "--rate-limit",
+            "1",
+            "--rate-limit-burst",
+            "3",
+            "--trusted-proxies",
+            "127.0.0.0/8,10.0.0.0/8",
+        ],
+    )
+    .await;
+    let ask = async |field: &str, value: &str| app.get_with(BOARD, &[(field, value)]).await;
+    for _ in 0..3 {
+        assert_eq!(ask("x-forwarded-for", "192.0.2.1").await.status, 200);
+    }
+    let refused = ask("x-forwarded-for", "192.0.2.1").await;
+    refused.assert_error(429, "too many requests from this address, try again");
+    let retry_after: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=60).contains(&retry_after), "{retry_after}");
+    // The same client by another road, and with lies in front.
+    for (field, value) in [
+        ("forwarded", "for=192.0.2.1;proto=http, for=10.1.2.3"),
+        ("forwarded", "For=\"192.0.2.1:4711\""),
+        ("x-forwarded-for", "8.8.8.8, 192.0.2.1, 10.0.0.1"),
+        ("x-forwarded-for", "192.0.2.1:80"),
+    ] {
+        assert_eq!(ask(field, value).await.status, 429, "{field}: {value}");
+    }
+    for other in ["192.0.2.2", "[2001:db8::1]:80"] {
+        assert_eq!(ask("x-forwarded-for", other).await.status, 200, "{other}");
+    }
+    // One network of 64 bits is one client.
+    for (last, status) in [("2", 200), ("3", 200), ("4", 429)] {
+        let answer = ask("x-forwarded-for", &format!("2001:db8::{last}")).await;
+        assert_eq!(answer.status, status, "{last}");
+    }
+    // Nobody vouches for what stands before nonsense: the proxy itself is the client.
+    for status in [200, 200, 200, 429] {
+        assert_eq!(
+            ask("forwarded", "for=192.0.2.77, for=unknown").await.status,
+            status
+        );
+    }
+    assert_eq!(app.get("/health").await.status, 200);
+    assert_eq!(app.metric(&requests("active-challenges", 429)).await, 7);
+    app.stop().await;
+    let app = App::start_front(Data::sample(), &["--rate-limit", "2"]).await;
+    let statuses = async |client: &str| {
+        app.get_with(BOARD, &[("x-forwarded-for", client)])
+            .await
+            .status
+    };
+    assert_eq!(statuses("192.0.2.1").await, 200);
+    assert_eq!(statuses("192.0.2.2").await, 200);
+    assert_eq!(
+        statuses("192.0.2.3").await,
+        429,
+        "a peer that is not trusted is believed nothing"
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_target_that_is_too_long_is_414() {
+    let app = App::start(Data::sample()).await;
+    let filled = |bytes: usize| format!("{BOARD}?{}", "x".repeat(bytes - BOARD.len() - 1));
+    assert_eq!(app.get(&filled(8192)).await.status, 200);
+    app.get(&filled(8193))
+        .await
+        .assert_error(414, "the request's target is too long");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_head_that_does_not_end_and_a_client_that_does_not_read_are_cut_off() {
+    let mut limits = default_limits();
+    limits.head_timeout_ms = 300;
+    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let address = app.address();
+    let answer = actix_web::web::block(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        write!(socket, "GET {BOARD} HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    })
+    .await
+    .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    app.stop().await;
+    if cfg!(not(target_os = "linux")) {
+        return;
+    }
+    let data = Data::empty();
+    data.sample_runs(1000, "2026-06-07T00:00:00Z");
+    let app = App::start_front(data, &["--send-timeout-secs", "1"]).await;
+    let open = app.metric("publisher_http_connections").await;
+    // More than the kernel takes on both sides, and nobody reads it.
+    let mut socket = TcpStream::connect(app.address()).unwrap();
+    let page = format!("{FEED}?since_ran_at=2026-06-06T00:00:00Z&limit=1000");
+    for _ in 0..40 {
+        write!(socket, "GET {page} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    let connections = async || app.metric("publisher_http_connections").await;
+    comes_about("the connection", async || connections().await == open + 1).await;
+    comes_about("its end", async || connections().await == open).await;
+    drop(socket);
+    app.stop().await;
+}
