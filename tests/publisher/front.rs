@@ -111,7 +111,7 @@ async fn the_levels_are_those_of_the_server() {
     }
     app.gate.set(Mode::Pass);
     let rows =
-        b"{\"id\":\"a\",\"ran_at\":\"2026-06-07T00:00:00Z\",\"eval_output_schema_version\":2}"
+        b"{\"id\":\"a\",\"ran_at\":\"2026-06-07T00:00:00Z\",\"eval_output_schema_version\":5}"
             .to_vec();
     let wrote = app.admin(Method::POST, "/v1/admin/eval-runs", rows).await;
     assert_eq!(wrote.status, 200, "{}", wrote.text());

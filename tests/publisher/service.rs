@@ -1,0 +1,276 @@
+//! The program as a service manager runs it:
+//!
+//! - a signal turns readiness off first; a second one ends the process at once
+//! - a stop leaves no write-ahead log behind, and ends with 0
+//! - a socket that it is handed outlives it: a restart refuses no connection
+//! - the manager is told when it is ready, and when it stops
+//! - the access log has a line for each request, and neither query nor token in it
+//! - completions are written for every shell
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::Path,
+    process::{ChildStderr, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    app::{BOARD, TOKENS, eventually},
+    command_line::{Guard, get, publisher},
+};
+
+struct Service {
+    process: Guard,
+    stderr: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Service {
+    fn start(mut command: Command) -> Self {
+        let mut process = Guard(command.stderr(Stdio::piped()).spawn().unwrap());
+        let mut stderr = BufReader::new(process.0.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it has ended");
+            if let Some((_, address)) = line.split_once(" on http://") {
+                let end = address.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
+                break address[..end.unwrap_or(address.len())].to_owned();
+            }
+        };
+        Self {
+            process,
+            stderr,
+            address,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Its exit status, and what it said since it began to serve.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        (self.process.0.wait().unwrap().code(), said)
+    }
+}
+
+fn serve(database: &Path, options: &[&str]) -> Command {
+    let mut command = publisher(&["serve", "--address", "127.0.0.1:0", "--database"]);
+    command
+        .arg(database)
+        .args(options)
+        .env("PUBLISHER_ADMIN_TOKEN", TOKENS[0]);
+    command
+}
+
+fn post_row(address: &str) -> String {
+    let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
+    let (token, length) = (TOKENS[0], row.len());
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(
+        socket,
+        "POST /v1/admin/eval-runs?secret=in-the-query HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{row}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_signal_turns_readiness_off_first_and_a_second_one_ends_the_process() {
+    let folder = TempDir::new().unwrap();
+    let delay = ["--shutdown-delay-ms", "600000"];
+    let service = Service::start(serve(&folder.path().join("a.db"), &delay));
+    assert!(get(&service.address, "/health/ready", "").starts_with("HTTP/1.1 200 "));
+    service.signal("-TERM");
+    eventually("readiness off", || {
+        let answer = get(&service.address, "/health/ready", "");
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains(r#""process":"stopping""#)
+    });
+    assert!(get(&service.address, BOARD, "").starts_with("HTTP/1.1 200 "));
+    assert!(get(&service.address, "/health/live", "").starts_with("HTTP/1.1 200 "));
+    service.signal("-INT");
+    let (code, said) = service.ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("SIGTERM: stopping") && said.contains("a second signal"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_stop_leaves_no_log_behind() {
+    let folder = TempDir::new().unwrap();
+    let database = folder.path().join("a.db");
+    let service = Service::start(serve(&database, &[]));
+    assert!(post_row(&service.address).starts_with("HTTP/1.1 200 "));
+    let log = folder.path().join("a.db-wal");
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    service.signal("-TERM");
+    let (code, said) = service.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::metadata(&log).map_or(0, |log| log.len()), 0);
+    // All of it is in the one file.
+    let copy = folder.path().join("copy.db");
+    fs::copy(&database, &copy).unwrap();
+    let connection = rusqlite::Connection::open(&copy).unwrap();
+    let rows: u64 = connection
+        .query_row("SELECT count(*) FROM eval_runs", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 1);
+}
+
+/// The program with `listener` as systemd would hand it over: file descriptor 3.
+fn activated(database: &Path, listener: &TcpListener) -> Command {
+    let serve = serve(database, &[]);
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 </dev/null"#,
+        ])
+        .arg(serve.get_program())
+        .args(serve.get_args())
+        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
+    shell
+}
+
+#[test]
+fn a_socket_that_it_is_handed_outlives_it() {
+    let folder = TempDir::new().unwrap();
+    let database = folder.path().join("a.db");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let first = Service::start(activated(&database, &listener));
+    assert_eq!(first.address, address);
+    assert!(get(&address, BOARD, "").starts_with("HTTP/1.1 200 "));
+    first.signal("-TERM");
+    assert_eq!(first.ended().0, Some(0));
+    // Nobody serves: the kernel takes the connection, and whoever comes next answers it.
+    let mut between = TcpStream::connect(&address).unwrap();
+    between
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    write!(
+        between,
+        "GET {BOARD} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let second = Service::start(activated(&database, &listener));
+    let mut answer = String::new();
+    between.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    second.signal("-TERM");
+    assert_eq!(second.ended().0, Some(0));
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let told = || {
+        let mut message = [0; 100];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let mut command = serve(&folder.path().join("a.db"), &[]);
+    command.env("NOTIFY_SOCKET", &path);
+    let service = Service::start(command);
+    assert_eq!(told().trim(), "READY=1");
+    service.signal("-TERM");
+    assert_eq!(told().trim(), "STOPPING=1");
+    assert_eq!(service.ended().0, Some(0));
+}
+
+#[test]
+fn the_access_log_has_neither_query_nor_token_in_it() {
+    let folder = TempDir::new().unwrap();
+    for format in ["json", "text"] {
+        let options = ["--access-log", "all", "--log-format", format];
+        let service = Service::start(serve(&folder.path().join(format), &options));
+        let query = format!("{BOARD}?token=in-the-query");
+        get(&service.address, &query, "X-Request-Id: mine/1\r\n");
+        get(&service.address, "/nope\u{1}", "");
+        post_row(&service.address);
+        service.signal("-TERM");
+        let (code, said) = service.ended();
+        assert_eq!(code, Some(0));
+        assert!(
+            !said.contains("in-the-query") && !said.contains(TOKENS[0]),
+            "{said}"
+        );
+        if format == "text" {
+            let line = said
+                .lines()
+                .find(|line| line.contains("request_id=mine/1"))
+                .unwrap();
+            for field in [
+                "INFO access: answered",
+                "client=127.0.0.1",
+                "method=GET",
+                "status=200",
+            ] {
+                assert!(line.contains(field), "{line}");
+            }
+            continue;
+        }
+        let lines: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let access: Vec<&Value> = lines
+            .iter()
+            .filter(|line| line["target"] == "access")
+            .collect();
+        assert_eq!(access.len(), 2, "{said}");
+        assert_eq!(access[0]["request_id"], "mine/1");
+        assert_eq!(
+            (&access[0]["path"], &access[0]["status"]),
+            (&BOARD.into(), &200.into())
+        );
+        assert!(access[0]["body_bytes"].as_u64().unwrap() > 50);
+        assert_eq!(
+            (&access[1]["method"], &access[1]["route"]),
+            (&"POST".into(), &"admin".into())
+        );
+        assert_eq!(
+            access[1]["request_id"].as_str().unwrap().len(),
+            16,
+            "one is made"
+        );
+    }
+}
+
+#[test]
+fn completions_are_written_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = publisher(&["completions", shell]).output().unwrap();
+        assert!(output.status.success());
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            script.contains("cathedral-publisher") && script.contains("rate-limit"),
+            "{shell}"
+        );
+    }
+}
