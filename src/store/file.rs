@@ -16,11 +16,11 @@ pub fn bytes_of(path: &Path) -> u64 {
 }
 
 /// Device and inode; none where there is no file, or no such thing.
-pub(super) type FileIdentity = Option<(u64, u64)>;
+pub type FileIdentity = Option<(u64, u64)>;
 
 /// The identity of the file at `path`.
 #[cfg(unix)]
-pub(super) fn identity(path: &Path) -> FileIdentity {
+pub fn identity(path: &Path) -> FileIdentity {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
@@ -28,6 +28,6 @@ pub(super) fn identity(path: &Path) -> FileIdentity {
 
 /// Elsewhere a file that is open cannot be replaced.
 #[cfg(not(unix))]
-pub(super) fn identity(_: &Path) -> FileIdentity {
+pub fn identity(_: &Path) -> FileIdentity {
     None
 }

@@ -15,6 +15,7 @@ use crate::{
     feed::changes::FeedChanges,
     store::{
         StoreError,
+        file::{FileIdentity, identity},
         open::{OpenError, open_writer},
         pool::ReadPool,
         read,
@@ -41,7 +42,7 @@ pub struct WriteSettings {
 #[derive(Debug)]
 pub struct WriteConnection {
     settings: WriteSettings,
-    connection: Option<Connection>,
+    connection: Option<(Connection, FileIdentity)>,
     log_size: LogSize,
 }
 
@@ -77,17 +78,23 @@ impl WriteConnection {
         &mut self,
         operations: &[Operation],
     ) -> Result<Vec<Result<Counts, Refused>>, CommitError> {
+        let path = &self.settings.path;
+        if let Some((_, opened)) = &self.connection
+            && *opened != identity(path)
+        {
+            self.connection = None;
+        }
         let mut shared;
         let connection = match (&self.settings.shared, &mut self.connection) {
             (Some(pool), _) => {
                 shared = pool.reader(Instant::now() + self.settings.busy_timeout)?;
                 &mut *shared
             }
-            (None, Some(connection)) => connection,
-            (None, none) => none.insert(open_writer(
-                &self.settings.path,
-                self.settings.busy_timeout,
-            )?),
+            (None, Some((connection, _))) => connection,
+            (None, none) => {
+                // Asked before opening: where the file changes in between, the end notices.
+                &mut none.insert((open(&self.settings)?, identity(path))).0
+            }
         };
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -113,13 +120,27 @@ impl WriteConnection {
         feed.committed(before, after, rows);
         self.log_size
             .keep_bounded(connection, self.settings.busy_timeout);
-        Ok(results)
+        // What went into a file that nobody finds any more is not durable.
+        match &self.connection {
+            Some((_, opened)) if *opened != identity(path) => Err(CommitError::Gone),
+            Some(_) | None => Ok(results),
+        }
     }
+}
+
+/// A connection to the file that is there: one that was deleted must not come back empty.
+fn open(settings: &WriteSettings) -> Result<Connection, CommitError> {
+    if !settings.path.exists() {
+        return Err(CommitError::Gone);
+    }
+    Ok(open_writer(&settings.path, settings.busy_timeout)?)
 }
 
 /// Why a whole transaction failed.
 #[derive(Debug, thiserror::Error)]
 enum CommitError {
+    #[error("the database is gone, or another file took its place")]
+    Gone,
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]

@@ -15,6 +15,7 @@ mod command_line;
 mod conditional;
 mod crashes;
 mod cursor;
+mod disk;
 mod faults;
 mod feed_pages;
 mod feed_tail;

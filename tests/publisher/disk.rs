@@ -1,0 +1,229 @@
+//! When the disk fails, on a real file system of a few MiB (a mount of its own, where this machine
+//! allows one; else skipped, loudly):
+//!
+//! - a full disk refuses writes with 503 and loses nothing; reads go on; with room again writes go on
+//! - so does one that has turned read-only
+//! - a database that is deleted takes no writes into nowhere, and is not made anew
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use awc::http::Method;
+use tempfile::TempDir;
+
+use crate::{
+    app::{App, BOARD, Data, FEED, TOKENS, comes_about},
+    command_line::{get, publisher},
+};
+
+const RUNS: &str = "/v1/admin/eval-runs";
+const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
+
+/// A server whose database lies on a small file system that no other process sees, and a shell beside
+/// it.
+struct OnSmallDisk {
+    shell: Child,
+    commands: ChildStdin,
+    output: BufReader<ChildStdout>,
+    folder: TempDir,
+    address: String,
+}
+
+impl OnSmallDisk {
+    fn start() -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let mut shell = Command::new("unshare")
+            .args(["-rm", "sh"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let commands = shell.stdin.take().unwrap();
+        let output = BufReader::new(shell.stdout.take().unwrap());
+        let mut disk = Self {
+            shell,
+            commands,
+            output,
+            folder,
+            address: String::new(),
+        };
+        let path = disk.folder.path().display().to_string();
+        let mounted = disk.run(&format!("mount -t tmpfs -o size=8m none {path}"));
+        if mounted != "0" {
+            let skipped = b"SKIPPED: no file system can be mounted here, so none was filled\n";
+            std::io::stderr().write_all(skipped).unwrap();
+            return None;
+        }
+        disk.serve();
+        Some(disk)
+    }
+
+    fn serve(&mut self) {
+        let program = publisher(&[]).get_program().to_str().unwrap().to_owned();
+        let folder = self.folder.path().display();
+        let token = TOKENS[0];
+        self.run(&format!(
+            "PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 2>{folder}/log & pid=$!"
+        ));
+        self.address = loop {
+            let said = format!(
+                r"sed -n 's|.* on http://||p' {}/log",
+                self.folder.path().display()
+            );
+            let lines = self.lines(&said);
+            if let [address, _] = lines.as_slice() {
+                break address.clone();
+            }
+        };
+    }
+
+    /// What the command writes, and its exit status.
+    fn lines(&mut self, command: &str) -> Vec<String> {
+        writeln!(self.commands, "{command}\necho \"done $?\"").unwrap();
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.output.read_line(&mut line).unwrap(),
+                0,
+                "the shell has ended"
+            );
+            if let Some(status) = line.strip_prefix("done ") {
+                lines.push(status.trim().to_owned());
+                return lines;
+            }
+            lines.push(line.trim().to_owned());
+        }
+    }
+
+    fn run(&mut self, command: &str) -> String {
+        self.lines(command).pop().unwrap()
+    }
+
+    /// The answer to a post of one row, padded.
+    fn post(&self, id: &str) -> String {
+        let padding = "x".repeat(20_000);
+        let row = format!(
+            r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5,"x":"{padding}"}}"#
+        );
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        write!(
+            socket,
+            "POST {RUNS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{row}",
+            TOKENS[0],
+            row.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn assert_serves(&self, acknowledged: &[String]) {
+        assert!(get(&self.address, BOARD, "").starts_with("HTTP/1.1 200 "));
+        let page = get(&self.address, PAGE, "");
+        assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+        for id in acknowledged {
+            assert!(page.contains(&format!(r#""id":"{id}""#)), "{id} is lost");
+        }
+        assert_eq!(page.matches(r#""id":""#).count(), acknowledged.len());
+    }
+
+    /// Posts until it is refused for the disk's sake.
+    fn post_until_refused(&self, acknowledged: &mut Vec<String>) {
+        for _ in 0..500 {
+            let id = format!("row-{}", acknowledged.len());
+            let answer = self.post(&id);
+            if !answer.starts_with("HTTP/1.1 200 ") {
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+                assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+                return;
+            }
+            acknowledged.push(id);
+        }
+        panic!("never refused");
+    }
+
+    fn post_until_accepted(&self, acknowledged: &mut Vec<String>) {
+        let id = format!("row-{}", acknowledged.len());
+        for _ in 0..100 {
+            if self.post(&id).starts_with("HTTP/1.1 200 ") {
+                acknowledged.push(id);
+                return;
+            }
+        }
+        panic!("never accepted again");
+    }
+}
+
+impl Drop for OnSmallDisk {
+    fn drop(&mut self) {
+        let _ = writeln!(self.commands, "kill -9 $pid; exit");
+        let _ = self.shell.wait();
+    }
+}
+
+#[test]
+fn a_full_disk_and_a_read_only_one_refuse_writes_and_lose_nothing() {
+    let Some(mut disk) = OnSmallDisk::start() else {
+        return;
+    };
+    let folder = disk.folder.path().display().to_string();
+    let mut acknowledged = Vec::new();
+    disk.post_until_accepted(&mut acknowledged);
+    // Full to the last byte, of others.
+    disk.run(&format!("cat /dev/zero >{folder}/filler"));
+    disk.post_until_refused(&mut acknowledged);
+    disk.assert_serves(&acknowledged);
+    disk.run(&format!("rm {folder}/filler"));
+    disk.post_until_accepted(&mut acknowledged);
+    // Full of its own.
+    disk.post_until_refused(&mut acknowledged);
+    disk.assert_serves(&acknowledged);
+    disk.run(&format!("mount -o remount,size=64m {folder}"));
+    disk.post_until_accepted(&mut acknowledged);
+    disk.assert_serves(&acknowledged);
+    assert_eq!(
+        disk.run(&format!("mount -o remount,ro {folder}")),
+        "32",
+        "it is busy"
+    );
+    assert_eq!(disk.run("kill -TERM $pid; wait $pid"), "0");
+    disk.serve();
+    disk.assert_serves(&acknowledged);
+}
+
+#[actix_web::test]
+async fn a_deleted_database_takes_no_writes_into_nowhere() {
+    let app = App::start(Data::sample()).await;
+    let row = |id: &str| {
+        format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
+    };
+    assert_eq!(app.admin(Method::POST, RUNS, row("a")).await.status, 200);
+    let path = app.data.path();
+    let away = app.data.path().with_extension("away");
+    std::fs::rename(&path, &away).unwrap();
+    for _ in 0..3 {
+        let refused = app.admin(Method::POST, RUNS, row("b")).await;
+        refused.assert_error(503, "temporarily unavailable, try again");
+    }
+    assert!(!path.exists(), "an empty one was made");
+    assert_eq!(app.get(BOARD).await.status, 200);
+    // A copy in its place, as from a backup.
+    std::fs::copy(&away, &path).unwrap();
+    let accepted = async || app.admin(Method::POST, RUNS, row("c")).await.status == 200;
+    comes_about("writes", accepted).await;
+    let page = format!("{FEED}?since_ran_at=2026-06-01T00:00:00Z");
+    let shows_it = async || app.get(&page).await.text().contains(r#""id":"c""#);
+    comes_about("the row", shows_it).await;
+    let stored: i64 = app.data.write(|connection| {
+        let count = "SELECT count(*) FROM eval_runs WHERE id = 'c'";
+        connection.query_row(count, [], |row| row.get(0)).unwrap()
+    });
+    assert_eq!(stored, 1);
+    app.stop().await;
+}
