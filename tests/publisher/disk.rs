@@ -2,7 +2,7 @@
 //! allows one; else skipped, loudly):
 //!
 //! - a full disk refuses writes with 503 and loses nothing; reads go on; with room again writes go on
-//! - so does one that has turned read-only
+//! - on a read-only one it does not start, and says so in a line
 //! - a database that is deleted takes no writes into nowhere, and is not made anew
 
 use std::{
@@ -168,7 +168,7 @@ impl Drop for OnSmallDisk {
 }
 
 #[test]
-fn a_full_disk_and_a_read_only_one_refuse_writes_and_lose_nothing() {
+fn a_full_disk_refuses_writes_and_loses_nothing() {
     let Some(mut disk) = OnSmallDisk::start() else {
         return;
     };
@@ -187,14 +187,22 @@ fn a_full_disk_and_a_read_only_one_refuse_writes_and_lose_nothing() {
     disk.run(&format!("mount -o remount,size=64m {folder}"));
     disk.post_until_accepted(&mut acknowledged);
     disk.assert_serves(&acknowledged);
-    assert_eq!(
-        disk.run(&format!("mount -o remount,ro {folder}")),
-        "32",
-        "it is busy"
-    );
     assert_eq!(disk.run("kill -TERM $pid; wait $pid"), "0");
     disk.serve();
     disk.assert_serves(&acknowledged);
+    assert_eq!(disk.run("kill -TERM $pid; wait $pid"), "0");
+    assert_eq!(disk.run(&format!("mount -o remount,ro {folder}")), "0");
+    let program = publisher(&[]).get_program().to_str().unwrap().to_owned();
+    for option in ["", "--read-only"] {
+        let said = disk.lines(&format!(
+            "{program} serve --database {folder}/a.db --address 127.0.0.1:0 {option} 2>&1"
+        ));
+        let [line, code] = said.as_slice() else {
+            panic!("{option}: {said:?}");
+        };
+        assert_eq!(code, "1");
+        assert!(line.contains("a.db: cannot be opened"), "{line}");
+    }
 }
 
 #[actix_web::test]

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# The publisher behind nginx and Varnish, with the settings of scripts/deploy: a request through each
+# gets the same bytes, the same entity-tags and the same 304s as one that asks it directly.
+#
+#   scripts/proxies.sh          what is not installed is skipped, loudly
+set -euo pipefail
+export PUBLISHER_LOG=warn
+cd "$(dirname "$0")/.."
+
+cargo build --release --quiet
+publisher=$PWD/target/release/cathedral-publisher
+work=$(mktemp -d)
+chmod 755 "$work"
+pids=()
+end() {
+    [ ! -e "$work/nginx.pid" ] || kill "$(cat "$work/nginx.pid")" 2>/dev/null || true
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap end EXIT
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep 0.05; done; echo "proxies: $1 does not answer" >&2; exit 1; }
+
+"$publisher" sample board --count 51 >"$work/board"
+"$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
+"$publisher" sample rows --count 500 | "$publisher" import rows - --database "$work/a.db" >/dev/null
+port=$(free_port)
+"$publisher" serve --database "$work/a.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.0/8 --log-level warn &
+pids+=($!)
+direct=http://127.0.0.1:$port
+wait_for "$direct/health"
+
+board=/v1/synthetic-boolean/active-challenges
+feed="/v1/leaderboard/recent?since_ran_at=2020-01-01T00:00:00Z&limit=100"
+checks=0
+fail() { echo "proxies: $1" >&2; exit 1; }
+tag() { curl -s -D - -o /dev/null "${@:2}" "$1" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
+# The same status, tag, coding, Vary and body?
+same() { # NAME PROXY PATH CURL-OPTIONS
+    local name=$1 proxy=$2 path=$3 at
+    shift 3
+    for at in "$direct" "$proxy"; do
+        curl -s -D "$work/head" -o "$work/body" "$@" "$at$path"
+        # A cache may say more of what the client has than a 304 need (RFC 9110 §15.4.5).
+        ! grep -q ' 304' "$work/head" || sed -i '/^content-encoding/Id' "$work/head"
+        # With -I curl writes the head there.
+        [ "$*" != -I ] || : >"$work/body"
+        { sed -n 1p "$work/head" | cut -d ' ' -f 2
+          tr -d '\r' <"$work/head" | sed -nE '/^(etag|content-encoding|vary|cache-control):/Ip' | tr 'A-Z' 'a-z' | sort
+          sha256sum <"$work/body"; } >"$work/seen-$([ "$at" = "$direct" ] && echo direct || echo proxy)"
+        : >"$work/body"
+    done
+    diff "$work/seen-direct" "$work/seen-proxy" >&2 || fail "$name, $path $*: not the same (< direct, > through it)"
+    checks=$((checks + 1))
+}
+through() { # NAME PROXY
+    local name=$1 proxy=$2 path coding etag
+    checks=0
+    for path in "$board" "/api/cathedral$board" "$feed"; do
+        for coding in "" identity gzip zstd br "br, zstd;q=0.5" "identity;q=0, *;q=0"; do
+            local with=(-H "Accept-Encoding: $coding")
+            [ -n "$coding" ] || with=()
+            # Twice: a cache may answer the second time.
+            same "$name" "$proxy" "$path" "${with[@]}"
+            same "$name" "$proxy" "$path" "${with[@]}"
+            etag=$(tag "$direct$path" "${with[@]}")
+            [ -n "$etag" ] || continue
+            same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: $etag"
+            # Varnish takes the field for one tag: a list gets 200 from it, and the whole body.
+            [ "$name" = varnish ] ||
+                same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: W/$etag, \"other\""
+            same "$name" "$proxy" "$path" "${with[@]}" -H 'If-None-Match: "other"'
+        done
+        same "$name" "$proxy" "$path" -I
+    done
+    same "$name" "$proxy" /v1/leaderboard/recent
+    same "$name" "$proxy" /nope
+    same "$name" "$proxy" "$board" -X DELETE
+    echo "proxies: $name: $checks answers the same"
+}
+
+if command -v nginx >/dev/null; then
+    proxy=$(free_port)
+    { echo "pid $work/nginx.pid; error_log $work/nginx.log; events {} http { access_log off;"
+      for temp in client_body proxy fastcgi uwsgi scgi; do echo "${temp}_temp_path $work/$temp;"; done
+      sed "s/127.0.0.1:8080/127.0.0.1:$port/; s/listen 8090/listen 127.0.0.1:$proxy/" scripts/deploy/nginx.conf
+      echo "}"; } >"$work/nginx.conf"
+    nginx -c "$work/nginx.conf" -e "$work/nginx.log"
+    wait_for "http://127.0.0.1:$proxy$board"
+    through nginx "http://127.0.0.1:$proxy"
+else
+    echo "proxies: SKIPPED: nginx is not installed" >&2
+fi
+if command -v varnishd >/dev/null; then
+    proxy=$(free_port)
+    sed "s/\"8080\"/\"$port\"/" scripts/deploy/varnish.vcl >"$work/a.vcl"
+    varnishd -F -n "$work/varnish" -a "127.0.0.1:$proxy" -f "$work/a.vcl" -s malloc,32m -p http_gzip_support=off >"$work/varnish.log" 2>&1 &
+    pids+=($!)
+    wait_for "http://127.0.0.1:$proxy$board"
+    through varnish "http://127.0.0.1:$proxy"
+else
+    echo "proxies: SKIPPED: varnish is not installed" >&2
+fi
