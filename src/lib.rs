@@ -12,10 +12,10 @@
 //! | [`feed`] | pages of the leaderboard feed | store, representation, metrics |
 //! | [`health`] | whether the database answers, and whether requests should come here | store, the handles of cache and writer |
 //! | [`lifeline`] | notices the death of an actor | nothing |
-//! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed |
+//! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed, metrics |
 //! | [`metrics`] | what is counted, and its text | nothing |
 //! | [`items`] | the forms in which many items come, read one by one | nothing |
-//! | [`http`] | routes, conditional requests, authentication, errors | handles of cache, feed, health, writer |
+//! | [`http`] | routes, conditional requests, authentication, limits, errors | handles of cache, feed, health, writer; metrics |
 //! | [`server`] | wiring, listening, shutting down | all of the above |
 //! | [`transfer`] | import and export | store, items |
 //! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
@@ -24,7 +24,7 @@
 //!
 //! # Invariants
 //!
-//! - Only `http` and `server` know actix_web; only `cache::actor`, `cache::handle` and `server` know
+//! - Only `http` and `server` know actix_web (and its CORS); only `cache::actor`, `cache::handle` and `server` know
 //!   actix; only `store` and who opens a database through it know rusqlite.
 //! - Only `herd` sends requests (awc); it never meets the server but over HTTP.
 //! - A handler never sees an address of an actor, a pool or a connection: it holds handles.

@@ -77,20 +77,26 @@ impl FeedChanges {
         self.pages().clear();
     }
 
-    /// Reads what the tail lacks: what others have inserted, or all of it where there is none. Costs
-    /// what is new, at most the tail's size. For blocking threads.
-    pub(super) fn follow(&self, connection: &Connection) -> Result<(), FeedError> {
+    /// Reads what the tail lacks: what others have inserted, or all of it where there is none or where
+    /// it may be that of another file (`afresh`). Costs what is new, at most the tail's size. For
+    /// blocking threads.
+    pub(super) fn follow(&self, connection: &Connection, afresh: bool) -> Result<(), FeedError> {
         let _changing = lock(&self.0.changing);
         if self.0.max_tail_bytes == 0 {
             return Ok(());
         }
-        let followed = self.followed(connection);
+        let known = self.tail().filter(|_| !afresh);
+        let followed = self.followed(connection, known);
         // Without an answer nobody knows what it lacks.
         self.0.tail.store(followed.as_ref().ok().cloned());
         followed.map(drop)
     }
 
-    fn followed(&self, connection: &Connection) -> Result<Arc<Tail>, FeedError> {
+    fn followed(
+        &self,
+        connection: &Connection,
+        known: Option<Arc<Tail>>,
+    ) -> Result<Arc<Tail>, FeedError> {
         let transaction = connection
             .unchecked_transaction()
             .map_err(StoreError::from)?;
@@ -98,7 +104,7 @@ impl FeedChanges {
         let max_bytes = self.0.max_tail_bytes;
         let mut rows = Vec::new();
         let mut bytes = 0;
-        if let Some(tail) = self.tail()
+        if let Some(tail) = known
             && tail.stamp().last_row <= stamp.last_row
         {
             if tail.stamp() == stamp {

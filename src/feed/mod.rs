@@ -114,10 +114,10 @@ impl FeedHandle {
     /// The feed was found like this by who watches for other processes, in a file that was opened for
     /// the look: then it may be another file than before.
     pub async fn seen(&self, stamp: FeedStamp, opened: bool) {
+        self.catch_up(opened).await;
         if opened {
-            self.changes.clear();
+            self.changes.pages().clear();
         }
-        self.follow().await;
         // After the tail: a page that is made of it from now on has what was found.
         self.changes.pages().seen(stamp);
     }
@@ -137,11 +137,15 @@ impl FeedHandle {
     /// Has the tail read, as far as it lacks something. Where that fails there is none, and pages
     /// come from SQLite.
     pub async fn follow(&self) {
+        self.catch_up(false).await;
+    }
+
+    async fn catch_up(&self, afresh: bool) {
         let (pool, changes) = (self.pool.clone(), self.changes.clone());
         let deadline = Instant::now() + self.limits.read_timeout;
         let followed = actix_rt::task::spawn_blocking(move || {
             let reader = pool.reader(deadline)?;
-            changes.follow(&reader)
+            changes.follow(&reader, afresh)
         });
         match followed.await.unwrap_or(Err(FeedError::Panicked)) {
             Ok(()) => {}

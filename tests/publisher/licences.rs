@@ -1,0 +1,61 @@
+//! Everything that goes into the program may be given away under MIT or Apache-2.0, as far as Cargo knows.
+
+use std::process::Command;
+
+/// Each on its own asks for no more than to be named.
+const PERMISSIVE: [&str; 14] = [
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-1-Clause",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+/// Fonts, which are data.
+const FONTS: &str = "epaint_default_fonts";
+
+/// Of an SPDX expression: one of each OR, all of each AND. Slashes are an OR of old.
+fn is_permissive(expression: &str) -> bool {
+    let expression = expression.replace('/', " OR ");
+    let every = |part: &str| {
+        let mut one_of = part
+            .split(" OR ")
+            .map(|name| name.trim().trim_matches(['(', ')']));
+        one_of.any(|name| PERMISSIVE.contains(&name))
+    };
+    expression.split(" AND ").all(every)
+}
+
+#[test]
+fn every_dependency_has_a_permissive_licence() {
+    let cargo = std::env::var("CARGO").unwrap();
+    // Of this platform: those of others need not have been downloaded.
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "--locked", "--prefix", "none"])
+        .args(["--edges", "normal,build", "--format", "{l}\t{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.lines().count() > 100, "{tree}");
+    let is_fine = |line: &&str| {
+        let (licence, package) = line.split_once('\t').unwrap();
+        is_permissive(licence) || package.starts_with(FONTS)
+    };
+    let others: Vec<&str> = tree.lines().filter(|line| !is_fine(line)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    assert!(!is_permissive("GPL-3.0-or-later") && !is_permissive("MIT AND AGPL-3.0"));
+}
