@@ -185,6 +185,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
                 LoggedRequests::All => AccessLog::All,
             },
             max_target_bytes: front.max_target_bytes as usize,
+            max_header_bytes: front.max_header_bytes as usize,
             trusted_proxies: front.trusted_proxies.clone().into(),
             rate_limit,
             server_timing: front.server_timing,
@@ -198,6 +199,8 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
                 tokens: parts.tokens,
                 writer,
                 body_timeout: Duration::from_millis(limits.body_timeout_ms),
+                // One that is longer than all together may be would never be admitted.
+                max_body_bytes: limits.max_body_mib.min(limits.max_write_mib) * MIB as u32,
             }),
     };
     if cache.read(|_, _| ()).await.is_err() {

@@ -60,6 +60,15 @@ pub struct Front {
         value_name = "BYTES"
     )]
     pub max_target_bytes: u32,
+    /// The longest header section of a request, in bytes; a longer one gets 431, and more than 96 fields
+    /// or 128 KiB do in any case.
+    #[arg(
+        long,
+        env = "PUBLISHER_MAX_HEADER_BYTES",
+        default_value_t = 32_768,
+        value_name = "BYTES"
+    )]
+    pub max_header_bytes: u32,
     /// How old the board may be before /health/ready is 503, in seconds.
     #[arg(
         long,

@@ -84,6 +84,9 @@ pub struct Limits {
     /// Bytes of request bodies under way at once, in MiB; more get 503 at once.
     #[arg(long, env = "PUBLISHER_MAX_WRITE_MIB", default_value = "64", value_parser = clap::value_parser!(u32).range(16..=2048), value_name = "MIB")]
     pub max_write_mib: u32,
+    /// The longest body of a write, in MiB; a longer one gets 413.
+    #[arg(long, env = "PUBLISHER_MAX_BODY_MIB", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "MIB")]
+    pub max_body_mib: u32,
     /// How long a client may take to send the body of a write, in milliseconds.
     #[arg(
         long,

@@ -25,7 +25,7 @@ use crate::{
         coding::Coding,
         cursor::{Cursor, PageLimit},
     },
-    metrics::Metrics,
+    metrics::{Metrics, Origin},
     representation::Representation,
     store::{StoreError, pool::ReadPool, read::FeedStamp},
 };
@@ -175,30 +175,31 @@ impl FeedHandle {
         &self,
         cursor: Cursor,
         limit: PageLimit,
-    ) -> Result<Arc<Representation>, Arc<FeedError>> {
+    ) -> Result<(Arc<Representation>, Origin), Arc<FeedError>> {
         let looked_up = self.changes.pages().look_up(&(cursor, limit));
-        let answer = match looked_up {
+        let (answer, joined) = match looked_up {
             Lookup::Held(page) => {
-                self.metrics.feed_page_held();
-                return Ok(page);
+                self.metrics.feed_page(Origin::Held);
+                return Ok((page, Origin::Held));
             }
             Lookup::Join(answer) => {
-                self.metrics.feed_page_joined();
-                answer
+                self.metrics.feed_page(Origin::Joined);
+                (answer, true)
             }
             Lookup::Read(token, answer) => {
                 if let Some(page) = self.make_at_once(&token) {
-                    self.metrics.feed_page_from_tail();
+                    self.metrics.feed_page(Origin::Tail);
                     self.ended(token, &page);
-                    return page.map(|page| page.representation);
+                    return page.map(|page| (page.representation, page.origin));
                 }
                 // Not a part of this request: others wait for it too, and this client may go.
                 actix_rt::spawn(self.clone().read(token));
-                answer
+                (answer, false)
             }
         };
-        let answer = answer.await.unwrap_or(Err(Arc::new(FeedError::Panicked)));
-        answer.map(|page| page.representation)
+        let page = answer.await.unwrap_or(Err(Arc::new(FeedError::Panicked)))?;
+        let origin = if joined { Origin::Joined } else { page.origin };
+        Ok((page.representation, origin))
     }
 
     /// Makes a coding of a page, on a blocking thread.
@@ -220,11 +221,11 @@ impl FeedHandle {
     async fn read(self, token: ReadToken) {
         let answer = match self.make_of_tail(&token).await {
             Some(page) => {
-                self.metrics.feed_page_from_tail();
+                self.metrics.feed_page(Origin::Tail);
                 page
             }
             None => {
-                self.metrics.feed_page_read();
+                self.metrics.feed_page(Origin::Read);
                 self.try_read(&token).await
             }
         };

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{FeedError, pages::Page, tail::Span};
 use crate::{
     domain::cursor::{Cursor, PageLimit},
+    metrics::Origin,
     representation::Representation,
     store::{pool::Reader, read},
 };
@@ -35,7 +36,7 @@ pub fn read(reader: &Reader, cursor: &Cursor, limit: PageLimit) -> Result<Page, 
         Some(row) => Some(Cursor::tuple(&row.ran_at, Some(&row.id)).map_err(|_| FeedError::Time)?),
         None => None,
     };
-    rows.end(last, end.merkle_epoch_latest)
+    rows.end(last, end.merkle_epoch_latest, Origin::Read)
 }
 
 /// The same page out of the tail: `span` of one whose stamp has this epoch.
@@ -48,7 +49,7 @@ pub fn joined(span: &Span<'_>, merkle_epoch_latest: Option<i64>) -> Result<Page,
     for slice in &span.slices {
         rows.push(slice);
     }
-    rows.end(span.last.cloned(), merkle_epoch_latest)
+    rows.end(span.last.cloned(), merkle_epoch_latest, Origin::Tail)
 }
 
 /// A page that is being written.
@@ -72,6 +73,7 @@ impl Rows {
         self,
         last: Option<Cursor>,
         merkle_epoch_latest: Option<i64>,
+        origin: Origin,
     ) -> Result<Page, FeedError> {
         let mut body = self.0;
         body.extend_from_slice(b"],");
@@ -89,6 +91,7 @@ impl Rows {
         Ok(Page {
             representation: Arc::new(Representation::new(body)),
             last,
+            origin,
         })
     }
 }

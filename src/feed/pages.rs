@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::FeedError;
 use crate::{
     domain::cursor::{Cursor, PageLimit},
+    metrics::Origin,
     representation::Representation,
     store::read::FeedStamp,
 };
@@ -32,6 +33,8 @@ pub struct Page {
     pub representation: Arc<Representation>,
     /// The place of its last row, where it is full.
     pub last: Option<Cursor>,
+    /// Whether it was read, or made of the tail.
+    pub origin: Origin,
 }
 
 /// What everybody who waits for a page gets.

@@ -44,6 +44,8 @@ pub struct AccessRules {
     pub log: AccessLog,
     /// The longest path with its query, in bytes.
     pub max_target_bytes: usize,
+    /// The longest header section, in bytes.
+    pub max_header_bytes: usize,
     /// Who is believed when it says whom it asks for.
     pub trusted_proxies: Arc<[IpNet]>,
     /// How often one client may ask, where that is limited.
@@ -116,6 +118,14 @@ impl Access {
         let target = request.uri().path_and_query();
         if target.is_some_and(|target| target.as_str().len() > self.rules.max_target_bytes) {
             return Err(ApiError::UriTooLong);
+        }
+        let fields = request.headers().iter();
+        // A colon, a space and an end of line each.
+        let header_bytes: usize = fields
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        if header_bytes > self.rules.max_header_bytes {
+            return Err(ApiError::HeaderTooLong);
         }
         if let Some(rate_limit) = self.limited()
             && let Some(client) = self.client(request.peer_addr(), request.headers())

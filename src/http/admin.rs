@@ -28,8 +28,6 @@ use crate::{
     },
 };
 
-/// The most bytes of a request body.
-pub(super) const MAX_BODY_BYTES: u32 = 16 * 1024 * 1024;
 /// The most items of one request.
 const MAX_ITEMS: usize = 10_000;
 
@@ -42,6 +40,8 @@ pub struct AdminHandles {
     pub writer: WriterHandle,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long it may be, in bytes.
+    pub max_body_bytes: u32,
 }
 
 /// The acknowledgement.
@@ -157,8 +157,8 @@ async fn accept(
         return Err(ApiError::Unauthorized);
     }
     check_content_type(request)?;
-    let admission = admit(request, &handles.writer)?;
-    let body = read_body(body, handles.body_timeout).await?;
+    let admission = admit(request, handles)?;
+    let body = read_body(body, handles).await?;
     // A body may be 16 MiB of JSON: too long for an async thread.
     let operation = web::block(move || parse(&body))
         .await
@@ -194,23 +194,26 @@ fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
 }
 
 /// Takes room for the body by its announced length; for one that announces none, for the longest.
-fn admit(request: &HttpRequest, writer: &WriterHandle) -> Result<Admission, ApiError> {
+fn admit(request: &HttpRequest, handles: &AdminHandles) -> Result<Admission, ApiError> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let max_bytes = handles.max_body_bytes;
     let bytes = match announced.map(u32::try_from) {
-        None => MAX_BODY_BYTES,
-        Some(Ok(bytes)) if bytes <= MAX_BODY_BYTES => bytes,
-        Some(_) => return Err(ApiError::PayloadTooLarge),
+        None => max_bytes,
+        Some(Ok(bytes)) if bytes <= max_bytes => bytes,
+        Some(_) => return Err(ApiError::PayloadTooLarge { max_bytes }),
     };
-    Ok(writer.admit(bytes)?)
+    Ok(handles.writer.admit(bytes)?)
 }
 
-async fn read_body(body: Payload, timeout: Duration) -> Result<Bytes, ApiError> {
-    match tokio::time::timeout(timeout, body.to_bytes_limited(MAX_BODY_BYTES as usize)).await {
+async fn read_body(body: Payload, handles: &AdminHandles) -> Result<Bytes, ApiError> {
+    let max_bytes = handles.max_body_bytes;
+    let body = body.to_bytes_limited(max_bytes as usize);
+    match tokio::time::timeout(handles.body_timeout, body).await {
         Err(_) => Err(ApiError::BodyTimeout),
-        Ok(Err(_)) => Err(ApiError::PayloadTooLarge),
+        Ok(Err(_)) => Err(ApiError::PayloadTooLarge { max_bytes }),
         Ok(Ok(Err(_))) => Err(ApiError::BodyBroken),
         Ok(Ok(Ok(bytes))) => Ok(bytes),
     }

@@ -8,7 +8,6 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use super::admin::MAX_BODY_BYTES;
 use crate::{
     cache::handle::Unavailable,
     domain::{Invalid, cursor::NotALimit, ran_at::NotATime},
@@ -71,8 +70,10 @@ pub(super) enum ApiError {
     Unauthorized,
     #[error("content-type must be application/json or application/x-ndjson")]
     UnsupportedMediaType,
-    #[error("a body may have at most {MAX_BODY_BYTES} bytes")]
-    PayloadTooLarge,
+    #[error("a body may have at most {max_bytes} bytes")]
+    PayloadTooLarge { max_bytes: u32 },
+    #[error("the header section is too long")]
+    HeaderTooLong,
     #[error("the body did not arrive in time")]
     BodyTimeout,
     #[error("the body broke off")]
@@ -140,7 +141,8 @@ impl ResponseError for ApiError {
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::BadItem { .. } => StatusCode::UNPROCESSABLE_ENTITY,

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    Handles,
+    Handles, cache_status,
     conditional::{lacks, respond},
     error::ApiError,
     query,
@@ -16,9 +16,13 @@ pub(super) async fn recent(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let (cursor, limit) = query::feed_page(request.query_string())?;
-    let page = handles.feed.page(cursor, limit).await?;
+    let (page, origin) = handles.feed.page(cursor, limit).await?;
     if let Some(coding) = lacks(&request, &page) {
         handles.feed.code(&page, coding).await;
     }
-    respond(&request, &worker, &page)
+    let mut response = respond(&request, &worker, &page)?;
+    if handles.cache_status {
+        cache_status::of_page(&mut response, origin);
+    }
+    Ok(response)
 }

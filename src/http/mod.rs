@@ -13,12 +13,14 @@
 //! | `client_address`, `rate_limit` | who asks, and how often it may |
 //! | `description` | /openapi.json |
 //! | `worker`, `own_bodies` | what a worker has for itself, as its count of the bodies that it sends |
+//! | `cache_status` | how an answer was come by, for who wants to know |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON, in one place |
 
 mod access;
 mod admin;
 mod board;
+mod cache_status;
 mod client_address;
 mod conditional;
 mod description;

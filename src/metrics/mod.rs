@@ -54,6 +54,19 @@ pub enum BuildOutcome {
     Failed,
 }
 
+/// Where a page of the feed came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was held.
+    Held,
+    /// Somebody was reading it already.
+    Joined,
+    /// It was made of the newest rows.
+    Tail,
+    /// It was read from the database.
+    Read,
+}
+
 /// What is as it is when somebody looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -218,8 +231,8 @@ impl Metrics {
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
-        for from in ["held", "joined", "tail", "read"] {
-            metrics.feed_pages.with_label_values(&[from]);
+        for origin in [Origin::Held, Origin::Joined, Origin::Tail, Origin::Read] {
+            metrics.feed_pages.with_label_values(&[from(origin)]);
         }
         Ok(metrics)
     }
@@ -236,24 +249,9 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
-    /// Counts a page that was held.
-    pub fn feed_page_held(&self) {
-        self.feed_pages.with_label_values(&["held"]).inc();
-    }
-
-    /// Counts a page that somebody was reading already.
-    pub fn feed_page_joined(&self) {
-        self.feed_pages.with_label_values(&["joined"]).inc();
-    }
-
-    /// Counts a page that is made of the newest rows.
-    pub fn feed_page_from_tail(&self) {
-        self.feed_pages.with_label_values(&["tail"]).inc();
-    }
-
-    /// Counts a page that is read.
-    pub fn feed_page_read(&self) {
-        self.feed_pages.with_label_values(&["read"]).inc();
+    /// Counts a page of the feed.
+    pub fn feed_page(&self, origin: Origin) {
+        self.feed_pages.with_label_values(&[from(origin)]).inc();
     }
 
     /// Counts a build that took `time`.
@@ -295,6 +293,15 @@ fn registered<C: Collector + Clone + 'static>(
 ) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+fn from(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Held => "held",
+        Origin::Joined => "joined",
+        Origin::Tail => "tail",
+        Origin::Read => "read",
+    }
 }
 
 impl BuildOutcome {

@@ -66,8 +66,9 @@ impl OnSmallDisk {
         let program = publisher(&[]).get_program().to_str().unwrap().to_owned();
         let folder = self.folder.path().display();
         let token = TOKENS[0];
+        // What an earlier one said must not be taken for what this one says.
         self.run(&format!(
-            "PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 2>{folder}/log & pid=$!"
+            "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 2>{folder}/log & pid=$!"
         ));
         self.address = loop {
             let said = format!(

@@ -17,6 +17,7 @@ use awc::http::Method;
 use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
     feed::pages::{Lookup, Page, Pages, ReadToken},
+    metrics::Origin,
     representation::Representation,
     store::read::FeedStamp,
 };
@@ -280,6 +281,7 @@ impl Model {
                 .filter(|_| rows.len() == limit.rows())
                 .map(|row| (*row).clone()),
             representation: Arc::new(Representation::new(format!("{rows:?}"))),
+            origin: Origin::Read,
         }
     }
 

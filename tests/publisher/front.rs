@@ -12,7 +12,7 @@
 //! - a request's id comes back, unless it is unfit for a log
 //! - answers have no banner, and tell browsers not to guess
 //! - a client that asks too often gets 429; who it is, only trusted proxies say
-//! - a target that is too long is 414
+//! - a target that is too long is 414, a header section 431
 //! - a head that does not end, and a client that does not read, are cut off
 
 use std::{
@@ -354,6 +354,11 @@ async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
         assert_eq!(answer.header("age"), "10");
         assert!(answer.header("server-timing").starts_with("app;dur="));
     }
+    app.data.sample_runs(300, "2026-06-07T00:00:00Z");
+    let page = format!("{FEED}?since_ran_at=2026-06-06T00:00:00Z&limit=300");
+    for how in ["publisher; hit; detail=newest-rows", "publisher; hit"] {
+        assert_eq!(app.get(&page).await.header("cache-status"), how);
+    }
     app.gate.set(Mode::Hold);
     app.clock.advance(Duration::from_secs(25));
     let answer = app.get_with(BOARD, &[("if-none-match", "*")]).await;
@@ -475,6 +480,15 @@ async fn a_target_that_is_too_long_is_414() {
     app.get(&filled(8193))
         .await
         .assert_error(414, "the request's target is too long");
+    let lines = |bytes: usize| "x".repeat(bytes / 8);
+    let ask = async |bytes: usize| {
+        let value = lines(bytes);
+        app.get_with(BOARD, &[("x-long", value.as_str()); 8]).await
+    };
+    assert_eq!(ask(30_000).await.status, 200);
+    ask(33_000)
+        .await
+        .assert_error(431, "the header section is too long");
     app.stop().await;
 }
 
