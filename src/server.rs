@@ -206,15 +206,16 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
     if cache.read(|_, _| ()).await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
-    feed.follow().await;
+    // Before anything of the file is held.
     let watching = watch(
         parts.path,
         Duration::from_millis(limits.change_poll_ms.get()),
         limits.busy_timeout(),
         parts.clock,
         cache.clone(),
-        feed,
+        feed.clone(),
     );
+    feed.follow().await;
     let watch_lives = lifelines.give("the watch for other processes");
     actix_rt::spawn(async move {
         let _watch_lives = watch_lives;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::{
     FeedError,
     pages::Pages,
-    tail::{Tail, TailRow},
+    tail::{Backwards, Tail, TailRow},
 };
 use crate::{
     domain::{
@@ -102,8 +102,6 @@ impl FeedChanges {
             .map_err(StoreError::from)?;
         let stamp = read::feed_stamp(&transaction)?;
         let max_bytes = self.0.max_tail_bytes;
-        let mut rows = Vec::new();
-        let mut bytes = 0;
         if let Some(tail) = known
             && tail.stamp().last_row <= stamp.last_row
         {
@@ -111,6 +109,7 @@ impl FeedChanges {
                 return Ok(tail);
             }
             let after = tail.stamp().last_row.unwrap_or(0);
+            let (mut rows, mut bytes) = (Vec::new(), 0);
             let all = read::rows_since(&transaction, after, |row| {
                 bytes += row.body.len();
                 rows.push(held(&row)?);
@@ -120,22 +119,19 @@ impl FeedChanges {
             if all {
                 return Ok(Arc::new(tail.with(rows, stamp, max_bytes)));
             }
-            (rows, bytes) = (Vec::new(), 0);
         }
+        let mut newest = Backwards::default();
         let mut floor = None;
         read::newest_rows(&transaction, |row| {
-            bytes += row.body.len();
             let row = held(&row)?;
-            if bytes > max_bytes {
+            if newest.weight_bytes_with(&row) > max_bytes {
                 floor = Some(row.place);
                 return Ok::<_, FeedError>(false);
             }
-            rows.push(row);
+            newest.push(row);
             Ok(true)
         })?;
-        Ok(Arc::new(
-            Tail::empty(floor, stamp).with(rows, stamp, max_bytes),
-        ))
+        Ok(Arc::new(newest.tail(floor, stamp)))
     }
 }
 

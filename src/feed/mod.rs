@@ -111,11 +111,11 @@ impl FeedHandle {
         self.changes.clone()
     }
 
-    /// The feed was found like this by who watches for other processes, in a file that was opened for
-    /// the look: then it may be another file than before.
-    pub async fn seen(&self, stamp: FeedStamp, opened: bool) {
-        self.catch_up(opened).await;
-        if opened {
+    /// The feed was found like this by who watches for other processes, perhaps in another file than
+    /// before.
+    pub async fn seen(&self, stamp: FeedStamp, replaced: bool) {
+        self.catch_up(replaced).await;
+        if replaced {
             self.changes.pages().clear();
         }
         // After the tail: a page that is made of it from now on has what was found.

@@ -159,7 +159,71 @@ impl Tail {
     }
 }
 
+/// Makes a tail of rows that come from the newest one on back, as they are read: no more of them than a
+/// chunk's are held twice.
+#[derive(Debug, Default)]
+pub struct Backwards {
+    /// The newest first.
+    chunks: Vec<Arc<Chunk>>,
+    /// Of the next chunk, the newest first.
+    rows: Vec<TailRow>,
+    row_bytes: usize,
+    weight_bytes: usize,
+}
+
+impl Backwards {
+    /// What the tail would weigh with one more row.
+    pub fn weight_bytes_with(&self, row: &TailRow) -> usize {
+        // A comma stands beside it.
+        self.weight_bytes + row.body.len() + 1 + OVERHEAD_BYTES
+    }
+
+    /// Adds a row that stands before all others.
+    pub fn push(&mut self, row: TailRow) {
+        if !self.rows.is_empty() && self.row_bytes + row.body.len() > CHUNK_BYTES {
+            self.close_chunk();
+        }
+        self.weight_bytes = self.weight_bytes_with(&row);
+        self.row_bytes += row.body.len();
+        self.rows.push(row);
+    }
+
+    /// All of them, in a feed that has no other rows after `floor`; none at all where that is `None`.
+    #[must_use]
+    pub fn tail(mut self, floor: Option<Cursor>, stamp: FeedStamp) -> Tail {
+        self.close_chunk();
+        self.chunks.reverse();
+        Tail {
+            weight_bytes: self.chunks.iter().map(|chunk| chunk.weight_bytes()).sum(),
+            chunks: self.chunks,
+            floor,
+            stamp,
+        }
+    }
+
+    fn close_chunk(&mut self) {
+        let mut chunk = Chunk {
+            text: Vec::with_capacity(self.row_bytes + self.rows.len()),
+            rows: Vec::with_capacity(self.rows.len()),
+        };
+        for row in self.rows.drain(..).rev() {
+            chunk.push(row.place, &row.body);
+        }
+        self.row_bytes = 0;
+        chunk.close(&mut self.chunks);
+    }
+}
+
 impl Chunk {
+    /// Nothing will be added: what was set aside for more is given back.
+    fn close(mut self, chunks: &mut Vec<Arc<Self>>) {
+        if !self.rows.is_empty() {
+            self.text.shrink_to_fit();
+            self.rows.shrink_to_fit();
+            chunks.push(Arc::new(self));
+        }
+    }
+
     fn first(&self) -> Option<&Cursor> {
         self.rows.first().map(|row| &row.place)
     }
@@ -177,7 +241,7 @@ impl Chunk {
         let mut open = Self::default();
         let mut push = |place: Cursor, body: &[u8]| {
             if !open.rows.is_empty() && open.text.len() + body.len() > CHUNK_BYTES {
-                chunks.push(Arc::new(std::mem::take(&mut open)));
+                std::mem::take(&mut open).close(chunks);
             }
             open.push(place, body);
         };
@@ -192,9 +256,7 @@ impl Chunk {
         for new in more {
             push(new.place, &new.body);
         }
-        if !open.rows.is_empty() {
-            chunks.push(Arc::new(open));
-        }
+        open.close(chunks);
     }
 
     fn push(&mut self, place: Cursor, body: &[u8]) {

@@ -17,8 +17,8 @@ pub struct Found {
     pub board_version: i64,
     /// The state of the feed.
     pub feed: FeedStamp,
-    /// Whether the file was opened for this look, and may be another one than before.
-    pub opened: bool,
+    /// Whether another file has taken the place of the one that was there before.
+    pub replaced: bool,
 }
 
 /// A connection of its own, for `PRAGMA data_version` speaks of the commits of all others.
@@ -26,14 +26,16 @@ pub struct Found {
 pub struct ChangeDetector {
     path: PathBuf,
     busy_timeout: Duration,
+    file: FileIdentity,
     connection: Option<(Connection, FileIdentity)>,
     seen: Option<i64>,
 }
 
 impl ChangeDetector {
-    /// Watches the file at `path`; opens it at the first look.
+    /// Watches the file at `path`, as it is now; opens it at the first look.
     pub fn new(path: PathBuf, busy_timeout: Duration) -> Self {
         Self {
+            file: identity(&path),
             path,
             busy_timeout,
             connection: None,
@@ -66,10 +68,11 @@ impl ChangeDetector {
             Some(Found {
                 board_version: read::board_version(&connection)?,
                 feed: read::feed_stamp(&connection)?,
-                opened: self.seen.is_none(),
+                replaced: self.file != file,
             })
         };
         self.seen = Some(now);
+        self.file = file;
         self.connection = Some((connection, file));
         Ok(found)
     }
