@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// Options of `herd`.
 #[derive(Debug, Args)]
 pub struct Herd {
-    /// What the pollers ask for: http://HOST[:PORT]/PATH.
+    /// What the pollers ask for: `http://HOST[:PORT]/PATH`.
     pub url: String,
     /// What the run is called in tables and reports.
     #[arg(long, default_value = "herd", value_name = "NAME")]
@@ -131,7 +131,7 @@ pub struct Validators {
         value_name = "CLIENTS"
     )]
     pub validators: u32,
-    /// The feed, without its query: http://HOST[:PORT]/v1/leaderboard/recent.
+    /// The feed, without its query: `http://HOST[:PORT]/v1/leaderboard/recent`.
     #[arg(long, value_name = "URL")]
     pub feed_url: Option<String>,
     /// Where they begin.
@@ -161,7 +161,7 @@ pub struct Writers {
         value_name = "CLIENTS"
     )]
     pub writers: u32,
-    /// Where to: http://HOST[:PORT]/v1/admin/eval-runs.
+    /// Where to: `http://HOST[:PORT]/v1/admin/eval-runs`.
     #[arg(long, value_name = "URL")]
     pub write_url: Option<String>,
     /// Time between two posts of one writer, in milliseconds.

@@ -40,7 +40,7 @@ struct Mark {
     end: usize,
 }
 
-/// Every row after [`Tail::floor`], as of [`Tail::stamp`].
+/// Every row after its floor, as of [`Tail::stamp`].
 #[derive(Debug)]
 pub struct Tail {
     chunks: Vec<Arc<Chunk>>,

@@ -1,31 +1,26 @@
-//! Wiring: which actor gets what, when the server begins to listen, and how it ends.
+//! Wiring: which actor gets what, and when the server begins to listen.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `listening` | one address: its workers, its routes, its bounds |
+//! | `running` | how a server ends: signals, the service manager, the death of an actor |
+
+mod listening;
+mod running;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use actix_rt::net::TcpStream;
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-};
-use sd_notify::NotifyState;
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
 use tokio::sync::Semaphore;
 
 use crate::{
     cache::{
         actor::CacheActor,
         build::BuildSnapshot,
-        handle::CacheHandle,
         measured::Measured,
         state::Policy,
         uncached::{Board, Uncached},
@@ -35,25 +30,22 @@ use crate::{
     domain::clock::Clock,
     feed::{FeedHandle, FeedLimits},
     health::HealthHandle,
-    http::{
-        self, AccessLog, AccessRules, AdminHandles, Face, Handles, RateLimit, token::AdminTokens,
-    },
+    http::{AccessLog, AccessRules, AdminHandles, Face, Handles, RateLimit, token::AdminTokens},
     lifeline::Lifelines,
     metrics::Metrics,
     store::pool::ReadPool,
     writer::{
-        actor::WriterActor,
-        commit::WriteSettings,
-        handle::{AdmissionLimits, WriterHandle},
-        log_size::LogLimits,
+        actor::WriterActor, commit::WriteSettings, handle::AdmissionLimits, log_size::LogLimits,
     },
 };
 
+pub use listening::Listen;
+pub use running::{Running, Stopper};
+
+use listening::served;
+
 /// How often quiet clients are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
-
-/// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
 
 const MIB: usize = 1024 * 1024;
 
@@ -76,52 +68,6 @@ pub struct Parts {
     pub tokens: AdminTokens,
     /// What it shows of itself, and to whom.
     pub front: Front,
-}
-
-/// Where to listen.
-#[derive(Debug)]
-pub enum Listen {
-    /// On this host and port.
-    At(String),
-    /// On a socket that listens already: socket activation.
-    On(TcpListener),
-}
-
-/// A server that listens.
-pub struct Running {
-    /// Where it listens.
-    pub addresses: Vec<SocketAddr>,
-    /// The board's cache.
-    pub cache: CacheHandle,
-    /// The write side, where there is one.
-    pub writer: Option<WriterHandle>,
-    /// Where the admin routes are, where they have an address of their own.
-    pub admin_addresses: Vec<SocketAddr>,
-    servers: Vec<Server>,
-    stopping: Arc<AtomicBool>,
-    lifelines: Lifelines,
-    shutdown_delay: Duration,
-}
-
-/// Ends a server.
-#[derive(Debug, Clone)]
-pub struct Stopper {
-    servers: Vec<ServerHandle>,
-    stopping: Arc<AtomicBool>,
-}
-
-impl Stopper {
-    /// From now on `/health/ready` says 503.
-    pub fn announce(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Stops listening; gracefully: ends the requests under way.
-    pub async fn stop(&self, graceful: bool) {
-        self.announce();
-        let stopped = self.servers.iter().map(|server| server.stop(graceful));
-        futures_util::future::join_all(stopped).await;
-    }
 }
 
 /// Builds the first snapshot, then listens. Where that build fails the server starts all the same:
@@ -247,57 +193,6 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
     })
 }
 
-/// A server that listens, and where.
-fn served(
-    listen: Listen,
-    limits: &Limits,
-    front: &Front,
-    handles: &Handles,
-    face: Face,
-    workers: Option<usize>,
-) -> io::Result<(Server, Vec<SocketAddr>)> {
-    let send_timeout = front.send_timeout();
-    let metrics = handles.metrics.clone();
-    let handles = handles.clone();
-    let mut server = HttpServer::new(move || {
-        App::new().configure(|config| http::configure(config, &handles, face))
-    })
-    .on_connect(move |connection, data| {
-        data.insert(Arc::new(metrics.connected()));
-        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-            cut_off_after(stream, send_timeout);
-        }
-    })
-    .disable_signals()
-    .tcp_nodelay(true)
-    .backlog(BACKLOG)
-    .max_connections(limits.max_connections)
-    .keep_alive(Duration::from_secs(limits.keep_alive_secs))
-    .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
-    .shutdown_timeout(limits.shutdown_timeout_secs);
-    if let Some(workers) = workers {
-        server = server.workers(workers);
-    }
-    let server = match listen {
-        Listen::At(address) => server.bind(address)?,
-        Listen::On(listener) => server.listen(listener)?,
-    };
-    let addresses = server.addrs();
-    Ok((server.run(), addresses))
-}
-
-/// Has the kernel end a connection whose other side leaves what was sent to it unread for so long
-/// (RFC 5482): neither HTTP nor TCP would, and its body would be held for ever.
-#[cfg(target_os = "linux")]
-fn cut_off_after(stream: &TcpStream, timeout: Duration) {
-    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(timeout)) {
-        log::debug!("no time limit for what is sent: {error}");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cut_off_after(_: &TcpStream, _: Duration) {}
-
 /// The limit of each client, where there is one; and a task that keeps its memory bounded.
 fn rate_limit(front: &Front, clock: &Arc<dyn Clock>) -> Option<Arc<RateLimit>> {
     let per_minute = front.rate_limit?;
@@ -349,91 +244,5 @@ fn admission_limits(limits: &Limits) -> AdmissionLimits {
     AdmissionLimits {
         operations: limits.max_writes,
         bytes: limits.max_write_mib.saturating_mul(1024 * 1024),
-    }
-}
-
-impl Running {
-    /// What can stop the server.
-    pub fn stopper(&self) -> Stopper {
-        Stopper {
-            servers: self.servers.iter().map(Server::handle).collect(),
-            stopping: Arc::clone(&self.stopping),
-        }
-    }
-
-    /// Serves until it is stopped; then whatever was admitted is written.
-    ///
-    /// # Errors
-    /// Where accepting connections fails for good, or something has died that cannot be done without.
-    pub async fn serve(mut self) -> io::Result<()> {
-        let served = futures_util::future::try_join_all(self.servers);
-        tokio::select! {
-            served = served => served.map(drop)?,
-            name = self.lifelines.one_lost() => {
-                return Err(io::Error::other(format!(
-                    "{name} has died: ending, so that another process can take over"
-                )));
-            }
-        }
-        if let Some(writer) = self.writer {
-            writer.drained().await;
-        }
-        Ok(())
-    }
-
-    /// Serves until SIGINT or SIGTERM, then ends the requests under way. A second signal ends the
-    /// process at once. Tells a service manager that waits for it (sd_notify).
-    ///
-    /// # Errors
-    /// As [`Running::serve`], or where signals cannot be waited for.
-    pub async fn serve_until_signal(self) -> io::Result<()> {
-        let stopper = self.stopper();
-        let delay = self.shutdown_delay;
-        let mut signals = Signals::new()?;
-        tell_manager(NotifyState::Ready);
-        actix_rt::spawn(async move {
-            let name = signals.next().await;
-            log::info!("{name}: stopping");
-            tell_manager(NotifyState::Stopping);
-            stopper.announce();
-            actix_rt::spawn(async move {
-                tokio::time::sleep(delay).await;
-                stopper.stop(true).await;
-            });
-            signals.next().await;
-            log::warn!("a second signal: stopping at once");
-            std::process::exit(1);
-        });
-        self.serve().await
-    }
-}
-
-fn tell_manager(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        log::warn!("the service manager cannot be told: {error}");
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
     }
 }
