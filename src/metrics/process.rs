@@ -1,7 +1,7 @@
 //! What the process uses, by the names that every Prometheus client has for it.
 
 use prometheus::{
-    Gauge,
+    Counter, Gauge,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -9,7 +9,7 @@ use prometheus::{
 /// Read from /proc when somebody asks; elsewhere than on Linux nothing is known.
 #[derive(Debug)]
 pub(super) struct Process {
-    cpu_seconds: Gauge,
+    cpu_seconds: Counter,
     resident_bytes: Gauge,
     open_files: Gauge,
     max_files: Gauge,
@@ -24,7 +24,7 @@ impl Process {
     /// Where a name is invalid, which is a mistake in this file.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
-            cpu_seconds: Gauge::new(
+            cpu_seconds: Counter::new(
                 "process_cpu_seconds_total",
                 "User and system time used, in seconds.",
             )?,
@@ -42,7 +42,7 @@ impl Process {
         })
     }
 
-    fn all(&self) -> [&Gauge; 6] {
+    fn all(&self) -> [&dyn Collector; 6] {
         [
             &self.cpu_seconds,
             &self.resident_bytes,
@@ -60,8 +60,10 @@ impl Process {
         let process = process::Process::myself()?;
         let stat = process.stat()?;
         let ticks = procfs::ticks_per_second() as f64;
+        let used = (stat.utime + stat.stime) as f64 / ticks;
+        // Two who ask at once could see it differently; it never goes back.
         self.cpu_seconds
-            .set((stat.utime + stat.stime) as f64 / ticks);
+            .inc_by((used - self.cpu_seconds.get()).max(0.0));
         self.resident_bytes.set(stat.rss_bytes().get() as f64);
         self.open_files.set(process.fd_count()? as f64);
         self.threads.set(stat.num_threads as f64);
@@ -81,7 +83,10 @@ impl Process {
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        self.all().into_iter().flat_map(Collector::desc).collect()
+        self.all()
+            .into_iter()
+            .flat_map(|metric| metric.desc())
+            .collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -90,7 +95,7 @@ impl Collector for Process {
         }
         self.all()
             .into_iter()
-            .flat_map(Collector::collect)
+            .flat_map(|metric| metric.collect())
             .collect()
     }
 }

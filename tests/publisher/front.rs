@@ -129,6 +129,9 @@ async fn the_levels_are_those_of_the_server() {
     if cfg!(target_os = "linux") {
         assert!(app.metric("process_resident_memory_bytes").await > 1 << 20);
         assert!(app.metric("process_open_fds").await > 10);
+        let metrics = app.get("/metrics").await;
+        let kind = "# TYPE process_cpu_seconds_total counter";
+        assert!(metrics.text().lines().any(|line| line == kind));
     }
     let open = app.metric("publisher_http_connections").await;
     let socket = TcpStream::connect(app.address()).unwrap();
