@@ -14,7 +14,7 @@ if ! { python3 -m venv "$work/python" && "$work/python/bin/pip" install --quiet 
 fi
 
 cargo build --release --quiet
-publisher=target/release/cathedral-publisher
+publisher=$PWD/target/release/cathedral-publisher
 "$publisher" sample board --count 51 >"$work/board"
 "$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
 "$publisher" sample rows --count 300 | "$publisher" import rows - --database "$work/a.db" >/dev/null
@@ -33,5 +33,7 @@ cat >"$work/schemathesis.toml" <<'TOML'
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", 400, 401, 404, 409, 412, 422, 429]
 TOML
+# It leaves a folder of its own where it runs.
+cd "$work"
 "$work/python/bin/schemathesis" --config-file "$work/schemathesis.toml" run "$url/openapi.json" \
     --header "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" --seed 1 --max-examples "${EXAMPLES:-50}"
