@@ -24,7 +24,7 @@
 //!
 //! # Invariants
 //!
-//! - Only `http` and `server` know actix_web (and its CORS); only `cache::actor`, `cache::handle` and `server` know
+//! - Only `http` and `server` know actix_web (and its CORS), only `server` the parts that it is made of; only `cache::actor`, `cache::handle` and `server` know
 //!   actix; only `store` and who opens a database through it know rusqlite.
 //! - Only `herd` sends requests (awc); it never meets the server but over HTTP.
 //! - A handler never sees an address of an actor, a pool or a connection: it holds handles.

@@ -100,8 +100,13 @@ impl CacheHandle {
         if self.cell.load().is_none() {
             self.wait_for_first().await?;
         }
+        self.try_read(reading).ok_or(GIVEN_UP)
+    }
+
+    /// As [`CacheHandle::read`], where something is published.
+    pub fn try_read<T>(&self, reading: impl FnOnce(&Snapshot, Freshness) -> T) -> Option<T> {
         let published = self.cell.load();
-        let published = published.as_ref().ok_or(GIVEN_UP)?;
+        let published = published.as_ref()?;
         let freshness = published.freshness(self.clock.now());
         // Looked at before it is set: a stale snapshot must not make its readers contend.
         if freshness.is_stale()
@@ -110,7 +115,7 @@ impl CacheHandle {
         {
             self.refresh.do_send(Refresh);
         }
-        Ok(reading(&published.snapshot, freshness))
+        Some(reading(&published.snapshot, freshness))
     }
 
     /// Tells the cache that the database has changed; the rebuild goes on in the background.

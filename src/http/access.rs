@@ -14,7 +14,7 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     http::{
         Method,
-        header::{HeaderMap, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
 use futures_util::future::LocalBoxFuture;
@@ -162,8 +162,10 @@ impl Access {
         let status = response.status();
         let is_head = response.request().method() == Method::HEAD;
         let body_bytes = match response.response().body().size() {
-            BodySize::Sized(bytes) if !is_head => bytes,
-            BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
+            BodySize::Sized(_) | BodySize::Stream if is_head => 0,
+            BodySize::Sized(bytes) => bytes,
+            BodySize::Stream => announced_bytes(response.headers()),
+            BodySize::None => 0,
         };
         self.tally
             .answered(self.route, status.as_u16(), took, body_bytes);
@@ -207,6 +209,13 @@ impl Access {
             "answered"
         );
     }
+}
+
+/// How long a body is that is lent to the connection.
+fn announced_bytes(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
 }
 
 /// What the client calls this request, where that is fit for a log.

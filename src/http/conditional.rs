@@ -2,24 +2,28 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, HeaderMap, HeaderName},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap},
+    },
     web::Bytes,
 };
 
-use super::{error::ApiError, worker::Worker};
+use super::{error::ApiError, lending, worker::Worker};
 use crate::{
     domain::{
         coding::{Acceptable, Coding},
         entity_tag::TagList,
     },
-    metrics::requests::SavedBy,
+    metrics::requests::{SavedBy, Tally},
     representation::{Representation, Variant},
 };
 
-const CACHE_CONTROL: &str = "public, max-age=15";
+/// How long a client need not ask again (WIRE.md).
+pub(super) const CACHE_CONTROL: &str = "public, max-age=15";
 /// On every answer that another Accept-Encoding might have had otherwise, 304 included (RFC 9110
 /// §12.5.5, §15.4.5).
-const VARY: &str = "accept-encoding";
+pub(super) const VARY: &str = "accept-encoding";
 
 /// 200 with the bytes, 304, 406 or 412: negotiation (RFC 9110 §12.5.3), then the order of §13.2.2. We
 /// send no `Last-Modified`, so the preconditions by date never apply (§13.1.3, §13.1.4).
@@ -38,64 +42,135 @@ pub(super) fn respond_with(
     representation: &Representation,
     body: impl FnOnce(&Variant) -> Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let headers = request.headers();
-    let if_match = tag_list(headers, header::IF_MATCH);
-    let if_none_match = tag_list(headers, header::IF_NONE_MATCH);
-    // Of the variants that a client takes, one that it holds is the one that serves it best.
-    let held = if_match.as_ref().or(if_none_match.as_ref());
-    let variant = representation
-        .select(&acceptable(headers), held)
-        .ok_or(ApiError::NotAcceptable)?;
-    let etag = variant.etag();
-    if if_match.is_some_and(|list| !list.matches_strongly(etag)) {
-        return Err(ApiError::PreconditionFailed);
-    }
-    let current = if_none_match.is_some_and(|list| list.matches_weakly(etag));
-    let mut response = if current {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
+    let decision = Conditions::of(request.headers()).decide(representation)?;
+    decision.count_savings(&worker.tally, representation);
+    let variant = decision.variant();
+    let mut response = HttpResponse::build(decision.status());
     response
-        .insert_header((header::ETAG, etag.as_str()))
+        .insert_header((header::ETAG, variant.etag().as_str()))
         .insert_header((header::CACHE_CONTROL, CACHE_CONTROL))
         .insert_header((header::VARY, VARY));
-    if current {
-        worker
-            .tally
-            .saved(SavedBy::NotModified, variant.body_ref().len());
+    if let Decision::NotModified(_) = decision {
         // Any other body, even an empty one, would be framed and break keep-alive.
         return Ok(response
             .body(actix_web::body::None::new())
             .map_into_boxed_body());
     }
     if variant.coding() != Coding::Identity {
-        let identity_bytes = representation.identity().body_ref().len();
-        let saved_bytes = identity_bytes - variant.body_ref().len();
-        worker.tally.saved(SavedBy::Coding, saved_bytes);
         response.insert_header((header::CONTENT_ENCODING, variant.coding().as_str()));
     }
-    Ok(response
+    response
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .content_type(header::ContentType::json())
-        .body(body(variant)))
+        .content_type(header::ContentType::json());
+    Ok(lending::finish(&mut response, request, body(variant)))
+}
+
+/// What a request says of the answer that it wants.
+#[derive(Debug)]
+pub(super) struct Conditions<'a> {
+    acceptable: Acceptable,
+    if_match: Option<TagList<'a>>,
+    if_none_match: Option<TagList<'a>>,
+}
+
+/// What it gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Decision<'r> {
+    /// 304: the client has this one.
+    NotModified(&'r Variant),
+    /// 200, with this one.
+    Whole(&'r Variant),
+}
+
+impl<'a> Conditions<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let lines = |name| headers.get_all(name).map(header::HeaderValue::as_bytes);
+        Self::parse(
+            lines(header::ACCEPT_ENCODING),
+            lines(header::IF_MATCH),
+            lines(header::IF_NONE_MATCH),
+        )
+    }
+
+    /// Of the lines of these fields, as far as they are there.
+    pub(super) fn parse(
+        accept_encoding: impl IntoIterator<Item = &'a [u8]>,
+        if_match: impl IntoIterator<Item = &'a [u8]>,
+        if_none_match: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Self {
+        Self {
+            acceptable: Acceptable::parse(accept_encoding),
+            if_match: tag_list(if_match),
+            if_none_match: tag_list(if_none_match),
+        }
+    }
+
+    /// Negotiation (RFC 9110 §12.5.3), then the order of §13.2.2.
+    ///
+    /// # Errors
+    /// 406 and 412.
+    pub(super) fn decide<'r>(
+        &self,
+        representation: &'r Representation,
+    ) -> Result<Decision<'r>, ApiError> {
+        // Of the variants that a client takes, one that it holds is the one that serves it best.
+        let held = self.if_match.as_ref().or(self.if_none_match.as_ref());
+        let variant = representation
+            .select(&self.acceptable, held)
+            .ok_or(ApiError::NotAcceptable)?;
+        let etag = variant.etag();
+        let is_other = |list: &TagList<'_>| !list.matches_strongly(etag);
+        if self.if_match.as_ref().is_some_and(is_other) {
+            return Err(ApiError::PreconditionFailed);
+        }
+        let has_it = |list: &TagList<'_>| list.matches_weakly(etag);
+        Ok(if self.if_none_match.as_ref().is_some_and(has_it) {
+            Decision::NotModified(variant)
+        } else {
+            Decision::Whole(variant)
+        })
+    }
+}
+
+impl<'r> Decision<'r> {
+    /// The variant that the client has or gets.
+    pub(super) fn variant(&self) -> &'r Variant {
+        match self {
+            Self::NotModified(variant) | Self::Whole(variant) => variant,
+        }
+    }
+
+    /// 200 or 304.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NotModified(_) => StatusCode::NOT_MODIFIED,
+            Self::Whole(_) => StatusCode::OK,
+        }
+    }
+
+    /// Counts what does not have to be sent.
+    pub(super) fn count_savings(&self, tally: &Tally, representation: &Representation) {
+        let bytes = self.variant().body_ref().len();
+        match self {
+            Self::NotModified(_) => tally.saved(SavedBy::NotModified, bytes),
+            Self::Whole(_) => {
+                let identity_bytes = representation.identity().body_ref().len();
+                if bytes < identity_bytes {
+                    tally.saved(SavedBy::Coding, identity_bytes - bytes);
+                }
+            }
+        }
+    }
 }
 
 /// The coding that this client is to be given and that is not made yet.
 pub(super) fn lacks(request: &HttpRequest, representation: &Representation) -> Option<Coding> {
-    let headers = request.headers();
-    let held = tag_list(headers, header::IF_NONE_MATCH);
-    representation.lacks(&acceptable(headers), held.as_ref())
+    let conditions = Conditions::of(request.headers());
+    representation.lacks(&conditions.acceptable, conditions.if_none_match.as_ref())
 }
 
-/// The codings that the client of this request takes.
-fn acceptable(headers: &HeaderMap) -> Acceptable {
-    let lines = headers.get_all(header::ACCEPT_ENCODING);
-    Acceptable::parse(lines.map(header::HeaderValue::as_bytes))
-}
-
-fn tag_list(headers: &HeaderMap, name: HeaderName) -> Option<TagList<'_>> {
-    headers
-        .contains_key(&name)
-        .then(|| TagList::parse(headers.get_all(name).map(header::HeaderValue::as_bytes)))
+/// None where the field is not there.
+fn tag_list<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<TagList<'a>> {
+    let mut lines = lines.into_iter().peekable();
+    lines.peek().is_some().then(|| TagList::parse(lines))
 }

@@ -8,6 +8,7 @@
 //! | `admin` | what comes in: challenges, eval runs, Merkle epochs |
 //! | `token` | who may write |
 //! | `health`, `metrics` | /health, /metrics |
+//! | `lending` | bodies that are lent to a connection instead of copied into it |
 //! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
 //! | `access` | what every request passes: limits, counts, the access log |
 //! | `client_address`, `rate_limit` | who asks, and how often it may |
@@ -15,6 +16,7 @@
 //! | `worker`, `own_bodies` | what a worker has for itself, as its count of the bodies that it sends |
 //! | `cache_status` | how an answer was come by, for who wants to know |
 //! | `query` | the parameters of a query string |
+//! | `fast_path` | the board, as nearly everybody asks for it, without the framework |
 //! | `error` | every error's status and JSON, in one place |
 
 mod access;
@@ -25,8 +27,10 @@ mod client_address;
 mod conditional;
 mod description;
 mod error;
+pub mod fast_path;
 mod health;
 mod leaderboard;
+mod lending;
 mod metrics;
 mod own_bodies;
 mod query;
@@ -37,6 +41,7 @@ mod worker;
 
 pub use access::{AccessLog, AccessRules};
 pub use admin::AdminHandles;
+pub use lending::{LendingStream, Loan};
 pub use rate_limit::RateLimit;
 pub use routes::{Face, configure};
 

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::metrics::requests::Route;
 
-const PREFIX: &str = "/api/cathedral";
+/// Every public path is there with it and without (WIRE.md).
+pub(super) const PREFIX: &str = "/api/cathedral";
+/// active-challenges.
+pub(super) const BOARD_PATH: &str = "/v1/synthetic-boolean/active-challenges";
 /// How long a browser may remember what a preflight told it, in seconds.
 const PREFLIGHT_MAX_AGE_SECS: usize = 3600;
 
@@ -77,16 +80,11 @@ pub(super) struct Resources {
 
 impl Resources {
     fn public(&self, config: &mut ServiceConfig) {
-        let challenges = "/v1/synthetic-boolean";
         config
-            .service(self.readable(
-                Route::Board,
-                &format!("{challenges}/active-challenges"),
-                board::active_challenges,
-            ))
+            .service(self.readable(Route::Board, BOARD_PATH, board::active_challenges))
             .service(self.readable(
                 Route::Current,
-                &format!("{challenges}/current-challenge"),
+                "/v1/synthetic-boolean/current-challenge",
                 board::current_challenge,
             ))
             .service(self.readable(Route::Feed, "/v1/leaderboard/recent", leaderboard::recent))

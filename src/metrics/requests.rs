@@ -88,6 +88,7 @@ pub struct Tally {
     saved_by_304_bytes: AtomicU64,
     saved_by_coding_bytes: AtomicU64,
     stale: AtomicU64,
+    fast: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +124,11 @@ impl Tally {
         }
     }
 
+    /// The board was answered on the fast path.
+    pub fn on_fast_path(&self) {
+        add(&self.fast, 1);
+    }
+
     /// Bytes of a body did not have to be sent.
     pub fn saved(&self, by: SavedBy, bytes: usize) {
         let saved = match by {
@@ -146,6 +152,7 @@ pub struct Requests {
     body: Desc,
     saved: Desc,
     stale: Desc,
+    fast: Desc,
 }
 
 impl Requests {
@@ -183,6 +190,11 @@ impl Requests {
             stale: desc(
                 "publisher_board_stale_answers_total",
                 "Answers of the board that were past their time while it was being rebuilt.",
+                &[],
+            )?,
+            fast: desc(
+                "publisher_http_fast_path_requests_total",
+                "Requests of the board that were answered without the framework; the others were unusual.",
                 &[],
             )?,
         })
@@ -287,20 +299,22 @@ impl Collector for Requests {
             &self.body,
             &self.saved,
             &self.stale,
+            &self.fast,
         ]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        let alone = |desc, count: fn(&Tally) -> &AtomicU64| {
+            let metrics = vec![counter(&[], self.sum(count))];
+            family(desc, MetricType::COUNTER, metrics)
+        };
         vec![
             family(&self.answered, MetricType::COUNTER, self.answered()),
             family(&self.seconds, MetricType::HISTOGRAM, self.seconds()),
             family(&self.body, MetricType::COUNTER, self.body()),
             family(&self.saved, MetricType::COUNTER, self.saved()),
-            family(
-                &self.stale,
-                MetricType::COUNTER,
-                vec![counter(&[], self.sum(|tally| &tally.stale))],
-            ),
+            alone(&self.stale, |tally| &tally.stale),
+            alone(&self.fast, |tally| &tally.fast),
         ]
     }
 }

@@ -17,6 +17,7 @@ mod crashes;
 mod cursor;
 mod description;
 mod disk;
+mod fast_path;
 mod faults;
 mod feed_pages;
 mod feed_tail;
