@@ -41,43 +41,69 @@ impl Coding {
 type Weight = u16;
 const MOST: Weight = 1000;
 
-/// What a client takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a client takes, the most wanted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acceptable {
-    named: [Option<Weight>; 4],
-    /// What `*` says of those that are not named.
-    others: Option<Weight>,
+    order: [Coding; Coding::ALL.len()],
+    /// How many of them it takes.
+    count: usize,
+}
+
+impl Default for Acceptable {
+    /// What a client takes that does not say so.
+    fn default() -> Self {
+        Self::IDENTITY
+    }
 }
 
 impl Acceptable {
+    /// Who does not ask for a coding may not know any.
+    const IDENTITY: Self = Self {
+        order: [Coding::Identity; Coding::ALL.len()],
+        count: 1,
+    };
+
     /// Reads the lines of the field, if there are any. Never fails: a member that is none, or of a
     /// coding that is not spoken here, is skipped. Of one that is there twice the last one counts.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut acceptable = Self::default();
+        let mut wishes: Option<Wishes> = None;
         for line in lines {
+            let wishes = wishes.get_or_insert_default();
             for member in line.split(|byte| *byte == b',') {
                 if let Some((name, weight)) = parse_member(member) {
-                    acceptable.set(name, weight);
+                    wishes.set(name, weight);
                 }
             }
         }
-        acceptable
+        wishes.map_or_else(Self::default, Wishes::acceptable)
     }
 
     /// The codings that it takes, the most wanted first; among equals in the order of
     /// [`Coding::ALL`]. Identity comes last where nothing is said of it, and is left out where it is
-    /// refused (RFC 9110 §12.5.3). Without a field this is identity alone: who does not ask for a
-    /// coding may not know any.
+    /// refused (RFC 9110 §12.5.3). Without a field this is identity alone.
     pub fn in_order(&self) -> impl Iterator<Item = Coding> {
+        self.order.into_iter().take(self.count)
+    }
+}
+
+/// What a field says.
+#[derive(Debug, Default)]
+struct Wishes {
+    named: [Option<Weight>; Coding::ALL.len()],
+    /// What `*` says of those that are not named.
+    others: Option<Weight>,
+}
+
+impl Wishes {
+    fn acceptable(self) -> Acceptable {
         let mut order = Coding::ALL;
-        // Stable: equals keep their order.
-        order.sort_by_key(|coding| std::cmp::Reverse(self.weight(*coding)));
-        let this = *self;
-        order.into_iter().filter(move |coding| this.takes(*coding))
+        // Stable: equals keep their order. Those that are not taken come last.
+        order.sort_by_key(|coding| std::cmp::Reverse((self.takes(*coding), self.weight(*coding))));
+        let count = order.iter().filter(|coding| self.takes(**coding)).count();
+        Acceptable { order, count }
     }
 
-    /// Whether it takes the coding at all.
-    pub fn takes(&self, coding: Coding) -> bool {
+    fn takes(&self, coding: Coding) -> bool {
         match self.said(coding) {
             Some(weight) => weight > 0,
             None => coding == Coding::Identity,

@@ -6,18 +6,20 @@ use std::{
     mem,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use actix_rt::net::TcpStream;
 use actix_web::web::Bytes;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    time::{Sleep, sleep_until},
+    time::{Instant, Sleep, sleep},
 };
 
 use super::{FastPath, Scratch, request::Usual};
 use crate::representation::Variant;
+
+/// In how many steps the time of a quiet connection passes: it ends after its time, and at most one step.
+const STEPS: u32 = 8;
 
 /// What a connection has for itself: next to nothing, while its client reads what it is sent.
 #[derive(Debug)]
@@ -27,8 +29,8 @@ pub(super) struct Connection {
     /// does not read, and when the next request is not usual.
     unread: Vec<u8>,
     unsent: Option<Unsent>,
-    /// Since when it is quiet.
-    quiet_since: Instant,
+    /// For how many steps of its time it has been quiet. Counted, so that a request reads no clock for it.
+    quiet_steps: u32,
     has_asked: bool,
 }
 
@@ -54,7 +56,7 @@ impl Connection {
             stream,
             unread: Vec::new(),
             unsent: None,
-            quiet_since: Instant::now(),
+            quiet_steps: 0,
             has_asked: false,
         }
     }
@@ -63,17 +65,25 @@ impl Connection {
     pub(super) async fn serve(mut self, path: &FastPath) -> Option<(TcpStream, Vec<u8>)> {
         let leaves = {
             let mut stopping = pin!(path.stopping.begun());
-            let first_deadline = self.quiet_since + path.patience.head_timeout;
-            let mut alarm = pin!(sleep_until(first_deadline.into()));
+            let mut alarm = pin!(sleep(path.patience.head_timeout));
+            let mut is_waited_for = false;
             poll_fn(|cx| {
                 if let Poll::Ready(leaves) = self.poll(cx, path) {
                     return Poll::Ready(leaves);
                 }
-                // Behind what goes on: a request that is here is answered.
-                if self.unsent.is_none() && stopping.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(Leaves::Unusual));
+                // Each is asked once, to wake this task, and then not before it has come: most wakes
+                // are for a request.
+                let is_first = !mem::replace(&mut is_waited_for, true);
+                if is_first || path.stopping.has_begun() {
+                    let stops = stopping.as_mut().poll(cx).is_ready();
+                    if stops && self.unsent.is_none() {
+                        return Poll::Ready(Ok(Leaves::Unusual));
+                    }
                 }
-                self.poll_alarm(cx, path, alarm.as_mut())
+                if is_first || alarm.is_elapsed() {
+                    return self.poll_alarm(cx, path, alarm.as_mut());
+                }
+                Poll::Pending
             })
             .await
         };
@@ -117,8 +127,7 @@ impl Connection {
     /// Answers the requests that were read, as far as they are usual and the client takes the answers;
     /// keeps the others. Whether the next one may be usual.
     fn answer(&mut self, cx: &mut Context<'_>, path: &FastPath, read: &[u8]) -> io::Result<bool> {
-        let begun = Instant::now();
-        self.quiet_since = begun;
+        self.quiet_steps = 0;
         let Scratch { output, heads } = &mut *path.scratch.borrow_mut();
         let (mut at, mut is_usual) = (0, true);
         while is_usual && at < read.len() && self.unsent.is_none() {
@@ -126,7 +135,7 @@ impl Connection {
             let answered = usual.and_then(|(request, bytes)| {
                 let long =
                     |output: &mut Vec<u8>, body: &Variant| self.send(cx, output, body.body_ref());
-                let sent = path.answer(&request, begun, output, heads, long)?;
+                let sent = path.answer(&request, output, heads, long)?;
                 Some((sent, bytes))
             });
             match answered {
@@ -178,28 +187,21 @@ impl Connection {
     /// Ready when the client was quiet for too long. While it has something to read the kernel's time
     /// limit counts (`--send-timeout-secs`).
     fn poll_alarm(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         path: &FastPath,
         mut alarm: Pin<&mut Sleep>,
     ) -> Poll<io::Result<Leaves>> {
         loop {
             ready!(alarm.as_mut().poll(cx));
-            let patience = if self.has_asked {
-                path.patience.keep_alive
-            } else {
-                path.patience.head_timeout
-            };
-            let now = Instant::now();
-            let deadline = if self.unsent.is_some() {
-                now + patience
-            } else {
-                self.quiet_since + patience
-            };
-            if now >= deadline {
+            if self.unsent.is_some() {
+                self.quiet_steps = 0;
+            } else if !self.has_asked || self.quiet_steps == STEPS {
                 return Poll::Ready(Ok(Leaves::Ended));
             }
-            alarm.as_mut().reset(deadline.into());
+            self.quiet_steps += 1;
+            let step = path.patience.keep_alive / STEPS;
+            alarm.as_mut().reset(Instant::now() + step);
         }
     }
 }

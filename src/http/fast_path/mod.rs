@@ -74,10 +74,15 @@ impl Stopping {
         self.0.changed.notify_waiters();
     }
 
+    /// Whether the server stops.
+    fn has_begun(&self) -> bool {
+        self.0.begun.get()
+    }
+
     /// Ends when the server stops; at once, where it does already.
     pub async fn begun(&self) {
         let changed = self.0.changed.notified();
-        if !self.0.begun.get() {
+        if !self.has_begun() {
             changed.await;
         }
     }
@@ -137,18 +142,18 @@ impl FastPath {
         Connection::new(stream).serve(self).await
     }
 
-    /// Answers a request that was there at `begun`: writes the head, and a short body, to `output`. A
+    /// Answers a request: writes the head, and a short body, to `output`. A
     /// longer body is given to `long`, with all that is to be sent before it; what that yields comes back.
     /// None where the answer is not usual: nothing is written then.
     fn answer<T>(
         &self,
         request: &Usual<'_>,
-        begun: Instant,
         output: &mut Vec<u8>,
         heads: &mut Heads,
         long: impl FnOnce(&mut Vec<u8>, &Variant) -> T,
     ) -> Option<Option<T>> {
         self.cache.try_read(|snapshot, freshness| {
+            let begun = Instant::now();
             let board = snapshot.board();
             let decision = conditions(request).decide(board).ok()?;
             heads.write(&decision, begun, output);

@@ -7,7 +7,7 @@ const MAX_FIELDS: usize = 24;
 
 /// Fields that say nothing which matters to the board. Any other one is not usual, those among them
 /// that frame a body, ask for another protocol, or want something of the server.
-const IDLE_FIELDS: [&str; 23] = [
+const IDLE_FIELDS: [&str; 22] = [
     "accept",
     "accept-language",
     "cache-control",
@@ -15,7 +15,6 @@ const IDLE_FIELDS: [&str; 23] = [
     "date",
     "dnt",
     "forwarded",
-    "host",
     "if-modified-since",
     "origin",
     "pragma",
@@ -33,7 +32,7 @@ const IDLE_FIELDS: [&str; 23] = [
     "x-real-ip",
 ];
 
-/// A GET or HEAD of the board over HTTP/1.1, on a connection that goes on.
+/// A GET or HEAD of the board over HTTP/1.1, without a body, on a connection that goes on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Usual<'a> {
     /// HEAD.
@@ -61,29 +60,37 @@ impl<'a> Usual<'a> {
         if request.version? != 1 || !is_board(request.path?) {
             return None;
         }
-        let mut usual = Self {
-            is_head,
-            accept_encoding: None,
-            if_none_match: None,
-        };
+        let (mut host, mut length) = (None, None);
+        let (mut accept_encoding, mut if_none_match) = (None, None);
         for field in request.headers {
-            usual.note(field.name, field.value)?;
+            let is = |known: &str| field.name.eq_ignore_ascii_case(known);
+            let only_line = if is("host") {
+                &mut host
+            } else if is("accept-encoding") {
+                &mut accept_encoding
+            } else if is("if-none-match") {
+                &mut if_none_match
+            } else if is("content-length") && field.value == b"0" {
+                &mut length
+            } else if is("connection") && field.value.eq_ignore_ascii_case(b"keep-alive")
+                || IDLE_FIELDS.iter().any(|known| is(known))
+            {
+                continue;
+            } else {
+                return None;
+            };
+            if only_line.replace(field.value).is_some() {
+                return None;
+            }
         }
-        Some((usual, bytes))
-    }
-
-    fn note(&mut self, name: &str, value: &'a [u8]) -> Option<()> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let line = if is("accept-encoding") {
-            &mut self.accept_encoding
-        } else if is("if-none-match") {
-            &mut self.if_none_match
-        } else if is("connection") {
-            return value.eq_ignore_ascii_case(b"keep-alive").then_some(());
-        } else {
-            return IDLE_FIELDS.iter().any(|known| is(known)).then_some(());
+        // One without, or with two, is to be refused (RFC 9112 §3.2).
+        host?;
+        let usual = Self {
+            is_head,
+            accept_encoding,
+            if_none_match,
         };
-        line.replace(value).is_none().then_some(())
+        Some((usual, bytes))
     }
 }
 
