@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{
     domain::{
@@ -90,6 +90,8 @@ pub struct FeedHandle {
     limits: FeedLimits,
     turns: Arc<Semaphore>,
     changes: FeedChanges,
+    /// Set once somebody has pulled.
+    pulled: Arc<OnceCell<()>>,
     metrics: Metrics,
 }
 
@@ -102,6 +104,7 @@ impl FeedHandle {
             turns: Arc::new(Semaphore::new(limits.max_reads)),
             limits,
             changes,
+            pulled: Arc::default(),
             metrics,
         }
     }
@@ -127,20 +130,25 @@ impl FeedHandle {
         self.changes.clear();
     }
 
-    /// Has the tail read where there is none, as after a failure.
+    /// Has the tail read where there should be one and is none, as after a failure.
     pub async fn follow_if_lacking(&self) {
         if self.changes.lacks_tail() {
-            self.follow().await;
+            self.catch_up(false).await;
         }
     }
 
-    /// Has the tail read, as far as it lacks something. Where that fails there is none, and pages
-    /// come from SQLite.
-    pub async fn follow(&self) {
-        self.catch_up(false).await;
+    /// Has the tail read, as far as it lacks something. Where that fails there is none, and pages come
+    /// from SQLite. A feed that nobody has pulled yet takes no memory.
+    async fn catch_up(&self, afresh: bool) {
+        if self.pulled.initialized() {
+            self.read_tail(afresh).await;
+        }
     }
 
-    async fn catch_up(&self, afresh: bool) {
+    async fn read_tail(&self, afresh: bool) {
+        if self.limits.max_tail_bytes == 0 {
+            return;
+        }
         let (pool, changes) = (self.pool.clone(), self.changes.clone());
         let deadline = Instant::now() + self.limits.read_timeout;
         let followed = actix_rt::task::spawn_blocking(move || {
@@ -167,7 +175,8 @@ impl FeedHandle {
 
     /// The page of up to `limit` rows after `cursor`. One that is held costs a look-up; one within the
     /// tail some copies of memory and a hash. Else it is read once for all who ask for it meanwhile:
-    /// one walk along the index and a hash of the page, on a blocking thread.
+    /// one walk along the index and a hash of the page, on a blocking thread. The first ones wait until
+    /// the tail has been read.
     ///
     /// # Errors
     /// [`FeedError`].
@@ -176,6 +185,7 @@ impl FeedHandle {
         cursor: Cursor,
         limit: PageLimit,
     ) -> Result<(Arc<Representation>, Origin), Arc<FeedError>> {
+        self.pulled.get_or_init(|| self.read_tail(false)).await;
         let looked_up = self.changes.pages().look_up(&(cursor, limit));
         let (answer, joined) = match looked_up {
             Lookup::Held(page) => {

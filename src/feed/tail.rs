@@ -1,4 +1,5 @@
-//! The tail: the newest rows of the feed, held in memory in the feed's order, where validators live.
+//! The tail: the newest rows of the feed, held in memory in the feed's order, where validators live. It is
+//! read when the feed is pulled for the first time.
 //!
 //! A tail never changes. A newer one shares what it has in common with the older one: rows lie joined
 //! in chunks, so that a page is a few copies of memory, and a new row copies one chunk.

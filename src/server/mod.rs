@@ -152,7 +152,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
     if cache.read(|_, _| ()).await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
-    // Before anything of the file is held.
+    // Before anything of the feed is held.
     let watching = watch(
         parts.path,
         Duration::from_millis(limits.change_poll_ms.get()),
@@ -161,7 +161,6 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         cache.clone(),
         feed.clone(),
     );
-    feed.follow().await;
     let watch_lives = lifelines.give("the watch for other processes");
     actix_rt::spawn(async move {
         let _watch_lives = watch_lives;

@@ -115,6 +115,10 @@ async fn the_levels_are_those_of_the_server() {
             .to_vec();
     let wrote = app.admin(Method::POST, "/v1/admin/eval-runs", rows).await;
     assert_eq!(wrote.status, 200, "{}", wrote.text());
+    // Nobody has pulled the feed yet.
+    assert_eq!(app.metric("publisher_feed_tail_bytes").await, 0);
+    let page = app.get(&format!("{FEED}?since=2026-06-06")).await;
+    assert!(page.text().contains(r#"{"id":"a","#));
     for (name, least) in [
         ("publisher_committed_items_total", 1),
         ("publisher_commit_seconds_count", 1),
