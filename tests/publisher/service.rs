@@ -5,6 +5,7 @@
 //! - a socket that it is handed outlives it: a restart refuses no connection
 //! - the manager is told when it is ready, and when it stops
 //! - the access log has a line for each request, and neither query nor token in it
+//! - a clock that is set back changes the date, and no answer
 //! - completions are written for every shell
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
-    path::Path,
+    path::{Path, PathBuf},
     process::{ChildStderr, Command, Stdio},
     time::Duration,
 };
@@ -24,6 +25,8 @@ use crate::{
     app::{BOARD, TOKENS, eventually},
     command_line::{Guard, get, publisher},
 };
+
+const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
 
 struct Service {
     process: Guard,
@@ -81,6 +84,10 @@ fn serve(database: &Path, options: &[&str]) -> Command {
 
 fn post_row(address: &str) -> String {
     let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
+    post(address, row)
+}
+
+fn post(address: &str, row: &str) -> String {
     let (token, length) = (TOKENS[0], row.len());
     let mut socket = TcpStream::connect(address).unwrap();
     write!(
@@ -113,6 +120,72 @@ fn a_signal_turns_readiness_off_first_and_a_second_one_ends_the_process() {
         said.contains("SIGTERM: stopping") && said.contains("a second signal"),
         "{said}"
     );
+}
+
+/// What lets a test set the clock of a process (Debian's libfaketime), where it is installed; else says
+/// so, loudly.
+fn settable_clock() -> Option<PathBuf> {
+    let machines = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let libraries = machines.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    let found = libraries.into_iter().find(|library| library.exists());
+    if found.is_none() {
+        let skipped = b"SKIPPED: libfaketime is not installed, so no clock was set back\n";
+        std::io::stderr().write_all(skipped).unwrap();
+    }
+    found
+}
+
+#[test]
+fn a_clock_that_is_set_back_changes_the_date_and_no_answer() {
+    let Some(library) = settable_clock() else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let clock = folder.path().join("clock");
+    fs::write(&clock, "+0d").unwrap();
+    let mut command = serve(&folder.path().join("a.db"), &["--ttl-secs", "1"]);
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let service = Service::start(command);
+    let ask = |path: &str| {
+        let answer = get(&service.address, path, "");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        let date = head.lines().find(|line| line.starts_with("date: "));
+        (body.to_owned(), date.unwrap().to_owned())
+    };
+    assert!(post_row(&service.address).starts_with("HTTP/1.1 200 "));
+    let paths = [BOARD, PAGE, "/health/ready"];
+    let before = paths.map(ask);
+    let (_, date) = &before[0];
+    // Somebody sets it back by most of a year: the day and the month are others.
+    let day_and_month = "date: Wed, 25 Nov".len();
+    fs::write(&clock, "-300d").unwrap();
+    eventually("the other date", || {
+        ask(BOARD).1[..day_and_month] != date[..day_and_month]
+    });
+    for (path, (body, _)) in paths.iter().zip(&before) {
+        assert_eq!(&ask(path).0, body, "{path}");
+    }
+    // Writes are taken, the board is rebuilt when its time has passed, and the end is an orderly one.
+    let row = r#"{"id":"b","ran_at":"2026-06-08T00:00:00Z","eval_output_schema_version":5}"#;
+    assert!(post(&service.address, row).starts_with("HTTP/1.1 200 "));
+    assert!(ask(PAGE).0.contains(row));
+    let builds = || {
+        ask(BOARD);
+        let metrics = ask("/metrics").0;
+        let built = "publisher_board_builds_total{outcome=\"built\"} ";
+        let line = metrics.lines().find_map(|line| line.strip_prefix(built));
+        line.unwrap().parse::<u32>().unwrap()
+    };
+    let so_far = builds();
+    eventually("a rebuild", || builds() > so_far);
+    service.signal("-TERM");
+    let (code, said) = service.ended();
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
