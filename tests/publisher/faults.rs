@@ -6,17 +6,21 @@
 //! - a lock held by another process keeps no reader waiting
 //! - a file replaced by garbage costs the feed, not the board; put back, all recovers
 //! - feed reads past their bound get 503, and the board does not notice
+//! - overload is shed from the dear end: scans and writes, never the board
 
 use std::{
     cell::Cell,
     fs,
+    io::Write,
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
+use awc::http::Method;
 use cathedral_publisher::{demo::sample::Sample, domain::challenge::Challenge};
 use futures_util::future::{join, join_all};
 
-use crate::app::{App, BOARD, Data, FEED, Mode, default_limits};
+use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, comes_about, default_limits};
 
 fn page() -> String {
     format!("{FEED}?since=2020-01-01T00:00:00Z")
@@ -224,5 +228,66 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
         assert_eq!(answer.header("retry-after"), "1");
     }
     assert_eq!(app.get(&path).await.status, 200);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn overload_is_shed_from_the_dear_end() {
+    let mut limits = default_limits();
+    limits.pool_size = 3;
+    limits.max_writes = 1;
+    limits.feed_queue_timeout_ms = 10;
+    limits.feed_read_timeout_ms = 60_000;
+    limits.feed_tail_mib = 0;
+    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    // Somebody has pulled this page before.
+    assert_eq!(app.get(&page()).await.status, 200);
+    let etag = app.get(BOARD).await.header("etag").to_owned();
+    // The only write that may be under way is, and every connection to the database is at work.
+    let address = app.address();
+    let write = format!(
+        "POST /v1/admin/eval-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 99\r\n\r\n[",
+        TOKENS[0]
+    );
+    let unfinished = actix_web::web::block(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(write.as_bytes()).unwrap();
+        socket
+    });
+    let unfinished = unfinished.await.unwrap();
+    app.until("the write", |app| app.writer.under_way() == 1)
+        .await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let pool = app.pool.clone();
+    let take_all = move || [(); 3].map(|()| pool.reader(deadline).unwrap());
+    let taken = actix_web::web::block(take_all).await.unwrap();
+    let scan = format!("{}&limit=7", page());
+    let waits = app.get(&scan);
+    let shed = async {
+        let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
+        let reads = async || app.metric("publisher_feed_reads").await == 1;
+        comes_about("the only read that may run", reads).await;
+        for _ in 0..20 {
+            let another = format!("{}&limit=8", page());
+            for refused in [
+                app.admin(Method::POST, "/v1/admin/eval-runs", row).await,
+                app.get(&another).await,
+            ] {
+                refused.assert_error(503, "temporarily unavailable, try again");
+                assert_eq!(refused.header("retry-after"), "1");
+            }
+            // What is held costs nothing dear.
+            assert_eq!(app.get(&page()).await.status, 200);
+            assert_eq!(app.get(BOARD).await.status, 200);
+            let tag = [("if-none-match", etag.as_str())];
+            assert_eq!(app.get_with(BOARD, &tag).await.status, 304);
+        }
+        drop(taken);
+    };
+    let (_, ()) = join(waits, shed).await;
+    drop(unfinished);
+    app.until("room again", |app| app.writer.under_way() == 0)
+        .await;
+    assert_eq!(app.get(&scan).await.status, 200);
     app.stop().await;
 }
