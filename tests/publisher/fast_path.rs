@@ -1,6 +1,7 @@
 //! The fast path of the board and the general one are one service:
 //!
 //! - every answer of one is that of the other: status, fields and body
+//! - so it is whatever the fields have in them
 //! - requests that are not usual leave it, and are answered all the same
 //! - a board that is replaced is answered with its own head and body
 //! - a client that does not read gets every byte in order when it does
@@ -46,10 +47,11 @@ fn connect(address: &str) -> TcpStream {
 fn answer(address: &str, pieces: &[&[u8]]) -> Raw {
     let mut socket = connect(address);
     socket.set_nodelay(true).unwrap();
-    for piece in pieces {
+    let (last, before) = pieces.split_last().unwrap();
+    for piece in before {
         socket.write_all(piece).unwrap();
     }
-    socket.write_all(LAST.as_bytes()).unwrap();
+    socket.write_all(&[last, LAST.as_bytes()].concat()).unwrap();
     let mut read = Vec::new();
     socket.read_to_end(&mut read).unwrap();
     let end = find(&read, b"\r\n\r\n").unwrap();
@@ -58,7 +60,8 @@ fn answer(address: &str, pieces: &[&[u8]]) -> Raw {
     let fields = fields
         .split("\r\n")
         .filter(|line| !line.starts_with("date: "));
-    let next = find(&read[end + 4..], b"HTTP/1.1 404 ").unwrap();
+    // After a malformed one the server closes.
+    let next = find(&read[end + 4..], b"HTTP/1.1 404 ").unwrap_or(read.len() - end - 4);
     assert!(head.contains("\r\ndate: "), "{head}");
     Raw {
         status: status.to_owned(),
@@ -71,6 +74,19 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes
         .windows(wanted.len())
         .position(|window| window == wanted)
+}
+
+/// Waits for the strong coding: it must not join between two answers that are compared.
+async fn settles(app: &App) {
+    let brotli = [("accept-encoding", "br")];
+    let settled = async || {
+        app.clock.advance(Duration::from_secs(1));
+        app.get_with(BOARD, &brotli)
+            .await
+            .header("content-encoding")
+            == "br"
+    };
+    comes_about("the strong coding", settled).await;
 }
 
 #[actix_web::test]
@@ -145,6 +161,63 @@ async fn every_answer_of_one_is_that_of_the_other() {
     .unwrap();
     assert!(refused > 0);
     assert_eq!(app.metric(FAST).await - before, count - refused);
+    app.stop().await;
+}
+
+/// A field's value: what it may hold, and what it may not.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        "[ -~]{0,12}".prop_map(String::into_bytes),
+        prop::sample::select(vec![
+            "\"",
+            "W/",
+            "*",
+            ",",
+            "gzip",
+            "br",
+            ";q=0",
+            "b8bcfa528230c672",
+            "-gzip"
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(
+            any::<u8>().prop_filter("a line has no end", |byte| *byte != b'\n' && *byte != b'\r'),
+            0..3
+        ),
+    ];
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+#[actix_web::test]
+async fn so_it_is_whatever_the_fields_have_in_them() {
+    let app = App::start(Data::sample()).await;
+    settles(&app).await;
+    let before = app.metric(FAST).await;
+    let address = app.address();
+    block(move || {
+        let names = ["If-None-Match", "Accept-Encoding", "Connection", "Content-Length", "Host", "Via", "X"];
+        let field = (prop::sample::select(names.to_vec()), value());
+        let config = ProptestConfig::with_cases(400);
+        proptest!(config, |(fields in prop::collection::vec(field, 0..4), query in "(\\?[!-~]{0,10})?")| {
+            let mut request = format!("GET {BOARD}{query} HTTP/1.1\r\nHost: x\r\n").into_bytes();
+            for (name, value) in fields {
+                // A body that is announced is not sent here, and a connection is not ended.
+                let (name, value) = match name {
+                    "Content-Length" => (name, b"0".to_vec()),
+                    "Connection" => (name, b"Keep-Alive".to_vec()),
+                    _ => (name, value),
+                };
+                request.extend_from_slice(&[name.as_bytes(), b": ", &value, b"\r\n"].concat());
+            }
+            let ends = |end: &str| [request.as_slice(), end.as_bytes()].concat();
+            let fast = answer(&address, &[&ends("\r\n")]);
+            let general = answer(&address, &[&ends(&format!("{UNUSUAL}\r\n"))]);
+            prop_assert_eq!(fast, general);
+        });
+    })
+    .await
+    .unwrap();
+    assert!(app.metric(FAST).await > before);
     app.stop().await;
 }
 
