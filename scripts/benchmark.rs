@@ -215,11 +215,14 @@ fn print(case: &str, lines: &[Line]) {
         println!("  the publisher has no such answer: behind\n");
         return;
     };
-    if let Some(limit) = lines.iter().find(|line| line.name == LIMIT) {
-        println!(
-            "  processor time: {:.2} times the limit",
-            ours.cpu / limit.cpu
-        );
+    let of = |name| lines.iter().find(|line| line.name == name);
+    if let Some(limit) = of(LIMIT) {
+        let times = ours.cpu / limit.cpu;
+        println!("  processor time: {times:.2} times the limit");
+    }
+    if let Some(nginx) = of("nginx static") {
+        let (cpu, p99) = (ours.cpu / nginx.cpu, ours.p99 / nginx.p99);
+        println!("  processor time: {cpu:.2} times that of nginx static; p99: {p99:.2} times");
     }
     for (what, figure) in [
         ("processor time", (|line| line.cpu) as fn(&Line) -> f64),

@@ -17,7 +17,9 @@ use std::{
 };
 
 use awc::http::Method;
-use cathedral_publisher::{demo::sample::Sample, domain::challenge::Challenge};
+use cathedral_publisher::{
+    demo::sample::Sample, domain::challenge::Challenge, store::pool::Reader,
+};
 use futures_util::future::{join, join_all};
 
 use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, comes_about, default_limits};
@@ -190,6 +192,14 @@ async fn a_file_replaced_by_garbage_costs_the_feed_and_not_the_board_until_it_is
     app.stop().await;
 }
 
+/// All connections to the database that the server has: as if each were at work.
+async fn three_connections(app: &App) -> [Reader; 3] {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let pool = app.pool.clone();
+    let take = move || [(); 3].map(|()| pool.reader(deadline).unwrap());
+    actix_web::web::block(take).await.unwrap()
+}
+
 #[actix_web::test]
 async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
     let mut limits = default_limits();
@@ -198,15 +208,8 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
     limits.feed_read_timeout_ms = 60_000;
     limits.feed_tail_mib = 0;
     let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
-    // As if every connection were at work: the one read that may run waits for one.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let pool = app.pool.clone();
-    let take_all = move || {
-        (0..3)
-            .map(|_| pool.reader(deadline).unwrap())
-            .collect::<Vec<_>>()
-    };
-    let taken = actix_web::web::block(take_all).await.unwrap();
+    // The one read that may run waits for one.
+    let taken = three_connections(&app).await;
     let (path, answered) = (page(), Cell::new(0));
     let (app_of, count) = (&app, &answered);
     // Each another page, or they would share one read.
@@ -257,10 +260,7 @@ async fn overload_is_shed_from_the_dear_end() {
     let unfinished = unfinished.await.unwrap();
     app.until("the write", |app| app.writer.under_way() == 1)
         .await;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let pool = app.pool.clone();
-    let take_all = move || [(); 3].map(|()| pool.reader(deadline).unwrap());
-    let taken = actix_web::web::block(take_all).await.unwrap();
+    let taken = three_connections(&app).await;
     let scan = format!("{}&limit=7", page());
     let waits = app.get(&scan);
     let shed = async {
