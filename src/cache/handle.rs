@@ -36,6 +36,7 @@ pub struct Published {
 impl Published {
     fn freshness(&self, now: Instant) -> Freshness {
         Freshness {
+            now,
             age: now.saturating_duration_since(self.confirmed_at),
             fresh_for: self.fresh_until.saturating_duration_since(now),
             stale_for: now.saturating_duration_since(self.fresh_until),
@@ -49,6 +50,8 @@ pub(super) type Cell = ArcSwapOption<Published>;
 /// How old a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
+    /// When somebody looked.
+    pub now: Instant,
     /// Since it was published, or found to be the same again.
     pub age: Duration,
     /// How long it is still fresh; zero where it is stale.
@@ -146,6 +149,11 @@ impl CacheHandle {
         let now = self.clock.now();
         let published = self.cell.load();
         Some(published.as_ref()?.freshness(now).age)
+    }
+
+    /// The present instant, by the clock that decides what is stale.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Whether there is still somebody who rebuilds.

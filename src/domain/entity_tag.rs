@@ -2,6 +2,7 @@
 //! (RFC 9110 §8.8.3, §13.1.1, §13.1.2).
 
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use super::coding::Coding;
 
@@ -51,7 +52,7 @@ pub enum TagList<'a> {
     /// `*`: any current representation.
     Any,
     /// Entity-tags; what was none has been left out.
-    Tags(Vec<Member<'a>>),
+    Tags(SmallVec<[Member<'a>; 1]>),
 }
 
 impl<'a> TagList<'a> {
@@ -59,7 +60,8 @@ impl<'a> TagList<'a> {
     /// entity-tag matches nothing, and reading goes on after the next comma. `*` means "any" only
     /// where it is the sole member.
     pub fn parse(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut tags = Vec::new();
+        // One is what clients send: it needs no memory of its own.
+        let mut tags = SmallVec::new();
         let mut stars = 0;
         let mut junk = 0;
         for line in lines {

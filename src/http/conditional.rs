@@ -85,22 +85,18 @@ pub(super) enum Decision<'r> {
 impl<'a> Conditions<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
         let lines = |name| headers.get_all(name).map(header::HeaderValue::as_bytes);
-        Self::parse(
-            lines(header::ACCEPT_ENCODING),
-            lines(header::IF_MATCH),
-            lines(header::IF_NONE_MATCH),
-        )
+        Self {
+            acceptable: Acceptable::parse(lines(header::ACCEPT_ENCODING)),
+            if_match: tag_list(lines(header::IF_MATCH)),
+            if_none_match: tag_list(lines(header::IF_NONE_MATCH)),
+        }
     }
 
-    /// Of the lines of these fields, as far as they are there.
-    pub(super) fn parse(
-        accept_encoding: impl IntoIterator<Item = &'a [u8]>,
-        if_match: impl IntoIterator<Item = &'a [u8]>,
-        if_none_match: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Self {
+    /// Of a request that has at most one line of If-None-Match, and no If-Match.
+    pub(super) fn simple(acceptable: Acceptable, if_none_match: Option<&'a [u8]>) -> Self {
         Self {
-            acceptable: Acceptable::parse(accept_encoding),
-            if_match: tag_list(if_match),
+            acceptable,
+            if_match: None,
             if_none_match: tag_list(if_none_match),
         }
     }

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{FastPath, Scratch, request::Usual};
+use super::{FastPath, request::Usual};
 use crate::representation::Variant;
 
 /// In how many steps the time of a quiet connection passes: it ends after its time, and at most one step.
@@ -128,14 +128,14 @@ impl Connection {
     /// keeps the others. Whether the next one may be usual.
     fn answer(&mut self, cx: &mut Context<'_>, path: &FastPath, read: &[u8]) -> io::Result<bool> {
         self.quiet_steps = 0;
-        let Scratch { output, heads } = &mut *path.scratch.borrow_mut();
+        let scratch = &mut *path.scratch.borrow_mut();
         let (mut at, mut is_usual) = (0, true);
         while is_usual && at < read.len() && self.unsent.is_none() {
             let usual = Usual::parse(&read[at..]);
             let answered = usual.and_then(|(request, bytes)| {
                 let long =
                     |output: &mut Vec<u8>, body: &Variant| self.send(cx, output, body.body_ref());
-                let sent = path.answer(&request, output, heads, long)?;
+                let sent = path.answer(&request, scratch, long)?;
                 Some((sent, bytes))
             });
             match answered {
@@ -146,8 +146,8 @@ impl Connection {
                 None => is_usual = false,
             }
         }
-        if !output.is_empty() {
-            self.send(cx, output, &Bytes::new())?;
+        if !scratch.output.is_empty() {
+            self.send(cx, &mut scratch.output, &Bytes::new())?;
         }
         self.unread.extend_from_slice(&read[at..]);
         Ok(is_usual)

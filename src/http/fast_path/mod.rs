@@ -25,7 +25,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_rt::net::TcpStream;
@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     cache::{handle::CacheHandle, uncached::Board},
+    domain::coding::Acceptable,
     metrics::requests::{Route, Tally},
     representation::{Representation, Variant},
 };
@@ -105,6 +106,7 @@ pub struct FastPath {
 struct Scratch {
     /// Heads and short bodies, in the order of their requests.
     output: Vec<u8>,
+    wishes: LastWishes,
     heads: Heads,
 }
 
@@ -142,26 +144,31 @@ impl FastPath {
         Connection::new(stream).serve(self).await
     }
 
-    /// Answers a request: writes the head, and a short body, to `output`. A
+    /// Answers a request: writes the head, and a short body, to the scratch's output. A
     /// longer body is given to `long`, with all that is to be sent before it; what that yields comes back.
     /// None where the answer is not usual: nothing is written then.
     fn answer<T>(
         &self,
         request: &Usual<'_>,
-        output: &mut Vec<u8>,
-        heads: &mut Heads,
+        scratch: &mut Scratch,
         long: impl FnOnce(&mut Vec<u8>, &Variant) -> T,
     ) -> Option<Option<T>> {
         self.cache.try_read(|snapshot, freshness| {
-            let begun = Instant::now();
             let board = snapshot.board();
-            let decision = conditions(request).decide(board).ok()?;
-            heads.write(&decision, begun, output);
+            let Scratch {
+                output,
+                wishes,
+                heads,
+            } = scratch;
+            let acceptable = wishes.of(request.accept_encoding);
+            let conditions = Conditions::simple(acceptable, request.if_none_match);
+            let decision = conditions.decide(board).ok()?;
+            heads.write(&decision, freshness.now, output);
             let body = match &decision {
                 Decision::Whole(variant) if !request.is_head => Some(*variant),
                 Decision::Whole(_) | Decision::NotModified(_) => None,
             };
-            self.count(&decision, body, board, begun.elapsed());
+            self.count(&decision, body, board, self.cache.now() - freshness.now);
             self.tally.on_fast_path();
             self.tally.from_snapshot(freshness.is_stale());
             match body {
@@ -190,10 +197,22 @@ impl FastPath {
     }
 }
 
-fn conditions<'a>(request: &Usual<'a>) -> Conditions<'a> {
-    Conditions::parse(
-        request.accept_encoding,
-        None::<&[u8]>,
-        request.if_none_match,
-    )
+/// What the last client took: most say the same.
+#[derive(Debug, Default)]
+struct LastWishes {
+    field: Vec<u8>,
+    acceptable: Acceptable,
+}
+
+impl LastWishes {
+    fn of(&mut self, field: Option<&[u8]>) -> Acceptable {
+        let Some(field) = field else {
+            return Acceptable::default();
+        };
+        if self.field != field {
+            self.field = field.to_vec();
+            self.acceptable = Acceptable::parse([field]);
+        }
+        self.acceptable
+    }
 }
