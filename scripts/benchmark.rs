@@ -12,7 +12,7 @@
 //!
 //! Throughput is a closed loop of `herd`, so that both cores are busy; processor time a request is
 //! the server's own, from /proc, its workers included, and the figure that a noisy machine disturbs
-//! least. Expiry puts a steady open load on a board that expires every two seconds and takes 200 ms
+//! least. Memory is the proportional set size, pages of the program's own file included. Expiry puts a steady open load on a board that expires every two seconds and takes 200 ms
 //! to make: how often it was made, and what the unlucky clients waited.
 
 #![allow(
@@ -35,7 +35,9 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::life::populate, herd::run::Run, herd::table::milliseconds, store::open::open_writer,
+    demo::{life::populate, sample::Sample},
+    herd::{processes::used, run::Run, table::milliseconds},
+    store::{open::open_writer, write::put_challenge},
 };
 use lab::{Process, built, free_address, herd, listens, median, ran_on, serve_at, start};
 
@@ -81,7 +83,9 @@ fn main() {
     drop(connection);
     println!("on {}\n", ran_on());
     throughput(folder.path(), &database, rounds, seconds);
+    growth(folder.path(), &database, rounds, seconds);
     expiry(folder.path(), &database);
+    rest(folder.path());
 }
 
 #[cfg(unix)]
@@ -239,6 +243,60 @@ fn print(case: &str, lines: &[Line]) {
         }
     }
     println!();
+}
+
+/// What a 304 costs with a hundred times the challenges.
+fn growth(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
+    let large = folder.join("large.db");
+    let mut connection = open_writer(&large, Duration::from_secs(5)).unwrap();
+    let transaction = connection.transaction().unwrap();
+    for challenge in Sample::new(1).challenges(5000) {
+        put_challenge(&transaction, &challenge).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(connection);
+    let boards = [(database, "51"), (&large, "5,000")];
+    let mut runs = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for ((database, _), runs) in boards.iter().zip(&mut runs) {
+            let (process, address) = serve_at("127.0.0.1:0", database, &[]);
+            let publisher = Contestant {
+                name: "publisher",
+                processes: vec![process],
+                address,
+                counter: None,
+                gzip: true,
+            };
+            runs.push(saturate(&publisher, &CASES[0], 64, seconds));
+        }
+    }
+    println!("304, 64 connections, by the number of challenges on the board");
+    for ((_, challenges), runs) in boards.iter().zip(runs) {
+        let cpu = line("publisher", &runs).cpu;
+        println!("  {challenges:<26} {cpu:>10.1} µs");
+    }
+    println!();
+}
+
+/// What the publisher takes of memory with the demo's data, before anybody has asked for anything, and
+/// after the feed was pulled.
+fn rest(folder: &Path) {
+    let database = folder.join("demo.db");
+    let mut connection = open_writer(&database, Duration::from_secs(5)).unwrap();
+    populate(&mut connection, 5000).unwrap();
+    drop(connection);
+    let (process, address) = serve_at("127.0.0.1:0", &database, &[]);
+    let pss = || used(&[process.0.id() as i32]).pss_bytes as f64 / 1e6;
+    std::thread::sleep(Duration::from_secs(3));
+    let before = pss();
+    herd(
+        &format!("http://{address}/v1/leaderboard/recent?since=2020-01-01"),
+        "--clients 1 --duration-secs 1",
+    );
+    println!(
+        "\nat rest on 5,000 rows: {before:.1} MB; after the first pull of the feed {:.1} MB",
+        pss()
+    );
 }
 
 /// Everybody who is installed, on free ports.

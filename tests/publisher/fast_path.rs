@@ -5,6 +5,7 @@
 //! - requests that are not usual leave it, and are answered all the same
 //! - a board that is replaced is answered with its own head and body
 //! - a client that does not read gets every byte in order when it does
+//! - a client that breaks off leaves nothing behind that another one gets
 //! - a quiet connection is closed, before its first request and after it
 //! - a server that stops closes quiet connections at once
 //! - whatever a request is cut into, its answer is the same
@@ -19,6 +20,7 @@ use std::{
 use actix_web::web::block;
 use cathedral_publisher::demo::sample::Sample;
 use proptest::prelude::*;
+use socket2::SockRef;
 
 use crate::app::{App, BOARD, Data, Mode, comes_about, default_limits};
 
@@ -365,6 +367,35 @@ async fn a_client_that_does_not_read_gets_every_byte_in_order_when_it_does() {
     // One that a read cuts in two leaves the fast path, and those behind it.
     let fast = app.metric(FAST).await - before;
     assert!((50..=requests).contains(&fast), "{fast}");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_breaks_off_leaves_nothing_behind_that_another_one_gets() {
+    let mut limits = default_limits();
+    limits.workers = Some(1);
+    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    settles(&app).await;
+    let address = app.address();
+    block(move || {
+        let line = format!("GET {BOARD} HTTP/1.1\r\nHost: x\r\n");
+        let usual = format!("{line}If-None-Match: *\r\n\r\n");
+        let expected = answer(&address, &[usual.as_bytes()]);
+        for round in 0..300 {
+            let mut asked = format!("{line}Accept-Encoding: br\r\n\r\n").repeat(1 + round % 60);
+            asked += &format!("{line}\r\n").repeat(round % 3);
+            let mut socket = connect(&address);
+            socket.write_all(asked.as_bytes()).unwrap();
+            // Not an orderly end: what the server sends from now on is an error to it.
+            SockRef::from(&socket)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(socket);
+            assert_eq!(answer(&address, &[usual.as_bytes()]), expected, "{round}");
+        }
+    })
+    .await
+    .unwrap();
     app.stop().await;
 }
 

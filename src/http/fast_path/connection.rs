@@ -21,6 +21,9 @@ use crate::representation::Variant;
 /// In how many steps the time of a quiet connection passes: it ends after its time, and at most one step.
 const STEPS: u32 = 8;
 
+/// How much is gathered, at the most, before it is sent.
+const SENT_TOGETHER_BYTES: usize = 16 * 1024;
+
 /// What a connection has for itself: next to nothing, while its client reads what it is sent.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -129,6 +132,8 @@ impl Connection {
     fn answer(&mut self, cx: &mut Context<'_>, path: &FastPath, read: &[u8]) -> io::Result<bool> {
         self.quiet_steps = 0;
         let scratch = &mut *path.scratch.borrow_mut();
+        // A connection that broke may have left something there.
+        scratch.output.clear();
         let (mut at, mut is_usual) = (0, true);
         while is_usual && at < read.len() && self.unsent.is_none() {
             let usual = Usual::parse(&read[at..]);
@@ -145,6 +150,10 @@ impl Connection {
                 }
                 None => is_usual = false,
             }
+            // Or a client that asks much and reads nothing would have all of it kept.
+            if scratch.output.len() >= SENT_TOGETHER_BYTES {
+                self.send(cx, &mut scratch.output, &Bytes::new())?;
+            }
         }
         if !scratch.output.is_empty() {
             self.send(cx, &mut scratch.output, &Bytes::new())?;
@@ -155,8 +164,8 @@ impl Connection {
 
     /// Sends the output, which is empty then, and the body behind it; keeps what the kernel does not take.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &Bytes) -> io::Result<()> {
-        let sent_bytes = match poll_pieces(&mut self.stream, cx, output, body)? {
-            Poll::Ready(sent) => sent,
+        let sent_bytes = match poll_pieces(&mut self.stream, cx, output, body) {
+            Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };
         if sent_bytes < output.len() + body.len() {

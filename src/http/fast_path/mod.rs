@@ -144,9 +144,9 @@ impl FastPath {
         Connection::new(stream).serve(self).await
     }
 
-    /// Answers a request: writes the head, and a short body, to the scratch's output. A
-    /// longer body is given to `long`, with all that is to be sent before it; what that yields comes back.
-    /// None where the answer is not usual: nothing is written then.
+    /// Answers a request: writes the head, and a short body, to the scratch's output. A longer body is
+    /// given to `long`, with all that is to be sent before it; what that yields comes back. None where
+    /// the answer is not usual: nothing is written then.
     fn answer<T>(
         &self,
         request: &Usual<'_>,
