@@ -31,7 +31,7 @@ use cathedral_publisher::{
     feed::{
         page,
         pages::{Lookup, Pages},
-        tail::{Tail, TailRow},
+        tail::{Spares, Tail, TailRow},
     },
     representation::Representation,
     store::{open::open_writer, pool::ReadPool, read},
@@ -166,7 +166,11 @@ fn feed(c: &mut Criterion) {
             BenchmarkId::new("one more row", rows),
             &one_more,
             |b, row| {
-                b.iter(|| tail.with(vec![row.clone()], tail.stamp(), TAIL_BYTES));
+                let mut spares = Spares::default();
+                b.iter(|| {
+                    let more = tail.with(vec![row.clone()], tail.stamp(), TAIL_BYTES, &mut spares);
+                    spares.reclaim(Arc::new(more));
+                });
             },
         );
         let mut pages = Pages::new(Some(1 << 24));
@@ -209,7 +213,7 @@ fn tail_around(connection: &rusqlite::Connection, cursor: &Cursor) -> Tail {
     while bytes > TAIL_BYTES {
         bytes -= rows.pop().unwrap().body.len() + 200;
     }
-    Tail::empty(Some(cursor.clone()), stamp).with(rows, stamp, TAIL_BYTES)
+    Tail::empty(Some(cursor.clone()), stamp).with(rows, stamp, TAIL_BYTES, &mut Spares::default())
 }
 
 fn middle(connection: &rusqlite::Connection, rows: u32) -> Cursor {

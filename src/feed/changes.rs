@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::{
     FeedError,
     pages::Pages,
-    tail::{Backwards, Tail, TailRow},
+    tail::{Backwards, Spares, Tail, TailRow},
 };
 use crate::{
     domain::{
@@ -34,7 +34,7 @@ struct Held {
     tail: ArcSwapOption<Tail>,
     /// 0: there is none.
     max_tail_bytes: usize,
-    changing: Mutex<()>,
+    changing: Mutex<Spares>,
 }
 
 impl FeedChanges {
@@ -43,7 +43,7 @@ impl FeedChanges {
             pages: Mutex::new(Pages::new(max_page_bytes)),
             tail: ArcSwapOption::empty(),
             max_tail_bytes,
-            changing: Mutex::new(()),
+            changing: Mutex::default(),
         }))
     }
 
@@ -53,7 +53,7 @@ impl FeedChanges {
         Writing {
             changes: self,
             told: false,
-            _changing: lock(&self.0.changing),
+            changing: lock(&self.0.changing),
         }
     }
 
@@ -81,12 +81,12 @@ impl FeedChanges {
     /// it may be that of another file (`afresh`). Costs what is new, at most the tail's size. For
     /// blocking threads.
     pub(super) fn follow(&self, connection: &Connection, afresh: bool) -> Result<(), FeedError> {
-        let _changing = lock(&self.0.changing);
+        let mut spares = lock(&self.0.changing);
         if self.0.max_tail_bytes == 0 {
             return Ok(());
         }
         let known = self.tail().filter(|_| !afresh);
-        let followed = self.followed(connection, known);
+        let followed = self.followed(connection, known, &mut spares);
         // Without an answer nobody knows what it lacks.
         self.0.tail.store(followed.as_ref().ok().cloned());
         followed.map(drop)
@@ -96,6 +96,7 @@ impl FeedChanges {
         &self,
         connection: &Connection,
         known: Option<Arc<Tail>>,
+        spares: &mut Spares,
     ) -> Result<Arc<Tail>, FeedError> {
         let transaction = connection
             .unchecked_transaction()
@@ -117,7 +118,7 @@ impl FeedChanges {
                 Ok::<_, FeedError>(bytes <= max_bytes)
             })?;
             if all {
-                return Ok(Arc::new(tail.with(rows, stamp, max_bytes)));
+                return Ok(Arc::new(tail.with(rows, stamp, max_bytes, spares)));
             }
         }
         let mut newest = Backwards::default();
@@ -141,7 +142,7 @@ impl FeedChanges {
 pub struct Writing<'a> {
     changes: &'a FeedChanges,
     told: bool,
-    _changing: MutexGuard<'a, ()>,
+    changing: MutexGuard<'a, Spares>,
 }
 
 impl Writing<'_> {
@@ -163,9 +164,13 @@ impl Writing<'_> {
                     place: run.place(),
                     body: run.body.as_bytes().into(),
                 });
-                Arc::new(tail.with(rows.collect(), after, held.max_tail_bytes))
+                let (rows, max_bytes) = (rows.collect(), held.max_tail_bytes);
+                Arc::new(tail.with(rows, after, max_bytes, &mut self.changing))
             });
-            held.tail.store(extended);
+            drop(tail);
+            if let Some(old) = held.tail.swap(extended) {
+                self.changing.reclaim(old);
+            }
         }
         // After the tail: a page that is made of it from now on has the rows.
         let places: Vec<Cursor> = rows.map(EvalRun::place).collect();

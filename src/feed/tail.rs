@@ -13,6 +13,8 @@ use crate::{
 
 /// About what one commit copies.
 const CHUNK_BYTES: usize = 32 * 1024;
+/// What is set aside for a chunk: it may end with a comma too many.
+const ROOM_BYTES: usize = CHUNK_BYTES + 1;
 /// What a row takes beside its body: its place, twice a string.
 const OVERHEAD_BYTES: usize = 160;
 
@@ -25,8 +27,35 @@ pub struct TailRow {
     pub body: Box<[u8]>,
 }
 
-/// Rows joined by commas.
+/// How many chunks are kept to be written anew: what one commit takes.
+const MAX_SPARES: usize = 4;
+
+/// Chunks that nobody reads any more. An allocator gives back late, or never, what one thread took and
+/// another lets go of: without these a full tail would take its size twice, as each row that comes takes
+/// new memory while that of the row that goes stays where it was.
 #[derive(Debug, Default)]
+pub struct Spares(Vec<Chunk>);
+
+impl Spares {
+    /// Takes what nobody but `old` has.
+    pub fn reclaim(&mut self, old: Arc<Tail>) {
+        let chunks = Arc::into_inner(old).map(|tail| tail.chunks);
+        for mut chunk in chunks.into_iter().flatten().filter_map(Arc::into_inner) {
+            if chunk.text.capacity() == ROOM_BYTES && self.0.len() < MAX_SPARES {
+                chunk.text.clear();
+                chunk.rows.clear();
+                self.0.push(chunk);
+            }
+        }
+    }
+
+    fn take(&mut self) -> Chunk {
+        self.0.pop().unwrap_or_else(Chunk::with_room)
+    }
+}
+
+/// Rows joined by commas.
+#[derive(Debug)]
 struct Chunk {
     text: Vec<u8>,
     rows: Vec<Mark>,
@@ -90,7 +119,13 @@ impl Tail {
     /// This one with more rows, in any order, of which it may have some already; the oldest are let go
     /// until it weighs no more than `max_bytes`. Copies the chunks that the rows fall into.
     #[must_use]
-    pub fn with(&self, mut rows: Vec<TailRow>, stamp: FeedStamp, max_bytes: usize) -> Self {
+    pub fn with(
+        &self,
+        mut rows: Vec<TailRow>,
+        stamp: FeedStamp,
+        max_bytes: usize,
+        spares: &mut Spares,
+    ) -> Self {
         rows.retain(|row| self.floor.as_ref().is_none_or(|floor| row.place > *floor));
         rows.sort_unstable_by(|a, b| a.place.cmp(&b.place));
         // Rows are immutable: one of the same place is the same row.
@@ -107,10 +142,10 @@ impl Tail {
             if here.is_empty() {
                 chunks.push(Arc::clone(chunk));
             } else {
-                chunk.merged(here, &mut chunks);
+                Chunk::merged(&chunk.text, &chunk.rows, here, &mut chunks, spares);
             }
         }
-        Chunk::default().merged(rows.collect(), &mut chunks);
+        Chunk::merged(&[], &[], rows.collect(), &mut chunks, spares);
         let mut weight_bytes = chunks.iter().map(|chunk| chunk.weight_bytes()).sum();
         let mut gone = 0;
         let mut floor = self.floor.clone();
@@ -203,10 +238,7 @@ impl Backwards {
     }
 
     fn close_chunk(&mut self) {
-        let mut chunk = Chunk {
-            text: Vec::with_capacity(self.row_bytes + self.rows.len()),
-            rows: Vec::with_capacity(self.rows.len()),
-        };
+        let mut chunk = Chunk::with_room();
         for row in self.rows.drain(..).rev() {
             chunk.push(row.place, &row.body);
         }
@@ -216,10 +248,19 @@ impl Backwards {
 }
 
 impl Chunk {
-    /// Nothing will be added: what was set aside for more is given back.
+    fn with_room() -> Self {
+        Self {
+            text: Vec::with_capacity(ROOM_BYTES),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Nothing will be added. What was set aside for more is given back where it is much.
     fn close(mut self, chunks: &mut Vec<Arc<Self>>) {
         if !self.rows.is_empty() {
-            self.text.shrink_to_fit();
+            if self.text.len() < CHUNK_BYTES / 2 {
+                self.text.shrink_to_fit();
+            }
             self.rows.shrink_to_fit();
             chunks.push(Arc::new(self));
         }
@@ -237,22 +278,32 @@ impl Chunk {
         self.text.len() + self.rows.len() * OVERHEAD_BYTES
     }
 
-    /// Its rows and `more`, which is sorted and has no row twice, in as many chunks as that takes.
-    fn merged(&self, more: Vec<TailRow>, chunks: &mut Vec<Arc<Self>>) {
-        let mut open = Self::default();
+    /// These rows of a chunk and `more`, which is sorted and has no row twice, in as many chunks as that
+    /// takes.
+    fn merged(
+        text: &[u8],
+        rows: &[Mark],
+        more: Vec<TailRow>,
+        chunks: &mut Vec<Arc<Self>>,
+        spares: &mut Spares,
+    ) {
+        if rows.is_empty() && more.is_empty() {
+            return;
+        }
+        let mut open = spares.take();
         let mut push = |place: Cursor, body: &[u8]| {
             if !open.rows.is_empty() && open.text.len() + body.len() > CHUNK_BYTES {
-                std::mem::take(&mut open).close(chunks);
+                std::mem::replace(&mut open, spares.take()).close(chunks);
             }
             open.push(place, body);
         };
         let mut more = more.into_iter().peekable();
-        for row in &self.rows {
+        for row in rows {
             while let Some(new) = more.next_if(|new| new.place < row.place) {
                 push(new.place, &new.body);
             }
             more.next_if(|new| new.place == row.place);
-            push(row.place.clone(), &self.text[row.start..row.end]);
+            push(row.place.clone(), &text[row.start..row.end]);
         }
         for new in more {
             push(new.place, &new.body);

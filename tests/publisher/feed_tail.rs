@@ -7,12 +7,12 @@
 //! - a pull that begins before it reads by index
 //! - over arbitrary insertions it holds what a sorted list of them ends with, within its budget
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use awc::http::Method;
 use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
-    feed::tail::{Tail, TailRow},
+    feed::tail::{Spares, Tail, TailRow},
     store::read::FeedStamp,
 };
 use proptest::prelude::*;
@@ -224,7 +224,8 @@ proptest! {
         asked in prop::collection::vec((0..6000u16, 1..40u16), 1..20),
     ) {
         let mut model = BTreeMap::new();
-        let mut tail = Tail::empty(None, stamp(0));
+        let mut tail = Arc::new(Tail::empty(None, stamp(0)));
+        let mut spares = Spares::default();
         for commit in commits {
             let mut rows = Vec::new();
             for (at, length) in commit {
@@ -232,7 +233,8 @@ proptest! {
                 let body = model.entry(place(at)).or_insert_with(|| format!("{at}{}", "x".repeat(length)));
                 rows.push(TailRow { place: place(at), body: body.as_bytes().into() });
             }
-            tail = tail.with(rows, stamp(model.len()), budget);
+            let more = Arc::new(tail.with(rows, stamp(model.len()), budget, &mut spares));
+            spares.reclaim(std::mem::replace(&mut tail, more));
             prop_assert!(tail.weight_bytes() <= budget);
             prop_assert_eq!(tail.stamp(), stamp(model.len()));
         }
