@@ -15,7 +15,7 @@
 //! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed, metrics |
 //! | [`metrics`] | what is counted, and its text | nothing |
 //! | [`items`] | the forms in which many items come, read one by one | nothing |
-//! | [`http`] | routes, conditional requests, authentication, limits, errors | handles of cache, feed, health, writer; metrics |
+//! | [`http`] | the board's fast path, routes, conditional requests, authentication, limits, errors | handles of cache, feed, health, writer; metrics |
 //! | [`server`] | wiring, listening, shutting down | all of the above |
 //! | [`transfer`] | import and export | store, items |
 //! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
@@ -31,6 +31,7 @@
 //! - A request that the published snapshot can answer sends no message, takes no lock and touches no
 //!   database. (The first one that finds it stale sends one message, and does not wait.)
 //! - At most one build of the board runs at any time, even when one hangs.
+//! - An answer of the fast path is that of the general one; whatever is unusual has the general one alone.
 //! - A published snapshot never changes, but that a coding of it may join, which is made once; a newer
 //!   one takes its place.
 //! - Nothing blocks an async thread: SQLite, serialising and hashing run on blocking threads, feed
