@@ -49,6 +49,11 @@ impl Spares {
         }
     }
 
+    /// Whether the next chunk takes new memory.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn take(&mut self) -> Chunk {
         self.0.pop().unwrap_or_else(Chunk::with_room)
     }
@@ -142,10 +147,12 @@ impl Tail {
             if here.is_empty() {
                 chunks.push(Arc::clone(chunk));
             } else {
-                Chunk::merged(&chunk.text, &chunk.rows, here, &mut chunks, spares);
+                let more_to_come = next.is_none();
+                let old = (chunk.text.as_slice(), chunk.rows.as_slice());
+                Chunk::merged(old, here, more_to_come, &mut chunks, spares);
             }
         }
-        Chunk::merged(&[], &[], rows.collect(), &mut chunks, spares);
+        Chunk::merged((&[], &[]), rows.collect(), true, &mut chunks, spares);
         let mut weight_bytes = chunks.iter().map(|chunk| chunk.weight_bytes()).sum();
         let mut gone = 0;
         let mut floor = self.floor.clone();
@@ -216,7 +223,9 @@ impl Backwards {
 
     /// Adds a row that stands before all others.
     pub fn push(&mut self, row: TailRow) {
-        if !self.rows.is_empty() && self.row_bytes + row.body.len() > CHUNK_BYTES {
+        // A comma stands before each but the first.
+        let text_bytes = self.row_bytes + self.rows.len();
+        if !self.rows.is_empty() && text_bytes + row.body.len() > CHUNK_BYTES {
             self.close_chunk();
         }
         self.weight_bytes = self.weight_bytes_with(&row);
@@ -243,7 +252,7 @@ impl Backwards {
             chunk.push(row.place, &row.body);
         }
         self.row_bytes = 0;
-        chunk.close(&mut self.chunks);
+        chunk.close(false, &mut self.chunks);
     }
 }
 
@@ -255,10 +264,10 @@ impl Chunk {
         }
     }
 
-    /// Nothing will be added. What was set aside for more is given back where it is much.
-    fn close(mut self, chunks: &mut Vec<Arc<Self>>) {
+    /// What was set aside for more is given back where it is much and nothing is to come.
+    fn close(mut self, more_to_come: bool, chunks: &mut Vec<Arc<Self>>) {
         if !self.rows.is_empty() {
-            if self.text.len() < CHUNK_BYTES / 2 {
+            if !more_to_come && self.text.len() < CHUNK_BYTES / 2 {
                 self.text.shrink_to_fit();
             }
             self.rows.shrink_to_fit();
@@ -278,12 +287,12 @@ impl Chunk {
         self.text.len() + self.rows.len() * OVERHEAD_BYTES
     }
 
-    /// These rows of a chunk and `more`, which is sorted and has no row twice, in as many chunks as that
-    /// takes.
+    /// The rows of a chunk and `more`, which is sorted and has no row twice, in as many chunks as that
+    /// takes; the last one keeps its room where there is `more_to_come`.
     fn merged(
-        text: &[u8],
-        rows: &[Mark],
+        (text, rows): (&[u8], &[Mark]),
         more: Vec<TailRow>,
+        more_to_come: bool,
         chunks: &mut Vec<Arc<Self>>,
         spares: &mut Spares,
     ) {
@@ -293,7 +302,7 @@ impl Chunk {
         let mut open = spares.take();
         let mut push = |place: Cursor, body: &[u8]| {
             if !open.rows.is_empty() && open.text.len() + body.len() > CHUNK_BYTES {
-                std::mem::replace(&mut open, spares.take()).close(chunks);
+                std::mem::replace(&mut open, spares.take()).close(false, chunks);
             }
             open.push(place, body);
         };
@@ -308,7 +317,7 @@ impl Chunk {
         for new in more {
             push(new.place, &new.body);
         }
-        open.close(chunks);
+        open.close(more_to_come, chunks);
     }
 
     fn push(&mut self, place: Cursor, body: &[u8]) {

@@ -5,6 +5,7 @@
 //! - rows that are not published are not in it
 //! - what other processes write joins it at the next look, and so does another file in its place
 //! - a pull that begins before it reads by index
+//! - a full one takes no new memory for the rows that come
 //! - over arbitrary insertions it holds what a sorted list of them ends with, within its budget
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
@@ -214,6 +215,30 @@ fn stamp(rows: usize) -> FeedStamp {
 fn place(at: u16) -> Cursor {
     let ran_at = format!("2026-06-07T00:00:{:02}Z", at / 100 % 60);
     Cursor::tuple(&ran_at, Some(&format!("{:02}", at % 100))).unwrap()
+}
+
+#[test]
+fn a_full_tail_takes_no_new_memory_for_the_rows_that_come() {
+    let mut tail = Arc::new(Tail::empty(None, stamp(0)));
+    let mut spares = Spares::default();
+    let (budget, rows_each, mut number) = (1 << 20, 20, 0);
+    let mut commit = || {
+        let rows = (0..rows_each).map(|_| {
+            number += 1;
+            let id = format!("{number:08}");
+            TailRow {
+                place: Cursor::tuple("2026-06-07T00:00:00Z", Some(&id)).unwrap(),
+                body: vec![b'x'; 1000 + number % 300].into(),
+            }
+        });
+        let had_one = !spares.is_empty();
+        let more = tail.with(rows.collect(), stamp(number), budget, &mut spares);
+        spares.reclaim(std::mem::replace(&mut tail, Arc::new(more)));
+        (had_one, tail.weight_bytes())
+    };
+    while commit().1 < budget - 64 * 1024 {}
+    let without = (0..500).map(|_| commit()).filter(|(had_one, _)| !had_one);
+    assert!(without.count() < 5);
 }
 
 proptest! {
