@@ -34,28 +34,34 @@ const MAX_SPARES: usize = 4;
 /// another lets go of: without these a full tail would take its size twice, as each row that comes takes
 /// new memory while that of the row that goes stays where it was.
 #[derive(Debug, Default)]
-pub struct Spares(Vec<Chunk>);
+pub struct Spares {
+    chunks: Vec<Chunk>,
+    made: usize,
+}
 
 impl Spares {
     /// Takes what nobody but `old` has.
     pub fn reclaim(&mut self, old: Arc<Tail>) {
         let chunks = Arc::into_inner(old).map(|tail| tail.chunks);
         for mut chunk in chunks.into_iter().flatten().filter_map(Arc::into_inner) {
-            if chunk.text.capacity() == ROOM_BYTES && self.0.len() < MAX_SPARES {
+            if chunk.text.capacity() == ROOM_BYTES && self.chunks.len() < MAX_SPARES {
                 chunk.text.clear();
                 chunk.rows.clear();
-                self.0.push(chunk);
+                self.chunks.push(chunk);
             }
         }
     }
 
-    /// Whether the next chunk takes new memory.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// How many chunks took new memory, as none was spare.
+    pub fn made(&self) -> usize {
+        self.made
     }
 
     fn take(&mut self) -> Chunk {
-        self.0.pop().unwrap_or_else(Chunk::with_room)
+        self.chunks.pop().unwrap_or_else(|| {
+            self.made += 1;
+            Chunk::with_room()
+        })
     }
 }
 
