@@ -6,7 +6,7 @@
 //! connection begins here. As long as its requests are *usual* they are read into a buffer of the worker,
 //! and answered with a head that was written when the board was published, and with the shared bytes of
 //! the body. With the first one that is not, the connection and all that was read of that request go to
-//! actix-web, for good: whatever is unusual, broken or slow has one implementation.
+//! actix-web, for good: whatever is unusual, broken or in pieces has one implementation.
 //!
 //! | file | knows |
 //! |---|---|
