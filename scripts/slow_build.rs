@@ -30,7 +30,7 @@ use cathedral_publisher::{
     },
     config::{Cli, Command, Serve},
     domain::clock::SystemClock,
-    http::token::AdminTokens,
+    http::AdminTokens,
     metrics::Metrics,
     server::{self, Listen, Parts},
     store::pool::ReadPool,

@@ -40,6 +40,7 @@
 //!   acknowledgement says that they do not).
 //! - There is no static state: everything is passed in, the clock included.
 
+pub mod answer;
 pub mod cache;
 pub mod config;
 pub mod demo;
@@ -51,7 +52,6 @@ pub mod http;
 pub mod items;
 pub mod lifeline;
 pub mod metrics;
-pub mod representation;
 pub mod server;
 pub mod store;
 pub mod transfer;

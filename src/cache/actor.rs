@@ -150,7 +150,7 @@ impl CacheActor {
             actor.coding = None;
             // Nobody waits for it.
             drop(actix_rt::task::spawn_blocking(move || {
-                snapshot.code_strongly()
+                snapshot.encode_brotli()
             }));
         });
         self.coding = Some(context.spawn(coding));
@@ -162,7 +162,7 @@ impl CacheActor {
         let allowed = token.deadline().saturating_duration_since(self.clock.now());
         let build = actix_rt::task::spawn_blocking(move || {
             let built = builder.build(Instant::now() + allowed)?;
-            built.snapshot.code_fast();
+            built.snapshot.precompress();
             Ok(built)
         });
         context.spawn(build.into_actor(self).map(|result, actor, context| {

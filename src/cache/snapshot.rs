@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    answer::Representation,
     domain::{
         challenge::{Challenge, FAMILY_ID},
         coding::Coding,
     },
-    representation::Representation,
 };
 
 /// An immutable picture of the active challenges. Made once, read by every worker.
@@ -76,13 +76,13 @@ impl Snapshot {
     }
 
     /// Makes the codings that take no time to speak of. For blocking threads, before publication.
-    pub fn code_fast(&self) {
-        self.board.code_fast();
+    pub fn precompress(&self) {
+        self.board.precompress();
     }
 
     /// Makes the coding that takes a while, for who takes it from then on. For blocking threads.
-    pub fn code_strongly(&self) {
-        self.board.code(Coding::Brotli);
+    pub fn encode_brotli(&self) {
+        self.board.encode(Coding::Brotli);
     }
 
     /// The answer of current-challenge without parameters.

@@ -7,7 +7,7 @@ use cathedral_publisher::{
     cache::build::SqliteBuilder,
     config::{Admin, CacheMode, Front, Limits, Serve},
     domain::clock::SystemClock,
-    http::token::AdminTokens,
+    http::AdminTokens,
     server::{self, Listen, Parts, Running},
     store::{
         open::{Journal, empty_log, open_reader, open_writer_with},

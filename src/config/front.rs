@@ -2,8 +2,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipnet::IpNet;
+
+use crate::http::AccessLog;
 
 /// What the server shows of itself, and to whom.
 #[derive(Debug, Clone, Args)]
@@ -21,7 +23,7 @@ pub struct Front {
         default_value = "failures",
         value_name = "WHICH"
     )]
-    pub access_log: LoggedRequests,
+    pub access_log: AccessLog,
     /// Let pages of any origin read (CORS): the board, the feed and health, with their ETag.
     #[arg(long, env = "PUBLISHER_CORS")]
     pub cors: bool,
@@ -81,10 +83,10 @@ pub struct Front {
     #[arg(
         long,
         env = "PUBLISHER_SEND_TIMEOUT_SECS",
-        default_value_t = 60,
+        default_value = "60",
         value_name = "SECONDS"
     )]
-    pub send_timeout_secs: u32,
+    pub send_timeout_secs: NonZeroU32,
     /// How long to go on after SIGTERM with /health/ready at 503 before listening stops, in
     /// milliseconds: for balancers to notice.
     #[arg(
@@ -94,15 +96,6 @@ pub struct Front {
         value_name = "MS"
     )]
     pub shutdown_delay_ms: u64,
-}
-
-/// Which requests are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LoggedRequests {
-    /// 5xx.
-    Failures,
-    /// Every one.
-    All,
 }
 
 impl Front {
@@ -118,6 +111,6 @@ impl Front {
 
     /// How long a client may leave unread what was sent to it.
     pub fn send_timeout(&self) -> Duration {
-        Duration::from_secs(self.send_timeout_secs.into())
+        Duration::from_secs(self.send_timeout_secs.get().into())
     }
 }

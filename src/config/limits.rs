@@ -91,10 +91,10 @@ pub struct Limits {
     #[arg(
         long,
         env = "PUBLISHER_BODY_TIMEOUT_MS",
-        default_value_t = 30_000,
+        default_value = "30000",
         value_name = "MS"
     )]
-    pub body_timeout_ms: u64,
+    pub body_timeout_ms: NonZeroU64,
     /// How long a commit waits for another process that is writing, in milliseconds.
     #[arg(
         long,
@@ -123,7 +123,7 @@ pub struct Limits {
     /// Connections a worker holds open; more wait in the kernel.
     #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", default_value = "25000", value_parser = in_range(1..=1_000_000), value_name = "CONNECTIONS")]
     pub max_connections: usize,
-    /// How long an idle connection is kept open, in seconds.
+    /// How long an idle connection is kept open, in seconds; 0 closes each one after its first answer.
     #[arg(
         long,
         env = "PUBLISHER_KEEP_ALIVE_SECS",
@@ -135,11 +135,20 @@ pub struct Limits {
     #[arg(
         long,
         env = "PUBLISHER_HEAD_TIMEOUT_MS",
-        default_value_t = 5000,
+        default_value = "5000",
         value_name = "MS"
     )]
-    pub head_timeout_ms: u64,
-    /// How long requests under way may take to end after a signal, in seconds.
+    pub head_timeout_ms: NonZeroU64,
+    /// How long connections are still answered after a signal, each answer with `Connection: close`,
+    /// before idle ones are closed, in milliseconds. Ends early when no connection is left.
+    #[arg(
+        long,
+        env = "PUBLISHER_SHUTDOWN_GRACE_MS",
+        default_value_t = 1000,
+        value_name = "MS"
+    )]
+    pub shutdown_grace_ms: u64,
+    /// How long requests in flight may take to end after a signal, in seconds.
     #[arg(
         long,
         env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS",

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use front::{Front, LoggedRequests};
+pub use front::Front;
 pub use herd::{Arrival, Herd, HerdCompare, OnFailure, Output, Validators};
 pub use limits::Limits;
 

@@ -21,12 +21,12 @@ use std::{
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{
+    answer::Representation,
     domain::{
         coding::Coding,
         cursor::{Cursor, PageLimit},
     },
     metrics::{Metrics, Origin},
-    representation::Representation,
     store::{StoreError, pool::ReadPool, read::FeedStamp},
 };
 use changes::FeedChanges;
@@ -212,11 +212,18 @@ impl FeedHandle {
         Ok((page.representation, origin))
     }
 
+    /// Returns a page that is cached.
+    pub fn cached(&self, key: &pages::PageKey) -> Option<Arc<Representation>> {
+        let page = self.changes.pages().cached(key)?;
+        self.metrics.feed_page(Origin::Held);
+        Some(page)
+    }
+
     /// Makes a coding of a page, on a blocking thread.
-    pub async fn code(&self, page: &Arc<Representation>, coding: Coding) {
+    pub async fn encode(&self, page: &Arc<Representation>, coding: Coding) {
         let page = Arc::clone(page);
         // Where that panics the page goes out as it is.
-        let _ = actix_rt::task::spawn_blocking(move || page.code(coding)).await;
+        let _ = actix_rt::task::spawn_blocking(move || page.encode(coding)).await;
     }
 
     /// The page, where it is a short one of the tail.

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{FeedError, pages::Page, tail::Span};
 use crate::{
+    answer::Representation,
     domain::cursor::{Cursor, PageLimit},
     metrics::Origin,
-    representation::Representation,
     store::{pool::Reader, read},
 };
 

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 
 use super::FeedError;
 use crate::{
+    answer::Representation,
     domain::cursor::{Cursor, PageLimit},
     metrics::Origin,
-    representation::Representation,
     store::read::FeedStamp,
 };
 
@@ -116,6 +116,13 @@ impl Pages {
     /// What is held weighs, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns the page if it is cached.
+    pub fn cached(&mut self, key: &PageKey) -> Option<Arc<Representation>> {
+        self.held
+            .get(key)
+            .map(|page| Arc::clone(&page.representation))
     }
 
     /// What a request for this page is to do.

@@ -3,25 +3,21 @@
 //! Each request in this order: authentication, admission (503 at once), body, parsing, commit. What
 //! is refused on the way has not been stored.
 
-use std::time::Duration;
+use std::io::ErrorKind;
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    error::PayloadError,
     http::header,
     web::{self, Bytes, Payload},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{
-    error::ApiError,
-    routes::{Resources, method_not_allowed},
-    token::AdminTokens,
-};
+use super::{error::ApiError, routes::method_not_allowed, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
     items::{SourceError, read_items},
-    metrics::requests::Route,
     writer::{
         handle::{Admission, WriterHandle},
         operation::{Operation, Receipt},
@@ -38,8 +34,6 @@ pub struct AdminHandles {
     pub tokens: AdminTokens,
     /// Where to.
     pub writer: WriterHandle,
-    /// How long a body may take to arrive.
-    pub body_timeout: Duration,
     /// How long it may be, in bytes.
     pub max_body_bytes: u32,
 }
@@ -53,38 +47,43 @@ struct Acknowledged {
     published: Option<bool>,
 }
 
+const CHALLENGES: &str = "/v1/admin/challenges";
+const EVAL_RUNS: &str = "/v1/admin/eval-runs";
+const MERKLE_EPOCHS: &str = "/v1/admin/merkle-epochs";
+
+/// Whether the path is an admin route: a collection, or one member of it.
+pub(super) fn serves(path: &str) -> bool {
+    let is_member = |collection: &str| {
+        let member = path.strip_prefix(collection);
+        let member = member.and_then(|rest| rest.strip_prefix('/'));
+        member.is_some_and(|member| !member.is_empty() && !member.contains('/'))
+    };
+    [CHALLENGES, EVAL_RUNS].contains(&path) || is_member(CHALLENGES) || is_member(MERKLE_EPOCHS)
+}
+
 /// Adds the admin routes.
-pub(super) fn configure(
-    config: &mut web::ServiceConfig,
-    handles: &AdminHandles,
-    resources: &Resources,
-) {
-    let access = || resources.access(Route::Admin);
+pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles) {
     config
         .app_data(web::Data::new(handles.clone()))
         .service(
-            web::resource("/v1/admin/challenges/{challenge_id}")
+            web::resource(format!("{CHALLENGES}/{{challenge_id}}"))
                 .route(web::put().to(put_challenge))
-                .default_service(web::to(|| async { method_not_allowed("PUT") }))
-                .wrap(access()),
+                .default_service(web::to(|| async { method_not_allowed("PUT") })),
         )
         .service(
-            web::resource("/v1/admin/challenges")
+            web::resource(CHALLENGES)
                 .route(web::post().to(post_challenges))
-                .default_service(web::to(|| async { method_not_allowed("POST") }))
-                .wrap(access()),
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
         )
         .service(
-            web::resource("/v1/admin/eval-runs")
+            web::resource(EVAL_RUNS)
                 .route(web::post().to(post_eval_runs))
-                .default_service(web::to(|| async { method_not_allowed("POST") }))
-                .wrap(access()),
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
         )
         .service(
-            web::resource("/v1/admin/merkle-epochs/{epoch}")
+            web::resource(format!("{MERKLE_EPOCHS}/{{epoch}}"))
                 .route(web::put().to(put_merkle_epoch))
-                .default_service(web::to(|| async { method_not_allowed("PUT") }))
-                .wrap(access()),
+                .default_service(web::to(|| async { method_not_allowed("PUT") })),
         );
 }
 
@@ -208,14 +207,18 @@ fn admit(request: &HttpRequest, handles: &AdminHandles) -> Result<Admission, Api
     Ok(handles.writer.admit(bytes)?)
 }
 
+/// Reads the whole body. The door sees to it that it ends in time.
 async fn read_body(body: Payload, handles: &AdminHandles) -> Result<Bytes, ApiError> {
     let max_bytes = handles.max_body_bytes;
-    let body = body.to_bytes_limited(max_bytes as usize);
-    match tokio::time::timeout(handles.body_timeout, body).await {
-        Err(_) => Err(ApiError::BodyTimeout),
-        Ok(Err(_)) => Err(ApiError::PayloadTooLarge { max_bytes }),
-        Ok(Ok(Err(_))) => Err(ApiError::BodyBroken),
-        Ok(Ok(Ok(bytes))) => Ok(bytes),
+    match body.to_bytes_limited(max_bytes as usize).await {
+        Err(_) => Err(ApiError::PayloadTooLarge { max_bytes }),
+        Ok(Err(error)) => Err(match error.as_error::<PayloadError>() {
+            Some(PayloadError::Io(error)) if error.kind() == ErrorKind::TimedOut => {
+                ApiError::BodyTimeout
+            }
+            Some(_) | None => ApiError::BodyBroken,
+        }),
+        Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 

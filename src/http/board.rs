@@ -1,56 +1,48 @@
-//! active-challenges and current-challenge: both answered from the published snapshot.
+//! active-challenges and current-challenge, as actix-web serves them: what the door does not answer.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    Handles, cache_status,
-    conditional::{respond, respond_with},
+    App,
+    cache_status::CacheStatus,
     error::ApiError,
     query::Choice,
-    worker::Worker,
+    respond::{conditions, respond},
 };
-use crate::{
-    cache::{handle::Freshness, snapshot::Snapshot},
-    representation::Representation,
-};
+use crate::{answer::Representation, cache::snapshot::Snapshot};
 
 pub(super) async fn active_challenges(
     request: HttpRequest,
-    handles: web::Data<Handles>,
-    worker: web::Data<Worker>,
+    app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = |snapshot: &Snapshot, freshness: Option<Freshness>| {
-        let body = |variant: &_| worker.bodies.of(variant);
-        let mut response = respond_with(&request, &worker, snapshot.board(), body)?;
-        worker
-            .tally
-            .from_snapshot(freshness.is_some_and(|f| f.is_stale()));
-        if handles.cache_status {
-            cache_status::of_board(&mut response, freshness);
-        }
-        Ok(response)
-    };
-    handles.board.read(answer).await?
+    let conditions = conditions(&request);
+    app.handles
+        .board
+        .read(|snapshot, freshness| {
+            app.counters.from_snapshot(freshness.is_stale());
+            let status = CacheStatus::Board(freshness);
+            respond(&app, &conditions, snapshot.board(), status)
+        })
+        .await?
 }
 
 pub(super) async fn current_challenge(
     request: HttpRequest,
-    handles: web::Data<Handles>,
-    worker: web::Data<Worker>,
+    app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
     let choice = Choice::parse(request.query_string())?;
-    let answer = |snapshot: &Snapshot, freshness: Option<Freshness>| {
-        let item = chosen(snapshot, &choice).ok_or(ApiError::NoActiveChallenge)?;
-        let mut response = respond(&request, &worker, item)?;
-        if handles.cache_status {
-            cache_status::of_board(&mut response, freshness);
-        }
-        Ok(response)
-    };
-    handles.board.read(answer).await?
+    let conditions = conditions(&request);
+    app.handles
+        .board
+        .read(|snapshot, freshness| {
+            let item = chosen(snapshot, &choice).ok_or(ApiError::NoActiveChallenge)?;
+            respond(&app, &conditions, item, CacheStatus::Board(freshness))
+        })
+        .await?
 }
 
-fn chosen<'a>(snapshot: &'a Snapshot, choice: &Choice) -> Option<&'a Representation> {
+/// The representation of the chosen challenge, if there is one.
+pub(super) fn chosen<'a>(snapshot: &'a Snapshot, choice: &Choice) -> Option<&'a Representation> {
     match choice {
         Choice::First => snapshot.first(),
         Choice::OfTier(tier) => snapshot.first_of_tier(*tier),

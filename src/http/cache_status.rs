@@ -1,44 +1,39 @@
-//! How an answer was come by (RFC 9211), for who asks the server to tell.
+//! `Cache-Status` (RFC 9211) and `Age` (RFC 9111 §5.1), for operators that switch them on.
 
 use std::time::Duration;
 
-use actix_web::{
-    HttpResponse,
-    http::header::{AGE, HeaderName, HeaderValue},
-};
-
 use crate::{cache::handle::Freshness, metrics::Origin};
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// The board: out of the snapshot (RFC 9211 §2), and how long ago that was made (RFC 9111 §5.1). `Age`
-/// counts against `max-age` on the way down: that is why all this is an option.
-pub(super) fn of_board(response: &mut HttpResponse, freshness: Option<Freshness>) {
-    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let status = match freshness {
-        Some(at) if at.is_stale() => {
-            let stale_for = seconds(at.stale_for);
-            format!("publisher; hit; ttl=-{stale_for}; detail=stale-while-revalidate")
-        }
-        Some(at) => format!("publisher; hit; ttl={}", seconds(at.fresh_for)),
-        None => "publisher; fwd=bypass".to_owned(),
-    };
-    let headers = response.headers_mut();
-    if let Ok(status) = HeaderValue::from_str(&status) {
-        headers.insert(CACHE_STATUS, status);
-    }
-    if let Some(at) = freshness {
-        headers.insert(AGE, HeaderValue::from(at.age.as_secs()));
-    }
+/// How the cache came to an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum CacheStatus {
+    /// From the published snapshot of the board.
+    Board(Freshness),
+    /// A page of the feed. Cached pages are current however old they are, so they have no age.
+    Page(Origin),
 }
 
-/// A page of the feed. Those that are held are true, however old: they have no age.
-pub(super) fn of_page(response: &mut HttpResponse, origin: Origin) {
-    let status = HeaderValue::from_static(match origin {
-        Origin::Held => "publisher; hit",
-        Origin::Joined => "publisher; fwd=uri-miss; collapsed",
-        Origin::Tail => "publisher; hit; detail=newest-rows",
-        Origin::Read => "publisher; fwd=uri-miss; stored",
-    });
-    response.headers_mut().insert(CACHE_STATUS, status);
+impl CacheStatus {
+    /// The header fields that say so. `Age` shortens how long caches on the way keep the answer.
+    pub(super) fn fields(self) -> impl Iterator<Item = (&'static str, String)> {
+        let seconds = |time: Duration| time.as_secs();
+        let (status, age) = match self {
+            Self::Board(at) if at.is_stale() => {
+                let stale_for = seconds(at.stale_for);
+                let status =
+                    format!("publisher; hit; ttl=-{stale_for}; detail=stale-while-revalidate");
+                (status, Some(at.age))
+            }
+            Self::Board(at) => (
+                format!("publisher; hit; ttl={}", seconds(at.fresh_for)),
+                Some(at.age),
+            ),
+            Self::Page(Origin::Held) => ("publisher; hit".to_owned(), None),
+            Self::Page(Origin::Joined) => ("publisher; fwd=uri-miss; collapsed".to_owned(), None),
+            Self::Page(Origin::Tail) => ("publisher; hit; detail=newest-rows".to_owned(), None),
+            Self::Page(Origin::Read) => ("publisher; fwd=uri-miss; stored".to_owned(), None),
+        };
+        let age = age.map(|age| ("age", seconds(age).to_string()));
+        [("cache-status", status)].into_iter().chain(age)
+    }
 }

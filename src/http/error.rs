@@ -9,6 +9,7 @@ use actix_web::{
 use serde::Serialize;
 
 use crate::{
+    answer::Denied,
     cache::handle::Unavailable,
     domain::{Invalid, cursor::NotALimit, ran_at::NotATime},
     feed::FeedError,
@@ -58,8 +59,12 @@ pub(super) enum ApiError {
     BadLimit(#[from] NotALimit),
     #[error("precondition failed")]
     PreconditionFailed,
-    #[error("none of the content codings that are accepted can be had")]
+    #[error("no available content coding is acceptable")]
     NotAcceptable,
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    #[error("the head of the request did not arrive in time")]
+    HeadTimeout,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
     #[error("too many requests from this address, try again")]
@@ -76,7 +81,7 @@ pub(super) enum ApiError {
     HeaderTooLong,
     #[error("the body did not arrive in time")]
     BodyTimeout,
-    #[error("the body broke off")]
+    #[error("the body ended early or is malformed")]
     BodyBroken,
     #[error("item {index}: {invalid}")]
     BadItem { index: usize, invalid: Invalid },
@@ -84,6 +89,15 @@ pub(super) enum ApiError {
     Conflict { index: usize, reason: String },
     #[error("internal error")]
     Internal,
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::NotAcceptable => Self::NotAcceptable,
+            Denied::PreconditionFailed => Self::PreconditionFailed,
+        }
+    }
 }
 
 impl From<NotATime> for ApiError {
@@ -143,8 +157,8 @@ impl ResponseError for ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::BadItem { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 
-use super::Handles;
+use super::App;
 
 #[derive(Serialize)]
 struct Health<C> {
@@ -19,8 +19,8 @@ struct DatabaseCheck {
     db: &'static str,
 }
 
-pub(super) async fn health(handles: web::Data<Handles>) -> HttpResponse {
-    let answers = handles.health.database_answers().await;
+pub(super) async fn health(app: web::Data<App>) -> HttpResponse {
+    let answers = app.handles.health.database_answers().await;
     let (status, db) = if answers {
         ("ok", "ok")
     } else {
@@ -36,8 +36,8 @@ pub(super) async fn live() -> HttpResponse {
     answer(true, Health { status, checks })
 }
 
-pub(super) async fn ready(handles: web::Data<Handles>) -> HttpResponse {
-    let readiness = handles.health.readiness().await;
+pub(super) async fn ready(app: web::Data<App>) -> HttpResponse {
+    let readiness = app.handles.health.readiness().await;
     let checks = readiness.checks();
     let is_ready = checks.iter().all(|(_, check)| check.is_ok());
     let said = |(name, check): (_, Result<(), _>)| (name, check.err().unwrap_or("ok"));

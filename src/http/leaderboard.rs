@@ -1,28 +1,25 @@
-//! leaderboard/recent: a page of the feed.
+//! leaderboard/recent, as actix-web serves it: pages that are not cached yet, and errors.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    Handles, cache_status,
-    conditional::{lacks, respond},
+    App,
+    cache_status::CacheStatus,
     error::ApiError,
     query,
-    worker::Worker,
+    respond::{conditions, respond},
 };
 
 pub(super) async fn recent(
     request: HttpRequest,
-    handles: web::Data<Handles>,
-    worker: web::Data<Worker>,
+    app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
     let (cursor, limit) = query::feed_page(request.query_string())?;
-    let (page, origin) = handles.feed.page(cursor, limit).await?;
-    if let Some(coding) = lacks(&request, &page) {
-        handles.feed.code(&page, coding).await;
+    let conditions = conditions(&request);
+    let feed = &app.handles.feed;
+    let (page, source) = feed.page(cursor, limit).await?;
+    if let Some(coding) = conditions.missing_encoding(&page) {
+        feed.encode(&page, coding).await;
     }
-    let mut response = respond(&request, &worker, &page)?;
-    if handles.cache_status {
-        cache_status::of_page(&mut response, origin);
-    }
-    Ok(response)
+    respond(&app, &conditions, &page, CacheStatus::Page(source))
 }

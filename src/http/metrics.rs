@@ -2,12 +2,12 @@
 
 use actix_web::{HttpResponse, web};
 
-use super::{Handles, error::ApiError};
+use super::{App, Handles, error::ApiError};
 use crate::metrics::{CONTENT_TYPE, Level};
 
-pub(super) async fn metrics(handles: web::Data<Handles>) -> Result<HttpResponse, ApiError> {
-    look(&handles);
-    let text = handles.metrics.render().map_err(|error| {
+pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    sample(&app.handles);
+    let text = app.handles.metrics.render().map_err(|error| {
         log::error!("/metrics: {error}");
         ApiError::Internal
     })?;
@@ -18,8 +18,8 @@ pub(super) async fn metrics(handles: web::Data<Handles>) -> Result<HttpResponse,
         .body(text))
 }
 
-/// Notes what is not counted but as it is.
-fn look(handles: &Handles) {
+/// Samples the gauges.
+fn sample(handles: &Handles) {
     let metrics = &handles.metrics;
     let cache = handles.health.cache.as_ref();
     metrics.snapshot_age(cache.and_then(|cache| cache.snapshot_age()));

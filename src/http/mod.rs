@@ -1,69 +1,72 @@
-//! The wire: routes, conditional requests, errors. The only place that knows HTTP.
+//! The wire: the front door, the actix-web application, limits, errors. The only place that knows HTTP.
 //!
 //! | file | knows |
 //! |---|---|
-//! | `routes` | which path is answered by what, with and without the prefix |
-//! | `board` | active-challenges and current-challenge |
-//! | `leaderboard` | leaderboard/recent |
-//! | `admin` | what comes in: challenges, eval runs, Merkle epochs |
-//! | `token` | who may write |
-//! | `health`, `metrics` | /health, /metrics |
-//! | `lending` | bodies that are lent to a connection instead of copied into it |
-//! | `conditional` | If-None-Match and If-Match, 200, 304 and 412 |
-//! | `access` | what every request passes: limits, counts, the access log |
-//! | `client_address`, `rate_limit` | who asks, and how often it may |
-//! | `description` | /openapi.json |
-//! | `worker`, `own_bodies` | what a worker has for itself, as its count of the bodies that it sends |
-//! | `cache_status` | how an answer was come by, for who wants to know |
+//! | `door` | every connection: reading, answering from memory, sending, time limits |
+//! | `routes` | which path is served by what, with and without the prefix |
+//! | `board`, `leaderboard` | the public reads that the door does not answer from memory |
+//! | `respond` | the actix-web form of a decision: 200, 304, 406, 412 |
+//! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
+//! | `health`, `metrics`, `description` | /health, /metrics, /openapi.json |
+//! | `client_address`, `rate_limit` | which client a request comes from, and how often it may ask |
+//! | `cache_status` | `Cache-Status` and `Age` |
 //! | `query` | the parameters of a query string |
-//! | `fast_path` | the board, as nearly everybody asks for it, without the framework |
-//! | `error` | every error's status and JSON, in one place |
+//! | `error` | every error's status and JSON |
+//! | `settings` | the options of this room |
 
-mod access;
 mod admin;
 mod board;
 mod cache_status;
 mod client_address;
-mod conditional;
 mod description;
+mod door;
 mod error;
-pub mod fast_path;
 mod health;
 mod leaderboard;
-mod lending;
 mod metrics;
-mod own_bodies;
 mod query;
 mod rate_limit;
+mod respond;
 mod routes;
-pub mod token;
-mod worker;
+mod settings;
+mod token;
 
-pub use access::{AccessLog, AccessRules};
 pub use admin::AdminHandles;
-pub use lending::{LendingStream, Loan};
+pub use door::Door;
 pub use rate_limit::RateLimit;
-pub use routes::{Face, configure};
+pub use routes::RouteSet;
+pub use settings::{AccessLog, Settings};
+pub use token::{AdminTokens, TokenError};
 
-use crate::{cache::uncached::Board, feed::FeedHandle, health::HealthHandle, metrics::Metrics};
+use std::sync::Arc;
 
-/// What handlers hold.
+use crate::{
+    cache::handle::CacheHandle,
+    feed::FeedHandle,
+    health::HealthHandle,
+    metrics::{Metrics, requests::Tally},
+};
+
+/// What requests are answered with. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handles {
     /// The board.
-    pub board: Board,
+    pub board: CacheHandle,
     /// The feed.
     pub feed: FeedHandle,
-    /// The database's health.
+    /// The health of the server.
     pub health: HealthHandle,
     /// What is counted.
     pub metrics: Metrics,
-    /// What is asked of every request.
-    pub rules: AccessRules,
-    /// Whether pages of other origins may read.
-    pub cors: bool,
-    /// Whether the board's answers tell how the cache came by them.
-    pub cache_status: bool,
-    /// The write side, where there is one and somebody may use it.
+    /// The write side, if there is one and a token is configured.
     pub admin: Option<AdminHandles>,
+    /// The options of this room.
+    pub settings: Settings,
+}
+
+/// What the actix-web routes of one worker hold.
+#[derive(Debug)]
+struct App {
+    handles: Handles,
+    counters: Arc<Tally>,
 }

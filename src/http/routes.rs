@@ -1,147 +1,147 @@
-//! Every path, with and without the prefix `/api/cathedral` (WIRE.md).
+//! Every path, with and without the prefix `/api/cathedral` (WIRE.md): one table, used by the door to
+//! classify requests and by actix-web to route them.
 
-use actix_cors::Cors;
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::HttpServiceFactory,
     http::{
         Method,
-        header::{self, ETAG},
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+            ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, HeaderValue,
+        },
     },
-    middleware::Condition,
     web::{self, ServiceConfig},
 };
 
 use super::{
-    Handles, access::Access, admin, board, description, error::ApiError, health, leaderboard,
-    metrics, own_bodies::OwnBodies, worker::Worker,
+    App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics,
 };
-use crate::metrics::requests::Route;
+use crate::metrics::requests::{Route, Tally};
 
-/// Every public path is there with it and without (WIRE.md).
+/// Every public path is served with and without it (WIRE.md).
 pub(super) const PREFIX: &str = "/api/cathedral";
-/// active-challenges.
-pub(super) const BOARD_PATH: &str = "/v1/synthetic-boolean/active-challenges";
-/// How long a browser may remember what a preflight told it, in seconds.
-const PREFLIGHT_MAX_AGE_SECS: usize = 3600;
+/// How long a browser may reuse the answer to a preflight request, in seconds.
+const PREFLIGHT_MAX_AGE_SECS: &str = "3600";
 
-/// Which routes an address has.
+pub(super) const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
+pub(super) const FEED: &str = "/v1/leaderboard/recent";
+const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
+const METRICS: &str = "/metrics";
+const DESCRIPTION: &str = "/openapi.json";
+
+/// Which routes an address serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Face {
-    /// All of them.
-    Whole,
+pub enum RouteSet {
+    /// All routes.
+    All,
     /// What miners and validators ask for.
     Public,
-    /// What operators ask for, and what comes in.
+    /// What operators ask for, and all writes.
     Admin,
 }
 
+/// Returns the route of a path, for counters, limits and logs.
+pub(super) fn classify(path: &str) -> Route {
+    let public = path.strip_prefix(PREFIX).unwrap_or(path);
+    match public {
+        BOARD => Route::Board,
+        CURRENT => Route::Current,
+        FEED => Route::Feed,
+        health if HEALTH.contains(&health) => Route::Health,
+        METRICS if path == METRICS => Route::Metrics,
+        DESCRIPTION if path == DESCRIPTION => Route::Description,
+        _ if admin::serves(path) => Route::Admin,
+        _ => Route::None,
+    }
+}
+
 /// Adds the routes and their state to an application: once for each worker and address.
-pub fn configure(config: &mut ServiceConfig, handles: &Handles, face: Face) {
-    let tally = handles.metrics.requests().worker();
-    let resources = Resources {
-        access: Access {
-            route: Route::None,
-            rules: handles.rules.clone(),
-            tally: tally.clone(),
-        },
-        cors: handles.cors,
+pub(super) fn configure(
+    config: &mut ServiceConfig,
+    handles: &Handles,
+    counters: &Arc<Tally>,
+    routes: RouteSet,
+) {
+    let app = App {
+        handles: handles.clone(),
+        counters: Arc::clone(counters),
     };
-    config
-        .app_data(web::Data::new(handles.clone()))
-        .app_data(web::Data::new(Worker {
-            bodies: OwnBodies::default(),
-            tally,
-        }));
-    if face != Face::Admin {
+    config.app_data(web::Data::new(app));
+    if routes != RouteSet::Admin {
         config
-            .service(web::scope(PREFIX).configure(|config| resources.public(config)))
-            .configure(|config| resources.public(config))
-            .service(resources.readable(Route::Description, "/openapi.json", description::openapi));
+            .service(web::scope(PREFIX).configure(public))
+            .configure(public)
+            .service(readable(DESCRIPTION, description::openapi));
+    } else {
+        config.configure(health_checks);
     }
-    if face == Face::Admin {
-        config.configure(|config| resources.health(config));
-    }
-    if face != Face::Public {
-        config.service(resources.readable(Route::Metrics, "/metrics", metrics::metrics));
+    if routes != RouteSet::Public {
+        config.service(readable(METRICS, metrics::metrics));
         if let Some(admin) = &handles.admin {
-            config.configure(|config| admin::configure(config, admin, &resources));
+            config.configure(|config| admin::configure(config, admin));
         }
     }
-    config.default_service(web::to(not_found).wrap(resources.access));
+    config.default_service(web::to(not_found));
 }
 
-/// Makes resources that pass what every request passes.
-#[derive(Debug, Clone)]
-pub(super) struct Resources {
-    access: Access,
-    cors: bool,
+fn public(config: &mut ServiceConfig) {
+    config
+        .service(readable(BOARD, board::active_challenges))
+        .service(readable(CURRENT, board::current_challenge))
+        .service(readable(FEED, leaderboard::recent))
+        .configure(health_checks);
 }
 
-impl Resources {
-    fn public(&self, config: &mut ServiceConfig) {
-        config
-            .service(self.readable(Route::Board, BOARD_PATH, board::active_challenges))
-            .service(self.readable(
-                Route::Current,
-                "/v1/synthetic-boolean/current-challenge",
-                board::current_challenge,
-            ))
-            .service(self.readable(Route::Feed, "/v1/leaderboard/recent", leaderboard::recent))
-            .configure(|config| self.health(config));
-    }
-
-    fn health(&self, config: &mut ServiceConfig) {
-        config
-            .service(self.readable(Route::Health, "/health", health::health))
-            .service(self.readable(Route::Health, "/health/live", health::live))
-            .service(self.readable(Route::Health, "/health/ready", health::ready));
-    }
-
-    pub(super) fn access(&self, route: Route) -> Access {
-        Access {
-            route,
-            ..self.access.clone()
-        }
-    }
-
-    /// A resource for GET and HEAD; any other method is 405 with `Allow` (RFC 9110 §15.5.6), but for
-    /// CORS' preflights where that is on.
-    fn readable<F, Args>(
-        &self,
-        route: Route,
-        path: &str,
-        handler: F,
-    ) -> impl HttpServiceFactory + use<F, Args>
-    where
-        F: actix_web::Handler<Args> + Clone,
-        Args: actix_web::FromRequest + 'static,
-        F::Output: actix_web::Responder + 'static,
-    {
-        web::resource(path)
-            .route(web::get().to(handler.clone()))
-            .route(web::head().to(handler))
-            .default_service(web::to(|| async { method_not_allowed("GET, HEAD") }))
-            .wrap(self.access(route))
-            .wrap(Condition::new(self.cors, cors()))
-    }
+fn health_checks(config: &mut ServiceConfig) {
+    let [health, live, ready] = HEALTH;
+    config
+        .service(readable(health, health::health))
+        .service(readable(live, health::live))
+        .service(readable(ready, health::ready));
 }
 
-/// Whoever reads may read: there is no cookie and no token in it.
-fn cors() -> Cors {
-    Cors::default()
-        .allow_any_origin()
-        .send_wildcard()
-        .allowed_methods([Method::GET, Method::HEAD])
-        .allow_any_header()
-        .expose_headers([ETAG])
-        .disable_vary_header()
-        .max_age(PREFLIGHT_MAX_AGE_SECS)
+/// A resource for GET and HEAD, and for CORS preflight requests if CORS is on. Any other method is 405
+/// with `Allow` (RFC 9110 §15.5.6).
+fn readable<F, Args>(path: &str, handler: F) -> impl HttpServiceFactory + use<F, Args>
+where
+    F: actix_web::Handler<Args> + Clone,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(other_method))
+}
+
+/// Answers a CORS preflight request (Fetch standard §4.8), or 405.
+async fn other_method(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    let is_preflight = request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key("access-control-request-method");
+    if !(app.handles.settings.cors && is_preflight && classify(request.path()).is_public()) {
+        return method_not_allowed("GET, HEAD");
+    }
+    let requested = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS);
+    let requested = requested
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::from_static("*"));
+    HttpResponse::NoContent()
+        .insert_header((ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"))
+        .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, requested))
+        .insert_header((ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_SECS))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .finish()
 }
 
 pub(super) fn method_not_allowed(allow: &'static str) -> HttpResponse {
     HttpResponse::MethodNotAllowed()
-        .insert_header((header::ALLOW, allow))
+        .insert_header((ALLOW, allow))
         .json(super::error::Detail::new("method not allowed"))
 }
 

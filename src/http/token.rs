@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// The fewest characters of a token.
-pub const MIN_TOKEN_CHARS: usize = 32;
+pub(super) const MIN_TOKEN_CHARS: usize = 32;
 
 /// The tokens that are accepted: one, or two during rotation. Only their digests are kept, which
 /// also makes the comparison's time independent of the tokens' length.

@@ -57,6 +57,14 @@ impl Route {
         Self::None,
     ];
 
+    /// Whether it is served with the public prefix, to everybody.
+    pub fn is_public(self) -> bool {
+        matches!(
+            self,
+            Self::Board | Self::Current | Self::Feed | Self::Health
+        )
+    }
+
     /// Its name among the labels and in the log.
     pub fn label(self) -> &'static str {
         match self {
@@ -70,15 +78,6 @@ impl Route {
             Self::None => "none",
         }
     }
-}
-
-/// What did not have to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SavedBy {
-    /// The whole body: the client has it.
-    NotModified,
-    /// What a content coding made shorter.
-    Coding,
 }
 
 /// The counts of one worker, which alone writes them.
@@ -129,13 +128,11 @@ impl Tally {
         add(&self.fast, 1);
     }
 
-    /// Bytes of a body did not have to be sent.
-    pub fn saved(&self, by: SavedBy, bytes: usize) {
-        let saved = match by {
-            SavedBy::NotModified => &self.saved_by_304_bytes,
-            SavedBy::Coding => &self.saved_by_coding_bytes,
-        };
-        add(saved, bytes as u64);
+    /// Counts bytes of bodies that did not have to be sent: whole bodies that the client holds (304), and
+    /// what content codings saved.
+    pub fn saved(&self, not_modified_bytes: usize, coding_bytes: usize) {
+        add(&self.saved_by_304_bytes, not_modified_bytes as u64);
+        add(&self.saved_by_coding_bytes, coding_bytes as u64);
     }
 }
 

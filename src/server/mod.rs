@@ -2,11 +2,17 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `listening` | one address: its workers, its routes, its bounds |
+//! | `listening` | the sockets that listen |
+//! | `accepting` | accepts connections, and ends them in order |
+//! | `workers` | the threads that serve connections |
+//! | `descriptors` | how many connections fit beside what must always be open |
 //! | `running` | how a server ends: signals, the service manager, the death of an actor |
 
+mod accepting;
+mod descriptors;
 mod listening;
 mod running;
+mod workers;
 
 use std::{
     io,
@@ -15,22 +21,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     cache::{
-        actor::CacheActor,
-        build::BuildSnapshot,
-        measured::Measured,
-        state::Policy,
-        uncached::{Board, Uncached},
-        watch::watch,
+        actor::CacheActor, build::BuildSnapshot, measured::Measured, state::Policy, watch::watch,
     },
-    config::{Front, Limits, LoggedRequests},
+    config::{Front, Limits},
     domain::clock::Clock,
     feed::{FeedHandle, FeedLimits},
     health::HealthHandle,
-    http::{AccessLog, AccessRules, AdminHandles, Face, Handles, RateLimit, token::AdminTokens},
+    http::{AdminHandles, AdminTokens, Handles, RateLimit, RouteSet, Settings},
     lifeline::Lifelines,
     metrics::Metrics,
     store::pool::ReadPool,
@@ -42,7 +43,8 @@ use crate::{
 pub use listening::Listen;
 pub use running::{Running, Stopper};
 
-use listening::served;
+use accepting::{AcceptLimits, Acceptor, Stop};
+use workers::Workers;
 
 /// How often quiet clients are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -105,16 +107,8 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
             lifelines.give("the writer"),
         )
     });
-    let rate_limit = rate_limit(&front, &parts.clock);
     let handles = Handles {
-        board: if parts.cached {
-            Board::Cached(cache.clone())
-        } else {
-            Board::Uncached(Uncached {
-                builder,
-                timeout: limits.rebuild_timeout(),
-            })
-        },
+        board: cache.clone(),
         feed: feed.clone(),
         health: HealthHandle {
             pool: parts.pool,
@@ -125,26 +119,13 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
             stopping: Arc::clone(&stopping),
         },
         metrics: metrics.clone(),
-        rules: AccessRules {
-            log: match front.access_log {
-                LoggedRequests::Failures => AccessLog::Failures,
-                LoggedRequests::All => AccessLog::All,
-            },
-            max_target_bytes: front.max_target_bytes as usize,
-            max_header_bytes: front.max_header_bytes as usize,
-            trusted_proxies: front.trusted_proxies.clone().into(),
-            rate_limit,
-            server_timing: front.server_timing,
-        },
-        cors: front.cors,
-        cache_status: front.cache_status,
+        settings: settings(&front, limits, &parts.clock),
         admin: writer
             .clone()
             .filter(|_| !parts.tokens.is_empty())
             .map(|writer| AdminHandles {
                 tokens: parts.tokens,
                 writer,
-                body_timeout: Duration::from_millis(limits.body_timeout_ms),
                 // One that is longer than all together may be would never be admitted.
                 max_body_bytes: limits.max_body_mib.min(limits.max_write_mib) * MIB as u32,
             }),
@@ -167,29 +148,72 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         watching.await;
     });
     let admin = front.admin_address.clone().map(Listen::At);
-    let public = if admin.is_some() {
-        Face::Public
-    } else {
-        Face::Whole
+    let routes = match admin {
+        Some(_) => RouteSet::Public,
+        None => RouteSet::All,
     };
-    let (server, addresses) = served(listen, limits, &front, &handles, public, limits.workers)?;
-    let mut servers = vec![server];
-    let mut admin_addresses = Vec::new();
-    if let Some(admin) = admin {
-        let (server, addresses) = served(admin, limits, &front, &handles, Face::Admin, Some(1))?;
-        servers.push(server);
-        admin_addresses = addresses;
+    let (stop, stopped) = watch::channel(Stop::No);
+    let workers = limits.workers.unwrap_or_else(default_workers);
+    let accept_limits = |workers: usize| AcceptLimits {
+        connections: workers.saturating_mul(limits.max_connections),
+        shutdown_grace: Duration::from_millis(limits.shutdown_grace_ms),
+        shutdown_timeout: Duration::from_secs(limits.shutdown_timeout_secs),
+    };
+    let mut all_limits = vec![accept_limits(workers)];
+    if admin.is_some() {
+        all_limits.push(accept_limits(1));
     }
+    descriptors::fit(&mut all_limits, limits.pool_size);
+    let mut acceptors = Vec::new();
+    let mut all_addresses = Vec::new();
+    let addresses = [(Some(listen), routes, workers), (admin, RouteSet::Admin, 1)];
+    for ((listen, routes, workers), limits) in addresses.into_iter().zip(all_limits) {
+        let Some(listen) = listen else { continue };
+        let listeners = listen.listeners()?;
+        let addresses = listeners
+            .sockets
+            .iter()
+            .map(std::net::TcpListener::local_addr);
+        all_addresses.push(addresses.collect::<io::Result<Vec<_>>>()?);
+        let workers = Workers::start(workers, &handles, routes).await?;
+        let metrics = metrics.clone();
+        let stopped = stopped.clone();
+        acceptors.push(Acceptor::new(listeners, workers, limits, metrics, stopped)?);
+    }
+    drop(stopped);
+    let mut all_addresses = all_addresses.into_iter();
     Ok(Running {
-        addresses,
-        admin_addresses,
+        addresses: all_addresses.next().unwrap_or_default(),
+        admin_addresses: all_addresses.next().unwrap_or_default(),
         cache,
         writer,
-        servers,
+        acceptors,
+        stop,
         stopping,
         lifelines,
         shutdown_delay: front.shutdown_delay(),
     })
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn settings(front: &Front, limits: &Limits, clock: &Arc<dyn Clock>) -> Settings {
+    Settings {
+        access_log: front.access_log,
+        cors: front.cors,
+        cache_status: front.cache_status,
+        server_timing: front.server_timing,
+        trusted_proxies: front.trusted_proxies.clone().into(),
+        rate_limit: rate_limit(front, clock),
+        max_target_bytes: front.max_target_bytes as usize,
+        max_header_bytes: front.max_header_bytes as usize,
+        head_timeout: Duration::from_millis(limits.head_timeout_ms.get()),
+        keep_alive: Duration::from_secs(limits.keep_alive_secs),
+        body_timeout: Duration::from_millis(limits.body_timeout_ms.get()),
+        send_timeout: front.send_timeout(),
+    }
 }
 
 /// The limit of each client, where there is one; and a task that keeps its memory bounded.

@@ -1,4 +1,4 @@
-//! A server that listens, and how it ends.
+//! A server that listens, and how it ends: signals, the service manager, the death of an actor.
 
 use std::{
     io,
@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-use actix_web::dev::{Server, ServerHandle};
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 
+use super::accepting::{Acceptor, Stop};
 use crate::{cache::handle::CacheHandle, lifeline::Lifelines, writer::handle::WriterHandle};
 
 /// A server that listens.
@@ -21,11 +22,12 @@ pub struct Running {
     pub addresses: Vec<SocketAddr>,
     /// The board's cache.
     pub cache: CacheHandle,
-    /// The write side, where there is one.
+    /// The write side, if there is one.
     pub writer: Option<WriterHandle>,
-    /// Where the admin routes are, where they have an address of their own.
+    /// Where the admin routes are, if they have an address of their own.
     pub admin_addresses: Vec<SocketAddr>,
-    pub(super) servers: Vec<Server>,
+    pub(super) acceptors: Vec<Acceptor>,
+    pub(super) stop: watch::Sender<Stop>,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) lifelines: Lifelines,
     pub(super) shutdown_delay: Duration,
@@ -34,41 +36,47 @@ pub struct Running {
 /// Ends a server.
 #[derive(Debug, Clone)]
 pub struct Stopper {
-    servers: Vec<ServerHandle>,
+    stop: watch::Sender<Stop>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Stopper {
-    /// From now on `/health/ready` says 503.
+    /// From now on `/health/ready` answers 503.
     pub fn announce(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Stops listening; gracefully: ends the requests under way.
+    /// Stops the server, and waits until it has: gracefully, so that everything in flight is answered,
+    /// or at once.
     pub async fn stop(&self, graceful: bool) {
         self.announce();
-        let stopped = self.servers.iter().map(|server| server.stop(graceful));
-        futures_util::future::join_all(stopped).await;
+        self.stop.send_replace(if graceful {
+            Stop::Gracefully
+        } else {
+            Stop::AtOnce
+        });
+        self.stop.closed().await;
     }
 }
 
 impl Running {
-    /// What can stop the server.
+    /// Returns what can stop the server.
     pub fn stopper(&self) -> Stopper {
         Stopper {
-            servers: self.servers.iter().map(Server::handle).collect(),
+            stop: self.stop.clone(),
             stopping: Arc::clone(&self.stopping),
         }
     }
 
-    /// Serves until it is stopped; then whatever was admitted is written.
+    /// Serves until it is stopped; then everything that was admitted is written.
     ///
     /// # Errors
-    /// Where accepting connections fails for good, or something has died that cannot be done without.
+    /// If something has died that the server needs.
     pub async fn serve(mut self) -> io::Result<()> {
-        let served = futures_util::future::try_join_all(self.servers);
+        let served = self.acceptors.into_iter().map(Acceptor::run);
+        let served = futures_util::future::join_all(served);
         tokio::select! {
-            served = served => served.map(drop)?,
+            _ = served => {}
             name = self.lifelines.one_lost() => {
                 return Err(io::Error::other(format!(
                     "{name} has died: ending, so that another process can take over"

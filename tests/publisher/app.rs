@@ -19,7 +19,7 @@ use cathedral_publisher::{
     config::{Cli, Command, Front, Limits, Serve},
     demo::sample::Sample,
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
-    http::token::AdminTokens,
+    http::AdminTokens,
     server::{self, Listen, Parts, Stopper},
     store::{
         open::open_writer,

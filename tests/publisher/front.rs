@@ -30,7 +30,7 @@ use awc::http::Method;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
     domain::clock::{Clock, Sleep, SystemClock},
-    http::token::AdminTokens,
+    http::AdminTokens,
     server::{self, Listen, Parts},
     store::pool::ReadPool,
 };

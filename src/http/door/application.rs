@@ -1,0 +1,423 @@
+//! A request that goes through the actix-web application, and its response to the client.
+//!
+//! The application gets a request that the door has framed: its body is a stream that ends in time, and
+//! that is read from the connection only as the application asks for it.
+
+use std::{
+    cell::RefCell,
+    future::{Future as _, poll_fn},
+    io, mem,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use actix_http::{Payload, Request, error::PayloadError};
+use actix_service::Service as _;
+use actix_web::{
+    HttpResponse, ResponseError as _,
+    body::{BodySize, BoxBody, MessageBody},
+    http::{
+        ConnectionType, Method, StatusCode, Uri, Version,
+        header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    },
+};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream};
+use tokio::time::sleep;
+
+use super::{
+    Door, Scratch,
+    body::{BodyDecoder, Piece},
+    connection::{Connection, LINGER_BYTES},
+    exchange::{Exchange, Outcome, write_field, write_pieces},
+    head::{Framing, Head},
+};
+use crate::http::error::ApiError;
+
+/// A request for the application.
+pub(super) struct AppRequest {
+    request: Request,
+    exchange: Exchange<'static>,
+    body: BodyDecoder,
+    expects_continue: bool,
+}
+
+impl AppRequest {
+    /// Makes a request of a head; its body follows on the connection.
+    ///
+    /// # Errors
+    /// 400 if actix-web cannot represent it.
+    pub(super) fn new(head: &Head<'_, '_>, exchange: Exchange<'static>) -> Result<Self, ApiError> {
+        let mut request = Request::new();
+        let made = request.head_mut();
+        made.method = Method::from_bytes(head.method.as_bytes())
+            .map_err(|_| ApiError::Malformed("the method is invalid"))?;
+        made.uri =
+            Uri::try_from(head.target).map_err(|_| ApiError::Malformed("the target is invalid"))?;
+        made.version = match head.minor_version {
+            0 => Version::HTTP_10,
+            _ => Version::HTTP_11,
+        };
+        for field in head.fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes())
+                .map_err(|_| ApiError::Malformed("a field name is invalid"))?;
+            let value = HeaderValue::from_bytes(field.value)
+                .map_err(|_| ApiError::Malformed("a field value is invalid"))?;
+            request.headers_mut().append(name, value);
+        }
+        Ok(Self {
+            request,
+            exchange,
+            body: BodyDecoder::new(head.framing),
+            expects_continue: head.expects_continue,
+        })
+    }
+}
+
+impl Head<'_, '_> {
+    /// Whether nothing but its target, `If-None-Match` and `Accept-Encoding` decides its answer.
+    pub(super) fn can_be_answered_from_memory(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD")
+            && self.framing == Framing::Length(0)
+            && !self.has_special_fields
+    }
+}
+
+/// The body of a request on its way from the connection to the application: one piece at a time.
+#[derive(Debug, Default)]
+struct Channel {
+    piece: Option<Result<Bytes, PayloadError>>,
+    has_ended: bool,
+    /// The application waits for a piece.
+    waits: Option<Waker>,
+}
+
+impl Channel {
+    fn give(&mut self, piece: Result<Bytes, PayloadError>) {
+        self.has_ended |= piece.is_err();
+        self.piece = Some(piece);
+        self.wake();
+    }
+
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waits.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The application's end of the channel.
+#[derive(Debug)]
+struct BodyStream(Rc<RefCell<Channel>>);
+
+impl Stream for BodyStream {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut channel = self.0.borrow_mut();
+        if let Some(piece) = channel.piece.take() {
+            return Poll::Ready(Some(piece));
+        }
+        if channel.has_ended {
+            return Poll::Ready(None);
+        }
+        channel.waits = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Connection {
+    /// Passes a request through the application and sends its response. Then the next head follows on
+    /// the connection, or the connection closes.
+    pub(super) async fn ask_application(
+        &mut self,
+        door: &Door,
+        request: AppRequest,
+    ) -> io::Result<()> {
+        self.flush(door).await?;
+        let AppRequest {
+            request,
+            exchange,
+            mut body,
+            mut expects_continue,
+        } = request;
+        let (response, is_intact) = match exchange.admit(door) {
+            Ok(()) => {
+                self.call(door, request, &mut body, &mut expects_continue)
+                    .await?
+            }
+            Err(refused) => (refused.error_response(), true),
+        };
+        let discards = match body.remaining() {
+            Some(0) => Discards::Nothing,
+            // A client that waits to be asked for its body may never send it.
+            Some(bytes) if bytes <= LINGER_BYTES as u64 && !expects_continue => Discards::Rest,
+            Some(_) | None => Discards::Connection,
+        };
+        let asks_to_close = response.head().connection_type() == ConnectionType::Close;
+        let persists = exchange.persists
+            && is_intact
+            && !asks_to_close
+            && discards != Discards::Connection
+            && door.lets_persist();
+        self.closes = !persists;
+        self.send_response(door, &exchange, response).await?;
+        if self.closes {
+            self.unread = Vec::new();
+        } else if discards == Discards::Rest {
+            self.discard(door, &mut body).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls the application and feeds it the body. Returns its response, and whether it is intact: a
+    /// panic is answered with 500.
+    async fn call(
+        &mut self,
+        door: &Door,
+        mut request: Request,
+        body: &mut BodyDecoder,
+        expects_continue: &mut bool,
+    ) -> io::Result<(HttpResponse, bool)> {
+        let channel = Rc::new(RefCell::new(Channel::default()));
+        if !body.is_complete() {
+            let stream: actix_http::BoxedPayloadStream = Box::pin(BodyStream(Rc::clone(&channel)));
+            *request.payload() = Payload::Stream { payload: stream };
+        }
+        let called = AssertUnwindSafe(door.application.call(request)).catch_unwind();
+        let mut called = pin!(called);
+        let mut timeout = pin!(sleep(door.handles.settings.body_timeout));
+        let called = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(called) = called.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(called));
+                }
+                if channel.borrow().waits.is_none() {
+                    return Poll::Pending;
+                }
+                if mem::take(expects_continue) && self.unread.is_empty() {
+                    self.set_unsent(&mut b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), Bytes::new());
+                }
+                let sent = self.poll_unsent(cx)?;
+                let piece = if timeout.as_mut().poll(cx).is_ready() {
+                    Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into())))
+                } else if sent.is_pending() {
+                    return Poll::Pending;
+                } else {
+                    match self.poll_piece(cx, door, body) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(piece) => piece.transpose(),
+                    }
+                };
+                let mut channel = channel.borrow_mut();
+                match piece {
+                    Some(piece) => channel.give(piece),
+                    None => channel.end(),
+                }
+            }
+        })
+        .await;
+        match called {
+            Err(error) => Err(error),
+            Ok(Ok(Ok(response))) => Ok((response.into_parts().1, true)),
+            Ok(Ok(Err(error))) => Ok((error.error_response(), true)),
+            // The panic hook has said where.
+            Ok(Err(_panic)) => Ok((ApiError::Internal.error_response(), false)),
+        }
+    }
+
+    /// Reads the next piece of the body; `None` at its end.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        body: &mut BodyDecoder,
+    ) -> Poll<Result<Option<Bytes>, PayloadError>> {
+        loop {
+            let decoded = match self.unread.as_slice() {
+                [] if !body.is_complete() => Ok(Piece::NeedMore),
+                unread => body.decode(unread),
+            };
+            match decoded {
+                Err(_malformed) => return Poll::Ready(Err(PayloadError::EncodingCorrupted)),
+                Ok(Piece::End { skip }) => {
+                    self.unread.drain(..skip);
+                    return Poll::Ready(Ok(None));
+                }
+                Ok(Piece::Data { skip, data }) => {
+                    let piece = Bytes::copy_from_slice(&self.unread[skip..][..data]);
+                    self.unread.drain(..skip + data);
+                    if data > 0 {
+                        return Poll::Ready(Ok(Some(piece)));
+                    }
+                }
+                Ok(Piece::NeedMore) => match self.poll_read_more(cx, door) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(PayloadError::Incomplete(None)));
+                    }
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                },
+            }
+        }
+    }
+
+    /// Reads and drops the rest of a short body.
+    async fn discard(&mut self, door: &Door, body: &mut BodyDecoder) -> io::Result<()> {
+        let rest = async {
+            while let Some(_dropped) = poll_fn(|cx| self.poll_piece(cx, door, body)).await? {}
+            Ok::<(), PayloadError>(())
+        };
+        let limit = door.handles.settings.body_timeout;
+        match tokio::time::timeout(limit, rest).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn send_response(
+        &mut self,
+        door: &Door,
+        exchange: &Exchange<'_>,
+        response: HttpResponse,
+    ) -> io::Result<()> {
+        let (response, body) = response.into_parts();
+        let size = body.size();
+        // A stream without a length ends with the connection where chunks are unknown.
+        self.closes |= matches!(size, BodySize::Stream) && exchange.minor_version == 0;
+        let (body, stream) = match body.try_into_bytes() {
+            Ok(body) => (body, None),
+            Err(stream) => (Bytes::new(), Some(stream)),
+        };
+        {
+            let scratch = &mut *door.scratch.borrow_mut();
+            scratch.output.clear();
+            door.write_head(exchange, &response, size, !self.closes, scratch);
+            let body = if exchange.is_head() {
+                Bytes::new()
+            } else {
+                body
+            };
+            self.set_unsent(&mut scratch.output, body);
+        }
+        self.flush(door).await?;
+        match stream.filter(|_| !exchange.is_head()) {
+            Some(stream) => {
+                let is_chunked = matches!(size, BodySize::Stream) && exchange.minor_version > 0;
+                self.send_stream(door, stream, is_chunked).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a body piece by piece: the next one is asked for when the client has taken the last one.
+    async fn send_stream(
+        &mut self,
+        door: &Door,
+        stream: BoxBody,
+        is_chunked: bool,
+    ) -> io::Result<()> {
+        let mut stream = pin!(stream);
+        while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+            let piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
+            if piece.is_empty() {
+                continue;
+            }
+            let mut frame = Vec::new();
+            if is_chunked {
+                frame = format!("{:x}\r\n", piece.len()).into_bytes();
+            }
+            self.set_unsent(&mut frame, piece);
+            self.flush(door).await?;
+            if is_chunked {
+                self.set_unsent(&mut b"\r\n".to_vec(), Bytes::new());
+            }
+        }
+        if is_chunked {
+            self.flush(door).await?;
+            self.set_unsent(&mut b"0\r\n\r\n".to_vec(), Bytes::new());
+        }
+        self.flush(door).await
+    }
+}
+
+impl Door {
+    /// Writes a response to the output, its body included.
+    pub(super) fn write_whole(
+        &self,
+        exchange: &Exchange<'_>,
+        response: HttpResponse,
+        persists: bool,
+        scratch: &mut Scratch,
+    ) {
+        let (response, body) = response.into_parts();
+        let size = body.size();
+        self.write_head(exchange, &response, size, persists, scratch);
+        // Errors are whole; a stream has no place in the output.
+        if let Ok(body) = body.try_into_bytes()
+            && !exchange.is_head()
+        {
+            scratch.output.extend_from_slice(&body);
+        }
+    }
+
+    /// Writes the head of a response: its framing is the door's business (RFC 9112 §6).
+    fn write_head(
+        &self,
+        exchange: &Exchange<'_>,
+        response: &HttpResponse<()>,
+        size: BodySize,
+        persists: bool,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { output, date, .. } = scratch;
+        let status = response.status();
+        let reason = status.canonical_reason().unwrap_or("Unknown");
+        write_pieces(output, &["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"]);
+        let has_no_body = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let mut body_bytes = 0;
+        match size {
+            BodySize::None | BodySize::Sized(_) | BodySize::Stream if has_no_body => {}
+            BodySize::None => write_field(output, "content-length", "0"),
+            BodySize::Sized(bytes) => {
+                write_field(output, "content-length", &bytes.to_string());
+                body_bytes = if exchange.is_head() { 0 } else { bytes };
+            }
+            BodySize::Stream if exchange.minor_version == 0 => {}
+            BodySize::Stream => write_field(output, "transfer-encoding", "chunked"),
+        }
+        for (name, value) in response.headers() {
+            if [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING].contains(name) {
+                continue;
+            }
+            output.extend_from_slice(name.as_str().as_bytes());
+            output.extend_from_slice(b": ");
+            output.extend_from_slice(value.as_bytes());
+            output.extend_from_slice(b"\r\n");
+        }
+        let outcome = Outcome {
+            status: status.as_u16(),
+            body_bytes,
+            persists,
+        };
+        self.end_head(exchange, outcome, date, output);
+    }
+}
+
+/// What is done with what the application did not read of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Discards {
+    Nothing,
+    /// It is short: it is read and dropped.
+    Rest,
+    /// It may be long or endless: the connection closes.
+    Connection,
+}

@@ -1,0 +1,236 @@
+//! Decodes the body of a request as it arrives: by its length, or chunk by chunk (RFC 9112 §6, §7.1).
+
+use httparse::{EMPTY_HEADER, Status};
+
+use super::head::Framing;
+
+/// The longest line of a chunk's size with its extensions, and the longest trailer section, in bytes.
+const MAX_LINE_BYTES: usize = 4096;
+/// The most trailer fields, which are parsed and dropped (RFC 9110 §6.5.1).
+const MAX_TRAILERS: usize = 32;
+
+/// Where the decoder stands in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// So many bytes of data follow; `chunked` says that a chunk ends behind them.
+    Data { left: u64, chunked: bool },
+    /// The line end behind a chunk's data follows.
+    ChunkEnd,
+    /// The line with a chunk's size follows.
+    ChunkSize,
+    /// The trailer section follows.
+    Trailers,
+    /// The body is complete.
+    End,
+}
+
+/// The chunked coding is malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the chunked body is malformed")]
+pub(super) struct Malformed;
+
+/// What one step of decoding found at the beginning of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// `skip` bytes of framing, then `data` bytes of the body.
+    Data { skip: usize, data: usize },
+    /// The input ends within the framing: more bytes are needed.
+    NeedMore,
+    /// After `skip` bytes of framing the body is complete.
+    End { skip: usize },
+}
+
+/// A decoder of one request body.
+#[derive(Debug)]
+pub(super) struct BodyDecoder(State);
+
+impl BodyDecoder {
+    pub(super) fn new(framing: Framing) -> Self {
+        Self(match framing {
+            Framing::Length(0) => State::End,
+            Framing::Length(left) => State::Data {
+                left,
+                chunked: false,
+            },
+            Framing::Chunked => State::ChunkSize,
+        })
+    }
+
+    /// Whether the body is complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0 == State::End
+    }
+
+    /// How many bytes are certain to follow at most; `None` if that is unknown.
+    pub(super) fn remaining(&self) -> Option<u64> {
+        match self.0 {
+            State::End => Some(0),
+            State::Data {
+                left,
+                chunked: false,
+            } => Some(left),
+            State::Data { .. } | State::ChunkEnd | State::ChunkSize | State::Trailers => None,
+        }
+    }
+
+    /// Decodes the beginning of `input`. The caller then removes what the piece says.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(super) fn decode(&mut self, input: &[u8]) -> Result<Piece, Malformed> {
+        let mut skip = 0;
+        loop {
+            let rest = &input[skip..];
+            match self.0 {
+                State::End => return Ok(Piece::End { skip }),
+                State::Data { left, chunked } => {
+                    let data = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    if data == 0 {
+                        return self.need_more(skip);
+                    }
+                    let left = left - data as u64;
+                    self.0 = match (left, chunked) {
+                        (0, true) => State::ChunkEnd,
+                        (0, false) => State::End,
+                        (left, chunked) => State::Data { left, chunked },
+                    };
+                    return Ok(Piece::Data { skip, data });
+                }
+                State::ChunkEnd => match rest {
+                    [b'\r', b'\n', ..] => {
+                        skip += 2;
+                        self.0 = State::ChunkSize;
+                    }
+                    [] | [b'\r'] => return self.need_more(skip),
+                    _ => return Err(Malformed),
+                },
+                State::ChunkSize => match httparse::parse_chunk_size(rest) {
+                    Ok(Status::Complete((bytes, 0))) => {
+                        skip += bytes;
+                        self.0 = State::Trailers;
+                    }
+                    Ok(Status::Complete((bytes, left))) => {
+                        skip += bytes;
+                        self.0 = State::Data {
+                            left,
+                            chunked: true,
+                        };
+                    }
+                    Ok(Status::Partial) if rest.len() <= MAX_LINE_BYTES => {
+                        return self.need_more(skip);
+                    }
+                    Ok(Status::Partial) | Err(_) => return Err(Malformed),
+                },
+                State::Trailers => {
+                    let mut fields = [EMPTY_HEADER; MAX_TRAILERS];
+                    match httparse::parse_headers(rest, &mut fields) {
+                        Ok(Status::Complete((bytes, _))) => {
+                            skip += bytes;
+                            self.0 = State::End;
+                        }
+                        Ok(Status::Partial) if rest.len() <= MAX_LINE_BYTES => {
+                            return self.need_more(skip);
+                        }
+                        Ok(Status::Partial) | Err(_) => return Err(Malformed),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Framing that was skipped already must be removed by the caller, or it would be parsed again.
+    fn need_more(&self, skip: usize) -> Result<Piece, Malformed> {
+        Ok(match skip {
+            0 => Piece::NeedMore,
+            skip => Piece::Data { skip, data: 0 },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Decodes what arrives in these pieces; returns the data and what is left behind the body.
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+        let mut decoder = BodyDecoder::new(framing);
+        let (mut buffer, mut body) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            loop {
+                match decoder.decode(&buffer)? {
+                    Piece::NeedMore => break,
+                    Piece::Data { skip, data } => {
+                        body.extend_from_slice(&buffer[skip..skip + data]);
+                        buffer.drain(..skip + data);
+                    }
+                    Piece::End { skip } => {
+                        buffer.drain(..skip);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(decoder.is_complete().then_some((body, buffer)))
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_dropped() {
+        let text = b"4;a=b\r\nWiki\r\n5\r\npedia\r\n0\r\nX: y\r\n\r\nGET";
+        let decoded = decode(Framing::Chunked, &[text]).unwrap().unwrap();
+        assert_eq!(decoded, (b"Wikipedia".to_vec(), b"GET".to_vec()));
+    }
+
+    #[test]
+    fn malformed_chunks_are_errors() {
+        for text in [
+            "x\r\n",
+            "4\r\nWikipedia",
+            "-1\r\n",
+            "fffffffffffffffff\r\n",
+            "0\r\n\r\r",
+        ] {
+            assert_eq!(decode(Framing::Chunked, &[text.as_bytes()]), Err(Malformed));
+        }
+        let endless = "1".to_owned() + &";a".repeat(3000);
+        assert_eq!(
+            decode(Framing::Chunked, &[endless.as_bytes()]),
+            Err(Malformed)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_the_same_however_it_is_cut(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
+            cuts in prop::collection::vec(0..400_usize, 0..8),
+        ) {
+            let body = chunks.concat();
+            let mut coded = Vec::new();
+            for chunk in &chunks {
+                coded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                coded.extend_from_slice(chunk);
+                coded.extend_from_slice(b"\r\n");
+            }
+            coded.extend_from_slice(b"0\r\n\r\nnext");
+            let with_length = [body.as_slice(), b"next"].concat();
+            let length = Framing::Length(body.len() as u64);
+            for (framing, bytes) in [(Framing::Chunked, coded), (length, with_length)] {
+                let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % bytes.len()).collect();
+                cuts.push(bytes.len());
+                cuts.sort_unstable();
+                let mut pieces: Vec<&[u8]> = Vec::new();
+                let mut from = 0;
+                for cut in cuts {
+                    pieces.push(&bytes[from..cut]);
+                    from = cut;
+                }
+                let decoded = decode(framing, &pieces).unwrap().unwrap();
+                prop_assert_eq!(&decoded.0, &body);
+                prop_assert_eq!(&decoded.1, b"next");
+            }
+        }
+    }
+}

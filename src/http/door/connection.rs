@@ -1,0 +1,567 @@
+//! One connection: reading, answering from memory, sending, time limits, the end.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    mem::{self, MaybeUninit},
+    net::{IpAddr, Ipv4Addr},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use actix_rt::net::TcpStream;
+use actix_web::ResponseError as _;
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    sync::futures::Notified,
+    task::yield_now,
+    time::{Sleep, sleep_until},
+};
+
+use super::{
+    Door, Scratch,
+    application::AppRequest,
+    exchange::{Exchange, Outcome, write_field},
+    head::{Head, MAX_FIELDS},
+    memory::Target,
+};
+use crate::{
+    answer::{Conditions, Decision, Representation},
+    http::{board::chosen, cache_status::CacheStatus, error::ApiError},
+    metrics::Origin,
+};
+
+/// How much is gathered, at most, before it is sent.
+const SENT_TOGETHER_BYTES: usize = 16 * 1024;
+/// Shorter bodies are copied behind their heads, which costs less than to pass the kernel two pieces.
+const COPIED_BYTES: usize = 4 * 1024;
+/// How much of what a client goes on sending is read before its connection is closed, so that it is not
+/// reset before the client has read the last answer (RFC 9112 §9.6).
+pub(super) const LINGER_BYTES: usize = 64 * 1024;
+/// How long it may go on sending.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// While the server stops: how long a client may accept no byte.
+const STOPPING_SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// While the server stops: how long a new connection has for its first request.
+const STOPPING_FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a connection owns: next to nothing, while its client reads what it is sent.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    pub(super) peer: IpAddr,
+    /// Read, but not yet processed: the beginning of a head, a body, or requests behind an answer that
+    /// is not sent yet.
+    pub(super) unread: Vec<u8>,
+    /// Since when the unread bytes are an incomplete head.
+    head_since: Option<Instant>,
+    unsent: Option<Unsent>,
+    /// When the client last sent something or accepted something.
+    active_at: Instant,
+    has_asked: bool,
+    /// The last answer announced that the connection closes.
+    pub(super) closes: bool,
+}
+
+/// What the kernel did not take at once.
+#[derive(Debug)]
+struct Unsent {
+    head: Vec<u8>,
+    body: Bytes,
+    sent_bytes: usize,
+}
+
+/// What a connection needs next.
+enum Next {
+    /// The other connections of this worker get their turn.
+    Yield,
+    /// A request goes to the application.
+    Application(Box<AppRequest>),
+    /// The request that was read is refused, and the connection closes.
+    Refuse(ApiError),
+    /// The connection ends.
+    End,
+}
+
+/// What wakes a connection beside its client.
+struct Wakers<'p, 'd> {
+    alarm: Pin<&'p mut Sleep>,
+    stopping: Pin<&'p mut Notified<'d>>,
+    /// Whether both know this task.
+    are_set: bool,
+}
+
+impl Connection {
+    /// Serves a connection until it ends.
+    pub(super) async fn serve(stream: TcpStream, door: &Door) {
+        let now = Instant::now();
+        let peer = stream.peer_addr();
+        let mut connection = Self {
+            stream,
+            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
+            unread: Vec::new(),
+            head_since: None,
+            unsent: None,
+            active_at: now,
+            has_asked: false,
+            closes: false,
+        };
+        if let Err(error) = connection.run(door).await {
+            log::debug!("a connection broke: {error}");
+        }
+    }
+
+    async fn run(&mut self, door: &Door) -> io::Result<()> {
+        let alarm = pin!(sleep_until(self.deadline(door).into()));
+        let stopping = pin!(door.stopping.changed.notified());
+        let mut wakers = Wakers {
+            alarm,
+            stopping,
+            are_set: false,
+        };
+        loop {
+            let next = poll_fn(|cx| self.poll_next(cx, door, &mut wakers)).await?;
+            match next {
+                Next::Yield => yield_now().await,
+                Next::Application(request) => {
+                    // Boxed: a connection that memory answers needs no room for this.
+                    Box::pin(self.ask_application(door, *request)).await?;
+                    yield_now().await;
+                }
+                Next::Refuse(error) => Box::pin(self.refuse(door, &error)).await?,
+                Next::End => break,
+            }
+        }
+        if self.closes {
+            Box::pin(self.linger()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends, reads and answers from memory until something else is needed.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        wakers: &mut Wakers<'_, '_>,
+    ) -> Poll<io::Result<Next>> {
+        while self.poll_unsent(cx)?.is_ready() {
+            if self.closes {
+                return Poll::Ready(Ok(Next::End));
+            }
+            if !self.unread.is_empty() && self.head_since.is_none() {
+                let unread = mem::take(&mut self.unread);
+                if let Some(next) = self.answer(cx, door, &unread)? {
+                    return Poll::Ready(Ok(next));
+                }
+                continue;
+            }
+            let mut input = door.input.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut input);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)?;
+            if read.is_pending() {
+                break;
+            }
+            let read = buffer.filled();
+            if read.is_empty() {
+                return Poll::Ready(Ok(Next::End));
+            }
+            let is_full = buffer.remaining() == 0;
+            let next = if self.unread.is_empty() {
+                self.answer(cx, door, buffer.filled())?
+            } else {
+                let known_bytes = self.unread.len();
+                self.unread.extend_from_slice(buffer.filled());
+                if may_end_head(&self.unread, known_bytes) {
+                    let unread = mem::take(&mut self.unread);
+                    self.answer(cx, door, &unread)?
+                } else {
+                    let checked = door.limits.check_incomplete(&self.unread);
+                    checked.err().map(Next::Refuse)
+                }
+            };
+            match next {
+                Some(next) => return Poll::Ready(Ok(next)),
+                // There is more where that came from: one connection must not keep its worker.
+                None if is_full => return Poll::Ready(Ok(Next::Yield)),
+                None => {}
+            }
+        }
+        self.poll_time_limits(cx, door, wakers).map(Ok)
+    }
+
+    /// Answers the requests that were read, as far as memory can and the client accepts the answers;
+    /// keeps the rest.
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        read: &[u8],
+    ) -> io::Result<Option<Next>> {
+        let mut begun = Instant::now();
+        self.active_at = begun;
+        let scratch = &mut *door.scratch.borrow_mut();
+        // A connection that broke may have left something there.
+        scratch.output.clear();
+        let (mut at, mut next) = (0, None);
+        let head_since = self.head_since.take();
+        while next.is_none() && self.unsent.is_none() && !self.closes {
+            // Line ends between requests are ignored (RFC 9112 §2.2).
+            at += blank_bytes(&read[at..]);
+            if at == read.len() {
+                break;
+            }
+            let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+            match Head::parse(&read[at..], &mut fields, door.limits) {
+                Ok(Some((head, bytes))) => {
+                    self.has_asked = true;
+                    at += bytes;
+                    let exchange = Exchange::begin(door, &head, self.peer, begun);
+                    let answered = self.answer_from_memory(cx, door, scratch, &head, &exchange);
+                    match answered {
+                        Some(sent) => sent?,
+                        None => {
+                            let exchange = exchange.into_owned(self.peer);
+                            let request = AppRequest::new(&head, exchange);
+                            next = Some(match request {
+                                Ok(request) => Next::Application(Box::new(request)),
+                                Err(error) => Next::Refuse(error),
+                            });
+                        }
+                    }
+                }
+                Ok(None) => {
+                    self.head_since = head_since.or(Some(begun));
+                    break;
+                }
+                Err(error) => next = Some(Next::Refuse(error)),
+            }
+            // Or all answers to a client that asks much and reads nothing would pile up.
+            if scratch.output.len() >= SENT_TOGETHER_BYTES {
+                self.send(cx, &mut scratch.output, &Bytes::new())?;
+            }
+            if at < read.len() {
+                begun = Instant::now();
+            }
+        }
+        if !scratch.output.is_empty() {
+            self.send(cx, &mut scratch.output, &Bytes::new())?;
+        }
+        if !self.closes {
+            self.unread.extend_from_slice(&read[at..]);
+        }
+        Ok(next)
+    }
+
+    /// Answers a request if memory can.
+    fn answer_from_memory(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        scratch: &mut Scratch,
+        head: &Head<'_, '_>,
+        exchange: &Exchange<'_>,
+    ) -> Option<io::Result<()>> {
+        if !head.can_be_answered_from_memory() {
+            return None;
+        }
+        let target = Target::parse(head.target)?;
+        let acceptable = scratch.acceptable.parse(&head.accept_encoding);
+        let if_none_match = head.if_none_match.iter().copied();
+        let conditions = Conditions::new(acceptable, [], if_none_match);
+        let mut reply = |representation: &Representation, status: CacheStatus| {
+            let decision = conditions.decide(representation).ok()?;
+            if let Err(refused) = exchange.admit(door) {
+                return Some(self.reject(door, scratch, exchange, &refused));
+            }
+            let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
+            door.counters.saved(not_modified_bytes, coding_bytes);
+            door.counters.on_fast_path();
+            Some(self.reply(cx, door, scratch, exchange, decision, status))
+        };
+        match target {
+            Target::Board => door.handles.board.try_read(|snapshot, freshness| {
+                door.counters.from_snapshot(freshness.is_stale());
+                reply(snapshot.board(), CacheStatus::Board(freshness))
+            })?,
+            Target::Current(choice) => door.handles.board.try_read(|snapshot, freshness| {
+                reply(chosen(snapshot, &choice)?, CacheStatus::Board(freshness))
+            })?,
+            Target::Page(cursor, limit) => {
+                let page = door.handles.feed.cached(&(cursor, limit))?;
+                // The application has it encoded first.
+                if conditions.missing_encoding(&page).is_some() {
+                    return None;
+                }
+                reply(&page, CacheStatus::Page(Origin::Held))
+            }
+        }
+    }
+
+    /// Writes the answer to the output; sends it if its body is long.
+    fn reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        scratch: &mut Scratch,
+        exchange: &Exchange<'_>,
+        decision: Decision<'_>,
+        cache_status: CacheStatus,
+    ) -> io::Result<()> {
+        let body = match decision {
+            Decision::Whole(variant) if !exchange.is_head() => Some(variant.body_ref()),
+            Decision::Whole(_) | Decision::NotModified(_) => None,
+        };
+        let outcome = Outcome {
+            status: decision.status(),
+            body_bytes: body.map_or(0, |body| body.len() as u64),
+            persists: exchange.persists && door.lets_persist(),
+        };
+        self.closes |= !outcome.persists;
+        let Scratch { output, date, .. } = scratch;
+        output.extend_from_slice(decision.head());
+        if door.handles.settings.cache_status {
+            for (name, value) in cache_status.fields() {
+                write_field(output, name, &value);
+            }
+        }
+        door.end_head(exchange, outcome, date, output);
+        match body {
+            Some(body) if body.len() > COPIED_BYTES => self.send(cx, output, body),
+            Some(body) => {
+                output.extend_from_slice(body);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes an error to the output.
+    fn reject(
+        &mut self,
+        door: &Door,
+        scratch: &mut Scratch,
+        exchange: &Exchange<'_>,
+        error: &ApiError,
+    ) -> io::Result<()> {
+        let persists = exchange.persists && door.lets_persist();
+        self.closes |= !persists;
+        let response = error.error_response();
+        door.write_whole(exchange, response, persists, scratch);
+        Ok(())
+    }
+
+    /// Refuses a request whose head cannot be read, and closes the connection.
+    async fn refuse(&mut self, door: &Door, error: &ApiError) -> io::Result<()> {
+        self.flush(door).await?;
+        let now = Instant::now();
+        door.note_refusal(error, now);
+        let exchange = Exchange::unreadable(self.peer, now);
+        {
+            let scratch = &mut *door.scratch.borrow_mut();
+            scratch.output.clear();
+            self.reject(door, scratch, &exchange, error)?;
+            self.set_unsent(&mut scratch.output, Bytes::new());
+        }
+        self.unread = Vec::new();
+        self.flush(door).await
+    }
+
+    /// Sends the output, which is empty then, and the body behind it; keeps what the kernel does not take.
+    fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &Bytes) -> io::Result<()> {
+        let sent_bytes = match poll_pieces(&mut self.stream, cx, output, body) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
+        };
+        if sent_bytes < output.len() + body.len() {
+            self.unsent = Some(Unsent {
+                head: output.clone(),
+                body: body.clone(),
+                sent_bytes,
+            });
+        }
+        output.clear();
+        Ok(())
+    }
+
+    /// Leaves the output, which is empty then, and the body behind it to [`Connection::flush`].
+    pub(super) fn set_unsent(&mut self, output: &mut Vec<u8>, body: Bytes) {
+        self.unsent = Some(Unsent {
+            head: mem::take(output),
+            body,
+            sent_bytes: 0,
+        });
+    }
+
+    pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(unsent) = &mut self.unsent {
+            let head = &unsent.head[unsent.sent_bytes.min(unsent.head.len())..];
+            let sent_of_body = unsent.sent_bytes.saturating_sub(unsent.head.len());
+            let body = &unsent.body[sent_of_body..];
+            if head.is_empty() && body.is_empty() {
+                self.unsent = None;
+            } else {
+                unsent.sent_bytes += ready!(poll_pieces(&mut self.stream, cx, head, body))?;
+                self.active_at = Instant::now();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is unsent.
+    ///
+    /// # Errors
+    /// If the connection breaks, or the client accepts nothing for too long.
+    pub(super) async fn flush(&mut self, door: &Door) -> io::Result<()> {
+        let alarm = pin!(sleep_until(self.deadline(door).into()));
+        let stopping = pin!(door.stopping.changed.notified());
+        let mut wakers = Wakers {
+            alarm,
+            stopping,
+            are_set: false,
+        };
+        poll_fn(|cx| {
+            if self.poll_unsent(cx)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_time_limits(cx, door, &mut wakers)
+                .map(|_| Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await
+    }
+
+    /// Reads more behind the unread bytes. Returns how many there were; 0 at the end.
+    pub(super) fn poll_read_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+    ) -> Poll<io::Result<usize>> {
+        let mut input = door.input.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut input);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.active_at = Instant::now();
+        self.unread.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Until when the connection may stay as it is.
+    fn deadline(&self, door: &Door) -> Instant {
+        let settings = &door.handles.settings;
+        let ending = door.stopping.ending.get();
+        if self.unsent.is_some() {
+            let timeout = match ending {
+                Some(_) => settings.send_timeout.min(STOPPING_SEND_TIMEOUT),
+                None => settings.send_timeout,
+            };
+            return self.active_at + timeout;
+        }
+        if let Some(since) = self.head_since {
+            return since + settings.head_timeout;
+        }
+        if !self.has_asked {
+            let first_head = self.active_at + settings.head_timeout;
+            let stopping = ending.map(|ending| ending + STOPPING_FIRST_HEAD_TIMEOUT);
+            return stopping.map_or(first_head, |stopping| first_head.min(stopping));
+        }
+        ending.unwrap_or(self.active_at + settings.keep_alive)
+    }
+
+    /// Ready when the connection has stayed as it is for too long.
+    fn poll_time_limits(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        wakers: &mut Wakers<'_, '_>,
+    ) -> Poll<Next> {
+        // Each waker is polled once, to know this task, and then not before it has something to say:
+        // most wakes are for a request.
+        let is_first = !mem::replace(&mut wakers.are_set, true);
+        if is_first {
+            let _ = wakers.stopping.as_mut().poll(cx);
+        }
+        let deadline = self.deadline(door);
+        let mut is_due = wakers.alarm.is_elapsed();
+        if deadline < wakers.alarm.deadline().into_std() {
+            wakers.alarm.as_mut().reset(deadline.into());
+            is_due = true;
+        }
+        while is_first || is_due {
+            if wakers.alarm.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Poll::Ready(self.expire());
+            }
+            wakers.alarm.as_mut().reset(deadline.into());
+            is_due = true;
+        }
+        Poll::Pending
+    }
+
+    fn expire(&mut self) -> Next {
+        if self.unsent.is_none() && self.head_since.take().is_some() {
+            return Next::Refuse(ApiError::HeadTimeout);
+        }
+        Next::End
+    }
+
+    /// Says that nothing more comes, and reads a little of what the client still sends.
+    async fn linger(&mut self) -> io::Result<()> {
+        poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;
+        let drained = async {
+            let mut left = LINGER_BYTES;
+            let mut input = [0; 1024];
+            while left > 0 {
+                let mut buffer = ReadBuf::new(&mut input);
+                poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).await?;
+                if buffer.filled().is_empty() {
+                    return Ok(());
+                }
+                left = left.saturating_sub(buffer.filled().len());
+            }
+            // Enough was read; the rest of the time is the client's to read the answer.
+            std::future::pending().await
+        };
+        match tokio::time::timeout(LINGER_TIMEOUT, drained).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// How many bytes at the beginning are line ends.
+fn blank_bytes(read: &[u8]) -> usize {
+    let is_other = |byte: &u8| *byte != b'\r' && *byte != b'\n';
+    read.iter().position(is_other).unwrap_or(read.len())
+}
+
+/// Whether an empty line may end behind the first `known_bytes` bytes, which have none.
+fn may_end_head(read: &[u8], known_bytes: usize) -> bool {
+    let from = known_bytes.saturating_sub(3);
+    let mut ends = read[from..].windows(2);
+    ends.any(|pair| pair == b"\n\n") || {
+        let mut ends = read[from..].windows(3);
+        ends.any(|three| three == b"\n\r\n")
+    }
+}
+
+/// Sends as much of both as the kernel takes, in one call.
+fn poll_pieces(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    head: &[u8],
+    body: &[u8],
+) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    let sent = if body.is_empty() {
+        ready!(stream.poll_write(cx, head))
+    } else {
+        ready!(stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]))
+    };
+    Poll::Ready(match sent {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        sent => sent,
+    })
+}

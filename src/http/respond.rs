@@ -1,0 +1,55 @@
+//! The actix-web form of a [`Decision`]: for requests that the door does not answer by itself.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{ACCEPT_ENCODING, HeaderValue, IF_MATCH, IF_NONE_MATCH},
+    },
+};
+
+use super::{App, cache_status::CacheStatus, error::ApiError};
+use crate::{
+    answer::{Conditions, Decision, Representation},
+    domain::coding::Acceptable,
+};
+
+/// The conditions that a request's header fields state.
+pub(super) fn conditions(request: &HttpRequest) -> Conditions<'_> {
+    let lines = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
+    let acceptable = Acceptable::parse(lines(ACCEPT_ENCODING));
+    Conditions::new(acceptable, lines(IF_MATCH), lines(IF_NONE_MATCH))
+}
+
+/// Answers with 200 or 304.
+///
+/// # Errors
+/// 406 and 412.
+pub(super) fn respond(
+    app: &App,
+    conditions: &Conditions<'_>,
+    representation: &Representation,
+    status: CacheStatus,
+) -> Result<HttpResponse, ApiError> {
+    let decision = conditions.decide(representation)?;
+    let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
+    app.counters.saved(not_modified_bytes, coding_bytes);
+    let code = match decision {
+        Decision::NotModified(_) => StatusCode::NOT_MODIFIED,
+        Decision::Whole(_) => StatusCode::OK,
+    };
+    let mut response = HttpResponse::build(code);
+    for field in decision.fields() {
+        response.insert_header(field);
+    }
+    if app.handles.settings.cache_status {
+        for field in status.fields() {
+            response.insert_header(field);
+        }
+    }
+    Ok(match decision {
+        // Any other body, even an empty one, would be framed and break the connection.
+        Decision::NotModified(_) => response.body(actix_web::body::None::new()),
+        Decision::Whole(variant) => response.body(variant.body()),
+    })
+}

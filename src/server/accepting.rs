@@ -1,0 +1,246 @@
+//! Accepts the connections of one address, and ends them in order.
+//!
+//! A stop has three steps, so that no request is lost and no client waits for another one:
+//!
+//! 1. For a grace period everything is answered as before, but each answer announces that its connection
+//!    closes. It ends early when no connection from before it is left.
+//! 2. Idle connections are closed. New ones are still accepted and answered, until those from before the
+//!    stop have ended.
+//! 3. Nothing more is accepted. What is open is answered and ended.
+//!
+//! All of it together takes `--shutdown-timeout-secs` at most.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    io,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::{sleep, timeout_at},
+};
+
+use super::{
+    listening::Listeners,
+    workers::{Accepted, Workers},
+};
+use crate::metrics::Metrics;
+
+/// How long accepting pauses after an error such as too many open files.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+/// How many connections that wait are accepted before the listening socket is closed.
+const MAX_LAST_ACCEPTED: usize = 4096;
+
+/// Whether a server is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It goes on.
+    No,
+    /// It finishes what is in flight.
+    Gracefully,
+    /// It ends at once.
+    AtOnce,
+}
+
+/// The bounds of one address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AcceptLimits {
+    /// Connections that may be open.
+    pub(super) connections: usize,
+    /// The first step of a graceful stop takes so long at most.
+    pub(super) shutdown_grace: Duration,
+    /// A graceful stop takes so long at most.
+    pub(super) shutdown_timeout: Duration,
+}
+
+/// Accepts connections and passes them to workers.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    listeners: Vec<TcpListener>,
+    are_inherited: bool,
+    workers: Workers,
+    permits: Arc<Semaphore>,
+    limits: AcceptLimits,
+    metrics: Metrics,
+    stop: watch::Receiver<Stop>,
+    /// Held by every connection that is accepted from now on.
+    open: mpsc::Sender<()>,
+    /// Ends when all that hold `open` have ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Acceptor {
+    /// Listens with these sockets.
+    ///
+    /// # Errors
+    /// If a socket cannot be polled.
+    pub(super) fn new(
+        listeners: Listeners,
+        workers: Workers,
+        limits: AcceptLimits,
+        metrics: Metrics,
+        stop: watch::Receiver<Stop>,
+    ) -> io::Result<Self> {
+        let mut sockets = Vec::new();
+        for socket in listeners.sockets {
+            socket.set_nonblocking(true)?;
+            sockets.push(TcpListener::from_std(socket)?);
+        }
+        let (open, ended) = mpsc::channel(1);
+        Ok(Self {
+            listeners: sockets,
+            are_inherited: listeners.are_inherited,
+            workers,
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            limits,
+            metrics,
+            stop,
+            open,
+            ended,
+        })
+    }
+
+    /// Accepts connections until the server is told to stop and all of them have ended.
+    pub(super) async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        self.accept_until(async {
+            let _ = stop.wait_for(|stop| *stop != Stop::No).await;
+        })
+        .await;
+        let mut at_once = self.stop.clone();
+        let at_once = async move {
+            if at_once
+                .wait_for(|stop| *stop == Stop::AtOnce)
+                .await
+                .is_err()
+            {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = at_once => {}
+            () = self.finish() => {}
+        }
+        self.listeners.clear();
+        self.workers.end().await;
+    }
+
+    /// The three steps of a graceful stop.
+    async fn finish(&mut self) {
+        let begun = Instant::now();
+        let deadline = begun + self.limits.shutdown_timeout;
+        let grace_ends = deadline.min(begun + self.limits.shutdown_grace);
+        self.workers.close_after_answers();
+        let mut old = self.begin_generation();
+        let mut old = pin!(async move { while old.recv().await.is_some() {} });
+        let mut have_ended = false;
+        self.accept_until(async {
+            have_ended = timeout_at(grace_ends.into(), old.as_mut()).await.is_ok();
+        })
+        .await;
+        self.workers.end_idle();
+        if !have_ended {
+            self.accept_until(async {
+                let _ = timeout_at(deadline.into(), old).await;
+            })
+            .await;
+        }
+        self.accept_last();
+        let mut last = self.begin_generation();
+        let last = async move { while last.recv().await.is_some() {} };
+        if timeout_at(deadline.into(), last).await.is_err() {
+            log::warn!("connections were cut off: they did not end in time");
+        }
+    }
+
+    /// Returns what ends when all connections have ended that were accepted until now.
+    fn begin_generation(&mut self) -> mpsc::Receiver<()> {
+        let (open, ended) = mpsc::channel(1);
+        self.open = open;
+        std::mem::replace(&mut self.ended, ended)
+    }
+
+    async fn accept_until(&mut self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        loop {
+            let accepted = self.accept();
+            let accepted = tokio::select! {
+                biased;
+                () = end.as_mut() => return,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok((stream, permit)) => self.serve(stream, permit),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    log::warn!("cannot accept connections: {error}");
+                    tokio::select! {
+                        () = end.as_mut() => return,
+                        () = sleep(PAUSE_AFTER_ERROR) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Accepts the next connection once there is room for it; until then it waits in the kernel.
+    async fn accept(&self) -> io::Result<(tokio::net::TcpStream, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(io::Error::other)?;
+        let accepted = poll_fn(|cx| {
+            let polled = self.listeners.iter().map(|socket| socket.poll_accept(cx));
+            let ready = polled.into_iter().find(Poll::is_ready);
+            ready.unwrap_or(Poll::Pending)
+        });
+        Ok((accepted.await?.0, permit))
+    }
+
+    fn serve(&self, stream: tokio::net::TcpStream, permit: OwnedSemaphorePermit) {
+        match stream.into_std() {
+            Ok(stream) => self.workers.serve(Accepted {
+                stream,
+                permit,
+                open: self.open.clone(),
+                counted: self.metrics.connected(),
+            }),
+            Err(error) => log::debug!("a connection was lost: {error}"),
+        }
+    }
+
+    /// Accepts the connections that wait already, and closes the sockets, unless another process goes on
+    /// with them.
+    fn accept_last(&mut self) {
+        let listeners = std::mem::take(&mut self.listeners);
+        if self.are_inherited {
+            return;
+        }
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        for listener in listeners {
+            for _ in 0..MAX_LAST_ACCEPTED {
+                let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+                    break;
+                };
+                let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) else {
+                    break;
+                };
+                self.serve(stream, permit);
+            }
+        }
+    }
+}
+
+/// Whether an error of accepting is that of one connection, which is gone.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,196 @@
+//! The threads that serve connections, each with a door of its own.
+
+use std::{
+    io,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use actix_rt::Arbiter;
+use socket2::SockRef;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::{
+    http::{Door, Handles, RouteSet},
+    metrics::OpenConnection,
+};
+
+/// Threads for blocking work that one worker may start: a bound for the sum of all its kinds of work,
+/// each of which has a tighter one.
+const MAX_BLOCKING_THREADS: usize = 64;
+
+/// A connection on its way to its worker, with what it holds as long as it is open.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    /// Its share of the connections that may be open.
+    pub(super) permit: OwnedSemaphorePermit,
+    /// Tells by being dropped that the connection has ended.
+    pub(super) open: mpsc::Sender<()>,
+    pub(super) counted: OpenConnection,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+enum Command {
+    Serve(Accepted, Load),
+    CloseAfterAnswers,
+    EndIdle,
+}
+
+/// Counts a connection of one worker.
+#[derive(Debug)]
+struct Load(Arc<AtomicUsize>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Worker {
+    arbiter: Arbiter,
+    commands: mpsc::UnboundedSender<Command>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// The workers of one address.
+#[derive(Debug)]
+pub(super) struct Workers(Vec<Worker>);
+
+impl Workers {
+    /// Starts `count` threads. Connections that accept nothing for `send_timeout` are ended.
+    ///
+    /// # Errors
+    /// If a thread or its door cannot be made.
+    pub(super) async fn start(
+        count: usize,
+        handles: &Handles,
+        routes: RouteSet,
+    ) -> io::Result<Self> {
+        let mut workers = Vec::new();
+        for _ in 0..count {
+            workers.push(Worker::start(handles.clone(), routes).await?);
+        }
+        Ok(Self(workers))
+    }
+
+    /// Passes a connection to the worker that has the fewest.
+    pub(super) fn serve(&self, accepted: Accepted) {
+        let load = |worker: &&Worker| worker.connections.load(Relaxed);
+        if let Some(worker) = self.0.iter().min_by_key(load) {
+            worker.connections.fetch_add(1, Relaxed);
+            let load = Load(Arc::clone(&worker.connections));
+            worker.tell(Command::Serve(accepted, load));
+        }
+    }
+
+    /// From now on every answer announces that its connection closes.
+    pub(super) fn close_after_answers(&self) {
+        self.0
+            .iter()
+            .for_each(|worker| worker.tell(Command::CloseAfterAnswers));
+    }
+
+    /// From now on idle connections are closed.
+    pub(super) fn end_idle(&self) {
+        self.0
+            .iter()
+            .for_each(|worker| worker.tell(Command::EndIdle));
+    }
+
+    /// Ends the threads, and the connections that are still open with them.
+    pub(super) async fn end(self) {
+        for worker in &self.0 {
+            worker.arbiter.stop();
+        }
+        let joined = actix_rt::task::spawn_blocking(move || {
+            for worker in self.0 {
+                let _ = worker.arbiter.join();
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+impl Worker {
+    async fn start(handles: Handles, routes: RouteSet) -> io::Result<Self> {
+        let arbiter = Arbiter::try_with_tokio_rt(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime
+                .enable_all()
+                .max_blocking_threads(MAX_BLOCKING_THREADS);
+            runtime.build()
+        })?;
+        let (commands, received) = mpsc::unbounded_channel();
+        let (ready, is_ready) = oneshot::channel();
+        arbiter.spawn_fn(move || {
+            actix_rt::spawn(async move {
+                let send_timeout = handles.settings.send_timeout;
+                let door = Door::new(handles, routes).await;
+                let _ = ready.send(door.is_ok());
+                if let Ok(door) = door {
+                    obey(door, received, send_timeout).await;
+                }
+            });
+        });
+        match is_ready.await {
+            Ok(true) => Ok(Self {
+                arbiter,
+                commands,
+                connections: Arc::default(),
+            }),
+            Ok(false) | Err(_) => Err(io::Error::other("a worker could not be started")),
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // A worker that is gone has no connections.
+        let _ = self.commands.send(command);
+    }
+}
+
+async fn obey(
+    door: std::rc::Rc<Door>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    send_timeout: Duration,
+) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Serve(accepted, load) => {
+                let door = std::rc::Rc::clone(&door);
+                match prepared(accepted.stream, send_timeout) {
+                    Ok(stream) => {
+                        let held = (accepted.permit, accepted.open, accepted.counted, load);
+                        actix_rt::spawn(async move {
+                            let _held = held;
+                            door.serve(stream).await;
+                        });
+                    }
+                    Err(error) => log::debug!("a connection was lost: {error}"),
+                }
+            }
+            Command::CloseAfterAnswers => door.close_after_answers(),
+            Command::EndIdle => door.end_idle(),
+        }
+    }
+}
+
+/// Answers leave at once, and the kernel ends a connection whose peer does not acknowledge what was sent
+/// to it (TCP_USER_TIMEOUT, RFC 5482).
+fn prepared(stream: TcpStream, send_timeout: Duration) -> io::Result<actix_rt::net::TcpStream> {
+    stream.set_nonblocking(true)?;
+    if let Err(error) = stream.set_nodelay(true) {
+        log::debug!("answers may be late: {error}");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(send_timeout)) {
+        log::debug!("no time limit for what is sent: {error}");
+    }
+    actix_rt::net::TcpStream::from_std(stream)
+}
