@@ -24,7 +24,6 @@ mod feed_tail;
 mod front;
 mod herd;
 mod hostile;
-mod laboratory;
 mod licences;
 mod other_processes;
 mod service;

@@ -9,11 +9,12 @@ use awc::http::{
     Uri,
     header::{HeaderValue, InvalidHeaderValue},
 };
+use cathedral_publisher::domain::ran_at::{NotATime, RanAt};
 
-use super::{retry::RetryPolicy, schedule::Times};
 use crate::{
     config::{self, Arrival},
-    domain::ran_at::{NotATime, RanAt},
+    retry::RetryPolicy,
+    schedule::Times,
 };
 
 /// Why a run cannot be made of these options.
@@ -178,7 +179,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`], the first there is.
-    pub fn new(options: &config::Herd, token: Option<String>) -> Result<Self, PlanError> {
+    pub fn new(options: &config::RunOptions, token: Option<String>) -> Result<Self, PlanError> {
         let own = options.i_own_this_server;
         let duration = Duration::from_secs(options.duration_secs);
         let pollers = pollers(options, duration)?;
@@ -253,7 +254,7 @@ pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
 }
 
-fn pollers(options: &config::Herd, duration: Duration) -> Result<Pollers, PlanError> {
+fn pollers(options: &config::RunOptions, duration: Duration) -> Result<Pollers, PlanError> {
     let url = target(&options.url, options.i_own_this_server)?;
     let options = &options.pollers;
     let interval = match options.rate {
