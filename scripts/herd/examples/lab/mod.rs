@@ -1,15 +1,18 @@
-//! What the laboratories share: processes that end with them, free ports, what they ran on.
+//! Helpers of the examples and tests: building programs, processes that end with their owner, free
+//! ports, a description of the machine.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{LazyLock, Mutex},
     thread,
     time::Duration,
 };
 
-use cathedral_publisher::herd::run::Run;
+use herd::run::Run;
 
 /// A process that is killed when it is dropped.
 pub struct Process(pub Child);
@@ -21,19 +24,60 @@ impl Drop for Process {
     }
 }
 
-/// The release build of the program, or of an example.
-pub fn built(name: &str) -> PathBuf {
-    let examples = std::env::current_exe().unwrap();
-    let examples = examples.parent().unwrap();
-    let path = match name {
-        "cathedral-publisher" => examples.with_file_name(name),
-        _ => examples.join(name),
+/// Builds the server and returns its path.
+pub fn publisher() -> PathBuf {
+    built("cathedral-publisher", "--bin", "cathedral-publisher")
+}
+
+/// Builds an example of this package and returns its path.
+pub fn example(name: &str) -> PathBuf {
+    built("herd", "--example", name)
+}
+
+/// Builds a binary or an example, once per process, and returns its path.
+///
+/// The build uses the target directory and the profile of the running program, which is in
+/// `TARGET/PROFILE/deps` or `TARGET/PROFILE/examples`. Each program is built alone, so that the server has
+/// only the features of its own dependencies.
+fn built(package: &str, kind: &str, name: &str) -> PathBuf {
+    static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+    let mut built = BUILT.lock().unwrap();
+    if let Some(path) = built.get(name) {
+        return path.clone();
+    }
+    let this = std::env::current_exe().unwrap();
+    let folder = this.parent().unwrap().parent().unwrap();
+    let profile = match folder.file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        profile => profile,
     };
-    assert!(path.exists(), "{} is not built", path.display());
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--message-format", "json"])
+        .args(["--package", package, kind, name, "--profile", profile])
+        .arg("--target-dir")
+        .arg(folder.parent().unwrap())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{name} cannot be built");
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let path = messages
+        .lines()
+        .filter_map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            let is_it = message["target"]["name"] == name;
+            let path = PathBuf::from(message["executable"].as_str()?);
+            is_it.then_some(path)
+        })
+        .last()
+        .unwrap_or_else(|| panic!("cargo names no executable of {name}"));
+    built.insert(name.to_owned(), path.clone());
     path
 }
 
-/// What a reader of the figures must know of the machine.
+/// Describes the machine, for readers of the figures.
 pub fn ran_on() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus
@@ -48,13 +92,13 @@ pub fn ran_on() -> String {
     )
 }
 
-/// A port that was free a moment ago.
+/// Returns an address whose port was free a moment ago.
 pub fn free_address() -> String {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().to_string()
 }
 
-/// Waits until somebody listens there.
+/// Waits until the address accepts connections.
 pub fn listens(address: &str) {
     for _ in 0..400 {
         if TcpStream::connect(address).is_ok() {
@@ -62,10 +106,10 @@ pub fn listens(address: &str) {
         }
         thread::sleep(Duration::from_millis(25));
     }
-    panic!("nobody listens on {address}");
+    panic!("nothing listens on {address}");
 }
 
-/// Starts a program and waits for the line in which it says where it listens.
+/// Starts a program and waits for the line with the address on which it listens.
 pub fn start(command: &mut Command, address: fn(&str) -> Option<&str>) -> (Process, String) {
     let mut child = command
         .stdin(Stdio::null())
@@ -76,15 +120,15 @@ pub fn start(command: &mut Command, address: fn(&str) -> Option<&str>) -> (Proce
     let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (sender, receiver) = std::sync::mpsc::channel();
     let on_err = sender.clone();
-    // Read to the end, or the program would block on a full pipe.
-    thread::spawn(move || tell(BufReader::new(out), &sender, address));
-    thread::spawn(move || tell(BufReader::new(err), &on_err, address));
+    // Reads both pipes to their end: the program would block on a full pipe.
+    thread::spawn(move || find(BufReader::new(out), &sender, address));
+    thread::spawn(move || find(BufReader::new(err), &on_err, address));
     let found = receiver.recv_timeout(Duration::from_secs(60));
     let process = Process(child);
-    (process, found.expect("it did not say where it listens"))
+    (process, found.expect("the program printed no address"))
 }
 
-fn tell(
+fn find(
     lines: impl BufRead,
     found: &std::sync::mpsc::Sender<String>,
     address: fn(&str) -> Option<&str>,
@@ -96,12 +140,17 @@ fn tell(
     }
 }
 
-/// What writers show.
+/// Returns the line if it is an address: the only output of the servers among the examples.
+pub fn bare_address(line: &str) -> Option<&str> {
+    line.starts_with("127.0.0.1:").then_some(line)
+}
+
+/// The admin token of every server that is started here.
 pub const TOKEN: &str = "a-token-that-is-only-used-by-laboratories";
 
-/// `serve`, there.
+/// Starts the server (`serve`) on an address.
 pub fn serve_at(address: &str, database: &Path, options: &[&str]) -> (Process, String) {
-    let mut command = Command::new(built("cathedral-publisher"));
+    let mut command = Command::new(publisher());
     command
         .args(["serve", "--log-level", "info", "--address", address])
         .arg("--database")
@@ -111,26 +160,10 @@ pub fn serve_at(address: &str, database: &Path, options: &[&str]) -> (Process, S
     start(&mut command, |line| Some(line.split_once("on http://")?.1))
 }
 
-/// The generator of the load: a copy, as two processes of one file share its pages, and only half of
-/// them would count as the server's memory.
-fn generator() -> PathBuf {
-    let program = built("cathedral-publisher");
-    let copy = program.with_file_name("generator");
-    let made = |path: &Path| {
-        std::fs::metadata(path)
-            .and_then(|file| file.modified())
-            .ok()
-    };
-    if made(&copy) < made(&program) {
-        std::fs::copy(&program, &copy).unwrap();
-    }
-    copy
-}
-
-/// Runs `herd` with these options, and reads what it found.
+/// Runs `herd` with these options and returns its results.
 pub fn herd(url: &str, options: &str) -> Run {
-    let output = Command::new(generator())
-        .args(["herd", url, "--json"])
+    let output = Command::new(built("herd", "--bin", "herd"))
+        .args([url, "--json"])
         .args(options.split_whitespace())
         .env("PUBLISHER_ADMIN_TOKEN", TOKEN)
         .stderr(Stdio::inherit())
@@ -140,7 +173,7 @@ pub fn herd(url: &str, options: &str) -> Run {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The middle one.
+/// Returns the median.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
