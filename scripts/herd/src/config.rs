@@ -25,8 +25,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// The URL that the pollers request: `http://HOST[:PORT]/PATH`.
+    #[arg(required = true, value_name = "URL")]
+    pub url: Option<String>,
     #[command(flatten)]
-    pub run: Option<RunOptions>,
+    pub run: RunOptions,
 }
 
 /// The subcommands.
@@ -39,8 +42,6 @@ pub enum Command {
 /// Options of a run.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// The URL that the pollers request: `http://HOST[:PORT]/PATH`.
-    pub url: String,
     /// Name of the run in tables and reports.
     #[arg(long, default_value = "herd", value_name = "NAME")]
     pub name: String,

@@ -21,10 +21,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = env_logger::Env::new().filter_or("PUBLISHER_LOG", "warn");
     env_logger::Builder::from_env(filter).init();
-    let done = match (cli.command, cli.run) {
+    let done = match (cli.command, cli.url) {
         (Some(Command::Compare(options)), _) => compare(&options),
-        (None, Some(options)) => run(&options),
-        // Clap rejects a command line with neither.
+        (None, Some(url)) => run(&url, &cli.run),
+        // Clap rejects a command line without either.
         (None, None) => Ok(()),
     };
     match done {
@@ -51,8 +51,8 @@ fn one_line(error: &anyhow::Error) -> String {
     })
 }
 
-fn run(options: &RunOptions) -> anyhow::Result<()> {
-    let plan = Plan::new(options, std::env::var("PUBLISHER_ADMIN_TOKEN").ok())?;
+fn run(url: &str, options: &RunOptions) -> anyhow::Result<()> {
+    let plan = Plan::new(url, options, std::env::var("PUBLISHER_ADMIN_TOKEN").ok())?;
     // Before the run, which would otherwise be lost.
     report::check(&options.output.report)?;
     let run = actix_rt::System::new().block_on(herd::run(plan, async {

@@ -136,8 +136,8 @@ fn silent() -> String {
 /// Makes a plan of these options, with a token for writers.
 fn plan(arguments: &[&str]) -> Result<Plan, String> {
     let cli = Cli::try_parse_from(std::iter::once(&"herd").chain(arguments)).unwrap();
-    let options = cli.run.unwrap();
-    Plan::new(&options, Some(TOKEN.to_owned())).map_err(|error| error.to_string())
+    let token = Some(TOKEN.to_owned());
+    Plan::new(&cli.url.unwrap(), &cli.run, token).map_err(|error| error.to_string())
 }
 
 async fn run(arguments: &[&str]) -> Run {
@@ -375,7 +375,7 @@ async fn validators_read_every_row_once_and_writers_rows_are_stored() {
     );
     let board = format!("{}{BOARD}", app.url);
     let reading = format!(
-        "--clients 1 --duration-secs 2 --validators 3 --feed-interval-ms 300 --feed-limit 1000 --feed-url {feed}"
+        "--clients 1 --duration-secs 1 --validators 3 --feed-interval-ms 300 --feed-limit 1000 --feed-url {feed}"
     );
     let mut as_they_are = None;
     for coding in ["", "gzip", "zstd", "br"] {
