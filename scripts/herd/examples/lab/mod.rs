@@ -65,13 +65,13 @@ fn built(package: &str, kind: &str, name: &str) -> PathBuf {
     let messages = String::from_utf8(output.stdout).unwrap();
     let path = messages
         .lines()
-        .filter_map(|line| {
+        .rev()
+        .find_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             let is_it = message["target"]["name"] == name;
             let path = PathBuf::from(message["executable"].as_str()?);
             is_it.then_some(path)
         })
-        .last()
         .unwrap_or_else(|| panic!("cargo names no executable of {name}"));
     built.insert(name.to_owned(), path.clone());
     path
