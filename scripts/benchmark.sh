@@ -3,9 +3,8 @@
 #
 #   scripts/benchmark.sh [ROUNDS [SECONDS]]     3 rounds of 2 seconds a case
 #
-# What is measured, and with which settings, is in scripts/benchmark.rs; scripts/benchmark.txt is one
-# run of it.
+# scripts/herd/examples/benchmark.rs describes the measurements and their settings; scripts/benchmark.txt
+# is the output of one run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet --bin cathedral-publisher --example benchmark --example slow_build --example limit
-exec target/release/examples/benchmark "$@"
+exec cargo run --release --quiet -p herd --example benchmark -- "$@"

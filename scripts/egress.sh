@@ -7,8 +7,8 @@
 # 165 miners poll the board every 15 s (11 polls/s), 200 validators pull the feed every 30 s from where
 # they are, a producer posts five eval runs every 5 s, and the board changes once.
 #
-# before: `serve --cache off`; clients that send no If-None-Match and no Accept-Encoding.
-# after:  `serve` as it comes; clients that keep their entity-tags and take "gzip, zstd, br".
+# before: the example `before` of scripts/herd; clients that send no If-None-Match and no Accept-Encoding.
+# after:  `serve` with its defaults; clients that keep their entity-tags and accept "gzip, zstd, br".
 #
 # Counts what passes the loopback interface, heads, requests and TCP's own included, so nothing else
 # may use it meanwhile.
@@ -16,8 +16,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=60
+# Two builds: the server has only the features of its own dependencies.
 cargo build --release --quiet
+cargo build --release --quiet -p herd --bin herd --example before
 publisher=target/release/cathedral-publisher
+herd=target/release/herd
 work=$(mktemp -d)
 server=
 stop() { [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }; server=; }
@@ -33,15 +36,18 @@ since=$("$publisher" export rows --ndjson --database "$work/data.db" | tail -50 
 
 loopback() { sed -n 's/^ *lo: *\([0-9]*\).*/\1/p' /proc/net/dev; }
 
-run() { # NAME SERVE-OPTIONS -- HERD-OPTIONS
-    local name=$1 url= begun serve=()
-    shift
-    while [ "$1" != -- ]; do serve+=("$1"); shift; done
+run() { # NAME HERD-OPTIONS
+    local name=$1 url= begun
     shift
     cp "$work/data.db" "$work/$name.db"
-    "$publisher" serve --database "$work/$name.db" --address 127.0.0.1:0 --log-level info "${serve[@]}" 2>"$work/$name.log" &
+    if [ "$name" = before ]; then
+        target/release/examples/before "$work/$name.db" >"$work/$name.log" 2>&1 &
+    else
+        "$publisher" serve --database "$work/$name.db" --address 127.0.0.1:0 --log-level info 2>"$work/$name.log" &
+    fi
     server=$!
-    until url=$(sed -n 's|.* on \(http://[0-9.:]*\)$|\1|p' "$work/$name.log" | head -1) && [ -n "$url" ]; do
+    # `serve` logs "... on http://ADDRESS", `before` prints the address alone.
+    until url=$(sed -nE 's#^(.* on http://)?(127\.0\.0\.1:[0-9]+)$#http://\2#p' "$work/$name.log" | head -1) && [ -n "$url" ]; do
         kill -0 "$server" || { cat "$work/$name.log" >&2; exit 1; }
         sleep 0.05
     done
@@ -52,7 +58,7 @@ run() { # NAME SERVE-OPTIONS -- HERD-OPTIONS
     ) &
     local change=$!
     begun=$(loopback)
-    "$publisher" herd "$url/v1/synthetic-boolean/active-challenges" --name "$name" --json --ramp-ms 15000 \
+    "$herd" "$url/v1/synthetic-boolean/active-challenges" --name "$name" --json --ramp-ms 15000 \
         --clients 165 --interval-ms 15000 --arrival loop --duration-secs "$seconds" --timeout-ms 5000 \
         --validators 200 --feed-url "$url/v1/leaderboard/recent" --feed-interval-ms 30000 --feed-since "$since" \
         --writers 1 --write-url "$url/v1/admin/eval-runs" --write-interval-ms 5000 --write-rows 5 "$@" >"$work/$name.json"
@@ -63,8 +69,8 @@ run() { # NAME SERVE-OPTIONS -- HERD-OPTIONS
 
 # One challenge of the board comes back with another multiplier.
 jq -c '.items[:1] | .[0].score_multiplier = 1.25' "$work/board.json" >"$work/change.json"
-run before --cache off -- --unconditional
-run after -- --accept-encoding "gzip, zstd, br" --feed-accept-encoding "gzip, zstd, br"
+run before --unconditional
+run after --accept-encoding "gzip, zstd, br" --feed-accept-encoding "gzip, zstd, br"
 
 echo "one minute of the production mix, bytes on the wire (both directions, all of TCP/IP):"
 for name in before after; do

@@ -5,5 +5,4 @@
 #   scripts/soak.sh [SECONDS]     600
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet --bin cathedral-publisher --example soak
-exec target/release/examples/soak "$@"
+exec cargo run --release --quiet -p herd --example soak -- "$@"

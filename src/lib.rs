@@ -19,14 +19,14 @@
 //! | [`server`] | wiring, listening, shutting down | all of the above |
 //! | [`transfer`] | import and export | store, items |
 //! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
-//! | [`herd`] | the load generator and its report | demo::sample, domain |
 //! | [`config`] | the command line and the environment | nothing |
 //!
 //! # Invariants
 //!
 //! - Only `http` and `server` know actix_web (and its CORS), only `server` the parts that it is made of; only `cache::actor`, `cache::handle` and `server` know
 //!   actix; only `store` and who opens a database through it know rusqlite.
-//! - Only `herd` sends requests (awc); it never meets the server but over HTTP.
+//! - The server sends no requests. The load generator is a package of its own (`scripts/herd`) and reaches
+//!   the server over HTTP only.
 //! - A handler never sees an address of an actor, a pool or a connection: it holds handles.
 //! - A request that the published snapshot can answer sends no message, takes no lock and touches no
 //!   database. (The first one that finds it stale sends one message, and does not wait.)
@@ -47,7 +47,6 @@ pub mod demo;
 pub mod domain;
 pub mod feed;
 pub mod health;
-pub mod herd;
 pub mod http;
 pub mod items;
 pub mod lifeline;

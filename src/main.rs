@@ -11,7 +11,7 @@ use std::{
 use cathedral_publisher::config::{Cli, Command};
 use clap::{CommandFactory, Parser};
 
-use commands::{demo, herd, serve, transfer};
+use commands::{demo, serve, transfer};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,8 +22,6 @@ fn main() -> ExitCode {
         Command::Export(options) => transfer::export_to_stdout(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Sample(options) => demo::sample(&options),
-        Command::Herd(options) => herd::herd(&options),
-        Command::HerdCompare(options) => herd::compare(&options),
         Command::Completions(options) => {
             clap_complete::generate(
                 options.shell,

@@ -1,6 +1,5 @@
 //! What each subcommand does with its options. With `main`, the only home of anyhow.
 
 pub(crate) mod demo;
-pub(crate) mod herd;
 pub(crate) mod serve;
 pub(crate) mod transfer;

@@ -6,7 +6,6 @@
 )]
 
 mod front;
-mod herd;
 mod limits;
 
 use std::path::PathBuf;
@@ -14,7 +13,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use front::Front;
-pub use herd::{Arrival, Herd, HerdCompare, OnFailure, Output, Validators};
 pub use limits::Limits;
 
 /// Publishes a subnet's challenges and signed eval runs over HTTP.
@@ -80,14 +78,6 @@ pub enum Command {
     Demo(Demo),
     /// Write sample data to stdout, in the form that `import` reads.
     Sample(Sample),
-    /// Load a polled endpoint as its real clients would, and show what they saw.
-    ///
-    /// Pollers ask at their times, whatever the server does (an open loop): a slow answer makes no
-    /// request later, and latency counts from when a poll was due. Validators may walk a feed and
-    /// writers post eval runs meanwhile.
-    Herd(Box<Herd>),
-    /// Put runs of `herd` side by side.
-    HerdCompare(HerdCompare),
     /// Write a script to stdout that completes this program's options in a shell.
     Completions(Completions),
 }

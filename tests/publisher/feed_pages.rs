@@ -15,10 +15,10 @@ use std::{collections::BTreeSet, fs, io::Read, rc::Rc, sync::Arc, time::Duration
 
 use awc::http::Method;
 use cathedral_publisher::{
+    answer::Representation,
     domain::cursor::{Cursor, PageLimit},
     feed::pages::{Lookup, Page, Pages, ReadToken},
     metrics::Origin,
-    representation::Representation,
     store::read::FeedStamp,
 };
 use futures_util::future::join_all;

@@ -303,7 +303,7 @@ async fn other_origins_may_read_where_that_is_on() {
     assert!(
         answer
             .header("access-control-expose-headers")
-            .eq_ignore_ascii_case("etag")
+            .starts_with("etag")
     );
     assert_eq!(answer.header("vary"), "accept-encoding");
     let etag = answer.header("etag").to_owned();
@@ -502,7 +502,7 @@ async fn a_target_that_is_too_long_is_414() {
 #[actix_web::test]
 async fn a_head_that_does_not_end_and_a_client_that_does_not_read_are_cut_off() {
     let mut limits = default_limits();
-    limits.head_timeout_ms = 300;
+    limits.head_timeout_ms = 300.try_into().unwrap();
     let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
     let address = app.address();
     let answer = actix_web::web::block(move || {

@@ -3,13 +3,14 @@
 //! - on a cold cache one build answers them all
 //! - on a warm cache nothing is built
 //! - on an expired cache one rebuild is made, and nobody waits for it
+//! - `/metrics` counts builds by outcome
 
 use std::{rc::Rc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::sync::Barrier;
 
-use crate::app::{App, BOARD, Data, Mode};
+use crate::app::{App, BOARD, Data, Mode, comes_about};
 
 const CLIENTS: usize = 500;
 
@@ -75,7 +76,7 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
     let app = Rc::new(App::start(Data::sample()).await);
     let before = app
         .cache
-        .read(|snapshot, _| snapshot.board().body())
+        .read(|snapshot, _| snapshot.board().identity().body())
         .await
         .unwrap();
     for _ in 0..3 {
@@ -92,7 +93,7 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
         assert_eq!(app.gate.builds(), builds + 2);
         let after = app
             .cache
-            .read(|snapshot, _| snapshot.board().body())
+            .read(|snapshot, _| snapshot.board().identity().body())
             .await
             .unwrap();
         assert!(
@@ -101,4 +102,28 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
         );
     }
     stop(app).await;
+}
+
+#[actix_web::test]
+async fn builds_are_counted_by_outcome() {
+    let app = App::start(Data::sample()).await;
+    let counts = async |built: u64, failed: u64| {
+        let metrics = app.get("/metrics").await;
+        assert!(metrics.header("content-type").starts_with("text/plain"));
+        [("built", built), ("failed", failed)]
+            .iter()
+            .all(|(outcome, count)| {
+                let line = format!("publisher_board_builds_total{{outcome=\"{outcome}\"}} {count}");
+                metrics.text().lines().any(|found| found == line)
+            })
+    };
+    assert!(counts(1, 0).await);
+    app.clock.advance(Duration::from_secs(31));
+    app.get(BOARD).await;
+    comes_about("the count of the rebuild", async || counts(2, 0).await).await;
+    app.gate.set(Mode::Panic);
+    app.clock.advance(Duration::from_secs(31));
+    app.get(BOARD).await;
+    comes_about("the count of the panic", async || counts(2, 1).await).await;
+    app.stop().await;
 }

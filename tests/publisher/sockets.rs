@@ -94,7 +94,7 @@ async fn head_sends_the_length_of_get_and_no_body() {
 #[actix_web::test]
 async fn a_body_that_does_not_arrive_is_408_and_gives_its_room_back() {
     let mut limits = default_limits();
-    limits.body_timeout_ms = 50;
+    limits.body_timeout_ms = 50.try_into().unwrap();
     let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
     let head = format!(
         "POST /v1/admin/eval-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10\r\n\r\n[",

@@ -14,11 +14,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
+use crate::{
+    config::Arrival,
     exchange::{Answer, Exchange},
     plan::Pollers,
 };
-use crate::config::Arrival;
 
 /// One poller, and what it remembers of the last answer.
 pub(super) struct Poller {

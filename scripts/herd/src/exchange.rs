@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{plan::Manners, retry::Failure, tally::Tally};
+use crate::{plan::Manners, retry::Failure, tally::Tally};
 
 /// How a request ended.
 #[derive(Debug)]

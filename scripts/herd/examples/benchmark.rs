@@ -1,10 +1,10 @@
 //! The publisher beside nginx and Varnish: the same board, the same load, interleaved rounds.
 //!
-//!     scripts/benchmark.sh [ROUNDS [SECONDS]]
+//!     cargo run --release -p herd --example benchmark -- [ROUNDS [SECONDS]]
 //!
 //! | contestant | what it does |
 //! |---|---|
-//! | the limit | `scripts/limit.rs`: parses nothing, sends the publisher's own answer for every request |
+//! | lower bound | the example `lower_bound`: parses nothing, sends the publisher's own response for every request |
 //! | publisher | `serve` as it comes |
 //! | nginx static | the board as a file, `etag`, `gzip_static` |
 //! | nginx cache | `proxy_cache` with lock, stale-while-updating and background update, before an origin |
@@ -23,6 +23,7 @@
     unreachable_pub
 )]
 
+#[allow(dead_code)]
 mod lab;
 
 use std::{
@@ -36,13 +37,15 @@ use std::{
 
 use cathedral_publisher::{
     demo::{life::populate, sample::Sample},
-    herd::{processes::used, run::Run, table::milliseconds},
     store::{open::open_writer, write::put_challenge},
 };
-use lab::{Process, built, free_address, herd, listens, median, ran_on, serve_at, start};
+use herd::{processes::used, run::Run, table::milliseconds};
+use lab::{
+    Process, bare_address, example, free_address, herd, listens, median, ran_on, serve_at, start,
+};
 
-/// What nobody can be cheaper than; left out where others are compared.
-const LIMIT: &str = "the limit";
+/// The contestant that no server can beat; excluded from the comparison with the best other one.
+const LOWER_BOUND: &str = "lower bound";
 const BOARD: &str = "v1/synthetic-boolean/active-challenges";
 
 /// Somebody who serves the board.
@@ -101,7 +104,7 @@ fn make_readable(_: &Path) {}
 struct Case {
     name: &'static str,
     options: &'static str,
-    /// What else its requests say, where there is something: how the limit gets its answer.
+    /// What else its requests say, where there is something: how the lower bound gets its response.
     header: &'static str,
     coded: bool,
     clients: &'static [u32],
@@ -220,9 +223,9 @@ fn print(case: &str, lines: &[Line]) {
         return;
     };
     let of = |name| lines.iter().find(|line| line.name == name);
-    if let Some(limit) = of(LIMIT) {
-        let times = ours.cpu / limit.cpu;
-        println!("  processor time: {times:.2} times the limit");
+    if let Some(bound) = of(LOWER_BOUND) {
+        let times = ours.cpu / bound.cpu;
+        println!("  processor time: {times:.2} times the lower bound");
     }
     if let Some(nginx) = of("nginx static") {
         let (cpu, p99) = (ours.cpu / nginx.cpu, ours.p99 / nginx.p99);
@@ -235,7 +238,7 @@ fn print(case: &str, lines: &[Line]) {
     ] {
         let others = lines
             .iter()
-            .filter(|line| line.name != "publisher" && line.name != LIMIT);
+            .filter(|line| line.name != "publisher" && line.name != LOWER_BOUND);
         let best = others.min_by(|a, b| figure(a).total_cmp(&figure(b)));
         if let Some(best) = best.filter(|best| figure(ours) > 1.02 * figure(best)) {
             let times = figure(ours) / figure(best);
@@ -309,7 +312,7 @@ fn contestants(folder: &Path, database: &Path, case: &Case) -> Vec<Contestant> {
         counter: None,
         gzip: true,
     }];
-    all.push(limit(folder, &all[0], case));
+    all.push(lower_bound(folder, &all[0], case));
     if installed("nginx", "-v") {
         all.push(nginx_static(folder, &all[0].url()));
         all.push(nginx_cache(folder, origin(database, 0, 3600)));
@@ -337,8 +340,8 @@ fn installed(program: &str, version: &str) -> bool {
     found
 }
 
-/// A server that sends what the publisher answers in this case, whatever it is asked.
-fn limit(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant {
+/// Starts the server that sends the publisher's response in this case to every request.
+fn lower_bound(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant {
     let mut socket = TcpStream::connect(&publisher.address).unwrap();
     let header = case.header;
     write!(socket, "GET /{BOARD} HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
@@ -351,11 +354,11 @@ fn limit(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant {
     assert!(answer.starts_with(b"HTTP/1.1 "), "no answer");
     let file = folder.join("answer");
     fs::write(&file, answer).unwrap();
-    let mut command = Command::new(built("limit"));
+    let mut command = Command::new(example("lower_bound"));
     command.arg(file);
-    let (process, address) = start(&mut command, listening);
+    let (process, address) = start(&mut command, bare_address);
     Contestant {
-        name: LIMIT,
+        name: LOWER_BOUND,
         processes: vec![process],
         address,
         counter: None,
@@ -365,21 +368,16 @@ fn limit(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant {
 
 /// An origin whose board takes so long to make, and may be cached for so long.
 fn origin(database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
-    slow_build("origin", database, build_ms, ttl_secs)
+    slow_builder("origin", database, build_ms, ttl_secs)
 }
 
-fn slow_build(mode: &str, database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
-    let mut command = Command::new(built("slow_build"));
+fn slow_builder(mode: &str, database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
+    let mut command = Command::new(example("slow_builder"));
     command
         .arg(mode)
         .arg(database)
         .args([build_ms.to_string(), ttl_secs.to_string()]);
-    start(&mut command, listening)
-}
-
-/// The line in which an example says where it listens.
-fn listening(line: &str) -> Option<&str> {
-    line.starts_with("127.0.0.1:").then_some(line)
+    start(&mut command, bare_address)
 }
 
 const NGINX: &str = "
@@ -513,7 +511,7 @@ fn expiry(folder: &Path, database: &Path) {
     for name in ["publisher", "nginx cache", "varnish"] {
         let begin = || match name {
             "publisher" => {
-                let (process, address) = slow_build(name, database, BUILD_MS, TTL_SECS);
+                let (process, address) = slow_builder(name, database, BUILD_MS, TTL_SECS);
                 Some(Contestant {
                     name: "publisher",
                     processes: vec![process],

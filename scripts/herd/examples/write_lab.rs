@@ -1,11 +1,11 @@
 //! Measures the write side on this machine: claims as ratios, side by side in one run.
 //!
-//!     cargo build --release && cargo run --release --example write_lab -- all
+//!     cargo run --release -p herd --example write_lab -- all
 //!
 //! | experiment | shows |
 //! |---|---|
 //! | `group-commit` | rows/s with 64 writers against one commit a row on one bare connection |
-//! | `readers` | board and feed, with writers idle and saturated; the same with `--cache off` |
+//! | `readers` | board and feed, with writers idle and saturated; the same with the example `before` |
 //! | `crash [ROUNDS]` | kill -9 under 64 writers: rows missing, databases damaged |
 //! | `freshness` | from a write to its sight, in process and from another process |
 
@@ -17,15 +17,16 @@
     unreachable_pub
 )]
 
-#[path = "../tests/publisher/client.rs"]
+#[path = "../../../tests/publisher/client.rs"]
 mod client;
-#[path = "../tests/publisher/crashes.rs"]
+#[path = "../../../tests/publisher/crashes.rs"]
 mod crashes;
 #[allow(dead_code)]
 mod lab;
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,7 +44,7 @@ use cathedral_publisher::{
     },
 };
 use client::Connection;
-use crashes::{Server, bearer, rounds, row};
+use crashes::{Server, TOKEN, bearer, rounds, row};
 
 const WRITERS: usize = 64;
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
@@ -52,7 +53,7 @@ const BUSY: Duration = Duration::from_secs(30);
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let experiment = arguments.first().map_or("all", String::as_str);
-    let publisher = lab::built("cathedral-publisher");
+    let publisher = lab::publisher();
     let all = experiment == "all";
     assert!(
         all || ["group-commit", "readers", "crash", "freshness"].contains(&experiment),
@@ -120,7 +121,7 @@ fn saturate(address: &str, prefix: &str, load: Load, stop: &AtomicBool) -> u64 {
                         Ok((200, _)) => {
                             rows.fetch_add(load.rows_a_request, Ordering::Relaxed);
                         }
-                        // Without a cache the old faults are the point: go on with a new connection.
+                        // The server `before` may close connections under load: continue with a new one.
                         Ok(_) => {}
                         Err(_) => connection = Connection::open(address).unwrap(),
                     }
@@ -247,10 +248,23 @@ fn readers(publisher: &Path) {
     const ROUND: Duration = Duration::from_secs(8);
     println!("\nreaders: 4 board pollers and 4 feed pollers, 50 requests/s each");
     let page = "/v1/leaderboard/recent?since_ran_at=2026-06-07T00:10:00Z&limit=200";
-    for mode in ["on", "off"] {
+    for mode in ["publisher", "before"] {
         let folder = tempfile::TempDir::new().unwrap();
-        let server = Server::start(publisher, &data(folder.path()), &["--cache", mode]);
-        let address = server.address.as_str();
+        let database = data(folder.path());
+        let (_server, address) = if mode == "before" {
+            let mut before = Command::new(lab::example("before"));
+            before.arg(&database).env("PUBLISHER_ADMIN_TOKEN", TOKEN);
+            lab::start(&mut before, lab::bare_address)
+        } else {
+            let mut serve = Command::new(publisher);
+            serve
+                .args(["serve", "--log-level", "info", "--address", "127.0.0.1:0"])
+                .arg("--database")
+                .arg(&database)
+                .env("PUBLISHER_ADMIN_TOKEN", TOKEN);
+            lab::start(&mut serve, |line| Some(line.split_once("on http://")?.1))
+        };
+        let address = address.as_str();
         for (name, authorized) in [
             ("writers idle", None),
             (
@@ -279,7 +293,7 @@ fn readers(publisher: &Path) {
                 (board, feed, rows)
             });
             let rate = rows as f64 / ROUND.as_secs_f64();
-            println!("  --cache {mode}, {name} ({rate:.0} rows/s)");
+            println!("  {mode}, {name} ({rate:.0} rows/s)");
             println!("    board {}", board.line());
             println!("    feed  {}", feed.line());
         }

@@ -1,11 +1,11 @@
-//! A laboratory's origin: what it serves takes a while to make, and it counts how often it is made.
+//! A server whose board takes `BUILD_MS` milliseconds to build, and that counts its builds.
 //!
-//!     cargo run --release --example slow_build -- publisher DATABASE BUILD_MS TTL_SECS
-//!     cargo run --release --example slow_build -- origin DATABASE BUILD_MS TTL_SECS
+//!     cargo run --release -p herd --example slow_builder -- publisher DATABASE BUILD_MS TTL_SECS
+//!     cargo run --release -p herd --example slow_builder -- origin DATABASE BUILD_MS TTL_SECS
 //!
-//! `publisher` is the publisher with a builder that takes so long; `origin` makes the board for every
-//! request, and says for how long it may be cached: what a caching proxy is put in front of. Both
-//! count in `/metrics`, as `publisher_board_builds_total`. Prints its address and serves until killed.
+//! `publisher` is the publisher with a slow builder. `origin` builds the board for every request and sends
+//! `Cache-Control: max-age=TTL_SECS`; it is the origin server behind a caching proxy. Both count their
+//! builds in `/metrics`, as `publisher_board_builds_total`. Prints its address and serves until it is killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ use clap::Parser;
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 
-/// The real builder, after a while.
+/// The real builder, after a delay.
 #[derive(Debug)]
 struct Slow {
     real: SqliteBuilder,
@@ -91,7 +91,7 @@ async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &st
     running.serve().await.unwrap();
 }
 
-/// The server's own defaults, but for this.
+/// Returns the server's defaults with this time to live.
 fn options(ttl_secs: &str) -> Serve {
     let cli = Cli::parse_from(["cathedral-publisher", "serve", "--ttl-secs", ttl_secs]);
     let Command::Serve(options) = cli.command else {
@@ -136,5 +136,5 @@ async fn board(builder: web::Data<Measured>, cache_control: web::Data<String>) -
         .insert_header(("content-type", "application/json"))
         .insert_header(("cache-control", cache_control.as_str()))
         .insert_header(("etag", board.etag().as_str()))
-        .body(board.body())
+        .body(board.identity().body())
 }

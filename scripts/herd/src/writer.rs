@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use awc::{Client, http::header};
+use cathedral_publisher::{demo::sample::Sample, domain::ran_at::RanAt};
 use tokio::time::{Instant, sleep_until};
 
-use super::{exchange::Exchange, plan::Writers};
-use crate::{demo::sample::Sample, domain::ran_at::RanAt};
+use crate::{exchange::Exchange, plan::Writers};
 
 /// One writer.
 pub(super) struct Writer {

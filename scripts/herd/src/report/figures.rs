@@ -2,7 +2,7 @@
 //! distribution of all.
 
 use super::chart::{Panel, Scale, Svg, Tick, escaped};
-use crate::herd::{
+use crate::{
     run::{Run, Slice},
     table::count,
 };
@@ -37,17 +37,9 @@ text{font-family:Ubuntu,'Segoe UI',Roboto,'Helvetica Neue',sans-serif;font-size:
 line,polyline{fill:none;stroke-width:1}polyline{stroke-width:1.8;stroke-linejoin:round}\
 .thick{stroke-width:2.6}.thin{stroke-width:1.1}.limit{stroke-dasharray:5 4}.mark{stroke-width:1.4}";
 
-/// Whether a picture follows its reader's preference or is light.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Theme {
-    /// Light, or dark where the reader prefers that.
-    Both,
-    /// For formats that cannot ask.
-    Light,
-}
-
-/// The picture of these runs, a whole SVG document that needs nothing else.
-pub(super) fn picture(runs: &[Run], theme: Theme) -> String {
+/// Returns the picture of these runs: an SVG document without external resources, light or dark as the
+/// reader prefers.
+pub(super) fn picture(runs: &[Run]) -> String {
     let columns = runs.len().max(1) as f64;
     let (width, height) = (columns * COLUMN, HEAD + 3.0 * STEP - 12.0);
     let mut svg = Svg::default();
@@ -60,15 +52,11 @@ pub(super) fn picture(runs: &[Run], theme: Theme) -> String {
         latency(&mut svg, panel(left, 1, run, ms_scale(most_ms)), run);
     }
     distributions(&mut svg, width, most_ms, runs);
-    let dark = match theme {
-        Theme::Both => format!("@media (prefers-color-scheme:dark){{{DARK}}}"),
-        Theme::Light => String::new(),
-    };
     let names: Vec<String> = runs.iter().map(|run| escaped(&run.name)).collect();
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
          width=\"{width}\" height=\"{height}\" role=\"img\">\n\
-         <title>{}</title>\n<style>{SHAPE}{LIGHT}{dark}</style>\n\
+         <title>{}</title>\n<style>{SHAPE}{LIGHT}@media (prefers-color-scheme:dark){{{DARK}}}</style>\n\
          <rect class=\"back\" width=\"{width}\" height=\"{height}\"/>\n{}</svg>\n",
         names.join(", "),
         svg.0

@@ -1,24 +1,27 @@
-//! The herd laboratory: clients that behave as the real ones, and what they see.
+//! A load generator for polled HTTP endpoints: clients that behave like real ones, and what they
+//! measure.
 //!
 //! | file | knows |
 //! |---|---|
+//! | `config` | the command line |
 //! | `plan` | what a run does: the options, checked |
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does when a poll fails |
-//! | `exchange` | one poll: requests until an answer; time-outs, and the bounds of the whole run |
+//! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
 //! | `poller`, `validator`, `writer` | the three kinds of client |
-//! | `tally` | counts and histograms while it runs |
-//! | `server_side`, `processes` | what the server tells: rebuilds, processor time, memory |
-//! | `run` | what was found; the JSON format |
-//! | `live`, `table`, `report` | how it is shown: while it runs, as text, as a picture |
+//! | `tally` | counts and histograms during the run |
+//! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
+//! | `run` | the results; the JSON format |
+//! | `live`, `table`, `report` | output: during the run, as text, as a picture |
 //!
-//! Latency counts from when a poll was due and not from when it was sent: a server that stops the
-//! world, and the clients with it, has the polls of that time on its account (no coordinated
-//! omission). A poll without an answer is slower than every other one; a quantile that falls among
-//! those is `never`.
+//! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
+//! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
+//! omission). A poll without a response counts as slower than every other poll; a quantile that falls
+//! among such polls is `never`.
 //!
-//! One thread makes all of the load. Where it is late itself, the run says by how much.
+//! One thread generates all of the load. If that thread itself is late, the results say by how much.
 
+pub mod config;
 mod exchange;
 mod live;
 pub mod plan;

@@ -9,11 +9,12 @@ use awc::http::{
     Uri,
     header::{HeaderValue, InvalidHeaderValue},
 };
+use cathedral_publisher::domain::ran_at::{NotATime, RanAt};
 
-use super::{retry::RetryPolicy, schedule::Times};
 use crate::{
     config::{self, Arrival},
-    domain::ran_at::{NotATime, RanAt},
+    retry::RetryPolicy,
+    schedule::Times,
 };
 
 /// Why a run cannot be made of these options.
@@ -174,14 +175,18 @@ pub struct Counter {
 }
 
 impl Plan {
-    /// Checks the options. `token` is what writers show.
+    /// Checks the URL of the pollers and the options. `token` is that of the writers.
     ///
     /// # Errors
     /// [`PlanError`], the first there is.
-    pub fn new(options: &config::Herd, token: Option<String>) -> Result<Self, PlanError> {
+    pub fn new(
+        url: &str,
+        options: &config::RunOptions,
+        token: Option<String>,
+    ) -> Result<Self, PlanError> {
         let own = options.i_own_this_server;
         let duration = Duration::from_secs(options.duration_secs);
-        let pollers = pollers(options, duration)?;
+        let pollers = pollers(target(url, own)?, &options.pollers, duration)?;
         let validators = match &options.validators.feed_url {
             Some(url) if options.validators.validators > 0 => {
                 Some(validators(&options.validators, target(url, own)?)?)
@@ -253,9 +258,7 @@ pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
 }
 
-fn pollers(options: &config::Herd, duration: Duration) -> Result<Pollers, PlanError> {
-    let url = target(&options.url, options.i_own_this_server)?;
-    let options = &options.pollers;
+fn pollers(url: Uri, options: &config::Pollers, duration: Duration) -> Result<Pollers, PlanError> {
     let interval = match options.rate {
         None => Duration::from_millis(options.interval_ms),
         Some(rate) => Duration::try_from_secs_f64(f64::from(options.clients) / rate)

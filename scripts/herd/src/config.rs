@@ -1,30 +1,63 @@
-//! The options of `herd` and `herd-compare`.
+//! The command line.
+
+#![expect(
+    missing_docs,
+    reason = "clap would take the doc of a flattened field for its own"
+)]
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Options of `herd`.
+/// Loads a polled HTTP endpoint as real clients do, and reports what they measured.
+///
+/// Each poller sends its requests at fixed times, however slow the server is (an open loop): a slow
+/// response does not delay later requests, and latency is measured from the time at which a poll was
+/// due. Validators may read a feed and writers may post eval runs at the same time.
+#[derive(Debug, Parser)]
+#[command(
+    name = "herd",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The URL that the pollers request: `http://HOST[:PORT]/PATH`.
+    #[arg(required = true, value_name = "URL")]
+    pub url: Option<String>,
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the results of several runs side by side.
+    Compare(CompareOptions),
+}
+
+/// Options of a run.
 #[derive(Debug, Args)]
-pub struct Herd {
-    /// What the pollers ask for: `http://HOST[:PORT]/PATH`.
-    pub url: String,
-    /// What the run is called in tables and reports.
+pub struct RunOptions {
+    /// Name of the run in tables and reports.
     #[arg(long, default_value = "herd", value_name = "NAME")]
     pub name: String,
-    /// The server is mine, or its owner knows: allows a host that is not this machine.
+    /// Allow a host that is not this machine: you own the server, or its owner agrees.
     #[arg(long)]
     pub i_own_this_server: bool,
-    /// How long polls come in, in seconds. Those that are under way then may still end.
+    /// Duration of the run, in seconds. Requests in flight at its end may still finish.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
     pub duration_secs: u64,
-    /// Connections that may be open at once, those of validators and writers included.
+    /// Maximum of open connections, including those of validators and writers.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
-    /// Requests a second that may be sent, retries included; a second's worth may come at once.
+    /// Maximum of requests per second, retries included; one second's worth may be sent at once.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "REQUESTS")]
     pub max_rate: u32,
-    /// The same seed gives the same jitter.
+    /// Seed of the random numbers: the same seed gives the same jitter.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     #[command(flatten)]
@@ -37,10 +70,10 @@ pub struct Herd {
     pub server: ServerSide,
     #[command(flatten)]
     pub output: Output,
-    /// Print the run as JSON instead of the table; `herd-compare` reads it.
+    /// Print the run as JSON instead of the table, as input of `herd compare`.
     #[arg(long, help_heading = "Output")]
     pub json: bool,
-    /// Exit with 1 unless every poll was answered, and nothing timed out, broke or got 5xx.
+    /// Exit with 1 unless every poll got a response, without a timeout, a lost connection or a 5xx.
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
 }
@@ -49,11 +82,11 @@ pub struct Herd {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pollers")]
 pub struct Pollers {
-    /// How many there are.
+    /// Number of pollers.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CLIENTS")]
     pub clients: u32,
-    /// Time between two polls of one client, in milliseconds. 0: the next poll follows the answer
-    /// (a closed loop, which measures throughput and hides latency).
+    /// Time between two polls of one client, in milliseconds. With 0 the next poll follows the response
+    /// at once (a closed loop, which measures throughput and hides latency).
     #[arg(
         long,
         default_value_t = 1000,
@@ -61,69 +94,69 @@ pub struct Pollers {
         value_name = "MS"
     )]
     pub interval_ms: u64,
-    /// Polls a second of all clients together, instead of the interval.
+    /// Polls per second of all clients together, instead of the interval.
     #[arg(long, value_name = "POLLS")]
     pub rate: Option<f64>,
-    /// How far a poll may be from its time, either way, in percent of the interval.
+    /// Random deviation of each poll from its time, in percent of the interval.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=50), value_name = "PERCENT")]
     pub jitter_percent: u32,
-    /// The clients begin one after the other over this time, in milliseconds; 0: all at once, by a
-    /// barrier [default: the interval].
+    /// Time over which the clients start one after the other, in milliseconds; with 0 all start at
+    /// the same moment [default: the interval].
     #[arg(long, value_name = "MS")]
     pub ramp_ms: Option<u64>,
-    /// At this second of the run every client polls once more, all at once: what a restart or a full
-    /// minute does to clients of cron. May be given more than once.
+    /// At this second of the run every client sends one more poll, all at the same moment, as cron jobs
+    /// do at a full minute. May be given more than once.
     #[arg(long, value_name = "SECOND")]
     pub burst_at: Vec<f64>,
-    /// What becomes of a poll that is due while its client still waits for the one before.
+    /// What happens to a poll that is due while its client still waits for the previous response.
     #[arg(long, value_enum, default_value_t = Arrival::Open)]
     pub arrival: Arrival,
-    /// How long a client waits for a whole answer, in milliseconds.
+    /// Timeout for a complete response, in milliseconds.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=600_000), value_name = "MS")]
     pub timeout_ms: u64,
-    /// What a client does on a time-out, a broken connection, 429 or 5xx.
+    /// What a client does after a timeout, a lost connection, 429 or 5xx.
     #[arg(long, value_enum, default_value_t = OnFailure::BackOff)]
     pub on_failure: OnFailure,
-    /// Wait as long as Retry-After says (RFC 9110 §10.2.3), where it says more.
+    /// Wait at least as long as Retry-After says (RFC 9110 §10.2.3).
     #[arg(long)]
     pub honour_retry_after: bool,
-    /// Retries of one poll [default: until the run ends].
+    /// Maximum of retries of one poll [default: until the run ends].
     #[arg(long, value_name = "RETRIES")]
     pub max_retries: Option<u32>,
-    /// Ask without If-None-Match: every answer has its body.
+    /// Send no If-None-Match, so that every response has a body.
     #[arg(long)]
     pub unconditional: bool,
-    /// Send this Accept-Encoding. Bodies are counted as they come, coded.
+    /// Send this Accept-Encoding. Body bytes are counted as received, encoded.
     #[arg(long, value_name = "CODINGS")]
     pub accept_encoding: Option<String>,
 }
 
-/// When a client sends a poll that is due.
+/// When a client sends a poll that is due while it waits for a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Arrival {
-    /// At once, beside the one under way, on a connection of its own.
+    /// At once, on another connection.
     Open,
-    /// Never: a simple loop that waits for its answer misses its turns. What it waited for them is
-    /// part of the latency all the same.
+    /// Never: a simple loop that waits for the response skips these polls. They still count, with
+    /// the latency of the response that the client waited for.
     Loop,
 }
 
 /// What a client does when a poll fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnFailure {
-    /// Ask again at once.
+    /// Retry at once.
     Retry,
-    /// Ask again after a random time, up to 0.5 s at first, doubling to 30 s.
+    /// Retry after a random time of up to 0.5 s, which doubles with each retry up to 30 s.
     BackOff,
-    /// Leave it until the next poll is due.
+    /// Wait until the next poll is due.
     GiveUp,
 }
 
-/// The clients that walk a feed by its cursor.
+/// The clients that read a feed by its cursor.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Validators")]
 pub struct Validators {
-    /// How many walk the feed. They retry as the pollers do.
+    /// Number of validators, which read the feed. They retry as the pollers do.
     #[arg(
         long,
         default_value_t = 0,
@@ -134,16 +167,16 @@ pub struct Validators {
     /// The feed, without its query: `http://HOST[:PORT]/v1/leaderboard/recent`.
     #[arg(long, value_name = "URL")]
     pub feed_url: Option<String>,
-    /// Where they begin.
+    /// Cursor of the first request: rows after this time.
     #[arg(long, default_value = "1970-01-01T00:00:00Z", value_name = "TIME")]
     pub feed_since: String,
-    /// Rows of a page.
+    /// Rows per page.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "ROWS")]
     pub feed_limit: u32,
-    /// Send this Accept-Encoding with pulls: of gzip, zstd and br.
+    /// Send this Accept-Encoding to the feed; gzip, zstd and br are supported.
     #[arg(long, value_name = "CODINGS")]
     pub feed_accept_encoding: Option<String>,
-    /// Time between two pulls of one validator, in milliseconds. A pull goes on page by page to the
+    /// Time between two pulls of one validator, in milliseconds. A pull reads page by page up to the
     /// end of the feed.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..), value_name = "MS")]
     pub feed_interval_ms: u64,
@@ -153,7 +186,7 @@ pub struct Validators {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Writers")]
 pub struct Writers {
-    /// How many post sample eval runs. The token is taken from PUBLISHER_ADMIN_TOKEN.
+    /// Number of writers, which post sample eval runs with the token in PUBLISHER_ADMIN_TOKEN.
     #[arg(
         long,
         default_value_t = 0,
@@ -161,50 +194,50 @@ pub struct Writers {
         value_name = "CLIENTS"
     )]
     pub writers: u32,
-    /// Where to: `http://HOST[:PORT]/v1/admin/eval-runs`.
+    /// The URL to post to: `http://HOST[:PORT]/v1/admin/eval-runs`.
     #[arg(long, value_name = "URL")]
     pub write_url: Option<String>,
     /// Time between two posts of one writer, in milliseconds.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..), value_name = "MS")]
     pub write_interval_ms: u64,
-    /// Rows of a post.
+    /// Eval runs per post.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "ROWS")]
     pub write_rows: u32,
 }
 
-/// What the server says of itself.
+/// The server's own figures.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerSide {
-    /// Its metrics in Prometheus' text format: where its rebuilds are counted.
+    /// The server's metrics in Prometheus' text format, for the number of rebuilds.
     #[arg(long, value_name = "URL")]
     pub metrics_url: Option<String>,
-    /// The counter of rebuilds in it; series that differ in their labels are added up.
+    /// Name of the counter of rebuilds; series with different labels are summed.
     #[arg(
         long,
         default_value = "publisher_board_builds_total",
         value_name = "NAME"
     )]
     pub rebuild_metric: String,
-    /// The server's process, on this machine: its processor time and memory are measured, those of
-    /// its children included. May be given more than once.
+    /// Process id of the server on this machine: measures its processor time and memory, including its
+    /// children's. May be given more than once.
     #[arg(long, value_name = "PID")]
     pub server_pid: Vec<i32>,
 }
 
-/// Where results go beside the table.
+/// Where results are written.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// Write a picture of the run: .html, .svg or .png. May be given more than once.
+    /// Write a report with charts to this file: .html or .svg. May be given more than once.
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
 }
 
-/// Options of `herd-compare`.
+/// Options of `compare`.
 #[derive(Debug, Args)]
-pub struct HerdCompare {
-    /// What `herd --json` printed, one file a run.
+pub struct CompareOptions {
+    /// The output of `herd --json`, one file per run.
     #[arg(required = true, value_name = "RUN.json")]
     pub runs: Vec<PathBuf>,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use awc::{
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::{
+use crate::{
     exchange::{Answer, Exchange},
     plan::Validators,
 };

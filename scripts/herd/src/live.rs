@@ -5,7 +5,7 @@ use std::{cell::RefCell, io::IsTerminal, rc::Rc, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, interval};
 
-use super::{table::milliseconds, tally::Tally};
+use crate::{table::milliseconds, tally::Tally};
 
 const LOOK: Duration = Duration::from_millis(250);
 

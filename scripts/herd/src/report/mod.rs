@@ -1,14 +1,12 @@
-//! Runs as a picture: a page, a drawing or an image, each in one file that needs no other.
+//! Reports of runs, as an HTML page or an SVG drawing: one file without external resources.
 //!
 //! | file | knows |
 //! |---|---|
 //! | `figures` | what is drawn of a run |
 //! | `chart` | scales, axes and lines, as SVG |
-//! | `png` | SVG as pixels |
 
 mod chart;
 mod figures;
-mod png;
 
 use std::{
     fs, io,
@@ -16,32 +14,28 @@ use std::{
 };
 
 use chart::escaped;
-use figures::{Theme, picture};
+use figures::picture;
 
-use super::{run::Run, table::table};
+use crate::{run::Run, table::table};
 
-/// Why there is no report.
+/// Reasons why a report cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A file name that does not say what it is.
-    #[error("{}: a report ends in .html, .svg or .png", .0.display())]
+    /// The file name has another extension than `.html` or `.svg`.
+    #[error("{}: the name of a report must end in .html or .svg", .0.display())]
     Format(PathBuf),
-    /// A folder that is not there.
+    /// The folder does not exist.
     #[error("{}: there is no such folder", .0.display())]
     Folder(PathBuf),
     /// Writing failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Drawing failed.
-    #[error("drawing: {0}")]
-    Png(String),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Html,
     Svg,
-    Png,
 }
 
 impl Format {
@@ -49,13 +43,12 @@ impl Format {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("html") => Ok(Self::Html),
             Some("svg") => Ok(Self::Svg),
-            Some("png") => Ok(Self::Png),
             Some(_) | None => Err(ReportError::Format(path.to_owned())),
         }
     }
 }
 
-/// Whether reports can go there; asked before a run, which would be lost otherwise.
+/// Checks that reports can be written to these files, before a run is spent on them.
 ///
 /// # Errors
 /// [`ReportError::Format`] and [`ReportError::Folder`].
@@ -70,20 +63,19 @@ pub fn check(paths: &[PathBuf]) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// Writes the report of these runs to a file whose name says its format.
+/// Writes the report of these runs; the extension of the file name selects the format.
 ///
 /// # Errors
 /// [`ReportError`].
 pub fn write(runs: &[Run], path: &Path) -> Result<(), ReportError> {
     let bytes = match Format::of(path)? {
         Format::Html => page(runs).into_bytes(),
-        Format::Svg => picture(runs, Theme::Both).into_bytes(),
-        Format::Png => png::png(&picture(runs, Theme::Light))?,
+        Format::Svg => picture(runs).into_bytes(),
     };
     Ok(fs::write(path, bytes)?)
 }
 
-/// The picture, the table, and what was asked for.
+/// Returns the HTML page: the picture, the table, and the URL of each run.
 fn page(runs: &[Run]) -> String {
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let title = escaped(&names.join(", "));
@@ -103,7 +95,7 @@ fn page(runs: &[Run]) -> String {
          svg{{width:100%;height:auto}}pre{{overflow-x:auto}}\
          @media (prefers-color-scheme:dark){{body{{background:#14181d;color:#e8edf2}}}}</style>\n\
          {}<pre>{}</pre>\n{sources}</html>\n",
-        picture(runs, Theme::Both),
+        picture(runs),
         escaped(&table(runs)),
     )
 }

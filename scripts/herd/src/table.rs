@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::run::{Latency, Role, Run};
+use crate::run::{Latency, Role, Run};
 
 /// One of the figures of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;

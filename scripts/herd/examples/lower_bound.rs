@@ -1,11 +1,11 @@
-//! The limit: a server that parses nothing and sends the same bytes for every request.
+//! The lower bound: a server that parses nothing and sends the same bytes for every request.
 //!
-//!     cargo run --release --example limit -- ANSWER-FILE
+//!     cargo run --release -p herd --example lower_bound -- RESPONSE-FILE
 //!
-//! No server that reads its requests can be cheaper on the same machine; what another one costs more
-//! is what its reading, choosing and writing cost. Not for serving anything: it takes every blank line
-//! for the end of a request, whatever stands before it. One thread a core, each with connections of
-//! its own. Prints its address and serves until killed.
+//! No server that reads its requests can be cheaper on the same machine. The additional cost of another
+//! server is that of parsing, choosing and writing. The program is for measurements only: every blank line
+//! counts as the end of a request. One thread per core, each with its own connections. Prints its address
+//! and serves until it is killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -49,7 +49,7 @@ struct Inbox {
 }
 
 fn main() {
-    let file = std::env::args().nth(1).expect("limit ANSWER-FILE");
+    let file = std::env::args().nth(1).expect("lower_bound RESPONSE-FILE");
     let answer: Arc<[u8]> = std::fs::read(file).unwrap().into();
     let inboxes: Vec<Arc<Inbox>> = (0..thread::available_parallelism().unwrap().get())
         .map(|_| begin(&answer))

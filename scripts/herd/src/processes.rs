@@ -1,6 +1,6 @@
 //! Processor time and memory of other processes on this machine, from /proc.
 
-use super::run::ServerUse;
+use crate::run::ServerUse;
 
 /// What these processes and their children have used: user and system time since they began, and
 /// their proportional set size now. One that has ended counts nothing.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::{CreationError, Histogram};
 use tokio::time::Instant;
 
-use super::{
+use crate::{
     exchange::Ended,
     retry::Failure,
     run::{Latency, Point, Role, Slice},

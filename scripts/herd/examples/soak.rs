@@ -1,6 +1,6 @@
 //! A bounded long run that fails on growth or loss.
 //!
-//!     scripts/soak.sh [SECONDS]
+//!     cargo run --release -p herd --example soak -- [SECONDS]
 //!
 //! Two hundred miners poll the board 100 times a second, validators walk the feed, writers post eval
 //! runs, an operator changes a challenge every five seconds and looks whether it shows; slow readers
@@ -23,8 +23,9 @@
     unreachable_pub
 )]
 
-#[path = "../tests/publisher/client.rs"]
+#[path = "../../../tests/publisher/client.rs"]
 mod client;
+#[allow(dead_code)]
 mod lab;
 
 use std::{
@@ -44,14 +45,14 @@ use std::{
 use cathedral_publisher::{
     demo::{life::populate, sample::Sample},
     domain::challenge::Challenge,
-    herd::{
-        processes,
-        run::Run,
-        table::{bytes, count, table},
-    },
     store::open::{open_reader, open_writer},
 };
 use client::Connection;
+use herd::{
+    processes,
+    run::Run,
+    table::{bytes, count, table},
+};
 use lab::{Process, TOKEN, free_address, herd, listens, median, ran_on, serve_at};
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";

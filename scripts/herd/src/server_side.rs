@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, interval, timeout};
 
-use super::{
+use crate::{
     exchange::client,
     plan::{Counter, Plan},
     processes,
