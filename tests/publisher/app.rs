@@ -227,7 +227,11 @@ impl App {
 
     /// A counter or gauge of `/metrics`, by its name and labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let metrics = self.get("/metrics").await;
+        let path = match self.admin_url {
+            Some(_) => "admin:/metrics",
+            None => "/metrics",
+        };
+        let metrics = self.get(path).await;
         let mut lines = metrics.text().lines();
         let value = lines.find_map(|line| line.strip_prefix(name));
         value

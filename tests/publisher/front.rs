@@ -425,6 +425,8 @@ async fn a_client_that_asks_too_often_gets_429() {
             "3",
             "--trusted-proxies",
             "127.0.0.0/8,10.0.0.0/8",
+            "--admin-address",
+            "127.0.0.1:0",
         ],
     )
     .await;

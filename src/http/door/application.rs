@@ -155,6 +155,7 @@ impl Connection {
             }
             Err(refused) => (refused.error_response(), true),
         };
+        self.skip_buffered(&mut body);
         let discards = match body.remaining() {
             Some(0) => Discards::Nothing,
             // A client that waits to be asked for its body may never send it.
@@ -266,6 +267,18 @@ impl Connection {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 },
+            }
+        }
+    }
+
+    /// Drops what has arrived of a body that the application has not read.
+    fn skip_buffered(&mut self, body: &mut BodyDecoder) {
+        while !body.is_complete() && !self.unread.is_empty() {
+            match body.decode(&self.unread) {
+                Ok(Piece::Data { skip, data }) => drop(self.unread.drain(..skip + data)),
+                Ok(Piece::End { skip }) => drop(self.unread.drain(..skip)),
+                // What is malformed is never complete.
+                Ok(Piece::NeedMore) | Err(_) => return,
             }
         }
     }

@@ -264,7 +264,7 @@ impl Connection {
         head: &Head<'_, '_>,
         exchange: &Exchange<'_>,
     ) -> Option<io::Result<()>> {
-        if !head.can_be_answered_from_memory() {
+        if !door.serves_reads || !head.can_be_answered_from_memory() {
             return None;
         }
         let target = Target::parse(head.target)?;

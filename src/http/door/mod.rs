@@ -61,6 +61,8 @@ pub struct Door {
     counters: Arc<Tally>,
     application: RcService<Request, ServiceResponse<BoxBody>, Error>,
     limits: HeadLimits,
+    /// Whether this address serves the public reads.
+    serves_reads: bool,
     stopping: Stopping,
     input: RefCell<Box<[u8]>>,
     scratch: RefCell<Scratch>,
@@ -98,7 +100,11 @@ impl Door {
     ///
     /// # Errors
     /// If the application cannot be made.
-    pub async fn new(handles: Handles, routes: RouteSet) -> Result<Rc<Self>, ()> {
+    pub async fn new(mut handles: Handles, routes: RouteSet) -> Result<Rc<Self>, ()> {
+        if routes == RouteSet::Admin {
+            // Operators and their monitoring are not the public.
+            handles.settings.rate_limit = None;
+        }
         let counters = handles.metrics.requests().worker();
         let app = actix_web::App::new()
             .configure(|config| routes::configure(config, &handles, &counters, routes));
@@ -110,6 +116,7 @@ impl Door {
                 target_bytes: settings.max_target_bytes,
                 header_bytes: settings.max_header_bytes,
             },
+            serves_reads: routes != RouteSet::Admin,
             handles,
             counters,
             application,
