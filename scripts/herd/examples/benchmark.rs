@@ -1,19 +1,20 @@
-//! The publisher beside nginx and Varnish: the same board, the same load, interleaved rounds.
+//! Compares the publisher with nginx and Varnish: the same board, the same load, interleaved rounds.
 //!
 //!     cargo run --release -p herd --example benchmark -- [ROUNDS [SECONDS]]
 //!
 //! | contestant | what it does |
 //! |---|---|
 //! | lower bound | the example `lower_bound`: parses nothing, sends the publisher's own response for every request |
-//! | publisher | `serve` as it comes |
+//! | publisher | `serve` with its defaults |
 //! | nginx static | the board as a file, `etag`, `gzip_static` |
-//! | nginx cache | `proxy_cache` with lock, stale-while-updating and background update, before an origin |
-//! | varnish | its defaults, grace, before an origin |
+//! | nginx cache | `proxy_cache` with lock, stale-while-updating and background update, in front of an origin |
+//! | varnish | its defaults, grace, in front of an origin |
 //!
-//! Throughput is a closed loop of `herd`, so that both cores are busy; processor time a request is
-//! the server's own, from /proc, its workers included, and the figure that a noisy machine disturbs
-//! least. Memory is the proportional set size, pages of the program's own file included. Expiry puts a steady open load on a board that expires every two seconds and takes 200 ms
-//! to make: how often it was made, and what the unlucky clients waited.
+//! Throughput is measured with a closed loop of `herd`, so that all cores are busy. Processor time per request
+//! is that of the server and its workers, from /proc; a noisy machine disturbs it least. Memory is the
+//! proportional set size, which includes pages of the executable. Expiry is measured with a constant open
+//! load on a board that expires every two seconds and takes 200 ms to build: the number of builds and the
+//! latency of the slowest clients.
 
 #![allow(
     clippy::unwrap_used,
@@ -48,13 +49,13 @@ use lab::{
 const LOWER_BOUND: &str = "lower bound";
 const BOARD: &str = "v1/synthetic-boolean/active-challenges";
 
-/// Somebody who serves the board.
+/// A server of the board.
 struct Contestant {
     name: &'static str,
-    /// Killed at the end; the last one is measured.
+    /// Processes, killed at the end; the last one is measured.
     processes: Vec<Process>,
     address: String,
-    /// Where its builds are counted.
+    /// URL of the metrics that count its builds.
     counter: Option<String>,
     gzip: bool,
 }
@@ -78,7 +79,7 @@ fn main() {
     };
     let (rounds, seconds) = (number(3), number(2));
     let folder = tempfile::TempDir::new().unwrap();
-    // nginx gives up its rights and must still be able to read.
+    // The workers of nginx run as another user and must be able to read.
     make_readable(folder.path());
     let database = folder.path().join("board.db");
     let mut connection = open_writer(&database, Duration::from_secs(5)).unwrap();
@@ -100,11 +101,11 @@ fn make_readable(path: &Path) {
 #[cfg(not(unix))]
 fn make_readable(_: &Path) {}
 
-/// What is asked for, and of whom.
+/// A kind of request and the numbers of clients.
 struct Case {
     name: &'static str,
     options: &'static str,
-    /// What else its requests say, where there is something: how the lower bound gets its response.
+    /// Additional header fields, to get the response that the lower bound sends.
     header: &'static str,
     coded: bool,
     clients: &'static [u32],
@@ -154,7 +155,7 @@ fn throughput(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
         for clients in case.clients {
             let mut found: Vec<(&'static str, Vec<Run>)> = Vec::new();
             for _ in 0..rounds {
-                // Begun anew, so that memory is that of this case.
+                // Restarted, so that memory belongs to this case.
                 for contestant in contestants(folder, database, &case) {
                     if case.coded && !contestant.gzip {
                         continue;
@@ -219,7 +220,7 @@ fn print(case: &str, lines: &[Line]) {
         );
     }
     let Some(ours) = lines.iter().find(|line| line.name == "publisher") else {
-        println!("  the publisher has no such answer: behind\n");
+        println!("  the publisher has no such response: behind\n");
         return;
     };
     let of = |name| lines.iter().find(|line| line.name == name);
@@ -248,7 +249,7 @@ fn print(case: &str, lines: &[Line]) {
     println!();
 }
 
-/// What a 304 costs with a hundred times the challenges.
+/// Measures the cost of a 304 with a hundred times the challenges.
 fn growth(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
     let large = folder.join("large.db");
     let mut connection = open_writer(&large, Duration::from_secs(5)).unwrap();
@@ -281,8 +282,8 @@ fn growth(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
     println!();
 }
 
-/// What the publisher takes of memory with the demo's data, before anybody has asked for anything, and
-/// after the feed was pulled.
+/// Measures the publisher's memory with the demo's data, before any request and after the feed has been
+/// read.
 fn rest(folder: &Path) {
     let database = folder.join("demo.db");
     let mut connection = open_writer(&database, Duration::from_secs(5)).unwrap();
@@ -302,7 +303,7 @@ fn rest(folder: &Path) {
     );
 }
 
-/// Everybody who is installed, on free ports.
+/// Starts all contestants that are installed, on free ports.
 fn contestants(folder: &Path, database: &Path, case: &Case) -> Vec<Contestant> {
     let (process, address) = serve_at("127.0.0.1:0", database, &[]);
     let mut all = vec![Contestant {
@@ -320,7 +321,7 @@ fn contestants(folder: &Path, database: &Path, case: &Case) -> Vec<Contestant> {
     if installed("varnishd", "-V") {
         all.push(varnish(folder, origin(database, 0, 3600)));
     }
-    // A proxy's cache is filled by its first request, and the strong coding joins after a second.
+    // The first request fills the cache of a proxy; brotli is precompressed within a second.
     for contestant in &all {
         herd(&contestant.url(), "--clients 1 --duration-secs 1");
     }
@@ -345,7 +346,7 @@ fn lower_bound(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant
     let mut socket = TcpStream::connect(&publisher.address).unwrap();
     let header = case.header;
     write!(socket, "GET /{BOARD} HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
-    // Its end is not looked for: an answer is there at once, and nothing follows it.
+    // Reads until the timeout: the response arrives at once, and nothing follows it.
     socket
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
@@ -366,7 +367,7 @@ fn lower_bound(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant
     }
 }
 
-/// An origin whose board takes so long to make, and may be cached for so long.
+/// Starts an origin with this build time and time to live.
 fn origin(database: &Path, build_ms: u32, ttl_secs: u32) -> (Process, String) {
     slow_builder("origin", database, build_ms, ttl_secs)
 }
@@ -406,7 +407,7 @@ fn nginx(folder: &Path, name: &str, rest: &str, address: &str) -> Process {
         .arg(&home)
         .arg("-c")
         .arg(home.join("nginx.conf"));
-    // A master that may not give up its rights has workers that keep them.
+    // In a container without the right to change users, workers must run as root.
     command.args(["-g", "user root;"]);
     let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
     let process = Process(child.unwrap());

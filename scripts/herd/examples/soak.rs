@@ -1,19 +1,19 @@
-//! A bounded long run that fails on growth or loss.
+//! A soak test that fails on growth or loss.
 //!
 //!     cargo run --release -p herd --example soak -- [SECONDS]
 //!
-//! Two hundred miners poll the board 100 times a second, validators walk the feed, writers post eval
-//! runs, an operator changes a challenge every five seconds and looks whether it shows; slow readers
-//! take the board a kilobyte at a time, and slow senders never end their heads. The server is stopped
-//! by SIGTERM after a third of the time and by kill -9 after two, and begun again at once.
+//! Two hundred miners send 100 polls per second, validators read the feed, and writers post eval runs. An
+//! operator changes a challenge every five seconds and checks that the next response shows it. Slow
+//! readers read the board one kilobyte at a time, slow senders never end their header section. The server
+//! is stopped by SIGTERM after a third of the time and by kill -9 after two thirds, and restarted at once.
 //!
-//! It fails where
-//! - a row that was acknowledged is missing, or the feed does not show every row there is,
-//! - an acknowledged challenge is not in the very next answer, or the database is damaged,
-//! - clients saw a 5xx or a time-out, or a connection broke but at the two stops,
-//! - memory or file descriptors grow while a server lives,
-//! - the write-ahead log outgrows its limit,
-//! - the board was rebuilt more often than it expired or changed.
+//! The test fails if
+//! - an acknowledged row is missing, or the feed lacks a row,
+//! - an acknowledged challenge is not in the next response, or the database is damaged,
+//! - a client gets a 5xx or a timeout, or connections are lost except at the two stops,
+//! - memory or file descriptors of a server process grow,
+//! - the WAL exceeds its limit,
+//! - the board is rebuilt more often than it expires or changes.
 
 #![allow(
     clippy::unwrap_used,
@@ -61,27 +61,27 @@ const BUSY: Duration = Duration::from_secs(30);
 const TTL_SECS: f64 = 30.0;
 const ROWS_A_POST: u64 = 20;
 const LOG_LIMIT: u64 = 32 << 20;
-/// Sixteen MiB of pages held, and what the allocator makes of them.
+/// 16 MiB of cached pages, and the overhead of the allocator.
 const MEMORY_LIMIT: u64 = 100_000_000;
 const SLOW_READERS: usize = 8;
 const SLOW_SENDERS: usize = 8;
 
-/// What one look at a living server shows.
+/// One sample of a running server.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct Sampled {
     at: f64,
-    life: usize,
+    instance: usize,
     pss: u64,
     files: u64,
     log: u64,
     builds: u64,
 }
 
-/// What everybody who is not the herd did.
+/// Counters of the clients that are not part of the load generator.
 #[derive(Default)]
 struct Others {
     stop: AtomicBool,
-    /// The server is being stopped or begun: nothing can be held against it.
+    /// Set during a restart, when failures are expected.
     away: AtomicBool,
     changes: AtomicU64,
     unseen: AtomicU64,
@@ -120,42 +120,42 @@ fn main() {
         })
     };
     let begun = Instant::now();
-    let mut looks: Vec<Look> = Vec::new();
-    let mut life = 0;
+    let mut samples: Vec<Sampled> = Vec::new();
+    let mut instance = 0;
     println!(
         "{:>6} {:>5} {:>10} {:>6} {:>10} {:>8} {:>8}",
-        "s", "life", "PSS", "files", "log", "builds", "changes"
+        "s", "inst", "PSS", "files", "log", "builds", "changes"
     );
     while !running.is_finished() {
         thread::sleep(Duration::from_secs(1));
         let elapsed = begun.elapsed().as_secs_f64();
-        if life < 2 && elapsed > (life + 1) as f64 * seconds as f64 / 3.0 {
+        if instance < 2 && elapsed > (instance + 1) as f64 * seconds as f64 / 3.0 {
             others.away.store(true, Ordering::SeqCst);
-            end(&mut server, if life == 0 { "-TERM" } else { "-KILL" });
+            end(&mut server, if instance == 0 { "-TERM" } else { "-KILL" });
             server = serve_at(&address, &database, &[]).0;
             listens(&address);
             others.away.store(false, Ordering::SeqCst);
-            life += 1;
+            instance += 1;
             continue;
         }
-        let look = look(&server, &database, &address, elapsed, life);
+        let sample = sample(&server, &database, &address, elapsed, instance);
         let every = (seconds / 15).max(1);
-        if looks
+        if samples
             .last()
-            .is_none_or(|last| last.at as u64 / every != look.at as u64 / every)
+            .is_none_or(|last| last.at as u64 / every != sample.at as u64 / every)
         {
             println!(
                 "{:>6.0} {:>5} {:>10} {:>6} {:>10} {:>8} {:>8}",
-                look.at,
-                look.life + 1,
-                bytes(look.pss),
-                look.files,
-                bytes(look.log),
-                look.builds,
+                sample.at,
+                sample.instance + 1,
+                bytes(sample.pss),
+                sample.files,
+                bytes(sample.log),
+                sample.builds,
                 others.changes.load(Ordering::Relaxed)
             );
         }
-        looks.push(look);
+        samples.push(sample);
     }
     let run = running.join().unwrap();
     others.stop.store(true, Ordering::Relaxed);
@@ -163,9 +163,9 @@ fn main() {
         thread.join().unwrap();
     }
     println!("\n{}", table(std::slice::from_ref(&run)));
-    let mut faults = growth(&looks);
+    let mut faults = growth(&samples);
     faults.extend(loss(&run, &others, &address, &database));
-    faults.extend(rebuilds(&looks, &others));
+    faults.extend(rebuilds(&samples, &others));
     end(&mut server, "-TERM");
     for fault in &faults {
         println!("FAULT: {fault}");
@@ -202,7 +202,7 @@ fn end(server: &mut Process, signal: &str) {
     );
 }
 
-fn look(server: &Process, database: &Path, address: &str, at: f64, life: usize) -> Look {
+fn sample(server: &Process, database: &Path, address: &str, at: f64, instance: usize) -> Sampled {
     let pid = server.0.id();
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let log = PathBuf::from(format!("{}-wal", database.display()));
@@ -212,9 +212,9 @@ fn look(server: &Process, database: &Path, address: &str, at: f64, life: usize) 
         .lines()
         .filter(|line| line.starts_with("publisher_board_builds_total"));
     let counts = counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-    Look {
+    Sampled {
         at,
-        life,
+        instance,
         pss: processes::used(&[i32::try_from(pid).unwrap()]).pss_bytes,
         files: files as u64,
         log: fs::metadata(log).map_or(0, |log| log.len()),
@@ -238,7 +238,7 @@ fn begin_others(address: &str, others: &Arc<Others>) -> Vec<thread::JoinHandle<(
     threads
 }
 
-/// Changes a challenge, and looks whether the very next answer shows it.
+/// Changes a challenge and checks that the next response shows it.
 fn operator(address: &str, others: &Others) {
     let number = others.changes.load(Ordering::Relaxed) + 1;
     match change(address, number) {
@@ -283,7 +283,7 @@ fn change(address: &str, number: u64) -> std::io::Result<bool> {
     Ok(String::from_utf8_lossy(&item).contains(&shown))
 }
 
-/// Takes the board a kilobyte at a time.
+/// Reads the board one kilobyte at a time.
 fn slow_reader(address: &str, others: &Others) {
     let Ok(mut socket) = TcpStream::connect(address) else {
         return thread::sleep(Duration::from_millis(100));
@@ -297,7 +297,7 @@ fn slow_reader(address: &str, others: &Others) {
     while asked.is_ok() && others.go_on() {
         match socket.read(&mut buffer) {
             Ok(0) => {
-                // One that a stop cut short is none.
+                // A restart may truncate the response.
                 let whole = answer.ends_with(b"]}");
                 others
                     .slow_answers
@@ -311,7 +311,7 @@ fn slow_reader(address: &str, others: &Others) {
     }
 }
 
-/// Begins a head and never ends it, until the server has enough of it.
+/// Sends a header section without an end until the server closes the connection.
 fn slow_sender(address: &str, others: &Others) {
     let Ok(mut socket) = TcpStream::connect(address) else {
         return thread::sleep(Duration::from_millis(100));
@@ -326,59 +326,65 @@ fn slow_sender(address: &str, others: &Others) {
     }
 }
 
-/// In each life: is the last quarter more than the third was? Caches are full by then.
-fn growth(looks: &[Look]) -> Vec<String> {
+/// Compares the last quarter of each server process with the third, when caches are full.
+fn growth(samples: &[Sampled]) -> Vec<String> {
     let mut faults = Vec::new();
-    for life in 0..=looks.last().map_or(0, |look| look.life) {
-        let of_life: Vec<Look> = looks
+    for instance in 0..=samples.last().map_or(0, |sample| sample.instance) {
+        let of_process: Vec<Sampled> = samples
             .iter()
             .copied()
-            .filter(|look| look.life == life)
+            .filter(|sample| sample.instance == instance)
             .collect();
-        let quarter = of_life.len() / 4;
+        let quarter = of_process.len() / 4;
         if quarter == 0 {
             continue;
         }
-        let middle = |looks: &[Look], of: fn(&Look) -> u64| {
-            median(looks.iter().map(|look| of(look) as f64).collect())
+        let middle = |samples: &[Sampled], of: fn(&Sampled) -> u64| {
+            median(samples.iter().map(|sample| of(sample) as f64).collect())
         };
-        let (early, late) = (&of_life[2 * quarter..3 * quarter], &of_life[3 * quarter..]);
+        let (early, late) = (
+            &of_process[2 * quarter..3 * quarter],
+            &of_process[3 * quarter..],
+        );
         let pss = (
-            middle(early, |look| look.pss),
-            middle(late, |look| look.pss),
+            middle(early, |sample| sample.pss),
+            middle(late, |sample| sample.pss),
         );
         let files = (
-            middle(early, |look| look.files),
-            middle(late, |look| look.files),
+            middle(early, |sample| sample.files),
+            middle(late, |sample| sample.files),
         );
         println!(
-            "life {}: memory {} then {}, file descriptors {} then {}",
-            life + 1,
+            "instance {}: memory {} then {}, file descriptors {} then {}",
+            instance + 1,
             bytes(pss.0 as u64),
             bytes(pss.1 as u64),
             files.0,
             files.1
         );
         if pss.1 > 1.1 * pss.0 + 2e6 {
-            faults.push(format!("memory grew in life {}", life + 1));
+            faults.push(format!("memory of instance {} grew", instance + 1));
         }
-        // Slow clients come and go.
+        // The number of slow clients varies.
         if files.1 > files.0 + 10.0 {
-            faults.push(format!("file descriptors grew in life {}", life + 1));
+            faults.push(format!(
+                "file descriptors of instance {} grew",
+                instance + 1
+            ));
         }
     }
-    let most = |of: fn(&Look) -> u64| looks.iter().map(of).max().unwrap_or(0);
-    let (pss, log) = (most(|look| look.pss), most(|look| look.log));
+    let most = |of: fn(&Sampled) -> u64| samples.iter().map(of).max().unwrap_or(0);
+    let (pss, log) = (most(|sample| sample.pss), most(|sample| sample.log));
     println!(
         "memory: {} at most, write-ahead log: {}",
         bytes(pss),
         bytes(log)
     );
     if pss > MEMORY_LIMIT {
-        faults.push("memory outgrew its limit".to_owned());
+        faults.push("memory exceeded its limit".to_owned());
     }
     if log > LOG_LIMIT {
-        faults.push("the write-ahead log outgrew its limit".to_owned());
+        faults.push("the WAL exceeded its limit".to_owned());
     }
     faults
 }
@@ -431,15 +437,15 @@ fn loss(run: &Run, others: &Others, address: &str, database: &Path) -> Vec<Strin
         expect(
             role.of_class(5) + role.timeouts == 0,
             format!(
-                "{who}: {} answers 5xx, {} time-outs",
+                "{who}: {} responses 5xx, {} timeouts",
                 role.of_class(5),
                 role.timeouts
             ),
         );
         let others: u64 = role.of_class(4);
-        expect(others == 0, format!("{who}: {others} answers 4xx"));
+        expect(others == 0, format!("{who}: {others} responses 4xx"));
     }
-    // Two stops: every client may lose its connection, and find nobody there a few times.
+    // At each of the two stops a client may lose its connection and fail to connect a few times.
     let clients = u64::from(run.pollers.clients);
     expect(
         run.pollers.broken <= 2 * 4 * clients,
@@ -474,14 +480,21 @@ fn loss(run: &Run, others: &Others, address: &str, database: &Path) -> Vec<Strin
     faults
 }
 
-fn rebuilds(looks: &[Look], others: &Others) -> Vec<String> {
-    let lives = looks.last().map_or(0, |look| look.life) + 1;
-    let last = |life| looks.iter().rev().find(|look| look.life == life);
-    let builds: u64 = (0..lives).filter_map(|life| Some(last(life)?.builds)).sum();
-    let elapsed = looks.last().map_or(0.0, |look| look.at);
+fn rebuilds(samples: &[Sampled], others: &Others) -> Vec<String> {
+    let instances = samples.last().map_or(0, |sample| sample.instance) + 1;
+    let last = |instance| {
+        samples
+            .iter()
+            .rev()
+            .find(|sample| sample.instance == instance)
+    };
+    let builds: u64 = (0..instances)
+        .filter_map(|instance| Some(last(instance)?.builds))
+        .sum();
+    let elapsed = samples.last().map_or(0.0, |sample| sample.at);
     let changes = others.changes.load(Ordering::Relaxed);
-    // An expiry each time it runs out, one for a change, one as a life begins.
-    let most = (elapsed / TTL_SECS) as u64 + changes + lives as u64 + 1;
+    // One rebuild per expiry, per change and per start of the server.
+    let most = (elapsed / TTL_SECS) as u64 + changes + instances as u64 + 1;
     println!("rebuilds: {builds}, at most {most} for {changes} changes in {elapsed:.0} s");
     if builds > most {
         return vec![format!("{builds} rebuilds")];

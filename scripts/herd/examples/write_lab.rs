@@ -1,13 +1,13 @@
-//! Measures the write side on this machine: claims as ratios, side by side in one run.
+//! Measures the write side on this machine.
 //!
 //!     cargo run --release -p herd --example write_lab -- all
 //!
 //! | experiment | shows |
 //! |---|---|
-//! | `group-commit` | rows/s with 64 writers against one commit a row on one bare connection |
-//! | `readers` | board and feed, with writers idle and saturated; the same with the example `before` |
+//! | `group-commit` | rows/s of 64 writers, compared with one commit per row on one bare connection |
+//! | `readers` | latency of board and feed with idle and saturated writers; the same with the example `before` |
 //! | `crash [ROUNDS]` | kill -9 under 64 writers: rows missing, databases damaged |
-//! | `freshness` | from a write to its sight, in process and from another process |
+//! | `freshness` | time from a write to its visibility, in process and from another process |
 
 #![allow(
     clippy::unwrap_used,
@@ -80,22 +80,22 @@ fn main() {
     }
 }
 
-/// A database with the demo's data.
+/// Makes a database with the demo's data.
 fn data(folder: &Path) -> PathBuf {
     let path = folder.join("lab.db");
     populate(&mut open_writer(&path, BUSY).unwrap(), 5000).unwrap();
     path
 }
 
-/// What 64 writers send.
+/// The load of 64 writers.
 #[derive(Clone, Copy)]
 struct Load {
     rows_a_request: u64,
-    /// Without a token the same requests cost the same parsing and sending, and nothing is written.
+    /// Whether requests have the token. Without it nothing is written.
     authorized: bool,
 }
 
-/// Runs 64 writers as fast as they go; returns rows acknowledged.
+/// Runs 64 writers without pauses; returns the number of acknowledged rows.
 fn saturate(address: &str, prefix: &str, load: Load, stop: &AtomicBool) -> u64 {
     let headers = if load.authorized {
         bearer()
@@ -179,7 +179,7 @@ fn group_commit(publisher: &Path) {
     }
 }
 
-/// What pollers saw.
+/// What pollers measured.
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
@@ -209,8 +209,8 @@ impl Seen {
     }
 }
 
-/// Polls from `clients` threads, each every 20 ms by the clock and not by the answers, so that a slow
-/// answer counts against those that had to wait behind it.
+/// Polls from `clients` threads, each every 20 ms. Latency is measured from the time at which a poll is due,
+/// so that a slow response also counts for the polls that wait for it.
 fn poll(address: &str, path: &str, clients: u32, time: Duration) -> Seen {
     const INTERVAL: Duration = Duration::from_millis(20);
     let seen = Mutex::new(Seen::default());
@@ -300,7 +300,7 @@ fn readers(publisher: &Path) {
     }
 }
 
-/// One challenge whose `num_vars` counts the writes, so that the board tells how many it shows.
+/// Makes a challenge whose `num_vars` is the number of the write, so that a response shows which write it has.
 fn counting(number: u64) -> Challenge {
     Challenge {
         challenge_id: "counter".to_owned(),

@@ -1,4 +1,4 @@
-//! One poll: requests until an answer, or until there is no point any more.
+//! One poll: requests until a response, a final failure or the end of the run.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,67 +17,67 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{plan::Manners, retry::Failure, tally::Tally};
+use crate::{plan::RequestPolicy, retry::Failure, tally::Tally};
 
 /// How a request ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// With a whole answer.
+    /// With a complete response.
     Answer(Answer),
-    /// Without one, in time.
+    /// With a timeout.
     TimedOut,
-    /// Without a connection, or in the middle of it.
+    /// With a failed or lost connection, and the reason.
     Broken(String),
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// Its status.
+    /// Status code.
     pub status: u16,
-    /// Its entity-tag.
+    /// Entity-tag.
     pub etag: Option<HeaderValue>,
-    /// The coding of its body.
+    /// Content-Encoding.
     pub content_encoding: Option<HeaderValue>,
-    /// What Retry-After says, where it says it in seconds.
+    /// Retry-After, if it is in seconds.
     pub retry_after: Option<Duration>,
-    /// Of its body.
+    /// Length of the body.
     pub bytes: u64,
-    /// Its body, where it was asked for.
+    /// The body, if it was to be kept; else empty.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// Why a client would not be content with it and ask again.
+    /// Returns the failure after which a client retries: 429 or 5xx.
     pub(super) fn failure(&self) -> Option<Failure> {
         (self.status == 429 || self.status >= 500).then_some(Failure::Refused {
             retry_after: self.retry_after,
         })
     }
 
-    /// Whether it is what was asked for: 2xx or 304.
+    /// Returns whether the status is 2xx or 304.
     pub(super) fn is_good(&self) -> bool {
         matches!(self.status, 200..=299 | 304)
     }
 }
 
-/// What all clients of a run together may do.
+/// Limits of all clients of a run together.
 #[derive(Debug)]
-pub(super) struct Bounds {
+pub(super) struct Limits {
     connections: Semaphore,
-    /// Between two requests at the greatest rate.
+    /// Time between two requests at the maximum rate.
     gap: Duration,
-    /// When the next request would go out at that rate, had all before it.
+    /// Earliest time of the next request at that rate.
     next: Cell<Instant>,
-    /// When polls stop coming in: no retry begins after it.
+    /// End of the run: no retry starts after it.
     pub end: Instant,
 }
 
-/// How much of a rate may be used at once.
+/// Time whose requests may be sent at once.
 const BURST: Duration = Duration::from_secs(1);
 
-impl Bounds {
-    /// At most so many requests at once, and so many a second, until `end`.
+impl Limits {
+    /// Limits of `connections` concurrent requests and `rate` requests per second, until `end`.
     pub(super) fn new(connections: u32, rate: u32, began: Instant, end: Instant) -> Self {
         Self {
             connections: Semaphore::new(connections as usize),
@@ -87,7 +87,7 @@ impl Bounds {
         }
     }
 
-    /// Waits until the rate allows another request: a leaky bucket of a second.
+    /// Waits until the rate allows another request (a leaky bucket of one second).
     async fn pace(&self) {
         let now = Instant::now();
         let next = self.next.get().max(now.checked_sub(BURST).unwrap_or(now));
@@ -98,28 +98,28 @@ impl Bounds {
     }
 }
 
-/// What one client sends its requests with.
+/// The state with which one client sends its requests.
 pub(super) struct Exchange {
-    /// Its connections.
+    /// HTTP client with its connections.
     pub client: Client,
-    /// Where it is counted.
+    /// Counters.
     pub tally: Rc<RefCell<Tally>>,
-    /// How it behaves.
-    pub manners: Manners,
-    /// What it must share.
-    pub bounds: Rc<Bounds>,
-    /// Its random numbers.
+    /// Timeout and retries.
+    pub policy: RequestPolicy,
+    /// Limits that all clients share.
+    pub limits: Rc<Limits>,
+    /// Random numbers for waits.
     pub rng: RefCell<Rng>,
 }
 
-/// A client with connections of its own, as every real one has.
+/// Makes an HTTP client with its own connections, as each real client has.
 pub(super) fn client() -> Client {
     let keep = Duration::from_secs(75);
     let connector = Connector::new()
         .limit(0)
         .conn_keep_alive(keep)
         .conn_lifetime(Duration::from_secs(86_400));
-    // The time-out of a poll is for the whole of it, and set around it.
+    // The timeout covers the complete response and is set by the caller.
     Client::builder()
         .connector(connector)
         .disable_timeout()
@@ -128,15 +128,15 @@ pub(super) fn client() -> Client {
 }
 
 impl Exchange {
-    /// Sends what `request` makes until it is answered with 2xx or 304, as far as the client's
-    /// manners go; counts all of it. None: the poll failed.
+    /// Sends the request until it gets 2xx or 304, or until the policy allows no further retry, and
+    /// counts all attempts. Returns `None` if the poll failed.
     pub(super) async fn poll(
         &self,
         due: Instant,
         keep_body: bool,
         request: impl Fn(&Client) -> SendClientRequest,
     ) -> Option<Answer> {
-        self.tally.borrow_mut().taken_up(due, Instant::now());
+        self.tally.borrow_mut().started(due, Instant::now());
         let answer = self.until_answered(keep_body, request).await;
         let mut tally = self.tally.borrow_mut();
         match &answer {
@@ -161,11 +161,11 @@ impl Exchange {
                 Ended::Broken(_) => Failure::Broken,
             };
             let wait = self
-                .manners
+                .policy
                 .retry
                 .wait(failure, retries, &mut self.rng.borrow_mut())?;
             let at = Instant::now() + wait;
-            if at >= self.bounds.end {
+            if at >= self.limits.end {
                 return None;
             }
             sleep_until(at).await;
@@ -174,21 +174,21 @@ impl Exchange {
         None
     }
 
-    /// None: there was no room for it, a time-out after the end of the run neither.
+    /// Sends one request. Returns `None` if no connection was free within a timeout after the end of the run.
     async fn attempt(&self, keep_body: bool, request: SendClientRequest) -> Option<Ended> {
         let room = async {
-            let permit = self.bounds.connections.acquire().await;
-            self.bounds.pace().await;
+            let permit = self.limits.connections.acquire().await;
+            self.limits.pace().await;
             permit
         };
-        let _permit = timeout_at(self.bounds.end + self.manners.timeout, room)
+        let _permit = timeout_at(self.limits.end + self.policy.timeout, room)
             .await
             .ok()?
             .ok()?;
         let sent = Instant::now();
         self.tally.borrow_mut().sent(sent);
-        let ended = whole_answer(request, keep_body);
-        let ended = match timeout_at(sent + self.manners.timeout, ended).await {
+        let ended = complete_answer(request, keep_body);
+        let ended = match timeout_at(sent + self.policy.timeout, ended).await {
             Ok(Ok(answer)) => Ended::Answer(answer),
             Ok(Err(reason)) => Ended::Broken(reason),
             Err(_) => Ended::TimedOut,
@@ -198,7 +198,7 @@ impl Exchange {
     }
 }
 
-async fn whole_answer(request: SendClientRequest, keep_body: bool) -> Result<Answer, String> {
+async fn complete_answer(request: SendClientRequest, keep_body: bool) -> Result<Answer, String> {
     let mut response = request.await.map_err(|error| error.to_string())?;
     let headers = response.headers();
     let mut answer = Answer {

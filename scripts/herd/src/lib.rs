@@ -6,7 +6,7 @@
 //! | `config` | the command line |
 //! | `plan` | what a run does: the options, checked |
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
-//! | `retry` | what a client does when a poll fails |
+//! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
 //! | `poller`, `validator`, `writer` | the three kinds of client |
 //! | `tally` | counts and histograms during the run |
@@ -48,7 +48,7 @@ use std::{
 use fastrand::Rng;
 use tokio::{task::JoinSet, time::Instant};
 
-use exchange::{Bounds, Exchange, client};
+use exchange::{Exchange, Limits, client};
 use plan::{Plan, share};
 use poller::Poller;
 use run::{FORMAT, Run};
@@ -57,40 +57,40 @@ use tally::Tally;
 use validator::Validator;
 use writer::Writer;
 
-/// How long a first connection may take.
+/// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// File descriptors beside those of the clients: standard streams, polling, metrics.
+/// File descriptors in addition to those of the clients: standard streams, epoll, metrics.
 const SPARE_FILES: u64 = 64;
 
-/// Why a run did not happen.
+/// Reasons why a run cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum HerdError {
-    /// The target is not there.
+    /// Nothing listens at the target.
     #[error("nothing answers at {host}: {source}")]
     Absent {
         /// Host and port.
         host: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The kernel does not allow as many connections.
+    /// The limit of open files is too low.
     #[error("{needed} file descriptors are needed, {allowed} allowed: raise `ulimit -n`")]
     Files {
-        /// For all connections.
+        /// Required for all connections.
         needed: u64,
         /// The hard limit.
         allowed: u64,
     },
-    /// A histogram could not be made.
+    /// A histogram could not be created.
     #[error(transparent)]
     Histogram(#[from] hdrhistogram::CreationError),
 }
 
-/// Runs the plan, or until `stop`; then takes as long as a time-out, at most, for what is under way.
-/// To be called within an actix system.
+/// Runs the plan to its end or until `stop`, and returns the results. Requests in flight at the end may
+/// take one more timeout. Must be called within an actix system.
 ///
 /// # Errors
-/// [`HerdError`], before anything is sent.
+/// [`HerdError`], before any request is sent.
 pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, HerdError> {
     is_there(&plan)?;
     allow_files(&plan)?;
@@ -99,7 +99,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let began_at = jiff::Timestamp::now().to_string();
     let began = Instant::now();
     let mut herd = Herd {
-        bounds: Rc::new(Bounds::new(
+        limits: Rc::new(Limits::new(
             plan.max_connections,
             plan.max_rate,
             began,
@@ -113,7 +113,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let pollers = herd.pollers()?;
     let validators = herd.validators()?;
     let writers = herd.writers()?;
-    let bounds = Rc::clone(&herd.bounds);
+    let limits = Rc::clone(&herd.limits);
     let all = async move { while herd.clients.join_next().await.is_some() {} };
     let seconds = Cell::new(plan.duration.as_secs_f64());
     let ended = async {
@@ -127,8 +127,8 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         () = live::show(Rc::clone(&pollers), began, plan.duration) => {}
         () = server_side::watch(Rc::clone(&plan), Rc::clone(&side)) => {}
     }
-    drop(bounds);
-    server_side::look(&plan, &side).await;
+    drop(limits);
+    server_side::sample(&plan, &side).await;
     let pollers = pollers.borrow();
     let side = side.borrow();
     Ok(Run {
@@ -137,7 +137,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         url: plan.pollers.url.to_string(),
         began_at,
         seconds: seconds.get(),
-        timeout_ms: plan.manners.timeout.as_secs_f64() * 1e3,
+        timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
         pollers: pollers.role(),
         validators: validators.map(|tally| tally.borrow().role()),
         writers: writers.map(|tally| tally.borrow().role()),
@@ -148,10 +148,10 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     })
 }
 
-/// A run that is being set up: every client a task of its own.
+/// A run that is being set up, with one task per client.
 struct Herd {
     plan: Rc<Plan>,
-    bounds: Rc<Bounds>,
+    limits: Rc<Limits>,
     began: Instant,
     clients: JoinSet<()>,
     rng: Rng,
@@ -176,7 +176,7 @@ impl Herd {
                 self.clients.spawn_local(poller.saturate(first));
             } else {
                 let due = self.due(&times);
-                self.clients.spawn_local(poller.live(due));
+                self.clients.spawn_local(poller.run(due));
             }
         }
         Ok(tally)
@@ -193,7 +193,7 @@ impl Herd {
                 plan: Rc::clone(&plan),
             };
             let due = self.steady(number, plan.clients, plan.interval);
-            self.clients.spawn_local(validator.live(due));
+            self.clients.spawn_local(validator.run(due));
         }
         Ok(Some(tally))
     }
@@ -209,7 +209,7 @@ impl Herd {
                 plan: Rc::clone(&plan),
             };
             let due = self.steady(number, plan.clients, plan.interval);
-            self.clients.spawn_local(writer.live(due));
+            self.clients.spawn_local(writer.run(due));
         }
         Ok(Some(tally))
     }
@@ -223,13 +223,13 @@ impl Herd {
         Exchange {
             client: client(),
             tally: Rc::clone(tally),
-            manners: self.plan.manners,
-            bounds: Rc::clone(&self.bounds),
+            policy: self.plan.policy,
+            limits: Rc::clone(&self.limits),
             rng: RefCell::new(self.rng.fork()),
         }
     }
 
-    /// One after the other over an interval, and then evenly.
+    /// Returns the times of a client that starts within the first interval and then keeps to it.
     fn steady(&mut self, number: u32, clients: u32, interval: Duration) -> Vec<Instant> {
         self.due(&Times {
             first: share(interval, number, clients),
@@ -246,7 +246,7 @@ impl Herd {
     }
 }
 
-/// A connection and no request: what is measured must not be warmed before.
+/// Checks that the target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
     let url = &plan.pollers.url;
     let (name, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
@@ -266,7 +266,7 @@ fn is_there(plan: &Plan) -> Result<(), HerdError> {
 
 fn allow_files(plan: &Plan) -> Result<(), HerdError> {
     let needed = u64::from(plan.max_connections) + SPARE_FILES;
-    // Where the limit cannot be asked for there is none to be raised.
+    // If the limit cannot be read, assume that it is high enough.
     let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
     if allowed < needed {
         return Err(HerdError::Files { needed, allowed });

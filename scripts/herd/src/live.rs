@@ -1,4 +1,4 @@
-//! The line that shows how a run goes, on a terminal.
+//! The progress line of a run, on a terminal.
 
 use std::{cell::RefCell, io::IsTerminal, rc::Rc, time::Duration};
 
@@ -7,9 +7,9 @@ use tokio::time::{Instant, interval};
 
 use crate::{table::milliseconds, tally::Tally};
 
-const LOOK: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Shows it for ever. On anything but a terminal there is no line, as nobody watches it.
+/// Updates the progress line until dropped. Shows nothing if stderr is not a terminal.
 pub(super) async fn show(tally: Rc<RefCell<Tally>>, began: Instant, duration: Duration) {
     if !std::io::stderr().is_terminal() {
         return std::future::pending().await;
@@ -18,29 +18,29 @@ pub(super) async fn show(tally: Rc<RefCell<Tally>>, began: Instant, duration: Du
     let bar = ProgressBar::new(duration.as_millis() as u64)
         .with_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let bar = Cleared(bar);
-    let mut looks = interval(LOOK);
+    let mut ticks = interval(INTERVAL);
     let mut answered_before = 0;
     loop {
-        looks.tick().await;
-        let glance = tally.borrow().glance();
+        ticks.tick().await;
+        let progress = tally.borrow().progress();
         let elapsed = began.elapsed();
-        let rate = (glance.answered - answered_before) as f64 / LOOK.as_secs_f64();
-        answered_before = glance.answered;
+        let rate = (progress.answered - answered_before) as f64 / INTERVAL.as_secs_f64();
+        answered_before = progress.answered;
         bar.0.set_position(elapsed.as_millis() as u64);
         bar.0.set_message(format!(
-            "{}/{} s, {rate:.0} answered/s, {} in flight, p50 {}, p99 {}, {} time-outs, {} retries",
+            "{}/{} s, {rate:.0} answered/s, {} in flight, p50 {}, p99 {}, {} timeouts, {} retries",
             elapsed.as_secs(),
             duration.as_secs(),
-            glance.in_flight,
-            milliseconds(glance.p50_ms),
-            milliseconds(glance.p99_ms),
-            glance.timeouts,
-            glance.retries,
+            progress.in_flight,
+            milliseconds(progress.p50_ms),
+            milliseconds(progress.p99_ms),
+            progress.timeouts,
+            progress.retries,
         ));
     }
 }
 
-/// Leaves no line behind, however the run ends.
+/// A progress bar that is removed when dropped.
 struct Cleared(ProgressBar);
 
 impl Drop for Cleared {

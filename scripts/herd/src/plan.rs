@@ -1,4 +1,4 @@
-//! What a run does: the options, checked.
+//! The plan of a run: the validated options.
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -17,39 +17,39 @@ use crate::{
     schedule::Times,
 };
 
-/// Why a run cannot be made of these options.
+/// Reasons why the options are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Not an absolute URL.
-    #[error("{url} is no URL such as http://127.0.0.1:8080/path")]
+    /// The URL is invalid or not absolute.
+    #[error("{url}: invalid URL; expected one such as http://127.0.0.1:8080/path")]
     Url {
-        /// What was given.
+        /// The argument.
         url: String,
     },
-    /// A URL of a scheme that is not spoken here.
-    #[error("{url}: only http is spoken here; put a proxy that takes off TLS before it")]
+    /// The scheme of the URL is not `http`.
+    #[error("{url}: only http is supported; put a proxy that terminates TLS in front")]
     Scheme {
-        /// What was given.
+        /// The argument.
         url: String,
     },
-    /// A host without an address.
+    /// The host cannot be resolved.
     #[error("{host}: {source}")]
     Host {
-        /// The host and port.
+        /// Host and port.
         host: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Not this machine, and nobody said that it may be.
+    /// The host is not this machine, and `--i-own-this-server` is missing.
     #[error(
-        "{host} is not this machine: loading somebody else's server is an attack; \
-         --i-own-this-server says that it is yours"
+        "{host} is not this machine: loading another person's server is an attack; \
+         confirm with --i-own-this-server that it is yours"
     )]
     NotLoopback {
-        /// The host and port.
+        /// Host and port.
         host: String,
     },
-    /// More clients than connections.
+    /// There are more clients than connections.
     #[error("{clients} clients need more than {limit} connections: raise --max-connections")]
     TooManyClients {
         /// Pollers, validators and writers.
@@ -57,120 +57,120 @@ pub enum PlanError {
         /// `--max-connections`.
         limit: u32,
     },
-    /// A rate that is none.
-    #[error("--rate must be a positive number of polls a second")]
+    /// The rate is invalid.
+    #[error("--rate must be a positive number of polls per second")]
     Rate,
-    /// A burst outside of the run.
+    /// A burst is outside of the run.
     #[error("--burst-at must be a second of the run")]
     Burst,
-    /// A value that no header can hold.
+    /// An Accept-Encoding is not a valid header value.
     #[error("--accept-encoding: {0}")]
     Header(#[from] InvalidHeaderValue),
-    /// A cursor that is no time.
+    /// The cursor of the validators is not a time.
     #[error("--feed-since {0}")]
     Since(#[from] NotATime),
-    /// Nobody may write.
+    /// Writers have no token.
     #[error("--writers need a token in PUBLISHER_ADMIN_TOKEN")]
     NoToken,
 }
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What it is called.
+    /// Name of the run.
     pub name: String,
-    /// How long polls come in.
+    /// Time in which polls are due.
     pub duration: Duration,
-    /// Connections open at once.
+    /// Maximum of open connections.
     pub max_connections: u32,
-    /// Requests a second, a second's worth of which may come at once.
+    /// Maximum of requests per second; one second's worth may be sent at once.
     pub max_rate: u32,
-    /// Where the random numbers begin.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Who polls.
+    /// The pollers.
     pub pollers: Pollers,
-    /// How a request goes, for pollers, validators and writers alike.
-    pub manners: Manners,
-    /// Who walks a feed.
+    /// Timeout and retries of all clients.
+    pub policy: RequestPolicy,
+    /// The validators, if there are any.
     pub validators: Option<Validators>,
-    /// Who writes.
+    /// The writers, if there are any.
     pub writers: Option<Writers>,
-    /// What the server tells.
+    /// The server's counter of rebuilds.
     pub metrics: Option<Counter>,
-    /// The server's processes.
+    /// Process ids of the server.
     pub server_pids: Vec<i32>,
 }
 
-/// The pollers.
+/// The clients that poll one URL.
 #[derive(Debug, Clone)]
 pub struct Pollers {
-    /// What they ask for.
+    /// The URL.
     pub url: Uri,
-    /// How many.
+    /// Number of clients.
     pub clients: u32,
-    /// Time between two polls of one of them; zero: a closed loop.
+    /// Time between two polls of one client; zero for a closed loop.
     pub interval: Duration,
-    /// Share of the interval.
+    /// Random deviation of a poll from its time, as a share of the interval.
     pub jitter: f64,
-    /// The time over which they begin.
+    /// Time over which the clients start.
     pub ramp: Duration,
-    /// When all of them poll once more.
+    /// Times at which all clients send one more poll.
     pub bursts: Vec<Duration>,
-    /// What becomes of a poll that finds its client waiting.
+    /// What happens to a poll that is due while its client waits.
     pub arrival: Arrival,
     /// Whether they send If-None-Match.
     pub conditional: bool,
-    /// What they send as Accept-Encoding.
+    /// Value of Accept-Encoding.
     pub accept_encoding: Option<HeaderValue>,
 }
 
-/// How long a client waits, and what it does then.
+/// Timeout and retries of a client.
 #[derive(Debug, Clone, Copy)]
-pub struct Manners {
-    /// For a whole answer.
+pub struct RequestPolicy {
+    /// Timeout for a complete response.
     pub timeout: Duration,
-    /// After a failure.
+    /// Retries after a failure.
     pub retry: RetryPolicy,
 }
 
-/// The validators.
+/// The clients that read a feed.
 #[derive(Debug, Clone)]
 pub struct Validators {
     /// The feed, without a query.
     pub url: Uri,
-    /// How many.
+    /// Number of clients.
     pub clients: u32,
-    /// Where they begin.
+    /// Cursor of the first request.
     pub since: RanAt,
-    /// Rows of a page.
+    /// Rows per page.
     pub limit: u32,
-    /// The codings that they take.
+    /// Value of Accept-Encoding.
     pub accept_encoding: Option<HeaderValue>,
     /// Time between two pulls.
     pub interval: Duration,
 }
 
-/// The writers.
+/// The clients that post eval runs.
 #[derive(Debug, Clone)]
 pub struct Writers {
-    /// Where they post to.
+    /// The URL to post to.
     pub url: Uri,
-    /// How many.
+    /// Number of clients.
     pub clients: u32,
     /// Time between two posts.
     pub interval: Duration,
-    /// Rows of a post.
+    /// Eval runs per post.
     pub rows: u32,
-    /// What they show.
+    /// The admin token.
     pub token: String,
 }
 
-/// A counter that the server publishes.
+/// A counter in the server's metrics.
 #[derive(Debug, Clone)]
 pub struct Counter {
-    /// Where.
+    /// The URL of the metrics.
     pub url: Uri,
-    /// Its name.
+    /// Name of the counter.
     pub name: String,
 }
 
@@ -178,7 +178,7 @@ impl Plan {
     /// Checks the URL of the pollers and the options. `token` is that of the writers.
     ///
     /// # Errors
-    /// [`PlanError`], the first there is.
+    /// [`PlanError`] for the first invalid option.
     pub fn new(
         url: &str,
         options: &config::RunOptions,
@@ -224,7 +224,7 @@ impl Plan {
             max_rate: options.max_rate,
             seed: options.seed,
             pollers,
-            manners: Manners {
+            policy: RequestPolicy {
                 timeout: Duration::from_millis(options.pollers.timeout_ms),
                 retry: RetryPolicy {
                     on_failure: options.pollers.on_failure,
@@ -241,7 +241,7 @@ impl Plan {
 }
 
 impl Pollers {
-    /// When the polls of client `number` are due.
+    /// Returns when the polls of client `number` are due.
     pub fn times(&self, number: u32, end: Duration) -> Times {
         Times {
             first: share(self.ramp, number, self.clients),
@@ -253,7 +253,7 @@ impl Pollers {
     }
 }
 
-/// The beginning of one of `clients` that begin one after the other over `whole`.
+/// Returns the start of client `number` of `clients` that start one after the other over `whole`.
 pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
 }
@@ -300,7 +300,7 @@ fn codings(value: Option<&str>) -> Result<Option<HeaderValue>, PlanError> {
     Ok(value.map(HeaderValue::from_str).transpose()?)
 }
 
-/// An absolute http URL whose host is this machine, unless the caller owns the other one.
+/// Parses an absolute http URL. Its host must be this machine unless `own` is set.
 fn target(url: &str, own: bool) -> Result<Uri, PlanError> {
     let not_a_url = || PlanError::Url {
         url: url.to_owned(),

@@ -20,42 +20,42 @@ use crate::{
     plan::Pollers,
 };
 
-/// One poller, and what it remembers of the last answer.
+/// A poller, with the validator of its last response.
 pub(super) struct Poller {
-    /// What it polls with.
+    /// Connections, limits and counters.
     pub exchange: Exchange,
-    /// What it asks for.
+    /// The plan of all pollers.
     pub plan: Rc<Pollers>,
-    /// The entity-tag of the last answer with a body.
+    /// Entity-tag of the last response with a body.
     pub etag: RefCell<Option<HeaderValue>>,
-    /// The bytes of its body.
+    /// Length of that body.
     pub bytes: Cell<u64>,
 }
 
 impl Poller {
-    /// Polls at each of these times.
-    pub(super) async fn live(self, due: Vec<Instant>) {
+    /// Polls at these times.
+    pub(super) async fn run(self, due: Vec<Instant>) {
         match self.plan.arrival {
-            Arrival::Open => self.live_open(due).await,
-            Arrival::Loop => self.live_loop(due).await,
+            Arrival::Open => self.run_open(due).await,
+            Arrival::Loop => self.run_loop(due).await,
         }
     }
 
-    async fn live_open(self, due: Vec<Instant>) {
+    async fn run_open(self, due: Vec<Instant>) {
         let client = Rc::new(self);
-        let mut under_way = JoinSet::new();
+        let mut in_flight = JoinSet::new();
         for due in due {
             sleep_until(due).await;
             let client = Rc::clone(&client);
-            under_way.spawn_local(async move {
+            in_flight.spawn_local(async move {
                 client.poll(due).await;
             });
-            while under_way.try_join_next().is_some() {}
+            while in_flight.try_join_next().is_some() {}
         }
-        while under_way.join_next().await.is_some() {}
+        while in_flight.join_next().await.is_some() {}
     }
 
-    async fn live_loop(self, due: Vec<Instant>) {
+    async fn run_loop(self, due: Vec<Instant>) {
         let mut last = None;
         for due in due {
             match last {
@@ -72,15 +72,15 @@ impl Poller {
         }
     }
 
-    /// Polls again as soon as it has its answer, from `first` on: a closed loop.
+    /// Polls from `first` on, each time as soon as the response is there (a closed loop).
     pub(super) async fn saturate(self, first: Instant) {
         sleep_until(first).await;
-        while Instant::now() < self.exchange.bounds.end {
+        while Instant::now() < self.exchange.limits.end {
             self.poll(Instant::now()).await;
         }
     }
 
-    /// Whether it was answered.
+    /// Sends one poll; returns whether it succeeded.
     async fn poll(&self, due: Instant) -> bool {
         let answer = self
             .exchange

@@ -2,22 +2,22 @@
 
 use crate::run::ServerUse;
 
-/// What these processes and their children have used: user and system time since they began, and
-/// their proportional set size now. One that has ended counts nothing.
+/// Returns the processor time since their start and the current proportional set size of these processes
+/// and their children. Processes that have ended count nothing.
 #[cfg(target_os = "linux")]
 pub fn used(pids: &[i32]) -> ServerUse {
     use procfs::process::{Process, all_processes};
 
     let mut wanted = pids.to_vec();
-    let everybody: Vec<_> = all_processes()
+    let all: Vec<_> = all_processes()
         .into_iter()
         .flatten()
         .filter_map(|process| process.ok()?.stat().ok())
         .collect();
-    // Until nobody's child is left out.
+    // Until all children are included.
     loop {
         let known = wanted.len();
-        let children = everybody.iter().filter(|stat| wanted.contains(&stat.ppid));
+        let children = all.iter().filter(|stat| wanted.contains(&stat.ppid));
         let children: Vec<i32> = children.map(|stat| stat.pid).collect();
         wanted.extend(children);
         wanted.sort_unstable();
@@ -31,7 +31,7 @@ pub fn used(pids: &[i32]) -> ServerUse {
         cpu_secs: 0.0,
         pss_bytes: 0,
     };
-    for stat in everybody.iter().filter(|stat| wanted.contains(&stat.pid)) {
+    for stat in all.iter().filter(|stat| wanted.contains(&stat.pid)) {
         used.cpu_secs += (stat.utime + stat.stime) as f64 / ticks;
         let rollup = Process::new(stat.pid).and_then(|process| process.smaps_rollup());
         let maps = rollup.map(|rollup| rollup.memory_map_rollup.0);
@@ -44,7 +44,7 @@ pub fn used(pids: &[i32]) -> ServerUse {
     used
 }
 
-/// Elsewhere there is no /proc, and nothing is known.
+/// Returns zeros: only Linux has the figures.
 #[cfg(not(target_os = "linux"))]
 pub fn used(_: &[i32]) -> ServerUse {
     ServerUse {

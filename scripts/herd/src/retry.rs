@@ -1,4 +1,4 @@
-//! What a client does when a poll fails: pure decisions.
+//! What a client does after a failed request, without I/O.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use fastrand::Rng;
 
 use crate::config::OnFailure;
 
-/// The first wait of a client that backs off is up to this.
+/// Maximum of the first wait of a client that backs off.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// No wait is longer.
+/// Maximum of all waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No whole answer in time.
+    /// No complete response in time.
     TimedOut,
-    /// No connection, or it broke.
+    /// The connection failed or was lost.
     Broken,
-    /// 429 or 5xx, and what Retry-After said in seconds (RFC 9110 §10.2.3).
+    /// 429 or 5xx.
     Refused {
-        /// How long to stay away.
+        /// Retry-After in seconds (RFC 9110 §10.2.3).
         retry_after: Option<Duration>,
     },
 }
 
-/// A client's manners.
+/// Retry policy of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// What it does.
+    /// Action after a failure.
     pub on_failure: OnFailure,
-    /// Whether it waits as long as it is told to, where that is longer.
+    /// Whether it waits at least as long as Retry-After says.
     pub honour_retry_after: bool,
-    /// Retries of one poll; none: as many as it takes.
+    /// Maximum of retries of one poll; `None` for no limit.
     pub max_retries: Option<u32>,
 }
 
 impl RetryPolicy {
-    /// How long to wait before the next attempt, after `retries` of them; none: give up.
+    /// Returns the wait before the next attempt after `retries` retries; `None` to give up.
     pub fn wait(&self, failure: Failure, retries: u32, rng: &mut Rng) -> Option<Duration> {
         if self.max_retries.is_some_and(|most| retries >= most) {
             return None;
@@ -47,7 +47,7 @@ impl RetryPolicy {
             OnFailure::Retry => Duration::ZERO,
             OnFailure::BackOff => {
                 let longest = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retries));
-                // Anything between none and all of it: clients that failed together come apart.
+                // Between zero and all of it, so that clients that failed together spread out.
                 longest.min(LONGEST_WAIT).mul_f64(rng.f64())
             }
         };

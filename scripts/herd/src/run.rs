@@ -1,4 +1,4 @@
-//! What a run found, as `--json` prints it and `herd-compare` reads it.
+//! The results of a run, as `herd --json` prints them and `herd compare` reads them.
 
 use std::collections::BTreeMap;
 
@@ -7,169 +7,169 @@ use serde::{Deserialize, Serialize};
 /// The version of this format.
 pub const FORMAT: u32 = 1;
 
-/// One run. Times are in seconds from its beginning, latencies in milliseconds.
+/// The results of one run. Times are in seconds from its beginning, latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// [`FORMAT`].
     pub format: u32,
-    /// What it is called.
+    /// Name of the run.
     pub name: String,
-    /// What was polled.
+    /// The polled URL.
     pub url: String,
-    /// When it began, RFC 3339.
+    /// Start of the run, RFC 3339.
     pub began_at: String,
-    /// How long polls came in.
+    /// Duration of the run.
     pub seconds: f64,
-    /// How long a client waited for an answer.
+    /// Timeout for a complete response.
     pub timeout_ms: f64,
     /// The pollers.
     pub pollers: Role,
-    /// The validators, where there were any; a poll of theirs is a page.
+    /// The validators, if there were any; one poll is one page.
     pub validators: Option<Role>,
-    /// The writers, where there were any; a poll of theirs is a post.
+    /// The writers, if there were any; one poll is one post.
     pub writers: Option<Role>,
     /// The pollers over time.
     pub slices: Vec<Slice>,
-    /// What the server told of its rebuilds.
+    /// Rebuilds that the server counted.
     pub rebuilds: Option<Rebuilds>,
-    /// What its processes used.
+    /// Processor time and memory of the server.
     pub server: Option<ServerUse>,
-    /// How late this program itself was, sending what was due: 99 of 100 less than this. Where it is
-    /// not small beside the latencies, they are its own.
+    /// Scheduling delay of the load generator itself, p99. Unless it is small compared with the
+    /// latencies, they contain it.
     pub late_p99_ms: f64,
 }
 
-/// What clients of one kind did and saw.
+/// Results of the clients of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Role {
-    /// How many.
+    /// Number of clients.
     pub clients: u32,
-    /// Polls that came due.
+    /// Polls that were due.
     pub due: u64,
-    /// Polls answered with 2xx or 304.
+    /// Polls that got 2xx or 304.
     pub answered: u64,
-    /// Polls given up, refused with 4xx, or open at the end.
+    /// Polls that were given up, got 4xx, or were in flight at the end.
     pub failed: u64,
-    /// Polls that were never sent, as their client still waited for the one before. Their latency is
-    /// that of its answer.
+    /// Polls that were skipped because their client still waited for the previous response. Their
+    /// latency is measured up to that response.
     pub missed: u64,
     /// Requests sent.
     pub attempts: u64,
-    /// Answers by status, those to retried attempts included.
+    /// Responses by status, including those to retries.
     pub statuses: BTreeMap<u16, u64>,
-    /// Attempts that got no whole answer in time.
+    /// Requests without a complete response in time.
     pub timeouts: u64,
-    /// Attempts without a connection, or whose connection broke.
+    /// Requests whose connection failed or was lost.
     pub broken: u64,
-    /// The first reason of those.
+    /// The first reason for a lost connection.
     pub first_broken: Option<String>,
-    /// Attempts that followed a time-out.
+    /// Retries after timeouts.
     pub retries_after_timeout: u64,
-    /// Attempts that followed anything else.
+    /// Retries after other failures.
     pub retries_after_other: u64,
-    /// Of bodies, as they came.
+    /// Body bytes received, encoded.
     pub body_bytes: u64,
-    /// What bodies would have been instead of 304s.
+    /// Body bytes saved by 304s.
     pub saved_bytes: u64,
-    /// Rows read by validators, acknowledged to writers.
+    /// Rows that validators read or that the server acknowledged to writers.
     pub rows: u64,
-    /// From when a poll was due to its answer, retries and all; over all polls, so that those without
-    /// an answer are the slowest.
+    /// Time from when a poll was due to its response, including retries. Polls without a response
+    /// count as the slowest.
     pub latency: Latency,
-    /// From when a request was sent to its answer, over the answered ones.
+    /// Time from when a request was sent to its response.
     pub service: Latency,
-    /// The share of all polls that were answered within a time.
+    /// Shares of all polls that got a response within a time.
     pub distribution: Vec<Point>,
 }
 
-/// Quantiles in milliseconds; none: no answer at all.
+/// Quantiles in milliseconds; `None` for a quantile that falls among polls without a response.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half of them.
+    /// The median.
     pub p50_ms: Option<f64>,
-    /// 90 of 100.
+    /// The 90th percentile.
     pub p90_ms: Option<f64>,
-    /// 99 of 100.
+    /// The 99th percentile.
     pub p99_ms: Option<f64>,
-    /// 999 of 1,000.
+    /// The 99.9th percentile.
     pub p999_ms: Option<f64>,
-    /// All.
+    /// The maximum.
     pub max_ms: Option<f64>,
 }
 
-/// A point of a distribution.
+/// A point of a cumulative distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Within this time
+    /// The time, in milliseconds.
     pub ms: f64,
-    /// this share, from 0 to 1.
+    /// The share of polls within that time, from 0 to 1.
     pub share: f64,
 }
 
-/// A stretch of the run.
+/// A time bucket of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
-    /// When it began.
+    /// Start of the bucket.
     pub at: f64,
-    /// How long it is.
+    /// Length of the bucket.
     pub seconds: f64,
-    /// Polls due in it.
+    /// Polls due in the bucket.
     pub due: u64,
-    /// Polls answered in it.
+    /// Polls answered in the bucket.
     pub answered: u64,
-    /// Requests sent in it.
+    /// Requests sent in the bucket.
     pub attempts: u64,
-    /// Time-outs in it.
+    /// Timeouts in the bucket.
     pub timeouts: u64,
-    /// 429, 5xx and broken connections in it.
+    /// 429, 5xx and lost connections in the bucket.
     pub errors: u64,
-    /// Most requests under way at once.
+    /// Maximum of requests in flight.
     pub in_flight: u64,
-    /// Latency of the polls due in it.
+    /// Latency of the polls due in the bucket.
     pub latency: Latency,
 }
 
-/// What a counter of the server showed.
+/// Values of the server's counter of rebuilds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rebuilds {
-    /// In the whole run.
+    /// Rebuilds in the whole run.
     pub total: u64,
-    /// When it was seen to have grown, and by how much.
+    /// Increases, in the order of time.
     pub seen: Vec<Growth>,
 }
 
-/// A counter has grown.
+/// An increase of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Growth {
-    /// When.
+    /// When it was noticed.
     pub at: f64,
-    /// By how much.
+    /// The increase.
     pub count: u64,
 }
 
-/// What the server's processes used, their children included.
+/// Processor time and memory of the server's processes, including their children.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerUse {
     /// Processor time in the run, user and system, in seconds.
     pub cpu_secs: f64,
-    /// Most memory seen: the proportional set size, in bytes.
+    /// Maximum of the proportional set size, in bytes.
     pub pss_bytes: u64,
 }
 
 impl Run {
-    /// Every request of every role.
+    /// Returns the number of requests of all clients.
     pub fn attempts(&self) -> u64 {
         let others = [&self.validators, &self.writers].into_iter().flatten();
         self.pollers.attempts + others.map(|role| role.attempts).sum::<u64>()
     }
 
-    /// Processor time of the server for each request, in microseconds.
+    /// Returns the server's processor time per request, in microseconds.
     pub fn cpu_us_per_request(&self) -> Option<f64> {
         let server = self.server.as_ref()?;
         Some(server.cpu_secs * 1e6 / self.attempts().max(1) as f64)
     }
 
-    /// Whether every poll of every role was answered, at the first attempt.
+    /// Returns whether every poll of every client got a response at the first attempt.
     pub fn is_clean(&self) -> bool {
         let others = [&self.validators, &self.writers].into_iter().flatten();
         std::iter::once(&self.pollers)
@@ -179,7 +179,7 @@ impl Run {
 }
 
 impl Role {
-    /// Answers whose status is of this class: 2 for 200 to 299.
+    /// Returns the number of responses of a class of statuses: 2 for 200 to 299.
     pub fn of_class(&self, class: u16) -> u64 {
         let of_class = self
             .statuses
@@ -188,7 +188,7 @@ impl Role {
         of_class.map(|(_, count)| count).sum()
     }
 
-    /// Requests for each poll.
+    /// Returns the requests per poll.
     pub fn amplification(&self) -> f64 {
         self.attempts as f64 / self.due.max(1) as f64
     }

@@ -1,27 +1,27 @@
-//! When the polls of one client are due: fixed before the run begins, whatever the server does.
+//! The times at which the polls of one client are due, fixed before the run starts.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// What a client's times are made of. Offsets count from the beginning of the run.
+/// Parameters of a client's times, relative to the start of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Times {
-    /// When the first poll is due.
+    /// Time of the first poll.
     pub first: Duration,
-    /// From one poll to the next; not zero.
+    /// Time between two polls; not zero.
     pub interval: Duration,
-    /// How far a poll may be from its time, either way, as a share of the interval. The times after
-    /// it do not move: the rate stays what it is.
+    /// Maximum deviation of a poll from its time, as a share of the interval. Later times do not move, so
+    /// that the rate stays constant.
     pub jitter: f64,
-    /// Polls beside those, to the moment.
+    /// Times of additional polls, without jitter.
     pub bursts: Vec<Duration>,
-    /// From when on nothing is due.
+    /// End of the run: nothing is due from here on.
     pub end: Duration,
 }
 
 impl Times {
-    /// When polls are due, in order.
+    /// Returns the times of all polls, in order.
     pub fn due(&self, rng: &mut Rng) -> Vec<Duration> {
         let mut due: Vec<Duration> = self
             .bursts
@@ -40,7 +40,7 @@ impl Times {
 
     fn jittered(&self, at: Duration, rng: &mut Rng) -> Duration {
         let reach = self.interval.mul_f64(self.jitter);
-        // The first poll keeps its time: a barrier is one, and nothing is due before the beginning.
+        // The first poll has no jitter: clients may have to start at the same moment, and not before the run.
         if at == self.first || reach.is_zero() {
             return at;
         }

@@ -1,4 +1,4 @@
-//! What the server tells of itself while it is loaded: rebuilds, processor time, memory.
+//! The server's rebuilds, processor time and memory during a run.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::{
     run::{Growth, Rebuilds, ServerUse},
 };
 
-/// From one look to the next.
-const LOOK: Duration = Duration::from_millis(250);
+/// Time between two samples.
+const INTERVAL: Duration = Duration::from_millis(250);
 
-/// What was seen so far.
+/// The figures so far.
 #[derive(Debug, Default)]
 pub(super) struct ServerSide {
     began: Option<Instant>,
@@ -27,7 +27,7 @@ pub(super) struct ServerSide {
 }
 
 impl ServerSide {
-    /// The count of rebuilds, where it could be had.
+    /// Returns the rebuilds, if the counter could be read.
     pub(super) fn rebuilds(&self) -> Option<Rebuilds> {
         Some(Rebuilds {
             total: self.last - self.first?,
@@ -35,7 +35,7 @@ impl ServerSide {
         })
     }
 
-    /// What the processes used.
+    /// Returns processor time and memory.
     pub(super) fn server_use(&self) -> ServerUse {
         ServerUse {
             cpu_secs: self.cpu_secs - self.cpu_before,
@@ -44,7 +44,7 @@ impl ServerSide {
     }
 
     fn counted(&mut self, count: u64, now: Instant) {
-        // A server that was started anew counts from zero again.
+        // A restarted server counts from zero again.
         if self.first.is_none() || count < self.last {
             self.first = Some(count);
         } else if let (true, Some(began)) = (count > self.last, self.began) {
@@ -57,10 +57,10 @@ impl ServerSide {
     }
 }
 
-/// The first look, before the load.
+/// Takes the first sample, before the load.
 pub(super) async fn begin(plan: &Plan) -> Rc<RefCell<ServerSide>> {
     let side = Rc::new(RefCell::new(ServerSide::default()));
-    look(plan, &side).await;
+    sample(plan, &side).await;
     let mut first = side.borrow_mut();
     first.cpu_before = first.cpu_secs;
     first.began = Some(Instant::now());
@@ -68,19 +68,19 @@ pub(super) async fn begin(plan: &Plan) -> Rc<RefCell<ServerSide>> {
     side
 }
 
-/// Looks again and again, for ever.
+/// Takes samples until dropped.
 pub(super) async fn watch(plan: Rc<Plan>, side: Rc<RefCell<ServerSide>>) {
-    let mut looks = interval(LOOK);
+    let mut ticks = interval(INTERVAL);
     loop {
-        looks.tick().await;
-        look(&plan, &side).await;
+        ticks.tick().await;
+        sample(&plan, &side).await;
     }
 }
 
-/// One look.
-pub(super) async fn look(plan: &Plan, side: &RefCell<ServerSide>) {
+/// Takes one sample.
+pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
     if let Some(counter) = &plan.metrics {
-        // A server that is too busy to tell is asked again soon.
+        // A server that is too busy to respond is sampled again soon.
         if let Ok(Some(count)) = timeout(Duration::from_secs(2), read(counter)).await {
             side.borrow_mut().counted(count, Instant::now());
         }
@@ -88,7 +88,7 @@ pub(super) async fn look(plan: &Plan, side: &RefCell<ServerSide>) {
     if !plan.server_pids.is_empty() {
         let used = processes::used(&plan.server_pids);
         let mut side = side.borrow_mut();
-        // Processes that have ended take their time with them.
+        // The time of a process that has ended is no longer visible.
         side.cpu_secs = side.cpu_secs.max(used.cpu_secs);
         side.pss_bytes = side.pss_bytes.max(used.pss_bytes);
     }
@@ -100,15 +100,15 @@ async fn read(counter: &Counter) -> Option<u64> {
     sum(std::str::from_utf8(&body).ok()?, &counter.name)
 }
 
-/// The sum of a counter's series in Prometheus' text format.
+/// Returns the sum of a counter's series in Prometheus' text format.
 fn sum(text: &str, name: &str) -> Option<u64> {
     let series = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
-        // The name, and not one that only begins with it.
+        // A longer name may have this one as its prefix.
         if !rest.starts_with([' ', '{']) {
             return None;
         }
-        // Labels may hold spaces; what follows the last brace is the value, and perhaps a time.
+        // Labels may contain spaces. The value follows the last brace, and a timestamp may follow the value.
         let value = rest.rsplit('}').next()?.split_whitespace().next()?;
         value.parse::<f64>().ok()
     });

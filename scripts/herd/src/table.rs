@@ -1,13 +1,13 @@
-//! Runs as text, side by side.
+//! The results of runs as a table, side by side.
 
 use std::fmt::Write as _;
 
 use crate::run::{Latency, Role, Run};
 
-/// One of the figures of a latency.
+/// Selects one quantile of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;
 
-/// The table: a column a run.
+/// Returns the table, with one column per run.
 pub fn table(runs: &[Run]) -> String {
     let mut rows = vec![row(runs, "", |run| run.name.clone())];
     rows.extend(poller_rows(runs));
@@ -18,11 +18,11 @@ pub fn table(runs: &[Run]) -> String {
         }));
     }
     if runs.iter().any(|run| run.server.is_some()) {
-        rows.push(row(runs, "server CPU a request", |run| {
+        rows.push(row(runs, "server CPU per request", |run| {
             let micros = run.cpu_us_per_request();
             micros.map_or("-".to_owned(), |micros| format!("{micros:.1} µs"))
         }));
-        rows.push(row(runs, "server memory (PSS), most", |run| {
+        rows.push(row(runs, "server memory (PSS), max", |run| {
             let server = run.server.as_ref();
             server.map_or("-".to_owned(), |server| bytes(server.pss_bytes))
         }));
@@ -55,18 +55,18 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             let share = 100.0 * role.answered as f64 / role.due.max(1) as f64;
             format!("{} ({share:.1} %)", per_second(run, role.answered))
         }),
-        of("polls never answered", |role| count(role.failed)),
-        of("polls missed, waiting", |role| count(role.missed)),
+        of("polls without a response", |role| count(role.failed)),
+        of("polls skipped, waiting", |role| count(role.missed)),
         of("requests sent", |role| {
             let amplification = role.amplification();
-            format!("{} ({amplification:.2} a poll)", count(role.attempts))
+            format!("{} ({amplification:.2} per poll)", count(role.attempts))
         }),
-        of("retries after time-outs", |role| {
+        of("retries after timeouts", |role| {
             count(role.retries_after_timeout)
         }),
         of("other retries", |role| count(role.retries_after_other)),
-        of("time-outs", |role| count(role.timeouts)),
-        of("broken connections", |role| count(role.broken)),
+        of("timeouts", |role| count(role.timeouts)),
+        of("lost connections", |role| count(role.broken)),
         of("200 / 304", |role| {
             let of = |status| role.statuses.get(&status).copied().unwrap_or_default();
             format!("{} / {}", count(of(200)), count(of(304)))
@@ -83,12 +83,12 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
         ("max", |latency| latency.max_ms),
     ];
     for (name, quantile) in quantiles {
-        rows.push(row(runs, &format!("due to answered, {name}"), |run| {
+        rows.push(row(runs, &format!("due to response, {name}"), |run| {
             milliseconds(quantile(&run.pollers.latency))
         }));
     }
     rows.extend([
-        of("sent to answered, p50 / p99", |role| {
+        of("sent to response, p50 / p99", |role| {
             let (p50, p99) = (role.service.p50_ms, role.service.p99_ms);
             format!("{} / {}", milliseconds(p50), milliseconds(p99))
         }),
@@ -112,8 +112,8 @@ fn other_rows(
     vec![
         of("requests", |role| count(role.attempts)),
         of(rows_name, |role| count(role.rows)),
-        of("never answered", |role| count(role.failed)),
-        of("time-outs / 5xx", |role| {
+        of("without a response", |role| count(role.failed)),
+        of("timeouts / 5xx", |role| {
             format!("{} / {}", count(role.timeouts), count(role.of_class(5)))
         }),
         of("p50 / p99", |role| {
@@ -127,19 +127,19 @@ fn other_rows(
     ]
 }
 
-/// What a reader of the figures must know.
+/// Returns warnings that belong to the figures.
 fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
         if run.late_p99_ms > 20.0 {
             let _ = writeln!(
                 text,
-                "{}: this program itself was late, by {:.0} ms at p99: the latencies hold some of that.",
+                "{}: the load generator itself was late, by {:.0} ms at p99: the latencies contain part of that.",
                 run.name, run.late_p99_ms
             );
         }
         if let Some(reason) = &run.pollers.first_broken {
-            let _ = writeln!(text, "{}: the first broken connection: {reason}", run.name);
+            let _ = writeln!(text, "{}: the first lost connection: {reason}", run.name);
         }
     }
     text
@@ -151,7 +151,7 @@ fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {
         .collect()
 }
 
-/// Names to the left, figures to the right, in columns.
+/// Aligns names to the left and figures to the right.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
@@ -172,7 +172,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// `12.3 ms`, `4.56 s`, or `never`.
+/// Formats milliseconds: `12.3 ms`, `4.56 s`, or `never`.
 pub fn milliseconds(ms: Option<f64>) -> String {
     match ms {
         None => "never".to_owned(),
@@ -183,7 +183,7 @@ pub fn milliseconds(ms: Option<f64>) -> String {
     }
 }
 
-/// `1,234,567`.
+/// Formats a number: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -196,7 +196,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// `1.5 MB`, in powers of ten.
+/// Formats bytes, in powers of ten: `1.5 MB`.
 pub fn bytes(number: u64) -> String {
     let mut value = number as f64;
     for unit in ["B", "kB", "MB", "GB"] {

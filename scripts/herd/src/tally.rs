@@ -1,4 +1,4 @@
-//! Counts and histograms of one kind of client, while it runs.
+//! Counters and histograms of one kind of client during a run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,48 +11,50 @@ use crate::{
     run::{Latency, Point, Role, Slice},
 };
 
-/// Slices that a run is cut into, where they are not too short for that.
-const SLICES: u32 = 240;
-const SHORTEST_SLICE: Duration = Duration::from_millis(100);
-/// Points of the distribution for each doubling of latency.
-const POINTS_A_DOUBLING: u32 = 8;
+/// Time buckets per run, unless they would be shorter than [`SHORTEST_BUCKET`].
+const BUCKETS: u32 = 240;
+const SHORTEST_BUCKET: Duration = Duration::from_millis(100);
+/// Points of the distribution per doubling of the latency.
+const POINTS_PER_DOUBLING: u32 = 8;
 
-/// Times in microseconds, beside the things that never came.
+/// Latencies in microseconds, and the number of polls without a response.
 #[derive(Debug)]
-struct Times {
-    came: Histogram<u64>,
-    never: u64,
+struct Latencies {
+    recorded: Histogram<u64>,
+    unanswered: u64,
 }
 
-impl Times {
+impl Latencies {
     fn new(digits: u8) -> Result<Self, CreationError> {
         Ok(Self {
-            came: Histogram::new(digits)?,
-            never: 0,
+            recorded: Histogram::new(digits)?,
+            unanswered: 0,
         })
     }
 
     fn record(&mut self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4);
-        // Fails only where it may not grow.
-        let _ = self.came.record(micros.max(1));
+        // Fails only for a histogram that cannot grow.
+        let _ = self.recorded.record(micros.max(1));
     }
 
-    fn record_or_never(&mut self, time: Option<Duration>) {
+    fn record_or_unanswered(&mut self, time: Option<Duration>) {
         match time {
             Some(time) => self.record(time),
-            None => self.never += 1,
+            None => self.unanswered += 1,
         }
     }
 
-    /// The time within which this share of all came, in milliseconds.
+    /// Returns the quantile over all polls in milliseconds; `None` if it falls among polls without a response.
     fn quantile_ms(&self, share: f64) -> Option<f64> {
-        let came = self.came.len();
-        let rank = (share * (came + self.never) as f64).ceil() as u64;
-        if came == 0 || rank > came {
+        let recorded = self.recorded.len();
+        let rank = (share * (recorded + self.unanswered) as f64).ceil() as u64;
+        if recorded == 0 || rank > recorded {
             return None;
         }
-        let micros = self.came.value_at_quantile(rank as f64 / came as f64);
+        let micros = self
+            .recorded
+            .value_at_quantile(rank as f64 / recorded as f64);
         Some(micros as f64 / 1e3)
     }
 
@@ -67,12 +69,12 @@ impl Times {
     }
 
     fn distribution(&self) -> Vec<Point> {
-        let all = (self.came.len() + self.never).max(1) as f64;
-        let step = 2_f64.powf(1.0 / f64::from(POINTS_A_DOUBLING));
+        let all = (self.recorded.len() + self.unanswered).max(1) as f64;
+        let step = 2_f64.powf(1.0 / f64::from(POINTS_PER_DOUBLING));
         let mut points = Vec::new();
-        let (mut micros, most) = (50.0_f64, self.came.max() as f64 * step);
+        let (mut micros, most) = (50.0_f64, self.recorded.max() as f64 * step);
         while micros < most {
-            let within = self.came.count_between(0, micros as u64);
+            let within = self.recorded.count_between(0, micros as u64);
             points.push(Point {
                 ms: micros / 1e3,
                 share: within as f64 / all,
@@ -83,7 +85,7 @@ impl Times {
     }
 }
 
-/// The counts. A poll is due, taken up, sent at least once, and in the end answered or failed.
+/// Counters. A poll is due, started, sent at least once, and finally answered or failed.
 #[derive(Debug)]
 pub(super) struct Tally {
     began: Instant,
@@ -103,63 +105,63 @@ pub(super) struct Tally {
     body_bytes: u64,
     saved_bytes: u64,
     rows: u64,
-    latency: Times,
-    service: Times,
-    late: Times,
+    latency: Latencies,
+    service: Latencies,
+    scheduling_delay: Latencies,
     slice: Duration,
-    slices: Vec<Stretch>,
+    slices: Vec<Bucket>,
 }
 
-/// A slice while it is counted.
+/// The counters of one time bucket.
 #[derive(Debug)]
-struct Stretch {
+struct Bucket {
     due: u64,
     answered: u64,
     attempts: u64,
     timeouts: u64,
     errors: u64,
     in_flight: u64,
-    latency: Times,
+    latency: Latencies,
 }
 
-/// What the live line shows.
+/// The figures of the progress line.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Glance {
+pub(super) struct Progress {
     /// Polls answered so far.
     pub answered: u64,
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: u64,
-    /// Time-outs so far.
+    /// Timeouts so far.
     pub timeouts: u64,
     /// Retries so far.
     pub retries: u64,
-    /// Half of the polls so far took less, in milliseconds.
+    /// Median latency in milliseconds.
     pub p50_ms: Option<f64>,
-    /// 99 of 100.
+    /// 99th percentile of the latency in milliseconds.
     pub p99_ms: Option<f64>,
 }
 
 impl Tally {
-    /// Nothing yet, of a run that began at `began`.
+    /// Makes empty counters of a run that started at `began`.
     ///
     /// # Errors
-    /// Where a histogram cannot be made, which is a mistake in this file.
+    /// If a histogram cannot be created, which is a bug.
     pub(super) fn new(
         clients: u32,
         began: Instant,
         duration: Duration,
     ) -> Result<Self, CreationError> {
-        let slice = (duration / SLICES).max(SHORTEST_SLICE);
+        let slice = (duration / BUCKETS).max(SHORTEST_BUCKET);
         let count = duration.as_nanos().div_ceil(slice.as_nanos());
-        let stretches = (0..count).map(|_| {
-            Ok(Stretch {
+        let buckets = (0..count).map(|_| {
+            Ok(Bucket {
                 due: 0,
                 answered: 0,
                 attempts: 0,
                 timeouts: 0,
                 errors: 0,
                 in_flight: 0,
-                latency: Times::new(2)?,
+                latency: Latencies::new(2)?,
             })
         });
         Ok(Self {
@@ -180,33 +182,33 @@ impl Tally {
             body_bytes: 0,
             saved_bytes: 0,
             rows: 0,
-            latency: Times::new(3)?,
-            service: Times::new(3)?,
-            late: Times::new(3)?,
+            latency: Latencies::new(3)?,
+            service: Latencies::new(3)?,
+            scheduling_delay: Latencies::new(3)?,
             slice,
-            slices: stretches.collect::<Result<_, _>>()?,
+            slices: buckets.collect::<Result<_, _>>()?,
         })
     }
 
-    /// A poll that was due at `due` is taken up now.
-    pub(super) fn taken_up(&mut self, due: Instant, now: Instant) {
+    /// Counts a poll that was due at `due` and starts now.
+    pub(super) fn started(&mut self, due: Instant, now: Instant) {
         self.due += 1;
-        self.late.record(now - due);
-        self.stretch(due, |stretch| stretch.due += 1);
+        self.scheduling_delay.record(now - due);
+        self.bucket(due, |bucket| bucket.due += 1);
     }
 
-    /// A request goes out.
+    /// Counts a request that is sent now.
     pub(super) fn sent(&mut self, now: Instant) {
         self.attempts += 1;
         self.in_flight += 1;
         let in_flight = self.in_flight;
-        self.stretch(now, |stretch| {
-            stretch.attempts += 1;
-            stretch.in_flight = stretch.in_flight.max(in_flight);
+        self.bucket(now, |bucket| {
+            bucket.attempts += 1;
+            bucket.in_flight = bucket.in_flight.max(in_flight);
         });
     }
 
-    /// A request that was sent at `sent` has ended now.
+    /// Counts the end of a request that was sent at `sent`.
     pub(super) fn ended(&mut self, sent: Instant, now: Instant, ended: &Ended) {
         self.in_flight -= 1;
         match ended {
@@ -215,22 +217,22 @@ impl Tally {
                 self.body_bytes += answer.bytes;
                 self.service.record(now - sent);
                 if matches!(answer.failure(), Some(Failure::Refused { .. })) {
-                    self.stretch(now, |stretch| stretch.errors += 1);
+                    self.bucket(now, |bucket| bucket.errors += 1);
                 }
             }
             Ended::TimedOut => {
                 self.timeouts += 1;
-                self.stretch(now, |stretch| stretch.timeouts += 1);
+                self.bucket(now, |bucket| bucket.timeouts += 1);
             }
             Ended::Broken(reason) => {
                 self.broken += 1;
                 self.first_broken.get_or_insert_with(|| reason.clone());
-                self.stretch(now, |stretch| stretch.errors += 1);
+                self.bucket(now, |bucket| bucket.errors += 1);
             }
         }
     }
 
-    /// Another request follows a failed one.
+    /// Counts a retry.
     pub(super) fn retried(&mut self, after: Failure) {
         match after {
             Failure::TimedOut => self.retries_after_timeout += 1,
@@ -238,48 +240,48 @@ impl Tally {
         }
     }
 
-    /// A poll that was due at `due` is answered now.
+    /// Counts the response to a poll that was due at `due`.
     pub(super) fn answered(&mut self, due: Instant, now: Instant) {
         self.answered += 1;
         self.latency.record(now - due);
-        self.stretch(now, |stretch| stretch.answered += 1);
-        self.stretch(due, |stretch| stretch.latency.record(now - due));
+        self.bucket(now, |bucket| bucket.answered += 1);
+        self.bucket(due, |bucket| bucket.latency.record(now - due));
     }
 
-    /// A poll that was due at `due` gets no answer any more.
+    /// Counts a failed poll that was due at `due`.
     pub(super) fn failed(&mut self, due: Instant) {
         self.failed += 1;
-        self.latency.never += 1;
-        self.stretch(due, |stretch| stretch.latency.never += 1);
+        self.latency.unanswered += 1;
+        self.bucket(due, |bucket| bucket.latency.unanswered += 1);
     }
 
-    /// A client that still waited for another answer had no turn at `due`. It has what it wanted
-    /// when that answer comes, at `free`; not at all where it never does. This is what corrects the
-    /// latency for coordinated omission.
+    /// Counts a poll that was due at `due` and skipped, as its client still waited for a response. Its
+    /// latency is measured up to that response at `free`; `None` if there was none. This corrects
+    /// for coordinated omission.
     pub(super) fn missed(&mut self, due: Instant, free: Option<Instant>) {
         self.due += 1;
         self.missed += 1;
         let latency = free.map(|free| free - due);
-        self.latency.record_or_never(latency);
-        self.stretch(due, |stretch| {
-            stretch.due += 1;
-            stretch.latency.record_or_never(latency);
+        self.latency.record_or_unanswered(latency);
+        self.bucket(due, |bucket| {
+            bucket.due += 1;
+            bucket.latency.record_or_unanswered(latency);
         });
     }
 
-    /// A 304 stood for a body of `bytes`.
+    /// Counts a 304 in place of a body of `bytes`.
     pub(super) fn saved(&mut self, bytes: u64) {
         self.saved_bytes += bytes;
     }
 
-    /// Rows were read or acknowledged.
+    /// Counts rows that were read or acknowledged.
     pub(super) fn rows(&mut self, rows: u64) {
         self.rows += rows;
     }
 
-    /// How it goes.
-    pub(super) fn glance(&self) -> Glance {
-        Glance {
+    /// Returns the figures of the progress line.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
             answered: self.answered,
             in_flight: self.in_flight,
             timeouts: self.timeouts,
@@ -289,12 +291,12 @@ impl Tally {
         }
     }
 
-    /// How late polls were taken up: 99 of 100 less than this.
+    /// Returns the 99th percentile of the scheduling delay.
     pub(super) fn late_p99_ms(&self) -> f64 {
-        self.late.quantile_ms(0.99).unwrap_or(0.0)
+        self.scheduling_delay.quantile_ms(0.99).unwrap_or(0.0)
     }
 
-    /// All of it.
+    /// Returns the results.
     pub(super) fn role(&self) -> Role {
         Role {
             clients: self.clients,
@@ -318,29 +320,29 @@ impl Tally {
         }
     }
 
-    /// It over time.
+    /// Returns the results over time.
     pub(super) fn slices(&self) -> Vec<Slice> {
         let seconds = self.slice.as_secs_f64();
-        let slices = self.slices.iter().enumerate().map(|(at, stretch)| Slice {
+        let slices = self.slices.iter().enumerate().map(|(at, bucket)| Slice {
             at: at as f64 * seconds,
             seconds,
-            due: stretch.due,
-            answered: stretch.answered,
-            attempts: stretch.attempts,
-            timeouts: stretch.timeouts,
-            errors: stretch.errors,
-            in_flight: stretch.in_flight,
-            latency: stretch.latency.latency(),
+            due: bucket.due,
+            answered: bucket.answered,
+            attempts: bucket.attempts,
+            timeouts: bucket.timeouts,
+            errors: bucket.errors,
+            in_flight: bucket.in_flight,
+            latency: bucket.latency.latency(),
         });
         slices.collect()
     }
 
-    /// Counts in the slice of `at`; what ends after the last one is in none.
-    fn stretch(&mut self, at: Instant, count: impl FnOnce(&mut Stretch)) {
+    /// Counts in the bucket of `at`; ignores times after the last bucket.
+    fn bucket(&mut self, at: Instant, count: impl FnOnce(&mut Bucket)) {
         let index = (at - self.began).as_nanos() / self.slice.as_nanos();
-        let stretch = usize::try_from(index).ok();
-        if let Some(stretch) = stretch.and_then(|index| self.slices.get_mut(index)) {
-            count(stretch);
+        let bucket = usize::try_from(index).ok();
+        if let Some(bucket) = bucket.and_then(|index| self.slices.get_mut(index)) {
+            count(bucket);
         }
     }
 }

@@ -18,18 +18,18 @@ use crate::{
     plan::Validators,
 };
 
-/// The longest page that is read: one that is longer is none.
+/// Maximum length of a decoded page; a longer page is invalid.
 const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// One validator.
+/// A validator.
 pub(super) struct Validator {
-    /// What it pulls with.
+    /// Connections, limits and counters.
     pub exchange: Exchange,
-    /// What it asks for.
+    /// The plan of all validators.
     pub plan: Rc<Validators>,
 }
 
-/// Up to where it has read.
+/// The last row that was read.
 #[derive(Debug, Clone)]
 struct Cursor {
     ran_at: String,
@@ -51,8 +51,8 @@ struct Item<'a> {
 }
 
 impl Validator {
-    /// Pulls at each of these times; a pull goes on to the end of the feed.
-    pub(super) async fn live(self, due: Vec<Instant>) {
+    /// Reads the feed up to its end at each of these times.
+    pub(super) async fn run(self, due: Vec<Instant>) {
         let mut cursor = Cursor {
             ran_at: self.plan.since.to_string(),
             id: String::new(),
@@ -63,7 +63,7 @@ impl Validator {
         }
     }
 
-    /// Page by page. A page that fails ends the pull; the next one goes on from there.
+    /// Reads page by page. A failed page ends the pull; the next pull continues from there.
     async fn pull(&self, due: Instant, cursor: &mut Cursor) {
         let mut due = due;
         loop {
@@ -84,13 +84,13 @@ impl Validator {
                 return;
             }
             due = Instant::now();
-            if due >= self.exchange.bounds.end {
+            if due >= self.exchange.limits.end {
                 return;
             }
         }
     }
 
-    /// Rows of the page; the cursor is set behind them.
+    /// Returns the number of rows of the page and moves the cursor to the last one.
     fn read(&self, answer: &Answer, cursor: &mut Cursor) -> usize {
         let read = decoded(answer);
         let page: Page<'_> = match read
@@ -100,7 +100,7 @@ impl Validator {
         {
             Ok(page) => page,
             Err(error) => {
-                log::warn!("herd: a page that is none: {error}");
+                log::warn!("herd: invalid page: {error}");
                 return 0;
             }
         };
@@ -121,24 +121,24 @@ impl Validator {
             .append_pair("since_id", &cursor.id)
             .append_pair("limit", &self.plan.limit.to_string())
             .finish();
-        // A query of a valid URL and encoded pairs is valid.
+        // Encoded pairs after a valid URL are a valid URL.
         format!("{}?{query}", self.plan.url).parse().ok()
     }
 }
 
-/// The body as it was before it was coded.
+/// Decodes the body.
 fn decoded(answer: &Answer) -> io::Result<Cow<'_, [u8]>> {
-    let coded = answer.body.as_slice();
+    let encoded = answer.body.as_slice();
     let coding = answer.content_encoding.as_ref();
     let reader: Box<dyn Read + '_> = match coding.map(|name| name.as_bytes()) {
-        None | Some(b"identity") => return Ok(Cow::Borrowed(coded)),
-        Some(b"gzip") => Box::new(flate2::read::GzDecoder::new(coded)),
-        Some(b"zstd") => Box::new(zstd::Decoder::new(coded)?),
-        Some(b"br") => Box::new(brotli::Decompressor::new(coded, 4096)),
-        Some(_) => return Err(io::Error::other("a coding that was not asked for")),
+        None | Some(b"identity") => return Ok(Cow::Borrowed(encoded)),
+        Some(b"gzip") => Box::new(flate2::read::GzDecoder::new(encoded)),
+        Some(b"zstd") => Box::new(zstd::Decoder::new(encoded)?),
+        Some(b"br") => Box::new(brotli::Decompressor::new(encoded, 4096)),
+        Some(_) => return Err(io::Error::other("a content coding that was not requested")),
     };
     let mut body = Vec::new();
-    // A few bytes can stand for very many.
+    // A few bytes may decode to very many.
     reader.take(MAX_PAGE_BYTES).read_to_end(&mut body)?;
     Ok(Cow::Owned(body))
 }

@@ -1,4 +1,4 @@
-//! A client that posts sample eval runs, as the subnet's evaluators do.
+//! A client that posts sample eval runs, like the evaluators of the subnet.
 
 use std::rc::Rc;
 
@@ -8,24 +8,24 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{exchange::Exchange, plan::Writers};
 
-/// One writer.
+/// A writer.
 pub(super) struct Writer {
-    /// What it posts with.
+    /// Connections, limits and counters.
     pub exchange: Exchange,
-    /// Where to.
+    /// The plan of all writers.
     pub plan: Rc<Writers>,
 }
 
 impl Writer {
-    /// Posts at each of these times; later where the answer before came late.
-    pub(super) async fn live(self, due: Vec<Instant>) {
-        // Not the seed of any other data: ids must not come again.
+    /// Posts at these times, or later if the previous response was late.
+    pub(super) async fn run(self, due: Vec<Instant>) {
+        // A random seed: ids must not repeat those of other data.
         let mut sample = Sample::new(fastrand::u64(..));
         for due in due {
             let rows = match self.rows(&mut sample) {
                 Ok(rows) => bytes::Bytes::from(rows),
                 Err(error) => {
-                    log::error!("herd: no sample rows: {error:#}");
+                    log::error!("herd: cannot make sample rows: {error:#}");
                     return;
                 }
             };

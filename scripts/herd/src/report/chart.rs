@@ -1,30 +1,30 @@
-//! What a chart is made of, as SVG: scales, axes, lines. Knows nothing of runs.
+//! Parts of a chart as SVG: scales, axes, lines. Independent of runs.
 
 use std::fmt::Write as _;
 
-/// How values become heights or widths.
+/// Maps values to positions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scale {
-    /// Evenly, from 0.
+    /// Linear from 0.
     Linear {
-        /// The greatest value.
+        /// The maximum.
         max: f64,
     },
-    /// By orders of magnitude and yet with a 0: `ln(1 + value)`.
+    /// Logarithmic with a zero: `ln(1 + value)`.
     LogFromZero {
-        /// The greatest value.
+        /// The maximum.
         max: f64,
     },
-    /// By orders of magnitude.
+    /// Logarithmic.
     Log {
-        /// The least value.
+        /// The minimum.
         min: f64,
-        /// The greatest value.
+        /// The maximum.
         max: f64,
     },
 }
 
-/// A value that the axis names.
+/// A labelled value of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tick {
     pub(super) value: f64,
@@ -32,14 +32,14 @@ pub(super) struct Tick {
 }
 
 impl Scale {
-    /// From 0, the bottom or the left, to 1; values beyond the ends stay at them.
+    /// Returns the position from 0 (bottom or left) to 1; values outside are clamped.
     pub(super) fn place(self, value: f64) -> f64 {
         let place = match self {
             Self::Linear { max } => value / max,
             Self::LogFromZero { max } => value.max(0.0).ln_1p() / max.ln_1p(),
             Self::Log { min, max } => (value / min).ln() / (max / min).ln(),
         };
-        // Not a number where the scale has no width.
+        // A scale without width yields NaN.
         if place.is_nan() {
             0.0
         } else {
@@ -47,8 +47,8 @@ impl Scale {
         }
     }
 
-    /// Ticks whose labels are written by `label`: up to six or so of an even scale, the powers of
-    /// ten of the others.
+    /// Returns ticks with labels from `label`: about six of a linear scale, the powers of ten of a
+    /// logarithmic one.
     pub(super) fn ticks(self, label: impl Fn(f64) -> String) -> Vec<Tick> {
         let values: Vec<f64> = match self {
             Self::Linear { max } => {
@@ -70,7 +70,7 @@ impl Scale {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, at least `least`.
+/// Returns 1, 2 or 5 times a power of ten, at least `least`.
 fn even_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1e-9).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
@@ -78,14 +78,14 @@ fn even_step(least: f64) -> f64 {
     step.unwrap_or(10.0 * power)
 }
 
-/// Powers of ten within bounds.
+/// Returns the powers of ten within bounds.
 fn powers(min: f64, max: f64) -> impl Iterator<Item = f64> {
     let first = min.max(1e-9).log10().ceil() as i32;
     let last = max.max(1e-9).log10().floor() as i32;
     (first..=last).map(|power| 10_f64.powi(power))
 }
 
-/// A rectangle in which something is drawn, and its scales.
+/// A rectangle to draw in, with its scales.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panel {
     pub(super) left: f64,
@@ -104,7 +104,7 @@ impl Panel {
         )
     }
 
-    /// The frame, its grid and its ticks.
+    /// Draws the frame, the grid and the ticks.
     pub(super) fn axes(&self, svg: &mut Svg, x_ticks: &[Tick], y_ticks: &[Tick]) {
         let (right, bottom) = (self.left + self.width, self.top + self.height);
         for tick in y_ticks {
@@ -120,7 +120,7 @@ impl Panel {
         svg.line("axis", (self.left, bottom), (right, bottom));
     }
 
-    /// Lines through the points; a point without a value ends one, and the next begins another.
+    /// Draws lines through the points; a point without a value interrupts the line.
     pub(super) fn lines(
         &self,
         svg: &mut Svg,
@@ -136,14 +136,14 @@ impl Panel {
         }
     }
 
-    /// A line across, at a height, and what it stands for.
+    /// Draws a labelled horizontal line.
     pub(super) fn across(&self, svg: &mut Svg, class: &str, y: f64, name: &str) {
         let (_, y) = self.at(0.0, y);
         svg.line(class, (self.left, y), (self.left + self.width, y));
         svg.text("note", (self.left + 6.0, y + 15.0), name);
     }
 
-    /// Short upright marks on the upper edge.
+    /// Draws short vertical marks at the upper edge.
     pub(super) fn marks(&self, svg: &mut Svg, class: &str, at: impl Iterator<Item = f64>) {
         for x in at {
             let (x, _) = self.at(x, 0.0);
@@ -152,14 +152,14 @@ impl Panel {
     }
 }
 
-/// Elements, one after the other.
+/// A sequence of SVG elements.
 #[derive(Debug, Default)]
 pub(super) struct Svg(pub(super) String);
 
 impl Svg {
     pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         let text = escaped(text);
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             self.0,
             r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#
@@ -177,7 +177,7 @@ impl Svg {
     fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
         let points: Vec<_> = match points {
             [] => return,
-            // A line of one point shows nothing: a short one stands for it.
+            // A line of one point would be invisible: draw a short one.
             [(x, y)] => vec![(x - 1.0, *y), (x + 1.0, *y)],
             points => points.to_vec(),
         };
@@ -190,7 +190,7 @@ impl Svg {
     }
 }
 
-/// Text as XML and HTML take it.
+/// Escapes text for XML and HTML.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -1,5 +1,5 @@
-//! The picture of one or more runs: for each a column of rates and latency over time, and one
-//! distribution of all.
+//! The picture of one or more runs: a column of rates and latency over time for each, and one
+//! latency distribution of all.
 
 use super::chart::{Panel, Scale, Svg, Tick, escaped};
 use crate::{
@@ -12,11 +12,11 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
 const PANEL_HEIGHT: f64 = 210.0;
 const HEAD: f64 = 96.0;
-/// From the top of one panel to that of the next.
+/// Distance between the tops of two panels.
 const STEP: f64 = PANEL_HEIGHT + 92.0;
-/// Rates are averaged over at least this many seconds: single arrivals are no rate.
+/// Minimum time over which rates are averaged, in seconds.
 const RATE_SECONDS: f64 = 1.0;
-/// Runs whose distributions have a colour of their own.
+/// Number of different colours of runs.
 const COLOURS: usize = 4;
 
 const LIGHT: &str = "\
@@ -78,7 +78,7 @@ fn rate_scale(max: f64) -> Scale {
     Scale::LogFromZero { max }
 }
 
-/// Latencies from a tenth of a millisecond on.
+/// Returns the scale of latencies, from 0.1 ms.
 fn ms_scale(max: f64) -> Scale {
     Scale::Log { min: 0.1, max }
 }
@@ -100,7 +100,7 @@ fn head(svg: &mut Svg, left: f64, run: &Run) {
         format!(", {} rebuild{plural}", count(rebuilds.total))
     });
     let line = format!(
-        "{} requests ({:.2} a poll), {} time-outs, {} of 5xx{rebuilds}",
+        "{} requests ({:.2} per poll), {} timeouts, {} of 5xx{rebuilds}",
         count(role.attempts),
         role.amplification(),
         count(role.timeouts),
@@ -109,14 +109,14 @@ fn head(svg: &mut Svg, left: f64, run: &Run) {
     svg.text("ink", (left + LEFT, 80.0), &line);
 }
 
-/// The title of a panel and, in their colours, the names of its lines.
+/// Draws the title of a panel and the legend of its lines.
 fn caption(svg: &mut Svg, panel: &Panel, title: &str, names: &[(&str, &str)]) {
     let y = panel.top - 20.0;
     svg.text("ink", (panel.left, y), title);
     let mut x = panel.left + panel.width;
     for (class, name) in names.iter().rev() {
         svg.text(&format!("{class} end"), (x, y), name);
-        // As wide as its letters, more or less, and a gap.
+        // The approximate width of the text, and a gap.
         x -= name.chars().count() as f64 * 7.2 + 14.0;
     }
 }
@@ -127,7 +127,7 @@ fn rates(svg: &mut Svg, panel: Panel, run: &Run) {
         ("t-red", "requests sent"),
         ("t-blue", "answered"),
     ];
-    caption(svg, &panel, "polls and requests a second", &names);
+    caption(svg, &panel, "polls and requests per second", &names);
     panel.axes(svg, &seconds(panel.x), &panel.y.ticks(plain));
     let bins = bins(&run.slices);
     let line = |of: fn(&Bin) -> f64| bins.iter().map(move |bin| (bin.middle, Some(of(bin))));
@@ -143,10 +143,10 @@ fn latency(svg: &mut Svg, panel: Panel, run: &Run) {
         let at = rebuilds.seen.iter().map(|growth| growth.at);
         panel.marks(svg, "green mark", at);
     }
-    let title = "latency of the polls due at a time";
+    let title = "latency by the time at which polls were due";
     caption(svg, &panel, title, &names);
     panel.axes(svg, &seconds(panel.x), &milliseconds_ticks(panel.y));
-    panel.across(svg, "limit", run.timeout_ms, "time-out");
+    panel.across(svg, "limit", run.timeout_ms, "timeout");
     panel.across(svg, "axis", most_ms(run), "never");
     let never = most_ms(run);
     let line = |of: fn(&Slice) -> Option<f64>| {
@@ -176,7 +176,7 @@ fn distributions(svg: &mut Svg, width: f64, most_ms: f64, runs: &[Run]) {
         .zip(runs)
         .map(|(class, run)| (class.as_str(), run.name.as_str()))
         .collect();
-    let title = "share of all polls answered within a time, in percent";
+    let title = "share of all polls with a response within a time, in percent";
     caption(svg, &panel, title, &names);
     panel.axes(svg, &milliseconds_ticks(panel.x), &panel.y.ticks(plain));
     for (number, run) in runs.iter().enumerate() {
@@ -192,7 +192,7 @@ fn distributions(svg: &mut Svg, width: f64, most_ms: f64, runs: &[Run]) {
     }
 }
 
-/// Slices put together, as rates a second.
+/// Rates per second of merged buckets.
 struct Bin {
     middle: f64,
     due: f64,
@@ -218,12 +218,12 @@ fn bins(slices: &[Slice]) -> Vec<Bin> {
         .collect()
 }
 
-/// The top of a scale of latencies, where the polls without an answer are.
+/// Returns the top of a latency scale, where polls without a response are drawn.
 fn most_ms(run: &Run) -> f64 {
     10.0 * run.timeout_ms
 }
 
-/// The greatest rate that is drawn.
+/// Returns the maximum of the rates.
 fn most_rate(runs: &[Run]) -> f64 {
     let bins = runs.iter().flat_map(|run| bins(&run.slices));
     bins.map(|bin| bin.attempts.max(bin.due))
