@@ -22,6 +22,7 @@ mod faults;
 mod feed_pages;
 mod feed_tail;
 mod front;
+mod golden;
 mod herd;
 mod hostile;
 mod licences;

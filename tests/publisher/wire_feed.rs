@@ -72,7 +72,7 @@ async fn the_live_page_comes_back_byte_for_byte_and_its_signatures_verify() {
 }
 
 /// The canonical JSON that the producer signs: sorted keys, no spaces, ASCII-escaped.
-fn signed_bytes(row: &Value) -> String {
+pub fn signed_bytes(row: &Value) -> String {
     let mut row = row.as_object().unwrap().clone();
     row.remove("cathedral_signature");
     row.remove("merkle_epoch");
