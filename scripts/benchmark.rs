@@ -35,7 +35,7 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::{life::populate, sample::Sample},
+    demo::{sample::Sample, simulation::populate},
     herd::{processes::used, run::Run, table::milliseconds},
     store::{open::open_writer, write::put_challenge},
 };

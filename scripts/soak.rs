@@ -42,7 +42,7 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::{life::populate, sample::Sample},
+    demo::{sample::Sample, simulation::populate},
     domain::challenge::Challenge,
     herd::{
         processes,

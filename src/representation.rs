@@ -131,6 +131,17 @@ impl Representation {
 
     /// Makes the coding unless it is made. Takes as long as that takes: for blocking threads.
     pub fn code(&self, coding: Coding) {
+        self.encode_with(coding, Bytes::from);
+    }
+
+    /// Returns whether [`Representation::encode_with`] has nothing left to do for this coding.
+    pub fn is_encoded(&self, coding: Coding) -> bool {
+        self.slot(coding).is_none_or(|slot| slot.get().is_some())
+    }
+
+    /// Makes the coding unless it is made; `into_body` takes the encoded bytes over. Takes as long as that
+    /// takes: for blocking threads.
+    pub fn encode_with(&self, coding: Coding, into_body: impl FnOnce(Vec<u8>) -> Bytes) {
         let Some(slot) = self.slot(coding) else {
             return;
         };
@@ -143,7 +154,7 @@ impl Representation {
             let coded = coded(coding, body).ok()?;
             (coded.len() < body.len()).then(|| Variant {
                 coding,
-                body: coded.into(),
+                body: into_body(coded),
                 etag: self.identity.etag.coded(coding),
             })
         });

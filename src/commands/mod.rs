@@ -2,5 +2,5 @@
 
 pub(crate) mod demo;
 pub(crate) mod herd;
+pub(crate) mod import_export;
 pub(crate) mod serve;
-pub(crate) mod transfer;

@@ -2,7 +2,10 @@
 
 use std::num::NonZeroU16;
 
-use super::ran_at::{NotATime, RanAt};
+use super::{
+    MAX_ID_BYTES,
+    ran_at::{NotATime, RanAt},
+};
 
 /// A position in the feed's order (ran_at, id): every row after it is still to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +33,7 @@ impl Cursor {
     pub fn tuple(since_ran_at: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
         Ok(Self {
             ran_at: RanAt::parse_query(since_ran_at)?,
-            seen: Seen::Through(since_id.unwrap_or_default().to_owned()),
+            seen: Seen::through(since_id.unwrap_or_default()),
         })
     }
 
@@ -41,7 +44,7 @@ impl Cursor {
     /// [`NotATime`] where `since` is no ISO-8601 time.
     pub fn legacy(since: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
         let seen = match since_id {
-            Some(id) => Seen::Through(id.to_owned()),
+            Some(id) => Seen::through(id),
             None => Seen::All,
         };
         Ok(Self {
@@ -50,12 +53,36 @@ impl Cursor {
         })
     }
 
-    /// The id up to which rows of that millisecond have been seen.
+    /// The position of a stored row.
+    ///
+    /// # Errors
+    /// [`NotATime`] if `ran_at` is no ISO-8601 time.
+    pub fn of_row(ran_at: &str, id: String) -> Result<Self, NotATime> {
+        Ok(Self {
+            ran_at: RanAt::parse(ran_at)?,
+            seen: Seen::Through(id),
+        })
+    }
+
+    /// Returns how many bytes its text has.
+    pub fn bytes(&self) -> usize {
+        self.ran_at.as_str().len() + self.id().map_or(0, str::len)
+    }
+
+    /// Returns the id up to which rows of that millisecond have been seen.
     pub fn id(&self) -> Option<&str> {
         match &self.seen {
             Seen::Through(id) => Some(id),
             Seen::All => None,
         }
+    }
+}
+
+impl Seen {
+    /// Drops what no row can depend on. The prefix that is kept has at least [`MAX_ID_BYTES`] bytes and a
+    /// stored id has at most so many, so an id that is greater than the prefix is greater than the whole.
+    fn through(id: &str) -> Self {
+        Self::Through(id[..id.ceil_char_boundary(MAX_ID_BYTES)].to_owned())
     }
 }
 

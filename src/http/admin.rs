@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
-    items::{SourceError, read_items},
+    json_stream::{SourceError, read_items},
     metrics::requests::Route,
     writer::{
         handle::{Admission, WriterHandle},
-        operation::{Operation, Receipt},
+        operation::{Acknowledgement, Operation},
     },
 };
 
@@ -167,7 +167,7 @@ async fn accept(
     Ok(acknowledge(receipt))
 }
 
-fn acknowledge(receipt: Receipt) -> HttpResponse {
+fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(Acknowledged {

@@ -19,12 +19,10 @@ pub(super) async fn active_challenges(
     handles: web::Data<Handles>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = |snapshot: &Snapshot, freshness: Option<Freshness>| {
+    let answer = |snapshot: &Snapshot, freshness: Freshness| {
         let body = |variant: &_| worker.bodies.of(variant);
         let mut response = respond_with(&request, &worker, snapshot.board(), body)?;
-        worker
-            .tally
-            .from_snapshot(freshness.is_some_and(|f| f.is_stale()));
+        worker.tally.from_snapshot(freshness.is_stale());
         if handles.cache_status {
             cache_status::of_board(&mut response, freshness);
         }
@@ -39,7 +37,7 @@ pub(super) async fn current_challenge(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let choice = Choice::parse(request.query_string())?;
-    let answer = |snapshot: &Snapshot, freshness: Option<Freshness>| {
+    let answer = |snapshot: &Snapshot, freshness: Freshness| {
         let item = chosen(snapshot, &choice).ok_or(ApiError::NoActiveChallenge)?;
         let mut response = respond(&request, &worker, item)?;
         if handles.cache_status {

@@ -16,13 +16,13 @@ pub(super) async fn recent(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let (cursor, limit) = query::feed_page(request.query_string())?;
-    let (page, origin) = handles.feed.page(cursor, limit).await?;
+    let (page, source) = handles.feed.page(cursor, limit).await?;
     if let Some(coding) = lacks(&request, &page) {
-        handles.feed.code(&page, coding).await;
+        handles.feed.encode(&page, coding).await;
     }
     let mut response = respond(&request, &worker, &page)?;
     if handles.cache_status {
-        cache_status::of_page(&mut response, origin);
+        cache_status::of_page(&mut response, source);
     }
     Ok(response)
 }

@@ -45,13 +45,13 @@ pub use lending::{LendingStream, Loan};
 pub use rate_limit::RateLimit;
 pub use routes::{Face, configure};
 
-use crate::{cache::uncached::Board, feed::FeedHandle, health::HealthHandle, metrics::Metrics};
+use crate::{cache::handle::CacheHandle, feed::FeedHandle, health::HealthHandle, metrics::Metrics};
 
 /// What handlers hold.
 #[derive(Debug, Clone)]
 pub struct Handles {
     /// The board.
-    pub board: Board,
+    pub board: CacheHandle,
     /// The feed.
     pub feed: FeedHandle,
     /// The database's health.

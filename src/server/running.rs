@@ -13,7 +13,7 @@ use std::{
 use actix_web::dev::{Server, ServerHandle};
 use sd_notify::NotifyState;
 
-use crate::{cache::handle::CacheHandle, lifeline::Lifelines, writer::handle::WriterHandle};
+use crate::{cache::handle::CacheHandle, liveness::Liveness, writer::handle::WriterHandle};
 
 /// A server that listens.
 pub struct Running {
@@ -27,7 +27,7 @@ pub struct Running {
     pub admin_addresses: Vec<SocketAddr>,
     pub(super) servers: Vec<Server>,
     pub(super) stopping: Arc<AtomicBool>,
-    pub(super) lifelines: Lifelines,
+    pub(super) liveness: Liveness,
     pub(super) shutdown_delay: Duration,
 }
 
@@ -69,14 +69,14 @@ impl Running {
         let served = futures_util::future::try_join_all(self.servers);
         tokio::select! {
             served = served => served.map(drop)?,
-            name = self.lifelines.one_lost() => {
+            name = self.liveness.first_death() => {
                 return Err(io::Error::other(format!(
                     "{name} has died: ending, so that another process can take over"
                 )));
             }
         }
         if let Some(writer) = self.writer {
-            writer.drained().await;
+            writer.idle().await;
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ use super::{
     conditional::{Conditions, Decision},
 };
 use crate::{
-    cache::{handle::CacheHandle, uncached::Board},
+    cache::handle::CacheHandle,
     domain::coding::Acceptable,
     metrics::requests::{Route, Tally},
     representation::{Representation, Variant},
@@ -114,9 +114,6 @@ impl FastPath {
     /// None, where each request is to be counted, logged or answered in ways that only the general path
     /// knows.
     pub fn new(handles: &Handles, patience: Patience, stopping: Stopping) -> Option<Rc<Self>> {
-        let Board::Cached(cache) = &handles.board else {
-            return None;
-        };
         let rules = &handles.rules;
         let plain = rules.log == AccessLog::Failures
             && rules.rate_limit.is_none()
@@ -128,7 +125,7 @@ impl FastPath {
             && !handles.cache_status;
         plain.then(|| {
             Rc::new(Self {
-                cache: cache.clone(),
+                cache: handles.board.clone(),
                 tally: handles.metrics.requests().worker(),
                 patience,
                 stopping,
