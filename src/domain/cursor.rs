@@ -134,3 +134,35 @@ impl Default for PageLimit {
         Self(NonZeroU16::MIN.saturating_add(Self::DEFAULT_ROWS - 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Ids as they may be stored: at most [`MAX_ID_BYTES`] bytes, alike for most of their length.
+    fn stored() -> impl Strategy<Value = String> {
+        (240_usize..=256, "[ab\u{e9}\u{1f600}]{0,8}").prop_map(|(same, rest)| {
+            let mut id = "a".repeat(same) + &rest;
+            id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
+            id
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_long_id_is_cut_without_changing_which_rows_follow(
+            asked in (240_usize..=256, "[ab\u{e9}\u{1f600}]{0,300}"),
+            ids in prop::collection::vec(stored(), 1..20),
+        ) {
+            let whole = "a".repeat(asked.0) + &asked.1;
+            let cursor = Cursor::tuple("2026-06-07", Some(&whole)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let cut = cursor.id().unwrap_or_default();
+            prop_assert!(cut.len() < MAX_ID_BYTES + 4);
+            for id in ids {
+                prop_assert_eq!(id.as_str() > cut, id > whole, "{}", id);
+            }
+        }
+    }
+}

@@ -162,3 +162,30 @@ impl Drop for PendingWrite<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cursor::PageLimit;
+
+    #[test]
+    fn a_read_that_is_dropped_answers_its_waiters_and_the_next_request_reads_anew()
+    -> Result<(), String> {
+        let cache = FeedCache::new(1 << 20);
+        let cursor = Cursor::tuple("2026-06-07T00:00:00Z", None).map_err(|e| e.to_string())?;
+        let key = (cursor, PageLimit::default());
+        let Lookup::Miss(read, mut first) = cache.look_up(&key) else {
+            return Err("nothing is cached yet".to_owned());
+        };
+        let Lookup::Join(mut second) = cache.look_up(&key) else {
+            return Err("a read is in flight".to_owned());
+        };
+        drop(read);
+        for waiter in [&mut first, &mut second] {
+            let answer = waiter.try_recv().map_err(|error| error.to_string())?;
+            assert!(answer.is_err_and(|error| matches!(*error, FeedError::Panicked)));
+        }
+        assert!(matches!(cache.look_up(&key), Lookup::Miss(..)));
+        Ok(())
+    }
+}

@@ -8,11 +8,23 @@
 //! - a new epoch is on every page
 //! - what other processes write is seen at the next look, and so is another file in its place
 //! - the bound is kept; without room every request reads
+//! - bytes of pages that clients do not read are bounded: more pages get 503
 //! - a page is coded when somebody takes that, and keeps its tags when it is read anew
 
-use std::{fs, io::Read, rc::Rc, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use awc::http::Method;
+use cathedral_publisher::{
+    domain::cursor::{Cursor, PageLimit},
+    feed::{FeedError, FeedHandle, FeedLimits},
+    metrics::{Metrics, Source},
+    store::pool::ReadPool,
+};
 use futures_util::future::join_all;
 
 use crate::app::{App, Data, FEED, Mode, comes_about, default_limits};
@@ -222,4 +234,65 @@ async fn a_page_is_coded_when_somebody_takes_that_and_keeps_its_tags() {
         assert_eq!(app.get_with(&page(1, 200), &headers).await.status, 304);
     }
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn pages_that_clients_do_not_read_are_bounded() {
+    let data = Data::sample();
+    data.sample_runs(1000, "2026-06-07T00:00:01Z");
+    let limits = FeedLimits {
+        max_reads: 2,
+        max_encodings: 1,
+        queue_timeout: Duration::from_millis(50),
+        read_timeout: Duration::from_secs(60),
+        max_cached_bytes: 3_000_000,
+        max_in_flight_bytes: 1_000_000,
+    };
+    let pool = ReadPool::new(&data.path(), 3, Duration::from_secs(5), true);
+    let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+    let all = PageLimit::new(1000).unwrap();
+    let key = |ms: u32| Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None).unwrap();
+    let mut unsent = Vec::new();
+    // Bodies that are being sent, of pages that may have been evicted since.
+    let refused = loop {
+        match feed.page(key(unsent.len() as u32), all).await {
+            Ok((page, _)) => unsent.push(page.body()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(*refused, FeedError::Busy), "{refused}");
+    let bytes: usize = unsent.iter().map(|body| body.len()).sum();
+    let longest = unsent[0].len();
+    assert!((4_000_000..4_000_000 + longest).contains(&bytes), "{bytes}");
+    assert_eq!(feed.usage().page_bytes, 0, "all are evicted");
+    unsent.clear();
+    let (page, source) = feed.page(key(999), all).await.unwrap();
+    assert_eq!(source, Source::Miss);
+    assert_eq!(feed.cached(&(key(999), all)), Some(page));
+}
+
+#[actix_web::test]
+async fn a_request_that_joins_a_read_waits_no_longer_than_a_read_may_take() {
+    let data = data(3);
+    let limits = FeedLimits {
+        max_reads: 1,
+        max_encodings: 1,
+        queue_timeout: Duration::from_millis(10),
+        read_timeout: Duration::from_millis(50),
+        max_cached_bytes: 0,
+        max_in_flight_bytes: 1_000_000,
+    };
+    let pool = ReadPool::new(&data.path(), 1, Duration::from_secs(5), true);
+    // The only connection is at work: the read waits for it on a blocking thread.
+    let taken = pool
+        .reader(Instant::now() + Duration::from_secs(60))
+        .unwrap();
+    let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+    let cursor = || Cursor::tuple("2026-06-07", None).unwrap();
+    let asked = Instant::now();
+    let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default()))).await;
+    assert!(answers.iter().all(Result::is_err));
+    assert!(asked.elapsed() < Duration::from_secs(30));
+    drop(taken);
+    assert!(feed.page(cursor(), PageLimit::default()).await.is_ok());
 }
