@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cathedral_publisher::{
-    config::Kind, demo::sample::Sample, domain::ran_at::RanAt, transfer::import::import,
+    config::Kind, demo::sample::Sample, domain::ran_at::RanAt, import_export::import::import,
 };
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use serde_json::{Value, json};

@@ -9,7 +9,9 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{config::Kind, store::write::put_merkle_epoch, transfer::import::import};
+use cathedral_publisher::{
+    config::Kind, import_export::import::import, store::write::put_merkle_epoch,
+};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
