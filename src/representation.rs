@@ -124,7 +124,7 @@ impl Representation {
     }
 
     /// Makes the codings that cost a fraction of a millisecond for each 100 kB: gzip and zstd.
-    pub fn code_fast(&self) {
+    pub fn encode_fast(&self) {
         self.code(Coding::Gzip);
         self.code(Coding::Zstd);
     }

@@ -1,4 +1,4 @@
-//! The single-flight machine: when a build may start, what its end means, who has to be answered.
+//! The single-flight machine: when a build may start, what its end means, and which waiters are answered.
 //!
 //! Pure: no I/O, no clock of its own, no thread. Every method takes the present instant and returns
 //! a [`Step`] that tells the actor what to do. Its promises, which its tests check over arbitrary interleavings:
@@ -6,7 +6,7 @@
 //! - at most one [`BuildToken`] is out at any time; a build that outlives its timeout keeps its token,
 //!   so even then there is no second one beside it;
 //! - every waiter is answered exactly once, at the latest when the build that it waits for ends or
-//!   passes its deadline (a writer may wait for the build under way and for the one after it);
+//!   passes its deadline (a writer may wait for the build in flight and for the one after it);
 //! - what is published was never read before what it replaces;
 //! - once staleness has been noticed, a build is running or a retry is scheduled until it is cured.
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::BuildOutcome;
 
-/// How long things may take.
+/// The times that the machine keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// A snapshot is fresh for so long after its build began.
@@ -28,7 +28,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
+    /// A policy that retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
     pub fn new(ttl: Duration, build_timeout: Duration) -> Self {
         Self {
             ttl,
@@ -39,8 +39,8 @@ impl Policy {
     }
 }
 
-/// Permission to run one build. Must be given back to [`SingleFlight::finish`].
-#[must_use = "a token that is dropped blocks every further build"]
+/// Permission to run one build. Its holder must bring it to [`SingleFlight::finish`].
+#[must_use = "a token that is lost blocks every further build"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct BuildToken {
     generation: u64,
@@ -49,7 +49,7 @@ pub struct BuildToken {
 }
 
 impl BuildToken {
-    /// When the build is overdue.
+    /// Returns when the build is overdue.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -60,7 +60,7 @@ impl BuildToken {
 pub enum Answer {
     /// A snapshot that satisfies it is published.
     Published,
-    /// None is, and none will be before `retry_after`.
+    /// No snapshot is published, and none will be before `retry_after`.
     Unavailable {
         /// How long until it is worth asking again.
         retry_after: Duration,
@@ -124,7 +124,7 @@ pub struct SingleFlight<W> {
     policy: Policy,
     jitter: fastrand::Rng,
     phase: Phase,
-    /// Counts invalidations: a build satisfies those that came before it began.
+    /// Counts invalidations: a build satisfies the invalidations that came before it began.
     generation: u64,
     published: Option<Published>,
     /// Failures in a row.
@@ -147,14 +147,14 @@ impl<W> SingleFlight<W> {
         }
     }
 
-    /// Somebody found the snapshot stale, or absent.
+    /// Handles a request that found the snapshot stale, or found no snapshot.
     pub fn refresh(&mut self, now: Instant) -> Step<W> {
         let mut step = Step::default();
         self.start_if_needed(now, &mut step);
         step
     }
 
-    /// A reader that found nothing published waits for any snapshot at all.
+    /// Queues a request that found nothing published, until any snapshot is.
     pub fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
         let mut step = Step::default();
         self.enqueue(now, 0, waiter, &mut step);
@@ -173,7 +173,7 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// A build has ended, in time or not.
+    /// Ends a build, in time or not.
     pub fn finish(&mut self, now: Instant, token: BuildToken, outcome: BuildOutcome) -> Step<W> {
         let mut step = Step::default();
         match outcome {
@@ -196,7 +196,7 @@ impl<W> SingleFlight<W> {
                     .extract_if(.., |(needs, _)| *needs <= token.generation)
                     .map(|(_, waiter)| (waiter, Answer::Published))
                     .collect();
-                // Not for mere age: without a request nobody minds a stale snapshot.
+                // Age alone starts no build: without a request a stale snapshot does no harm.
                 if token.generation < self.generation {
                     self.start_if_needed(now, &mut step);
                 }
@@ -214,7 +214,7 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// The instant of [`SingleFlight::wake_at`] has come, or some other.
+    /// Handles the alarm. Does nothing if the instant of [`SingleFlight::wake_at`] has not come.
     pub fn woken(&mut self, now: Instant) -> Step<W> {
         let mut step = Step::default();
         match self.phase {
@@ -232,7 +232,7 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// When [`SingleFlight::woken`] must be called next, unless something else happens first.
+    /// Returns when [`SingleFlight::woken`] must be called next, unless something else happens first.
     pub fn wake_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Building { deadline } => Some(deadline),
@@ -285,7 +285,7 @@ impl<W> SingleFlight<W> {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Exponential with jitter: from half of the nominal wait to the whole of it.
+    /// Returns the wait before a retry. Exponential with jitter: from half of the nominal wait to the whole of it.
     fn backoff(&mut self) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
         let nominal =

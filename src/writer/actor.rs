@@ -30,7 +30,7 @@ struct Waiting {
     _admission: Admission,
 }
 
-/// Owns the write connection, and lends it to one blocking thread at a time.
+/// Owns the write connection, and moves it to a blocking thread for each commit.
 #[derive(Debug)]
 pub struct WriterActor {
     settings: WriteSettings,
@@ -62,7 +62,7 @@ impl WriterActor {
         WriterHandle::new(limits, actor.start().recipient())
     }
 
-    /// Commits all that is queued, unless a commit is under way: its end calls this again.
+    /// Commits all that is queued, unless a commit is in flight: its end calls this again.
     fn commit_queue(&mut self, context: &mut Context<Self>) {
         if self.queue.is_empty() {
             return;
@@ -102,7 +102,7 @@ impl WriterActor {
         }));
     }
 
-    /// Answers who is done. Those whose write the board shows share one rebuild, and are answered
+    /// Answers the callers of a commit. Writes that change the board share one rebuild and are answered
     /// after it; the next commit does not wait for that.
     fn answer(
         &self,
@@ -116,7 +116,7 @@ impl WriterActor {
             match results.next().unwrap_or(Err(Rejected::Stopped)) {
                 Ok(counts) if waiting.touches_board => unpublished.push((waiting, counts)),
                 Ok(counts) => waiting.acknowledge(counts, true),
-                Err(refused) => waiting.send(Err(refused)),
+                Err(rejected) => waiting.send(Err(rejected)),
             }
         }
         if unpublished.is_empty() {
@@ -139,7 +139,7 @@ impl Waiting {
     }
 
     fn send(self, result: Result<Acknowledgement, Rejected>) {
-        // A caller that has gone still had its write carried out.
+        // A caller may have gone; its write is carried out nevertheless.
         let _ = self.caller.send(result);
     }
 }

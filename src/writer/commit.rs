@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Where and how to write.
+/// The database to write to, and the bounds of a commit.
 #[derive(Debug, Clone)]
 pub struct WriteSettings {
     /// The database.
