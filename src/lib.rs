@@ -8,13 +8,14 @@
 //! | [`domain`] | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | nothing |
 //! | [`store`] | all SQL: opening, migrations, the pool of readers, queries, writes | domain |
 //! | [`representation`] | the immutable bytes of one answer and their entity-tag | domain |
-//! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
-//! | [`feed`] | pages of the leaderboard feed | store, representation, metrics |
-//! | [`health`] | whether the database answers, and whether requests should come here | store, the handles of cache and writer |
+//! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation, metrics |
+//! | [`feed`] | pages of the leaderboard feed: one cache, bounded in bytes | store, representation, metrics |
+//! | `watch` | notices what other processes write | store, the handles of cache and feed |
+//! | [`health`] | whether the database answers, and whether the server is ready | store, the handles of cache and writer |
 //! | [`liveness`] | notices the death of an actor | nothing |
 //! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed, metrics |
 //! | [`metrics`] | what is counted, and its text | nothing |
-//! | [`json_stream`] | the forms in which many items come, read one by one | nothing |
+//! | [`json_stream`] | reads many JSON items one by one | nothing |
 //! | [`http`] | the board's fast path, routes, conditional requests, authentication, limits, errors | handles of cache, feed, health, writer; metrics |
 //! | [`server`] | wiring, listening, shutting down | all of the above |
 //! | [`import_export`] | import and export | store, json_stream |
@@ -25,7 +26,7 @@
 //! # Invariants
 //!
 //! - Only `http` and `server` know actix_web (and its CORS), only `server` the parts that it is made of; only `cache::actor`, `cache::handle` and `server` know
-//!   actix; only `store` and who opens a database through it know rusqlite.
+//!   actix; only `store` and its callers that hold a connection know rusqlite.
 //! - Only `herd` sends requests (awc); it never meets the server but over HTTP.
 //! - A handler never sees an address of an actor, a pool or a connection: it holds handles.
 //! - A request that the published snapshot can answer sends no message, takes no lock and touches no
@@ -35,7 +36,7 @@
 //! - A published snapshot never changes, but that a coding of it may join, which is made once; a newer
 //!   one takes its place.
 //! - Nothing blocks an async thread: SQLite, serialising and hashing run on blocking threads, feed
-//!   reads a bounded number at a time, with connections left over for the board.
+//!   reads and encodings a bounded number at a time, with connections left over for the board.
 //! - Nothing is acknowledged before it is durable, nor, on the board, before readers see it (or the
 //!   acknowledgement says that they do not).
 //! - There is no static state: everything is passed in, the clock included.

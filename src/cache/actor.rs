@@ -28,12 +28,12 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// A reader found the snapshot stale.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Refresh;
+pub(crate) struct Refresh;
 
 /// A reader found no snapshot, and waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct AwaitSnapshot {
+pub(crate) struct AwaitSnapshot {
     pub(super) waiter: Waiter,
     pub(super) permit: OwnedSemaphorePermit,
 }
@@ -41,7 +41,7 @@ pub struct AwaitSnapshot {
 /// The database has changed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Invalidate {
+pub(crate) struct Invalidate {
     pub(super) waiter: Option<Waiter>,
 }
 
@@ -59,7 +59,7 @@ type Waiting = (Waiter, Option<OwnedSemaphorePermit>);
 
 /// Owns the snapshot and the right to rebuild it.
 #[derive(Debug)]
-pub struct CacheActor {
+pub(crate) struct CacheActor {
     machine: SingleFlight<Waiting>,
     cell: Arc<Cell>,
     builder: Arc<dyn BuildSnapshot>,
@@ -73,7 +73,7 @@ pub struct CacheActor {
 impl CacheActor {
     /// Starts the actor on the current arbiter, with nothing published. At most `max_waiting`
     /// readers wait for the first snapshot; further ones get an error at once.
-    pub fn launch(
+    pub(crate) fn launch(
         policy: Policy,
         max_waiting: usize,
         builder: Arc<dyn BuildSnapshot>,

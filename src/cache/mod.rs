@@ -9,9 +9,9 @@
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
 //! | `handle` | reads, wait-free; asks the actor only if the snapshot cannot answer |
 
-pub mod actor;
+pub(crate) mod actor;
 pub mod build;
 pub mod handle;
 pub mod measured;
 pub mod snapshot;
-pub mod state;
+pub(crate) mod state;

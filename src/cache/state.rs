@@ -16,7 +16,7 @@ use crate::metrics::BuildOutcome;
 
 /// The times that the machine keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// A snapshot is fresh for so long after its build began.
     pub ttl: Duration,
     /// A build is given up on (though not forgotten) so long after it began.
@@ -29,7 +29,7 @@ pub struct Policy {
 
 impl Policy {
     /// A policy that retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
-    pub fn new(ttl: Duration, build_timeout: Duration) -> Self {
+    pub(crate) fn new(ttl: Duration, build_timeout: Duration) -> Self {
         Self {
             ttl,
             build_timeout,
@@ -42,7 +42,7 @@ impl Policy {
 /// Permission to run one build. Its holder must bring it to [`SingleFlight::finish`].
 #[must_use = "a token that is lost blocks every further build"]
 #[derive(Debug, PartialEq, Eq)]
-pub struct BuildToken {
+pub(crate) struct BuildToken {
     generation: u64,
     began: Instant,
     deadline: Instant,
@@ -50,14 +50,14 @@ pub struct BuildToken {
 
 impl BuildToken {
     /// Returns when the build is overdue.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 }
 
 /// What a waiter is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A snapshot that satisfies it is published.
     Published,
     /// No snapshot is published, and none will be before `retry_after`.
@@ -69,7 +69,7 @@ pub enum Answer {
 
 /// A change worth one line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HealthChange {
+pub(crate) enum HealthChange {
     /// The first failure after a success.
     Failing,
     /// The first success after failures.
@@ -82,7 +82,7 @@ pub enum HealthChange {
 /// What the actor has to do now, in this order: publish, answer, start.
 #[must_use]
 #[derive(Debug)]
-pub struct Step<W> {
+pub(crate) struct Step<W> {
     /// Publish the snapshot just built; it is fresh until then.
     pub publish: Option<Instant>,
     /// Waiters to answer.
@@ -120,7 +120,7 @@ struct Published {
 
 /// The machine. `W` is whatever the actor answers a waiter by.
 #[derive(Debug)]
-pub struct SingleFlight<W> {
+pub(crate) struct SingleFlight<W> {
     policy: Policy,
     jitter: fastrand::Rng,
     phase: Phase,
@@ -135,7 +135,7 @@ pub struct SingleFlight<W> {
 
 impl<W> SingleFlight<W> {
     /// A machine with nothing published. `jitter` spreads the retries of several servers.
-    pub fn new(policy: Policy, jitter: fastrand::Rng) -> Self {
+    pub(crate) fn new(policy: Policy, jitter: fastrand::Rng) -> Self {
         Self {
             policy,
             jitter,
@@ -148,14 +148,14 @@ impl<W> SingleFlight<W> {
     }
 
     /// Handles a request that found the snapshot stale, or found no snapshot.
-    pub fn refresh(&mut self, now: Instant) -> Step<W> {
+    pub(crate) fn refresh(&mut self, now: Instant) -> Step<W> {
         let mut step = Step::default();
         self.start_if_needed(now, &mut step);
         step
     }
 
     /// Queues a request that found nothing published, until any snapshot is.
-    pub fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
+    pub(crate) fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
         let mut step = Step::default();
         self.enqueue(now, 0, waiter, &mut step);
         step
@@ -163,7 +163,7 @@ impl<W> SingleFlight<W> {
 
     /// The database has changed: what was read before now no longer counts as fresh. A waiter is
     /// answered once a snapshot that was read after this is published, or a build has failed.
-    pub fn invalidate(&mut self, now: Instant, waiter: Option<W>) -> Step<W> {
+    pub(crate) fn invalidate(&mut self, now: Instant, waiter: Option<W>) -> Step<W> {
         self.generation += 1;
         let mut step = Step::default();
         match waiter {
@@ -174,7 +174,12 @@ impl<W> SingleFlight<W> {
     }
 
     /// Ends a build, in time or not.
-    pub fn finish(&mut self, now: Instant, token: BuildToken, outcome: BuildOutcome) -> Step<W> {
+    pub(crate) fn finish(
+        &mut self,
+        now: Instant,
+        token: BuildToken,
+        outcome: BuildOutcome,
+    ) -> Step<W> {
         let mut step = Step::default();
         match outcome {
             BuildOutcome::Built => {
@@ -215,7 +220,7 @@ impl<W> SingleFlight<W> {
     }
 
     /// Handles the alarm. Does nothing if the instant of [`SingleFlight::wake_at`] has not come.
-    pub fn woken(&mut self, now: Instant) -> Step<W> {
+    pub(crate) fn woken(&mut self, now: Instant) -> Step<W> {
         let mut step = Step::default();
         match self.phase {
             Phase::Building { deadline } if now >= deadline => {
@@ -233,7 +238,7 @@ impl<W> SingleFlight<W> {
     }
 
     /// Returns when [`SingleFlight::woken`] must be called next, unless something else happens first.
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Building { deadline } => Some(deadline),
             Phase::BackingOff { until } => Some(until),

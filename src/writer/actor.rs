@@ -15,7 +15,7 @@ use crate::{cache::handle::CacheHandle, liveness::LivenessGuard, metrics::Metric
 /// Write this, and answer the caller.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Enqueue {
+pub(crate) struct Enqueue {
     pub(super) operation: Operation,
     pub(super) caller: Caller,
     pub(super) admission: Admission,
@@ -32,7 +32,7 @@ struct Waiting {
 
 /// Owns the write connection, and moves it to a blocking thread for each commit.
 #[derive(Debug)]
-pub struct WriterActor {
+pub(crate) struct WriterActor {
     settings: WriteSettings,
     cache: CacheHandle,
     /// Absent while a commit runs.
@@ -44,7 +44,7 @@ pub struct WriterActor {
 
 impl WriterActor {
     /// Starts the actor on the current arbiter. It tells `cache` when the board has changed.
-    pub fn launch(
+    pub(crate) fn launch(
         settings: WriteSettings,
         limits: AdmissionLimits,
         cache: CacheHandle,

@@ -20,7 +20,7 @@ use crate::{
 
 /// The database to write to, and the bounds of a commit.
 #[derive(Debug, Clone)]
-pub struct WriteSettings {
+pub(crate) struct WriteSettings {
     /// The database.
     pub path: PathBuf,
     /// The longest wait for another process that is writing.

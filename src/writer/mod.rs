@@ -8,8 +8,8 @@
 //! | `commit` | one transaction for all that is queued, a savepoint for each operation |
 //! | `wal_size` | keeps the write-ahead log (WAL) bounded |
 
-pub mod actor;
-pub mod commit;
+pub(crate) mod actor;
+pub(crate) mod commit;
 pub mod handle;
 pub mod operation;
-pub mod wal_size;
+pub(crate) mod wal_size;
