@@ -9,7 +9,7 @@
 //! | module | what it is | imports |
 //! |---|---|---|
 //! | `domain` | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | - |
-//! | `json_stream` | reads many JSON items one by one | domain |
+//! | `json_stream` | reads many JSON items one by one | - |
 //! | `liveness` | notices the death of an actor | - |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
