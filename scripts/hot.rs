@@ -13,33 +13,28 @@
 
 use std::{
     hint::black_box,
-    sync::Arc,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cathedral_publisher::{
+    answer::Representation,
     cache::snapshot::Snapshot,
-    demo::{life::populate, sample::Sample},
+    demo::{sample::Sample, simulation::populate},
     domain::{
         challenge::Challenge,
         coding::{Acceptable, Coding},
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
-        eval_run::EvalRun,
     },
-    feed::{
-        page,
-        pages::{Lookup, Pages},
-        tail::{Spares, Tail, TailRow},
-    },
-    representation::Representation,
-    store::{open::open_writer, pool::ReadPool, read},
+    feed::{FeedHandle, FeedLimits},
+    metrics::Metrics,
+    store::{open::open_writer, pool::ReadPool},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
 
-const TAIL_BYTES: usize = 32 << 20;
 const BROWSER: &[u8] = b"gzip, deflate, br, zstd";
 
 fn challenges(count: u32) -> Vec<Challenge> {
@@ -51,8 +46,8 @@ fn challenges(count: u32) -> Vec<Challenge> {
 /// What every poll of the board goes through.
 fn request(c: &mut Criterion) {
     let snapshot = Snapshot::new(&challenges(51)).unwrap();
-    snapshot.code_fast();
-    snapshot.code_strongly();
+    snapshot.precompress();
+    snapshot.encode_brotli();
     let board = snapshot.board();
     let tag = board.etag().as_str().as_bytes().to_vec();
     let mut group = c.benchmark_group("request");
@@ -125,15 +120,14 @@ fn rebuild(c: &mut Criterion) {
         for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
             let name = BenchmarkId::new(coding.as_str(), count);
             group.bench_with_input(name, &body, |b, body| {
-                b.iter(|| Representation::new(body.clone()).code(coding));
+                b.iter(|| Representation::new(body.clone()).encode(coding));
             });
         }
     }
     group.finish();
 }
 
-/// A page of 200 rows from the middle of the feed: from SQLite, held, and made of a tail of 32 MiB that
-/// begins before it; one more row in that tail.
+/// A page of 200 rows from the middle of the feed: from SQLite, and cached.
 fn feed(c: &mut Criterion) {
     let sizes = std::env::var("FEED_ROWS").unwrap_or_else(|_| "10000".to_owned());
     let mut group = c.benchmark_group("page");
@@ -146,77 +140,43 @@ fn feed(c: &mut Criterion) {
         )
         .unwrap();
         let pool = ReadPool::new(&path, 3, Duration::from_secs(5), true);
-        let reader = pool
-            .reader(Instant::now() + Duration::from_secs(600))
-            .unwrap();
-        let middle = middle(&reader, rows);
-        let limit = PageLimit::default();
-        group.bench_with_input(BenchmarkId::new("SQLite", rows), &middle, |b, cursor| {
-            b.iter(|| page::read(&reader, cursor, limit).unwrap());
-        });
-        let tail = tail_around(&reader, &middle);
-        group.bench_with_input(BenchmarkId::new("tail", rows), &middle, |b, cursor| {
-            b.iter(|| page::joined(&tail.page(cursor, limit).unwrap(), None).unwrap());
-        });
-        let one_more = TailRow {
-            place: Cursor::tuple("2100-01-01T00:00:00Z", Some("new")).unwrap(),
-            body: vec![b'x'; 500].into(),
+        let limits = FeedLimits {
+            max_reads: 1,
+            max_encodings: 1,
+            queue_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(60),
+            max_cached_bytes: 0,
+            max_in_flight_bytes: 1 << 24,
         };
+        let key = (middle(&path, rows), PageLimit::default());
+        let uncached = FeedHandle::new(pool.clone(), limits, Metrics::new().unwrap());
+        let system = actix_web::rt::System::new();
         group.bench_with_input(
-            BenchmarkId::new("one more row", rows),
-            &one_more,
-            |b, row| {
-                let mut spares = Spares::default();
+            BenchmarkId::new("SQLite", rows),
+            &key,
+            |b, (cursor, limit)| {
                 b.iter(|| {
-                    let more = tail.with(vec![row.clone()], tail.stamp(), TAIL_BYTES, &mut spares);
-                    spares.reclaim(Arc::new(more));
+                    system
+                        .block_on(uncached.page(cursor.clone(), *limit))
+                        .unwrap()
                 });
             },
         );
-        let mut pages = Pages::new(Some(1 << 24));
-        let key = (middle, limit);
-        let Lookup::Read(token, _) = pages.look_up(&key) else {
-            unreachable!("nothing is held yet")
+        let limits = FeedLimits {
+            max_cached_bytes: 1 << 24,
+            ..limits
         };
-        pages.ended(token, &Ok(page::read(&reader, &key.0, limit).unwrap()));
-        group.bench_with_input(BenchmarkId::new("held", rows), &key, |b, key| {
-            b.iter(|| match pages.look_up(key) {
-                Lookup::Held(page) => Arc::strong_count(&page),
-                Lookup::Join(_) | Lookup::Read(..) => unreachable!("it is held"),
-            });
+        let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+        system.block_on(feed.page(key.0.clone(), key.1)).unwrap();
+        group.bench_with_input(BenchmarkId::new("cached", rows), &key, |b, key| {
+            b.iter(|| feed.cached(key).unwrap());
         });
     }
     group.finish();
 }
 
-/// Of the rows after `cursor`, as many as fit.
-fn tail_around(connection: &rusqlite::Connection, cursor: &Cursor) -> Tail {
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    let limit = PageLimit::new(PageLimit::MAX_ROWS).unwrap();
-    let mut at = cursor.clone();
-    let stamp = read::feed_stamp(connection).unwrap();
-    while bytes < TAIL_BYTES {
-        let mut bodies: Vec<Box<[u8]>> = Vec::new();
-        let end = read::feed_page(connection, &at, limit, |row| bodies.push(row.into())).unwrap();
-        for body in bodies {
-            bytes += body.len() + 200;
-            let run = EvalRun::from_json(std::str::from_utf8(&body).unwrap()).unwrap();
-            rows.push(TailRow {
-                place: run.place(),
-                body,
-            });
-        }
-        let Some(last) = end.next else { break };
-        at = Cursor::tuple(&last.ran_at, Some(&last.id)).unwrap();
-    }
-    // What fits beside it are the oldest of these rows.
-    while bytes > TAIL_BYTES {
-        bytes -= rows.pop().unwrap().body.len() + 200;
-    }
-    Tail::empty(Some(cursor.clone()), stamp).with(rows, stamp, TAIL_BYTES, &mut Spares::default())
-}
-
-fn middle(connection: &rusqlite::Connection, rows: u32) -> Cursor {
+fn middle(path: &Path, rows: u32) -> Cursor {
+    let connection = rusqlite::Connection::open(path).unwrap();
     let query = "SELECT ran_at, id FROM eval_runs ORDER BY rowid LIMIT 1 OFFSET ?1";
     let row = connection.query_row(query, [rows / 2], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))

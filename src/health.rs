@@ -26,8 +26,8 @@ pub struct HealthHandle {
     pub pool: ReadPool,
     /// One probe at a time: a herd of checks must not take the pool from the board.
     pub turn: Arc<Semaphore>,
-    /// The board, where it is cached.
-    pub cache: Option<CacheHandle>,
+    /// The board's cache.
+    pub cache: CacheHandle,
     /// The write side, where there is one.
     pub writer: Option<WriterHandle>,
     /// How old the board may become.
@@ -95,9 +95,7 @@ impl HealthHandle {
     }
 
     async fn snapshot(&self) -> Result<(), &'static str> {
-        let Some(cache) = &self.cache else {
-            return Ok(());
-        };
+        let cache = &self.cache;
         let young = || cache.snapshot_age().map(|age| age <= self.max_snapshot_age);
         // A board that nobody polls is not rebuilt: then whoever asks this is the first in a while.
         if young() == Some(false) {
@@ -111,8 +109,7 @@ impl HealthHandle {
     }
 
     fn actors(&self) -> Result<(), &'static str> {
-        let cache_lives = self.cache.as_ref().is_none_or(CacheHandle::is_alive);
-        well(cache_lives, "the cache has died")?;
+        well(self.cache.is_alive(), "the cache has died")?;
         let writer_lives = self.writer.as_ref().is_none_or(WriterHandle::is_alive);
         well(writer_lives, "the writer has died")
     }

@@ -11,13 +11,13 @@
 //! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
 //! | [`feed`] | pages of the leaderboard feed | store, representation, metrics |
 //! | [`health`] | whether the database answers, and whether requests should come here | store, the handles of cache and writer |
-//! | [`lifeline`] | notices the death of an actor | nothing |
+//! | [`liveness`] | notices the death of an actor | nothing |
 //! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed, metrics |
 //! | [`metrics`] | what is counted, and its text | nothing |
-//! | [`items`] | the forms in which many items come, read one by one | nothing |
+//! | [`json_stream`] | the forms in which many items come, read one by one | nothing |
 //! | [`http`] | the board's fast path, routes, conditional requests, authentication, limits, errors | handles of cache, feed, health, writer; metrics |
 //! | [`server`] | wiring, listening, shutting down | all of the above |
-//! | [`transfer`] | import and export | store, items |
+//! | [`import_export`] | import and export | store, json_stream |
 //! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
 //! | [`config`] | the command line and the environment | nothing |
 //!
@@ -48,10 +48,11 @@ pub mod domain;
 pub mod feed;
 pub mod health;
 pub mod http;
-pub mod items;
-pub mod lifeline;
+pub mod import_export;
+pub mod json_stream;
+pub mod liveness;
 pub mod metrics;
 pub mod server;
 pub mod store;
-pub mod transfer;
+mod watch;
 pub mod writer;

@@ -11,15 +11,15 @@ use std::{
 use cathedral_publisher::config::{Cli, Command};
 use clap::{CommandFactory, Parser};
 
-use commands::{demo, serve, transfer};
+use commands::{demo, import_export, serve};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init(&cli.log_level, cli.log_format);
     let done = match cli.command {
         Command::Serve(options) => serve::serve(&options),
-        Command::Import(options) => transfer::import_file(&options),
-        Command::Export(options) => transfer::export_to_stdout(&options),
+        Command::Import(options) => import_export::import_file(&options),
+        Command::Export(options) => import_export::export_to_stdout(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Sample(options) => demo::sample(&options),
         Command::Completions(options) => {

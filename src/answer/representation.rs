@@ -146,6 +146,16 @@ impl Representation {
 
     /// Makes one coding unless it is made already. CPU-bound: call it on a blocking thread.
     pub fn encode(&self, coding: Coding) {
+        self.encode_with(coding, Bytes::from);
+    }
+
+    /// Returns whether [`Representation::encode`] has nothing left to do for this coding.
+    pub fn is_encoded(&self, coding: Coding) -> bool {
+        self.slot(coding).is_none_or(|slot| slot.get().is_some())
+    }
+
+    /// Does as [`Representation::encode`]; `into_body` takes ownership of the encoded bytes.
+    pub fn encode_with(&self, coding: Coding, into_body: impl FnOnce(Vec<u8>) -> Bytes) {
         let Some(slot) = self.slot(coding) else {
             return;
         };
@@ -157,7 +167,7 @@ impl Representation {
             // Writing to memory does not fail; if it did, the identity bytes would be served.
             let encoded = encoded(coding, body).ok()?;
             (encoded.len() < body.len())
-                .then(|| Variant::new(coding, encoded.into(), self.identity.etag.coded(coding)))
+                .then(|| Variant::new(coding, into_body(encoded), self.identity.etag.coded(coding)))
         });
     }
 

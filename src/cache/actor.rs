@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -19,9 +19,9 @@ use super::{
     build::{BuildError, BuildSnapshot, Built},
     handle::{CacheHandle, Cell, Published},
     snapshot::Snapshot,
-    state::{Answer, BuildToken, HealthChange, Outcome, Policy, SingleFlight, Step},
+    state::{Answer, BuildToken, HealthChange, Policy, SingleFlight, Step},
 };
-use crate::{domain::clock::Clock, lifeline::Lifeline};
+use crate::{domain::clock::Clock, liveness::LivenessGuard, metrics::BuildOutcome};
 
 /// A board that changes again within this time is not worth the strong coding.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -46,6 +46,14 @@ pub struct Invalidate {
     pub(super) waiter: Option<Waiter>,
 }
 
+/// A build has ended, in time or not.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct BuildFinished {
+    token: BuildToken,
+    result: Result<Built, BuildError>,
+}
+
 type Waiter = oneshot::Sender<Answer>;
 /// A waiter, and for readers the permit that admitted it, held until it is answered.
 type Waiting = (Waiter, Option<OwnedSemaphorePermit>);
@@ -60,7 +68,7 @@ pub struct CacheActor {
     alarm: Option<(Instant, SpawnHandle)>,
     last_error: String,
     coding: Option<SpawnHandle>,
-    _lifeline: Lifeline,
+    _liveness: LivenessGuard,
 }
 
 impl CacheActor {
@@ -71,7 +79,7 @@ impl CacheActor {
         max_waiting: usize,
         builder: Arc<dyn BuildSnapshot>,
         clock: Arc<dyn Clock>,
-        lifeline: Lifeline,
+        liveness: LivenessGuard,
     ) -> CacheHandle {
         let cell = Arc::new(Cell::empty());
         let address = Self {
@@ -82,7 +90,7 @@ impl CacheActor {
             alarm: None,
             last_error: String::new(),
             coding: None,
-            _lifeline: lifeline,
+            _liveness: liveness,
         }
         .start();
         CacheHandle {
@@ -156,28 +164,20 @@ impl CacheActor {
         self.coding = Some(context.spawn(coding));
     }
 
-    fn start_build(&self, token: BuildToken, context: &mut Context<Self>) {
+    fn start_build(&self, token: BuildToken, context: &Context<Self>) {
         let builder = Arc::clone(&self.builder);
-        // The builder measures by the machine's clock, whatever clock the machine is run on.
+        // The builder measures by the system's clock, whatever clock the machine runs on.
         let allowed = token.deadline().saturating_duration_since(self.clock.now());
-        let build = actix_rt::task::spawn_blocking(move || {
-            let built = builder.build(Instant::now() + allowed)?;
-            built.snapshot.precompress();
-            Ok(built)
-        });
-        context.spawn(build.into_actor(self).map(|result, actor, context| {
-            let result = result.unwrap_or(Err(BuildError::Panicked));
-            let now = actor.clock.now();
-            let (outcome, built) = match result {
-                Ok(built) => (Outcome::Built, Some(built)),
-                Err(error) => {
-                    log::debug!("a rebuild of the board failed: {error}");
-                    actor.last_error = error.to_string();
-                    (Outcome::Failed, None)
-                }
-            };
-            let step = actor.machine.finished(now, token, outcome);
-            actor.perform(step, built, context);
+        let pending = PendingBuild {
+            actor: context.address(),
+            token: Some(token),
+        };
+        drop(actix_rt::task::spawn_blocking(move || {
+            let built = builder.build(Instant::now() + allowed);
+            if let Ok(built) = &built {
+                built.snapshot.precompress();
+            }
+            pending.finish(built);
         }));
     }
 
@@ -200,6 +200,31 @@ impl CacheActor {
             );
             self.alarm = Some((at, context.spawn(alarm)));
         }
+    }
+}
+
+/// The obligation to report the end of a build. If it is dropped, as by a panic, the build has failed.
+struct PendingBuild {
+    actor: Addr<CacheActor>,
+    /// Present until the end is reported.
+    token: Option<BuildToken>,
+}
+
+impl PendingBuild {
+    fn finish(mut self, result: Result<Built, BuildError>) {
+        self.report(result);
+    }
+
+    fn report(&mut self, result: Result<Built, BuildError>) {
+        if let Some(token) = self.token.take() {
+            self.actor.do_send(BuildFinished { token, result });
+        }
+    }
+}
+
+impl Drop for PendingBuild {
+    fn drop(&mut self) {
+        self.report(Err(BuildError::Panicked));
     }
 }
 
@@ -233,5 +258,24 @@ impl Handler<Invalidate> for CacheActor {
         let waiting = message.waiter.map(|waiter| (waiter, None));
         let step = self.machine.invalidate(self.clock.now(), waiting);
         self.perform(step, None, context);
+    }
+}
+
+impl Handler<BuildFinished> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, message: BuildFinished, context: &mut Context<Self>) {
+        let (outcome, built) = match message.result {
+            Ok(built) => (BuildOutcome::Built, Some(built)),
+            Err(error) => {
+                log::debug!("a rebuild of the board failed: {error}");
+                self.last_error = error.to_string();
+                (BuildOutcome::Failed, None)
+            }
+        };
+        let step = self
+            .machine
+            .finish(self.clock.now(), message.token, outcome);
+        self.perform(step, built, context);
     }
 }

@@ -7,8 +7,6 @@
 //! | `measured` | counts and times builds |
 //! | `state` | decides: the pure single-flight machine |
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
-//! | `uncached` | what the server would be without all this, for comparison |
-//! | `watch` | notices what other processes write |
 //! | `handle` | reads, wait-free; asks the actor only where the snapshot cannot answer |
 
 pub mod actor;
@@ -17,5 +15,3 @@ pub mod handle;
 pub mod measured;
 pub mod snapshot;
 pub mod state;
-pub mod uncached;
-pub mod watch;

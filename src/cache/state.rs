@@ -1,8 +1,7 @@
 //! The single-flight machine: when a build may start, what its end means, who has to be answered.
 //!
 //! Pure: no I/O, no clock of its own, no thread. Every method takes the present instant and returns
-//! a [`Step`] that tells the actor what to do. Its promises, which `tests/publisher/single_flight.rs`
-//! checks over arbitrary interleavings:
+//! a [`Step`] that tells the actor what to do. Its promises, which its tests check over arbitrary interleavings:
 //!
 //! - at most one [`BuildToken`] is out at any time; a build that outlives its timeout keeps its token,
 //!   so even then there is no second one beside it;
@@ -12,6 +11,8 @@
 //! - once staleness has been noticed, a build is running or a retry is scheduled until it is cured.
 
 use std::time::{Duration, Instant};
+
+use crate::metrics::BuildOutcome;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Policy {
     }
 }
 
-/// Permission to run one build. Must be given back to [`SingleFlight::finished`].
+/// Permission to run one build. Must be given back to [`SingleFlight::finish`].
 #[must_use = "a token that is dropped blocks every further build"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct BuildToken {
@@ -52,15 +53,6 @@ impl BuildToken {
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
-}
-
-/// How a build ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a snapshot.
-    Built,
-    /// With an error, or a panic.
-    Failed,
 }
 
 /// What a waiter is told.
@@ -182,10 +174,10 @@ impl<W> SingleFlight<W> {
     }
 
     /// A build has ended, in time or not.
-    pub fn finished(&mut self, now: Instant, token: BuildToken, outcome: Outcome) -> Step<W> {
+    pub fn finish(&mut self, now: Instant, token: BuildToken, outcome: BuildOutcome) -> Step<W> {
         let mut step = Step::default();
         match outcome {
-            Outcome::Built => {
+            BuildOutcome::Built => {
                 let fresh_until = token.began + self.policy.ttl;
                 step.publish = Some(fresh_until);
                 self.published = Some(Published {
@@ -209,7 +201,7 @@ impl<W> SingleFlight<W> {
                     self.start_if_needed(now, &mut step);
                 }
             }
-            Outcome::Failed => {
+            BuildOutcome::Failed => {
                 // An overdue build was counted when it passed its deadline.
                 if self.phase != Phase::Overdue {
                     self.count_failure(&mut step);
@@ -301,3 +293,6 @@ impl<W> SingleFlight<W> {
         nominal.mul_f64(0.5 + self.jitter.f64() / 2.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

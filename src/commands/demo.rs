@@ -7,7 +7,7 @@ use std::{
 
 use cathedral_publisher::{
     config::{Demo, Kind, Sample},
-    demo::{life, sample},
+    demo::{sample, simulation},
     store::open::open_writer,
 };
 
@@ -25,13 +25,13 @@ pub(crate) fn demo(options: &Demo) -> anyhow::Result<()> {
         (None, None) => anyhow::bail!("no database"),
     };
     let mut kept_open = open_writer(&path, options.limits.busy_timeout())?;
-    life::populate(&mut kept_open, options.rows)?;
+    simulation::populate(&mut kept_open, options.rows)?;
     actix_web::rt::System::new().block_on(async {
         let tokens = admin_tokens(&options.admin)?;
         let parts = parts(&path, &options.limits, &options.front, tokens, true);
         let running = listen(&options.address.address, &options.limits, parts).await?;
         if let Some(writer) = running.writer.clone() {
-            actix_web::rt::spawn(life::live(path.clone(), writer));
+            actix_web::rt::spawn(simulation::live(path.clone(), writer));
         }
         if let Some(address) = running.addresses.first() {
             what_to_try(&path, &format!("http://{address}"))?;

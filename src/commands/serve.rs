@@ -5,12 +5,12 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
-    config::{Admin, CacheMode, Front, Limits, Serve},
+    config::{Admin, Front, Limits, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
     server::{self, Listen, Parts, Running},
     store::{
-        open::{Journal, empty_log, open_reader, open_writer_with},
+        open::{checkpoint, open_reader, open_writer},
         pool::ReadPool,
     },
 };
@@ -20,32 +20,20 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
     let path = &options.database.database;
     let busy_timeout = options.limits.busy_timeout();
     let tokens = admin_tokens(&options.admin)?;
-    let journal = match options.cache {
-        CacheMode::On => Journal::Wal,
-        CacheMode::Off => Journal::Rollback,
-    };
     // Held while serving: the last connection that closes would checkpoint and delete the log.
     let kept_open = if options.read_only {
         open_reader(path, busy_timeout)?
     } else {
-        open_writer_with(path, busy_timeout, journal)?
+        open_writer(path, busy_timeout)?
     };
     actix_web::rt::System::new().block_on(async {
-        let mut parts = parts(
+        let parts = parts(
             path,
             &options.limits,
             &options.front,
             tokens,
             !options.read_only,
         );
-        if options.cache == CacheMode::Off {
-            log::warn!("without a cache, in rollback-journal mode, over one shared connection");
-            parts.cached = false;
-            parts.pool = ReadPool::one_shared(path, busy_timeout);
-            parts.builder = Arc::new(SqliteBuilder {
-                pool: parts.pool.clone(),
-            });
-        }
         let running = listen(&options.address.address, &options.limits, parts).await?;
         for address in &running.addresses {
             log::info!("serving {} on http://{address}", path.display());
@@ -55,7 +43,7 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
         }
         anyhow::Ok(running.serve_until_signal().await?)
     })?;
-    if !options.read_only && !empty_log(&kept_open)? {
+    if !options.read_only && !checkpoint(&kept_open)? {
         log::info!("another process reads: the write-ahead log stays");
     }
     Ok(())
@@ -83,7 +71,6 @@ pub(crate) fn parts(
         pool,
         clock: Arc::new(SystemClock),
         path: path.to_owned(),
-        cached: true,
         writable,
         tokens,
         front: front.clone(),

@@ -59,9 +59,6 @@ pub struct Limits {
     /// Pages of the feed that are held ready, in MiB; 0: none.
     #[arg(long, env = "PUBLISHER_FEED_CACHE_MIB", default_value = "16", value_parser = in_range(0..=65_536), value_name = "MIB")]
     pub feed_cache_mib: usize,
-    /// The newest rows of the feed that are held ready, in MiB; 0: none.
-    #[arg(long, env = "PUBLISHER_FEED_TAIL_MIB", default_value = "32", value_parser = in_range(0..=65_536), value_name = "MIB")]
-    pub feed_tail_mib: usize,
     /// Readers that may wait for the first snapshot; more get 503 at once.
     #[arg(
         long,

@@ -68,7 +68,7 @@ pub enum Command {
     /// All or nothing, in one transaction, which keeps other writers waiting but no reader. Items
     /// that are there already, to the byte, are left alone; a row whose id is there with other bytes
     /// is an error, and so is a challenge whose status would go back.
-    Import(Transfer),
+    Import(Import),
     /// Write what is stored to stdout, in the form that `import` reads.
     ///
     /// `board` writes the answer of active-challenges; `rows` every eval run there is, in the feed's
@@ -111,30 +111,11 @@ pub struct Serve {
     /// migrated, and there are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
-    /// `off` has the faults of the service that this one replaces, for comparison and nothing else:
-    /// every request rebuilds the board from SQLite, in rollback-journal mode, over one connection
-    /// that readers and the writer share.
-    #[arg(
-        long,
-        env = "PUBLISHER_CACHE",
-        default_value = "on",
-        conflicts_with = "read_only"
-    )]
-    pub cache: CacheMode,
     // Last: their help headings hold for all that follows.
     #[command(flatten)]
     pub front: Front,
     #[command(flatten)]
     pub limits: Limits,
-}
-
-/// Whether there is a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CacheMode {
-    /// A snapshot, and all that this program is for.
-    On,
-    /// A rebuild for every request.
-    Off,
 }
 
 /// Who may write.
@@ -175,7 +156,7 @@ pub struct Address {
 
 /// Options of `import`.
 #[derive(Debug, Args)]
-pub struct Transfer {
+pub struct Import {
     /// What the file holds.
     pub kind: Kind,
     /// The file, or `-` for standard input.

@@ -2,7 +2,10 @@
 
 use std::num::NonZeroU16;
 
-use super::ran_at::{NotATime, RanAt};
+use super::{
+    MAX_ID_BYTES,
+    ran_at::{NotATime, RanAt},
+};
 
 /// A position in the feed's order (ran_at, id): every row after it is still to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +33,7 @@ impl Cursor {
     pub fn tuple(since_ran_at: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
         Ok(Self {
             ran_at: RanAt::parse_query(since_ran_at)?,
-            seen: Seen::Through(since_id.unwrap_or_default().to_owned()),
+            seen: Seen::through(since_id.unwrap_or_default()),
         })
     }
 
@@ -41,7 +44,7 @@ impl Cursor {
     /// [`NotATime`] where `since` is no ISO-8601 time.
     pub fn legacy(since: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
         let seen = match since_id {
-            Some(id) => Seen::Through(id.to_owned()),
+            Some(id) => Seen::through(id),
             None => Seen::All,
         };
         Ok(Self {
@@ -50,12 +53,36 @@ impl Cursor {
         })
     }
 
-    /// The id up to which rows of that millisecond have been seen.
+    /// The position of a stored row.
+    ///
+    /// # Errors
+    /// [`NotATime`] if `ran_at` is no ISO-8601 time.
+    pub fn of_row(ran_at: &str, id: String) -> Result<Self, NotATime> {
+        Ok(Self {
+            ran_at: RanAt::parse(ran_at)?,
+            seen: Seen::Through(id),
+        })
+    }
+
+    /// Returns how many bytes its text has.
+    pub fn bytes(&self) -> usize {
+        self.ran_at.as_str().len() + self.id().map_or(0, str::len)
+    }
+
+    /// Returns the id up to which rows of that millisecond have been seen.
     pub fn id(&self) -> Option<&str> {
         match &self.seen {
             Seen::Through(id) => Some(id),
             Seen::All => None,
         }
+    }
+}
+
+impl Seen {
+    /// Drops what no row can depend on. The prefix that is kept has at least [`MAX_ID_BYTES`] bytes and a
+    /// stored id has at most so many, so an id that is greater than the prefix is greater than the whole.
+    fn through(id: &str) -> Self {
+        Self::Through(id[..id.ceil_char_boundary(MAX_ID_BYTES)].to_owned())
     }
 }
 
@@ -105,5 +132,37 @@ impl PageLimit {
 impl Default for PageLimit {
     fn default() -> Self {
         Self(NonZeroU16::MIN.saturating_add(Self::DEFAULT_ROWS - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Ids as they may be stored: at most [`MAX_ID_BYTES`] bytes, alike for most of their length.
+    fn stored() -> impl Strategy<Value = String> {
+        (240_usize..=256, "[ab\u{e9}\u{1f600}]{0,8}").prop_map(|(same, rest)| {
+            let mut id = "a".repeat(same) + &rest;
+            id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
+            id
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_long_id_is_cut_without_changing_which_rows_follow(
+            asked in (240_usize..=256, "[ab\u{e9}\u{1f600}]{0,300}"),
+            ids in prop::collection::vec(stored(), 1..20),
+        ) {
+            let whole = "a".repeat(asked.0) + &asked.1;
+            let cursor = Cursor::tuple("2026-06-07", Some(&whole)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let cut = cursor.id().unwrap_or_default();
+            prop_assert!(cut.len() < MAX_ID_BYTES + 4);
+            for id in ids {
+                prop_assert_eq!(id.as_str() > cut, id > whole, "{}", id);
+            }
+        }
     }
 }

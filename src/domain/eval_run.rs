@@ -61,8 +61,8 @@ impl EvalRun {
         })
     }
 
-    /// Where it stands in the feed.
-    pub fn place(&self) -> Cursor {
+    /// Returns its position in the feed.
+    pub fn sort_key(&self) -> Cursor {
         Cursor {
             ran_at: self.ran_at.clone(),
             seen: Seen::Through(self.id.clone()),

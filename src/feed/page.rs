@@ -1,97 +1,50 @@
-//! One page: the stored bytes of its rows joined, and the cursor after it (WIRE.md).
+//! Reads one page: the stored bytes of its rows joined, and the cursor after it (WIRE.md).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
-
-use super::{FeedError, pages::Page, tail::Span};
+use super::{FeedError, budget::ByteBudget, pages::Page};
 use crate::{
     answer::Representation,
-    domain::cursor::{Cursor, PageLimit},
-    metrics::Origin,
+    domain::{
+        cursor::{Cursor, PageLimit},
+        feed_envelope,
+    },
     store::{pool::Reader, read},
 };
 
-const BEGIN: &[u8] = br#"{"items":["#;
-/// More than what follows the rows, but for a very long id.
-const TAIL_BYTES: usize = 256;
+/// Pages longer than this are read one at a time: a thousand rows of the greatest length have 64 MiB.
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What follows the rows, in the wire's order.
-#[derive(Serialize)]
-struct Tail<'a> {
-    next_since: Option<&'a str>,
-    next_since_ran_at: Option<&'a str>,
-    next_since_id: Option<&'a str>,
-    merkle_epoch_latest: Option<i64>,
-}
-
-/// Reads a page. The rows are joined as they are stored, and never parsed.
+/// Reads a page and charges its bytes to `budget`. The rows are joined as they are stored, and never parsed.
+/// A read that finds its page large waits for `large_page` until no other large one is being read.
 ///
 /// # Errors
-/// [`FeedError::Store`] where the database fails, [`FeedError::Time`] where it holds no valid time.
-pub fn read(reader: &Reader, cursor: &Cursor, limit: PageLimit) -> Result<Page, FeedError> {
-    let mut rows = Rows::default();
-    let end = read::feed_page(reader, cursor, limit, |row| rows.push(row))?;
+/// [`FeedError::Store`] if the database fails, [`FeedError::Time`] if a row has no valid time.
+pub(super) fn read(
+    reader: &Reader,
+    cursor: &Cursor,
+    limit: PageLimit,
+    budget: &ByteBudget,
+    large_page: &Mutex<()>,
+) -> Result<Page, FeedError> {
+    let mut body = feed_envelope::BEGIN.to_vec();
+    let mut large = None;
+    let end = read::feed_page(reader, cursor, limit, |row| {
+        if body.len() > feed_envelope::BEGIN.len() {
+            body.push(feed_envelope::SEPARATOR);
+        }
+        if large.is_none() && body.len() + row.len() > LARGE_BYTES {
+            large = Some(large_page.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        body.extend_from_slice(row);
+    })?;
     let last = match end.next {
-        Some(row) => Some(Cursor::tuple(&row.ran_at, Some(&row.id)).map_err(|_| FeedError::Time)?),
+        Some(row) => Some(Cursor::of_row(&row.ran_at, row.id).map_err(|_| FeedError::Time)?),
         None => None,
     };
-    rows.end(last, end.merkle_epoch_latest, Origin::Read)
-}
-
-/// The same page out of the tail: `span` of one whose stamp has this epoch.
-///
-/// # Errors
-/// [`FeedError::Json`], which does not happen.
-pub fn joined(span: &Span<'_>, merkle_epoch_latest: Option<i64>) -> Result<Page, FeedError> {
-    let mut rows = Rows::default();
-    rows.0.reserve(span.bytes() + TAIL_BYTES);
-    for slice in &span.slices {
-        rows.push(slice);
-    }
-    rows.end(span.last.cloned(), merkle_epoch_latest, Origin::Tail)
-}
-
-/// A page that is being written.
-struct Rows(Vec<u8>);
-
-impl Default for Rows {
-    fn default() -> Self {
-        Self(BEGIN.to_vec())
-    }
-}
-
-impl Rows {
-    fn push(&mut self, row: &[u8]) {
-        if self.0.len() > BEGIN.len() {
-            self.0.push(b',');
-        }
-        self.0.extend_from_slice(row);
-    }
-
-    fn end(
-        self,
-        last: Option<Cursor>,
-        merkle_epoch_latest: Option<i64>,
-        origin: Origin,
-    ) -> Result<Page, FeedError> {
-        let mut body = self.0;
-        body.extend_from_slice(b"],");
-        let ran_at = last.as_ref().map(|row| row.ran_at.as_str());
-        let tail = serde_json::to_vec(&Tail {
-            next_since: ran_at,
-            next_since_ran_at: ran_at,
-            next_since_id: last.as_ref().and_then(Cursor::id),
-            merkle_epoch_latest,
-        })?;
-        // Both are objects: the tail's members continue those of the page.
-        body.extend_from_slice(&tail[1..]);
-        // It may be held for long, and would keep as much again that it grew through.
-        body.shrink_to_fit();
-        Ok(Page {
-            representation: Arc::new(Representation::new(body)),
-            last,
-            origin,
-        })
-    }
+    body.extend(feed_envelope::end(last.as_ref(), end.merkle_epoch_latest)?);
+    Ok(Page {
+        representation: Arc::new(Representation::new(budget.charge(body))),
+        last,
+    })
 }

@@ -1,9 +1,8 @@
-//! Which pages are held, which are being read, and what a change of the feed makes of them: pure
-//! decisions, under one lock.
+//! Which pages are cached, which are being read, and what a change of the feed invalidates: pure decisions.
 //!
-//! A page is the answer to (cursor, limit). A full one spans the rows from its cursor to its last row
-//! and stays true until a row is inserted between them. A shorter one, at the end of the feed, spans
-//! everything after its cursor.
+//! A page is the answer to (cursor, limit). A full page spans the rows from its cursor to its last row and
+//! stays valid until a row is inserted between them. A shorter one, at the end of the feed, spans everything
+//! after its cursor.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -14,284 +13,286 @@ use super::FeedError;
 use crate::{
     answer::Representation,
     domain::cursor::{Cursor, PageLimit},
-    metrics::Origin,
     store::read::FeedStamp,
 };
 
-/// What a page weighs beside its body: its key, its tags, its place in the list.
-const OVERHEAD_BYTES: usize = 512;
-/// However small they are, so that an insertion never has to look at more.
+/// What a page weighs beside its body and the bytes of its key: tags and the entries that lead to it.
+const OVERHEAD_BYTES: usize = 768;
+/// The most cached pages, however small: an insertion never has to look at more.
 const MAX_PAGES: usize = 4096;
+/// The most reads in flight, running or queued. Each look-up walks all of them.
+const MAX_IN_FLIGHT: usize = 1024;
 
 /// What a page answers.
 pub type PageKey = (Cursor, PageLimit);
 
 /// A page that has been read.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub(super) struct Page {
     /// Its bytes.
-    pub representation: Arc<Representation>,
-    /// The place of its last row, where it is full.
-    pub last: Option<Cursor>,
-    /// Whether it was read, or made of the tail.
-    pub origin: Origin,
+    pub(super) representation: Arc<Representation>,
+    /// The sort key of its last row, if it is full.
+    pub(super) last: Option<Cursor>,
 }
 
 /// What everybody who waits for a page gets.
-pub type Answer = Result<Page, Arc<FeedError>>;
+pub(super) type Answer = Result<Page, Arc<FeedError>>;
 
-/// Which read of which page: whoever holds it must bring it to [`Pages::ended`].
+/// Which read of which page. Its holder must bring it to [`Pages::finish`].
 #[derive(Debug)]
-#[must_use = "a read that never ends keeps its waiters"]
-pub struct ReadToken {
+#[must_use = "a read that never finishes keeps its waiters"]
+pub(super) struct ReadToken {
     key: PageKey,
     number: u64,
 }
 
 impl ReadToken {
-    /// What is to be read.
-    pub fn key(&self) -> &PageKey {
+    /// Returns which page is to be read.
+    pub(super) fn key(&self) -> &PageKey {
         &self.key
     }
 }
 
 /// How a request gets its page.
 #[derive(Debug)]
-pub enum Lookup {
-    /// It is held.
-    Held(Arc<Representation>),
-    /// Somebody reads it already, and nothing was inserted since.
+pub(super) enum Lookup {
+    /// The page is cached.
+    Hit(Arc<Representation>),
+    /// A read is in flight, and nothing was inserted since it began.
     Join(oneshot::Receiver<Answer>),
-    /// It is to be read, by whoever gets this.
-    Read(ReadToken, oneshot::Receiver<Answer>),
+    /// The holder of the token must read the page.
+    Miss(ReadToken, oneshot::Receiver<Answer>),
+    /// Too many reads are in flight.
+    Full,
 }
 
-/// A read under way.
+/// A read in flight.
 #[derive(Debug)]
-struct Flight {
+struct InFlight {
     key: PageKey,
     number: u64,
-    waiting: Vec<oneshot::Sender<Answer>>,
-    /// The first place after the cursor at which something was inserted since the read began: it may
-    /// or may not have seen that.
+    waiters: Vec<oneshot::Sender<Answer>>,
+    /// The first row after the cursor that was inserted since the read began: the read may have seen it or
+    /// not.
     inserted: Option<Cursor>,
-    /// Anything may have changed since.
-    doubtful: bool,
+    /// Whether anything may have changed since the read began.
+    invalidated: bool,
 }
 
-/// The pages held and the reads under way.
+/// The cached pages and the reads in flight.
 #[derive(Debug)]
-pub struct Pages {
-    held: LruCache<PageKey, Page>,
-    /// Those at the end of the feed.
-    tails: HashSet<PageKey>,
-    /// No full page that is held has a last row behind this.
+pub(super) struct Pages {
+    cached: LruCache<Arc<PageKey>, Page>,
+    /// The keys of the cached pages at the end of the feed.
+    at_end: HashSet<Arc<PageKey>>,
+    /// No cached full page has a last row behind this one.
     greatest_last: Option<Cursor>,
     bytes: usize,
     max_bytes: usize,
-    /// Whether a read is for all who ask meanwhile.
-    shared: bool,
-    /// As many as reads may run and wait for their turn: few.
-    flights: Vec<Flight>,
+    in_flight: Vec<InFlight>,
     reads: u64,
     stamp: Option<FeedStamp>,
 }
 
 impl Pages {
-    /// Holds up to `max_bytes`. None: no page is held, and every request has a read of its own.
-    pub fn new(max_bytes: Option<usize>) -> Self {
+    /// An empty cache of up to `max_bytes`. With 0 no page is cached, and reads are still shared.
+    pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            held: LruCache::new_unbounded(),
-            tails: HashSet::new(),
+            cached: LruCache::new_unbounded(),
+            at_end: HashSet::new(),
             greatest_last: None,
             bytes: 0,
-            max_bytes: max_bytes.unwrap_or(0),
-            shared: max_bytes.is_some(),
-            flights: Vec::new(),
+            max_bytes,
+            in_flight: Vec::new(),
             reads: 0,
             stamp: None,
         }
     }
 
-    /// What is held weighs, in bytes.
-    pub fn bytes(&self) -> usize {
+    /// Returns what the cached pages weigh, in bytes.
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns the page if it is cached.
-    pub fn cached(&mut self, key: &PageKey) -> Option<Arc<Representation>> {
-        self.held
-            .get(key)
-            .map(|page| Arc::clone(&page.representation))
+    /// Returns the page if it is cached; then it is the most recently used one.
+    pub(super) fn get(&mut self, key: &PageKey) -> Option<Arc<Representation>> {
+        let page = self.cached.get(key)?;
+        Some(Arc::clone(&page.representation))
     }
 
-    /// What a request for this page is to do.
-    pub fn look_up(&mut self, key: &PageKey) -> Lookup {
-        if let Some(page) = self.held.get(key) {
-            return Lookup::Held(Arc::clone(&page.representation));
+    /// Decides what a request for this page does.
+    pub(super) fn look_up(&mut self, key: &PageKey) -> Lookup {
+        if let Some(page) = self.get(key) {
+            return Lookup::Hit(page);
         }
         let (waiter, answer) = oneshot::channel();
-        // One that is too old to be joined goes on for those who came before the change.
-        let shared = self.shared;
-        let flights = self.flights.iter_mut();
-        let mut joinable = flights.filter(|flight| shared && flight.is_true());
-        if let Some(flight) = joinable.find(|flight| flight.key == *key) {
-            flight.waiting.push(waiter);
+        // A read that began before a change goes on for the requests that came before the change.
+        let mut current = self.in_flight.iter_mut().filter(|read| read.is_current());
+        if let Some(read) = current.find(|read| read.key == *key) {
+            read.waiters.push(waiter);
             return Lookup::Join(answer);
         }
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
+            return Lookup::Full;
+        }
         self.reads += 1;
-        self.flights.push(Flight {
+        self.in_flight.push(InFlight {
             key: key.clone(),
             number: self.reads,
-            waiting: vec![waiter],
+            waiters: vec![waiter],
             inserted: None,
-            doubtful: false,
+            invalidated: false,
         });
         let token = ReadToken {
             key: key.clone(),
             number: self.reads,
         };
-        Lookup::Read(token, answer)
+        Lookup::Miss(token, answer)
     }
 
-    /// A read has ended: who waits gets what it yielded, and it is held where it is still true.
-    pub fn ended(&mut self, token: ReadToken, answer: &Answer) {
-        let at = self
-            .flights
-            .iter()
-            .position(|flight| flight.number == token.number);
-        let Some(flight) = at.map(|at| self.flights.swap_remove(at)) else {
+    /// Ends a read: everybody who waits gets its answer, and the page is cached if it is still valid.
+    pub(super) fn finish(&mut self, token: ReadToken, answer: &Answer) {
+        let mut in_flight = self.in_flight.iter();
+        let Some(at) = in_flight.position(|read| read.number == token.number) else {
             return;
         };
+        let read = self.in_flight.swap_remove(at);
         if let Ok(page) = answer
-            && flight.has_seen_all(page)
+            && read.has_seen_all(page)
         {
-            self.hold(token.key, page.clone());
+            self.insert(token.key, page.clone());
         }
-        for waiting in flight.waiting {
-            // Whoever waited may have gone.
-            let _ = waiting.send(answer.clone());
+        for waiter in read.waiters {
+            // A waiter may have gone.
+            let _ = waiter.send(answer.clone());
         }
     }
 
-    /// Rows were committed by this process, which found the feed as `before` and left it as `after`.
-    pub fn committed(&mut self, before: FeedStamp, after: FeedStamp, rows: &[Cursor]) {
+    /// Notes that this process committed rows; it found the feed as `before` and left it as `after`.
+    pub(super) fn committed(&mut self, before: FeedStamp, after: FeedStamp, rows: &[Cursor]) {
         let epoch_changed = before.merkle_epoch_latest != after.merkle_epoch_latest;
         if epoch_changed || self.stamp != Some(before) {
-            self.clear();
+            self.invalidate_all();
         } else {
-            self.inserted(rows);
+            self.invalidate(rows);
         }
         self.stamp = Some(after);
     }
 
-    /// The feed was found like this: where nobody here left it so, anything may have been written.
-    pub fn seen(&mut self, stamp: FeedStamp) {
+    /// Notes the state of the feed. If this process did not leave it so, anything may have been written.
+    pub(super) fn observe(&mut self, stamp: FeedStamp) {
         if self.stamp.replace(stamp) != Some(stamp) {
-            self.clear();
+            self.invalidate_all();
         }
     }
 
-    /// Nothing that is held can be relied upon.
-    pub fn clear(&mut self) {
-        self.held.clear();
-        self.tails.clear();
+    /// Drops all pages, and lets no read in flight be cached or joined.
+    pub(super) fn invalidate_all(&mut self) {
+        self.cached.clear();
+        self.at_end.clear();
         self.greatest_last = None;
         self.bytes = 0;
-        for flight in &mut self.flights {
-            flight.doubtful = true;
+        for read in &mut self.in_flight {
+            read.invalidated = true;
         }
     }
 
-    fn inserted(&mut self, rows: &[Cursor]) {
+    /// Evicts and returns the least recently used page.
+    pub(super) fn evict_oldest(&mut self) -> Option<Page> {
+        let (key, page) = self.cached.remove_lru()?;
+        self.at_end.remove(&key);
+        self.bytes -= weight(&key, &page);
+        Some(page)
+    }
+
+    /// Drops the pages that these rows fall into.
+    fn invalidate(&mut self, rows: &[Cursor]) {
         let mut rows: Vec<&Cursor> = rows.iter().collect();
         rows.sort_unstable();
         let first_after = |cursor: &Cursor| {
             let at = rows.partition_point(|row| *row <= cursor);
             rows.get(at).copied()
         };
-        for flight in &mut self.flights {
-            if let Some(row) = first_after(&flight.key.0) {
-                let earlier = flight.inserted.take().filter(|earlier| earlier <= row);
-                flight.inserted = Some(earlier.unwrap_or_else(|| row.clone()));
+        for read in &mut self.in_flight {
+            if let Some(row) = first_after(&read.key.0) {
+                let earlier = read.inserted.take().filter(|earlier| earlier <= row);
+                read.inserted = Some(earlier.unwrap_or_else(|| row.clone()));
             }
         }
         let changed = |key: &PageKey, last: Option<&Cursor>| {
             let row = first_after(&key.0);
             row.is_some_and(|row| last.is_none_or(|last| row <= last))
         };
-        let mut gone: Vec<PageKey> = Vec::new();
-        for key in &self.tails {
-            if changed(key, None) {
-                gone.push(key.clone());
-            }
-        }
-        // Rows come at the end of the feed, behind every full page: then there is nothing to look for.
+        let at_end = self.at_end.iter().filter(|key| changed(key, None));
+        let mut invalid: Vec<Arc<PageKey>> = at_end.cloned().collect();
+        // Usually rows come at the end of the feed, behind every full page: then no full page is looked at.
         let first = rows.first().copied();
         if first.is_some() && first <= self.greatest_last.as_ref() {
-            for (key, page) in &self.held {
+            for (key, page) in &self.cached {
                 if page.last.is_some() && changed(key, page.last.as_ref()) {
-                    gone.push(key.clone());
+                    invalid.push(Arc::clone(key));
                 }
             }
         }
-        for key in gone {
-            self.let_go(&key);
+        for key in invalid {
+            self.remove(&key);
         }
     }
 
-    fn hold(&mut self, key: PageKey, page: Page) {
-        let weight = weight(&page);
-        if weight > self.max_bytes {
+    fn insert(&mut self, key: PageKey, page: Page) {
+        let added = weight(&key, &page);
+        if added > self.max_bytes {
             return;
         }
+        let key = Arc::new(key);
+        self.remove(&key);
         match &page.last {
             None => {
-                self.tails.insert(key.clone());
+                self.at_end.insert(Arc::clone(&key));
             }
             Some(last) if self.greatest_last.as_ref() < Some(last) => {
                 self.greatest_last = Some(last.clone());
             }
             Some(_) => {}
         }
-        self.bytes += weight;
-        if let Some(old) = self.held.insert(key, page) {
-            self.bytes -= self::weight(&old);
-        }
-        while self.bytes > self.max_bytes || self.held.len() > MAX_PAGES {
-            let Some((key, page)) = self.held.remove_lru() else {
+        self.bytes += added;
+        self.cached.insert(key, page);
+        while self.bytes > self.max_bytes || self.cached.len() > MAX_PAGES {
+            if self.evict_oldest().is_none() {
                 return;
-            };
-            self.tails.remove(&key);
-            self.bytes -= self::weight(&page);
+            }
         }
     }
 
-    fn let_go(&mut self, key: &PageKey) {
-        self.tails.remove(key);
-        if let Some(page) = self.held.remove(key) {
-            self.bytes -= weight(&page);
+    fn remove(&mut self, key: &PageKey) {
+        self.at_end.remove(key);
+        if let Some(page) = self.cached.remove(key) {
+            self.bytes -= weight(key, &page);
         }
     }
 }
 
-impl Flight {
-    /// Whether it yields what a request that comes now may see.
-    fn is_true(&self) -> bool {
-        self.inserted.is_none() && !self.doubtful
+impl InFlight {
+    /// Returns whether the read yields what a request that comes now must see.
+    fn is_current(&self) -> bool {
+        self.inserted.is_none() && !self.invalidated
     }
 
-    /// Whether nothing was inserted into the page while it was read.
+    /// Returns whether nothing was inserted into the page while it was read.
     fn has_seen_all(&self, page: &Page) -> bool {
         let inserted_behind = match (&self.inserted, &page.last) {
             (None, _) => true,
             (Some(inserted), Some(last)) => inserted > last,
             (Some(_), None) => false,
         };
-        inserted_behind && !self.doubtful
+        inserted_behind && !self.invalidated
     }
 }
 
-fn weight(page: &Page) -> usize {
-    OVERHEAD_BYTES + page.representation.weight_bytes()
+fn weight(key: &PageKey, page: &Page) -> usize {
+    let last = page.last.as_ref().map_or(0, Cursor::bytes);
+    OVERHEAD_BYTES + key.0.bytes() + last + page.representation.weight_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,10 +17,10 @@ use serde_json::value::RawValue;
 use super::{error::ApiError, routes::method_not_allowed, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
-    items::{SourceError, read_items},
+    json_stream::{SourceError, read_items},
     writer::{
         handle::{Admission, WriterHandle},
-        operation::{Operation, Receipt},
+        operation::{Acknowledgement, Operation},
     },
 };
 
@@ -166,7 +166,7 @@ async fn accept(
     Ok(acknowledge(receipt))
 }
 
-fn acknowledge(receipt: Receipt) -> HttpResponse {
+fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(Acknowledged {

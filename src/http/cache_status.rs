@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cache::handle::Freshness, metrics::Origin};
+use crate::{cache::handle::Freshness, metrics::Source};
 
 /// How the cache came to an answer.
 #[derive(Debug, Clone, Copy)]
@@ -10,7 +10,7 @@ pub(super) enum CacheStatus {
     /// From the published snapshot of the board.
     Board(Freshness),
     /// A page of the feed. Cached pages are current however old they are, so they have no age.
-    Page(Origin),
+    Page(Source),
 }
 
 impl CacheStatus {
@@ -28,10 +28,9 @@ impl CacheStatus {
                 format!("publisher; hit; ttl={}", seconds(at.fresh_for)),
                 Some(at.age),
             ),
-            Self::Page(Origin::Held) => ("publisher; hit".to_owned(), None),
-            Self::Page(Origin::Joined) => ("publisher; fwd=uri-miss; collapsed".to_owned(), None),
-            Self::Page(Origin::Tail) => ("publisher; hit; detail=newest-rows".to_owned(), None),
-            Self::Page(Origin::Read) => ("publisher; fwd=uri-miss; stored".to_owned(), None),
+            Self::Page(Source::Hit) => ("publisher; hit".to_owned(), None),
+            Self::Page(Source::Join) => ("publisher; fwd=uri-miss; collapsed".to_owned(), None),
+            Self::Page(Source::Miss) => ("publisher; fwd=uri-miss; stored".to_owned(), None),
         };
         let age = age.map(|age| ("age", seconds(age).to_string()));
         [("cache-status", status)].into_iter().chain(age)

@@ -14,7 +14,7 @@ use crate::{
     domain::{Invalid, cursor::NotALimit, ran_at::NotATime},
     feed::FeedError,
     store::write::WriteError,
-    writer::operation::Refused,
+    writer::operation::Rejected,
 };
 
 /// The body of an error.
@@ -114,10 +114,10 @@ impl From<Unavailable> for ApiError {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl From<Rejected> for ApiError {
+    fn from(refused: Rejected) -> Self {
         match refused {
-            Refused::Item { index, error } => match error {
+            Rejected::Item { index, error } => match error {
                 // A challenge whose status would go back: at odds with what is stored, not wrong in
                 // itself.
                 WriteError::Conflict { .. } | WriteError::Invalid(_) => Self::Conflict {
@@ -126,7 +126,7 @@ impl From<Refused> for ApiError {
                 },
                 WriteError::Store(_) => Self::Internal,
             },
-            Refused::Busy | Refused::Store(_) | Refused::Stopped => Self::Unavailable {
+            Rejected::Busy | Rejected::Store(_) | Rejected::Stopped => Self::Unavailable {
                 retry_after: Duration::from_secs(1),
             },
         }

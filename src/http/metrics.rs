@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 
 use super::{App, Handles, error::ApiError};
-use crate::metrics::{CONTENT_TYPE, Level};
+use crate::metrics::{CONTENT_TYPE, SampledGauge};
 
 pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     sample(&app.handles);
@@ -21,23 +21,19 @@ pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiErro
 /// Samples the gauges.
 fn sample(handles: &Handles) {
     let metrics = &handles.metrics;
-    let cache = handles.health.cache.as_ref();
-    metrics.snapshot_age(cache.and_then(|cache| cache.snapshot_age()));
-    metrics.level(
-        Level::Waiters,
-        cache.map_or(0, |cache| cache.waiting_readers()) as u64,
-    );
-    let feed = handles.feed.held();
-    metrics.level(Level::FeedReads, feed.reads as u64);
-    metrics.level(Level::FeedPageBytes, feed.page_bytes as u64);
-    metrics.level(Level::FeedTailBytes, feed.tail_bytes as u64);
+    let cache = &handles.health.cache;
+    metrics.snapshot_age(cache.snapshot_age());
+    metrics.set_gauge(SampledGauge::Waiters, cache.waiting_readers() as u64);
+    let feed = handles.feed.usage();
+    metrics.set_gauge(SampledGauge::FeedReads, feed.reads as u64);
+    metrics.set_gauge(SampledGauge::FeedPageBytes, feed.page_bytes as u64);
     let writer = handles.health.writer.as_ref();
-    metrics.level(
-        Level::Writes,
-        writer.map_or(0, |writer| writer.under_way()) as u64,
+    metrics.set_gauge(
+        SampledGauge::Writes,
+        writer.map_or(0, |writer| writer.in_flight()) as u64,
     );
     let pool = handles.health.pool.usage();
-    metrics.level(Level::PoolConnections, pool.connections.into());
-    metrics.level(Level::PoolIdle, pool.idle.into());
-    metrics.level(Level::LogBytes, handles.health.pool.log_bytes());
+    metrics.set_gauge(SampledGauge::PoolConnections, pool.connections.into());
+    metrics.set_gauge(SampledGauge::PoolIdle, pool.idle.into());
+    metrics.set_gauge(SampledGauge::WalBytes, handles.health.pool.wal_bytes());
 }

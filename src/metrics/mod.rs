@@ -35,14 +35,15 @@ pub struct Metrics {
     requests: Requests,
     builds: IntCounterVec,
     build_seconds: Histogram,
-    feed_pages: IntCounterVec,
+    /// One for each [`Source`], looked up once: a hit must not pay for a look-up by label.
+    feed_pages: [IntCounter; Source::ALL.len()],
     commit_seconds: Histogram,
     commit_writes: Histogram,
     committed_rows: IntCounter,
     connections: IntGauge,
     accepted: IntCounter,
     snapshot_age_seconds: Gauge,
-    levels: [IntGauge; Level::ALL.len()],
+    gauges: [IntGauge; SampledGauge::ALL.len()],
 }
 
 /// How a build of the board ended.
@@ -56,28 +57,24 @@ pub enum BuildOutcome {
 
 /// Where a page of the feed came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// It was held.
-    Held,
-    /// Somebody was reading it already.
-    Joined,
-    /// It was made of the newest rows.
-    Tail,
-    /// It was read from the database.
-    Read,
+pub enum Source {
+    /// The cache.
+    Hit,
+    /// A read for another request, which was in flight already.
+    Join,
+    /// The database.
+    Miss,
 }
 
-/// What is as it is when somebody looks.
+/// Gauges sampled at scrape time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub enum SampledGauge {
     /// Readers that wait for the first snapshot.
     Waiters,
     /// Feed reads that have a turn.
     FeedReads,
     /// Bytes of feed pages that are held.
     FeedPageBytes,
-    /// Bytes of the newest rows that are held.
-    FeedTailBytes,
     /// Writes admitted and not yet answered.
     Writes,
     /// Read connections that are open.
@@ -85,19 +82,18 @@ pub enum Level {
     /// Of those, how many nobody uses.
     PoolIdle,
     /// Bytes of the write-ahead log.
-    LogBytes,
+    WalBytes,
 }
 
-impl Level {
-    const ALL: [Self; 8] = [
+impl SampledGauge {
+    const ALL: [Self; 7] = [
         Self::Waiters,
         Self::FeedReads,
         Self::FeedPageBytes,
-        Self::FeedTailBytes,
         Self::Writes,
         Self::PoolConnections,
         Self::PoolIdle,
-        Self::LogBytes,
+        Self::WalBytes,
     ];
 
     fn name_and_help(self) -> (&'static str, &'static str) {
@@ -114,10 +110,6 @@ impl Level {
                 "publisher_feed_page_bytes",
                 "Bytes of feed pages held ready.",
             ),
-            Self::FeedTailBytes => (
-                "publisher_feed_tail_bytes",
-                "Bytes of the feed's newest rows held ready.",
-            ),
             Self::Writes => (
                 "publisher_writes",
                 "Writes admitted and not yet answered: those that commit and those that queue.",
@@ -130,7 +122,7 @@ impl Level {
                 "publisher_pool_idle_connections",
                 "Read connections to the database that nobody uses.",
             ),
-            Self::LogBytes => (
+            Self::WalBytes => (
                 "publisher_wal_bytes",
                 "Size of the database's write-ahead log, in bytes.",
             ),
@@ -155,12 +147,12 @@ impl Metrics {
     /// Where a name is invalid or taken, which is a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let mut levels = Vec::new();
-        for level in Level::ALL {
-            let (name, help) = level.name_and_help();
-            levels.push(registered(&registry, IntGauge::new(name, help)?)?);
+        let mut gauges = Vec::new();
+        for gauge in SampledGauge::ALL {
+            let (name, help) = gauge.name_and_help();
+            gauges.push(registered(&registry, IntGauge::new(name, help)?)?);
         }
-        let unreachable = |_| prometheus::Error::Msg("one gauge a level".to_owned());
+        let unreachable = |_| prometheus::Error::Msg("one gauge for each name".to_owned());
         registry.register(Box::new(Process::new()?))?;
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
@@ -172,6 +164,11 @@ impl Metrics {
                 IntCounterVec::new(Opts::new(name, help), &[label])?,
             )
         };
+        let feed_pages = by(
+            "from",
+            "publisher_feed_pages_total",
+            "Pages of the feed asked for, by where they came from: held, joined to a read under way, or read.",
+        )?;
         let metrics = Self {
             requests: registered(&registry, Requests::new()?)?,
             builds: by(
@@ -184,11 +181,7 @@ impl Metrics {
                 "Time a build of the board took, the wait for a connection included.",
                 &BUILD_SECONDS,
             )?,
-            feed_pages: by(
-                "from",
-                "publisher_feed_pages_total",
-                "Pages of the feed asked for, by where they came from: held, joined to a read under way, made of the tail in memory, or read.",
-            )?,
+            feed_pages: Source::ALL.map(|source| feed_pages.with_label_values(&[source.label()])),
             commit_seconds: histogram(
                 "publisher_commit_seconds",
                 "Time a commit took, until it was durable.",
@@ -224,15 +217,12 @@ impl Metrics {
                     "Time since the board in service was built, or found to be the same again; -1 while there is none.",
                 )?,
             )?,
-            levels: levels.try_into().map_err(unreachable)?,
+            gauges: gauges.try_into().map_err(unreachable)?,
             registry,
         };
         // A counter that has counted nothing yet says 0 instead of being absent.
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
-        }
-        for origin in [Origin::Held, Origin::Joined, Origin::Tail, Origin::Read] {
-            metrics.feed_pages.with_label_values(&[from(origin)]);
         }
         Ok(metrics)
     }
@@ -249,9 +239,9 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
-    /// Counts a page of the feed.
-    pub fn feed_page(&self, origin: Origin) {
-        self.feed_pages.with_label_values(&[from(origin)]).inc();
+    /// Counts a request for a page of the feed.
+    pub fn feed_page(&self, source: Source) {
+        self.feed_pages[source as usize].inc();
     }
 
     /// Counts a build that took `time`.
@@ -267,9 +257,9 @@ impl Metrics {
         self.committed_rows.inc_by(items);
     }
 
-    /// Notes how something is now.
-    pub fn level(&self, level: Level, now: u64) {
-        self.levels[level as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
+    /// Sets a gauge that is sampled at scrape time.
+    pub fn set_gauge(&self, gauge: SampledGauge, now: u64) {
+        self.gauges[gauge as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
     /// Notes how old the board is.
@@ -295,12 +285,15 @@ fn registered<C: Collector + Clone + 'static>(
     Ok(collector)
 }
 
-fn from(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Held => "held",
-        Origin::Joined => "joined",
-        Origin::Tail => "tail",
-        Origin::Read => "read",
+impl Source {
+    const ALL: [Self; 3] = [Self::Hit, Self::Join, Self::Miss];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "held",
+            Self::Join => "joined",
+            Self::Miss => "read",
+        }
     }
 }
 

@@ -24,19 +24,18 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    cache::{
-        actor::CacheActor, build::BuildSnapshot, measured::Measured, state::Policy, watch::watch,
-    },
+    cache::{actor::CacheActor, build::BuildSnapshot, measured::Measured, state::Policy},
     config::{Front, Limits},
     domain::clock::Clock,
     feed::{FeedHandle, FeedLimits},
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, Handles, RateLimit, RouteSet, Settings},
-    lifeline::Lifelines,
+    liveness::Liveness,
     metrics::Metrics,
     store::pool::ReadPool,
+    watch::watch,
     writer::{
-        actor::WriterActor, commit::WriteSettings, handle::AdmissionLimits, log_size::LogLimits,
+        actor::WriterActor, commit::WriteSettings, handle::AdmissionLimits, wal_size::WalLimits,
     },
 };
 
@@ -50,6 +49,8 @@ use workers::Workers;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 const MIB: usize = 1024 * 1024;
+/// Pages of the feed that are not cached: just read, or still being sent to slow clients.
+const FEED_IN_FLIGHT_BYTES: usize = 32 * MIB;
 
 /// What the server is made of; tests put their own builder and clock in.
 #[derive(Debug, Clone)]
@@ -62,8 +63,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The database; its changes by other processes are watched for.
     pub path: PathBuf,
-    /// Whether the board is cached; without, every request builds it.
-    pub cached: bool,
     /// Whether there is a write side.
     pub writable: bool,
     /// Who may use it over HTTP.
@@ -79,7 +78,7 @@ pub struct Parts {
 /// Where none of the addresses can be listened on.
 pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<Running> {
     let front = parts.front.clone();
-    let lifelines = Lifelines::default();
+    let liveness = Liveness::default();
     let stopping = Arc::new(AtomicBool::new(false));
     let policy = Policy::new(limits.ttl(), limits.rebuild_timeout());
     let metrics = Metrics::new().map_err(io::Error::other)?;
@@ -90,21 +89,18 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
     let cache = CacheActor::launch(
         policy,
         limits.max_waiting,
-        Arc::clone(&builder),
+        builder,
         Arc::clone(&parts.clock),
-        lifelines.give("the cache"),
+        liveness.guard("the cache"),
     );
-    let feed_limits = feed_limits(limits, parts.cached);
-    let feed = FeedHandle::new(parts.pool.clone(), feed_limits, metrics.clone());
+    let feed = FeedHandle::new(parts.pool.clone(), feed_limits(limits), metrics.clone());
     let writer = parts.writable.then(|| {
-        let mut settings = write_settings(parts.path.clone(), limits, &feed);
-        settings.shared = (!parts.cached).then(|| parts.pool.clone());
         WriterActor::launch(
-            settings,
+            write_settings(parts.path.clone(), limits, &feed),
             admission_limits(limits),
             cache.clone(),
             metrics.clone(),
-            lifelines.give("the writer"),
+            liveness.guard("the writer"),
         )
     });
     let handles = Handles {
@@ -113,7 +109,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         health: HealthHandle {
             pool: parts.pool,
             turn: Arc::new(Semaphore::new(1)),
-            cache: parts.cached.then(|| cache.clone()),
+            cache: cache.clone(),
             writer: writer.clone(),
             max_snapshot_age: front.max_snapshot_age(),
             stopping: Arc::clone(&stopping),
@@ -133,7 +129,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
     if cache.read(|_, _| ()).await.is_err() {
         log::warn!("listening without a board: the first build failed");
     }
-    // Before anything of the feed is held.
+    // Before anything of the feed is cached.
     let watching = watch(
         parts.path,
         Duration::from_millis(limits.change_poll_ms.get()),
@@ -142,7 +138,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         cache.clone(),
         feed.clone(),
     );
-    let watch_lives = lifelines.give("the watch for other processes");
+    let watch_lives = liveness.guard("the watch for other processes");
     actix_rt::spawn(async move {
         let _watch_lives = watch_lives;
         watching.await;
@@ -190,7 +186,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         acceptors,
         stop,
         stopping,
-        lifelines,
+        liveness,
         shutdown_delay: front.shutdown_delay(),
     })
 }
@@ -232,18 +228,15 @@ fn rate_limit(front: &Front, clock: &Arc<dyn Clock>) -> Option<Arc<RateLimit>> {
     Some(rate_limit)
 }
 
-fn feed_limits(limits: &Limits, cached: bool) -> FeedLimits {
+fn feed_limits(limits: &Limits) -> FeedLimits {
     FeedLimits {
         // One connection is kept for the board and one for the health check.
         max_reads: limits.pool_size.saturating_sub(2).max(1) as usize,
+        max_encodings: default_workers(),
         queue_timeout: Duration::from_millis(limits.feed_queue_timeout_ms),
         read_timeout: Duration::from_millis(limits.feed_read_timeout_ms),
-        max_held_bytes: cached.then_some(limits.feed_cache_mib * MIB),
-        max_tail_bytes: if cached {
-            limits.feed_tail_mib * MIB
-        } else {
-            0
-        },
+        max_cached_bytes: limits.feed_cache_mib * MIB,
+        max_in_flight_bytes: FEED_IN_FLIGHT_BYTES,
     }
 }
 
@@ -252,14 +245,13 @@ fn write_settings(path: PathBuf, limits: &Limits, feed: &FeedHandle) -> WriteSet
     WriteSettings {
         path,
         busy_timeout: Duration::from_millis(limits.write_busy_timeout_ms),
-        log: LogLimits {
+        wal: WalLimits {
             soft_bytes: mib(limits.wal_soft_mib),
             hard_bytes: mib(limits.wal_hard_mib),
             // Readers that were there, and those that came while they were waited for.
             long_wait: Duration::from_millis(2 * limits.feed_read_timeout_ms),
         },
-        shared: None,
-        feed: feed.changes(),
+        feed: feed.cache(),
     }
 }
 

@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 
 use super::accepting::{Acceptor, Stop};
-use crate::{cache::handle::CacheHandle, lifeline::Lifelines, writer::handle::WriterHandle};
+use crate::{cache::handle::CacheHandle, liveness::Liveness, writer::handle::WriterHandle};
 
 /// A server that listens.
 pub struct Running {
@@ -29,7 +29,7 @@ pub struct Running {
     pub(super) acceptors: Vec<Acceptor>,
     pub(super) stop: watch::Sender<Stop>,
     pub(super) stopping: Arc<AtomicBool>,
-    pub(super) lifelines: Lifelines,
+    pub(super) liveness: Liveness,
     pub(super) shutdown_delay: Duration,
 }
 
@@ -77,14 +77,14 @@ impl Running {
         let served = futures_util::future::join_all(served);
         tokio::select! {
             _ = served => {}
-            name = self.lifelines.one_lost() => {
+            name = self.liveness.first_death() => {
                 return Err(io::Error::other(format!(
                     "{name} has died: ending, so that another process can take over"
                 )));
             }
         }
         if let Some(writer) = self.writer {
-            writer.drained().await;
+            writer.idle().await;
         }
         Ok(())
     }

@@ -3,17 +3,17 @@
 //! | file | knows |
 //! |---|---|
 //! | `open` | what must be true of a file before it is used, migrations |
+//! | `change_detector` | notices commits of other connections |
 //! | `file` | which file a path names |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
-//! | `watch` | whether anybody has written to the file |
 //! | `write` | inserts and replacements, and when they conflict |
 
-pub mod file;
+pub(crate) mod change_detector;
+pub(crate) mod file;
 pub mod open;
 pub mod pool;
 pub mod read;
-pub mod watch;
 pub mod write;
 
 /// A read or write of the database failed.

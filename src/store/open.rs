@@ -14,16 +14,6 @@ use rusqlite_migration::{M, Migrations};
 const STEPS: &[M<'static>] = &[M::up(include_str!("../../sql/0001_initial.sql"))];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
-/// How SQLite makes a commit atomic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Journal {
-    /// Write-ahead log: readers and the writer never wait for each other.
-    Wal,
-    /// Rollback journal: a commit waits until no reader reads, and readers wait for the commit. Only
-    /// for showing the difference.
-    Rollback,
-}
-
 /// Why a database was not opened. Nothing has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -87,18 +77,6 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`], each with the path in its text.
 pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
-    open_writer_with(path, busy_timeout, Journal::Wal)
-}
-
-/// As [`open_writer`], with the journal to choose; it is kept in the file.
-///
-/// # Errors
-/// As [`open_writer`].
-pub fn open_writer_with(
-    path: &Path,
-    busy_timeout: Duration,
-    journal: Journal,
-) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     let mut connection = Connection::open_with_flags(
         path,
@@ -114,12 +92,8 @@ pub fn open_writer_with(
             path: path.to_owned(),
         });
     }
-    let journal = match journal {
-        Journal::Wal => "WAL",
-        Journal::Rollback => "DELETE",
-    };
     connection
-        .pragma_update(None, "journal_mode", journal)
+        .pragma_update(None, "journal_mode", "WAL")
         .map_err(failed)?;
     // The default with WAL is NORMAL, which may lose the last commits when the power fails.
     connection
@@ -184,12 +158,12 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
     }
 }
 
-/// Copies the write-ahead log back into the database and empties it; false where readers hold it beyond
-/// the connection's busy timeout.
+/// Copies the write-ahead log back into the database and truncates it. Returns false if readers used it for
+/// longer than the connection's busy timeout.
 ///
 /// # Errors
 /// Where the disk fails.
-pub fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+pub fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
         Ok(row.get::<_, i64>(0)? == 0)
     })

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     StoreError,
-    file::{FileIdentity, bytes_of, identity, log_path},
+    file::{FileConnection, bytes_of, wal_path},
 };
 
 /// SQLite's virtual-machine steps between two looks at the clock: some tens of microseconds.
@@ -62,19 +62,6 @@ impl ReadPool {
                 // A reader of this pool cannot write, whatever is asked of it.
                 connection.pragma_update(None, "query_only", "ON")
             });
-        Self::with(path, size, inner)
-    }
-
-    /// One connection for all readers and the writer: the old service's fault, for showing the
-    /// difference.
-    pub fn one_shared(path: &Path, busy_timeout: Duration) -> Self {
-        let inner = SqliteConnectionManager::file(path)
-            .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .with_init(move |connection| connection.busy_timeout(busy_timeout));
-        Self::with(path, 1, inner)
-    }
-
-    fn with(path: &Path, size: u32, inner: SqliteConnectionManager) -> Self {
         let pool = r2d2::Pool::builder()
             .max_size(size)
             .min_idle(Some(0))
@@ -100,8 +87,8 @@ impl ReadPool {
     }
 
     /// The size of the write-ahead log, in bytes; 0 where there is none.
-    pub fn log_bytes(&self) -> u64 {
-        bytes_of(&log_path(&self.path))
+    pub fn wal_bytes(&self) -> u64 {
+        bytes_of(&wal_path(&self.path))
     }
 
     /// A reader, waited for until `deadline` at most; its queries end in an error at `deadline`.
@@ -111,7 +98,7 @@ impl ReadPool {
     pub fn reader(&self, deadline: Instant) -> Result<Reader, StoreError> {
         let wait = deadline.saturating_duration_since(Instant::now());
         let connection = self.pool.get_timeout(wait)?;
-        connection.0.progress_handler(
+        connection.progress_handler(
             STEPS_PER_DEADLINE_CHECK,
             Some(move || Instant::now() >= deadline),
         )?;
@@ -125,27 +112,24 @@ impl fmt::Debug for ReadPool {
     }
 }
 
-/// A connection on loan from the pool.
+/// A connection from the pool; dropping it returns it.
 pub struct Reader(r2d2::PooledConnection<FileManager>);
 
 impl Deref for Reader {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0.0
+        &self.0
     }
 }
 
 impl DerefMut for Reader {
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0.0
+        &mut self.0
     }
 }
 
-/// A connection, and which file it has open.
-struct FileConnection(Connection, FileIdentity);
-
-/// Gives up a connection whose path has come to name another file.
+/// Discards a connection if its path names another file by now.
 struct FileManager {
     inner: SqliteConnectionManager,
     path: PathBuf,
@@ -156,13 +140,11 @@ impl ManageConnection for FileManager {
     type Error = rusqlite::Error;
 
     fn connect(&self) -> Result<FileConnection, rusqlite::Error> {
-        // Asked before opening: where the file changes in between, the next check-out notices.
-        let identity = identity(&self.path);
-        Ok(FileConnection(self.inner.connect()?, identity))
+        FileConnection::open(&self.path, || self.inner.connect())
     }
 
     fn is_valid(&self, connection: &mut FileConnection) -> Result<(), rusqlite::Error> {
-        if connection.1 == identity(&self.path) {
+        if connection.is_current(&self.path) {
             Ok(())
         } else {
             Err(rusqlite::Error::InvalidPath(self.path.clone()))
@@ -170,6 +152,6 @@ impl ManageConnection for FileManager {
     }
 
     fn has_broken(&self, connection: &mut FileConnection) -> bool {
-        self.inner.has_broken(&mut connection.0)
+        self.inner.has_broken(connection)
     }
 }

@@ -1,6 +1,6 @@
 //! The queries of readers.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params, types::ToSqlOutput};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
 
 use super::StoreError;
 use crate::domain::{
@@ -164,65 +164,6 @@ pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
             .query_row([], |row| row.get(0))?,
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
     })
-}
-
-/// A published row, as it is stored.
-#[derive(Debug, Clone, Copy)]
-pub struct StoredRow<'a> {
-    /// In the stored form.
-    pub ran_at: &'a str,
-    /// Its id.
-    pub id: &'a str,
-    /// Its JSON.
-    pub body: &'a [u8],
-}
-
-/// Hands published rows to `each_row`, the last of the feed first, for as long as that wants more.
-///
-/// # Errors
-/// [`StoreError::Sqlite`], or whatever `each_row` returns.
-pub fn newest_rows<E: From<StoreError>>(
-    connection: &Connection,
-    each_row: impl FnMut(StoredRow<'_>) -> Result<bool, E>,
-) -> Result<(), E> {
-    let query = include_str!("../../sql/queries/newest_rows.sql");
-    rows_while_wanted(connection, query, [], each_row).map(drop)
-}
-
-/// Hands the published rows that were stored after [`FeedStamp::last_row`] was `after` to `each_row`,
-/// for as long as that wants more; whether those were all. In no order.
-///
-/// # Errors
-/// As [`newest_rows`].
-pub fn rows_since<E: From<StoreError>>(
-    connection: &Connection,
-    after: i64,
-    each_row: impl FnMut(StoredRow<'_>) -> Result<bool, E>,
-) -> Result<bool, E> {
-    let query = include_str!("../../sql/queries/rows_since.sql");
-    rows_while_wanted(connection, query, [after], each_row)
-}
-
-fn rows_while_wanted<E: From<StoreError>>(
-    connection: &Connection,
-    query: &str,
-    parameters: impl Params,
-    mut each_row: impl FnMut(StoredRow<'_>) -> Result<bool, E>,
-) -> Result<bool, E> {
-    let mut statement = connection.prepare_cached(query).map_err(failed)?;
-    let mut rows = statement.query(parameters).map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
-        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        let stored = StoredRow {
-            ran_at: text(0).map_err(failed)?,
-            id: text(1).map_err(failed)?,
-            body: text(2).map_err(failed)?.as_bytes(),
-        };
-        if !each_row(stored)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// An error of SQLite's as that of a reader.

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use super::{
     commit::{WriteConnection, WriteSettings},
     handle::{Admission, AdmissionLimits, WriterHandle},
-    operation::{Counts, Operation, Receipt, Refused},
+    operation::{Acknowledgement, Counts, Operation, Rejected},
 };
-use crate::{cache::handle::CacheHandle, lifeline::Lifeline, metrics::Metrics};
+use crate::{cache::handle::CacheHandle, liveness::LivenessGuard, metrics::Metrics};
 
 /// Write this, and answer the caller.
 #[derive(Debug, Message)]
@@ -21,7 +21,7 @@ pub struct Enqueue {
     pub(super) admission: Admission,
 }
 
-type Caller = oneshot::Sender<Result<Receipt, Refused>>;
+type Caller = oneshot::Sender<Result<Acknowledgement, Rejected>>;
 
 /// A caller whose operation is being committed.
 struct Waiting {
@@ -39,7 +39,7 @@ pub struct WriterActor {
     connection: Option<WriteConnection>,
     queue: Vec<Enqueue>,
     metrics: Metrics,
-    _lifeline: Lifeline,
+    _liveness: LivenessGuard,
 }
 
 impl WriterActor {
@@ -49,7 +49,7 @@ impl WriterActor {
         limits: AdmissionLimits,
         cache: CacheHandle,
         metrics: Metrics,
-        lifeline: Lifeline,
+        liveness: LivenessGuard,
     ) -> WriterHandle {
         let actor = Self {
             connection: Some(WriteConnection::new(settings.clone())),
@@ -57,7 +57,7 @@ impl WriterActor {
             cache,
             queue: Vec::new(),
             metrics,
-            _lifeline: lifeline,
+            _liveness: liveness,
         };
         WriterHandle::new(limits, actor.start().recipient())
     }
@@ -107,13 +107,13 @@ impl WriterActor {
     fn answer(
         &self,
         callers: Vec<Waiting>,
-        results: Vec<Result<Counts, Refused>>,
+        results: Vec<Result<Counts, Rejected>>,
         context: &mut Context<Self>,
     ) {
         let mut results = results.into_iter();
         let mut unpublished = Vec::new();
         for waiting in callers {
-            match results.next().unwrap_or(Err(Refused::Stopped)) {
+            match results.next().unwrap_or(Err(Rejected::Stopped)) {
                 Ok(counts) if waiting.touches_board => unpublished.push((waiting, counts)),
                 Ok(counts) => waiting.acknowledge(counts, true),
                 Err(refused) => waiting.send(Err(refused)),
@@ -135,10 +135,10 @@ impl WriterActor {
 
 impl Waiting {
     fn acknowledge(self, counts: Counts, published: bool) {
-        self.send(Ok(Receipt { counts, published }));
+        self.send(Ok(Acknowledgement { counts, published }));
     }
 
-    fn send(self, result: Result<Receipt, Refused>) {
+    fn send(self, result: Result<Acknowledgement, Rejected>) {
         // A caller that has gone still had its write carried out.
         let _ = self.caller.send(result);
     }

@@ -1,23 +1,19 @@
-//! Group commit: one transaction, and so one wait for the disk, for all that piled up.
+//! Group commit: one transaction, and so one wait for the disk, for all operations that are queued.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
-    log_size::{LogLimits, LogSize},
-    operation::{Counts, Operation, Refused},
+    operation::{Counts, Operation, Rejected},
+    wal_size::{WalLimits, WalSize},
 };
 use crate::{
-    feed::changes::FeedChanges,
+    feed::FeedCache,
     store::{
         StoreError,
-        file::{FileIdentity, identity},
+        file::FileConnection,
         open::{OpenError, open_writer},
-        pool::ReadPool,
         read,
     },
 };
@@ -30,38 +26,35 @@ pub struct WriteSettings {
     /// The longest wait for another process that is writing.
     pub busy_timeout: Duration,
     /// The bounds of the write-ahead log.
-    pub log: LogLimits,
-    /// Write over this pool's one connection, which readers share, instead of one of its own: only
-    /// for showing the difference.
-    pub shared: Option<ReadPool>,
+    pub wal: WalLimits,
     /// Is told of every row.
-    pub feed: FeedChanges,
+    pub feed: FeedCache,
 }
 
 /// The one write connection. Opened at the first commit, and anew after a failure.
 #[derive(Debug)]
-pub struct WriteConnection {
+pub(super) struct WriteConnection {
     settings: WriteSettings,
-    connection: Option<(Connection, FileIdentity)>,
-    log_size: LogSize,
+    connection: Option<FileConnection>,
+    wal_size: WalSize,
 }
 
 impl WriteConnection {
     /// A connection that is not open yet.
-    pub fn new(settings: WriteSettings) -> Self {
+    pub(super) fn new(settings: WriteSettings) -> Self {
         Self {
-            log_size: LogSize::new(&settings.path, settings.log),
+            wal_size: WalSize::new(&settings.path, settings.wal),
             settings,
             connection: None,
         }
     }
 
-    /// Carries all operations out in one transaction. One that is refused is rolled back alone, to
-    /// its savepoint. Blocks until the commit is durable (`synchronous=FULL`).
+    /// Carries all operations out in one transaction. A rejected operation is rolled back alone, to its
+    /// savepoint. Blocks until the commit is durable (`synchronous=FULL`).
     ///
-    /// The results are in the order of the operations. Where the transaction itself fails none is
-    /// stored, and each one says so. Readers of the feed see the rows from then on.
-    pub fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Refused>> {
+    /// The results are in the order of the operations. If the transaction itself fails nothing is stored, and
+    /// each result says so. Clients of the feed see the rows from then on.
+    pub(super) fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Rejected>> {
         self.try_commit(operations).unwrap_or_else(|error| {
             self.connection = None;
             let reason = error.to_string();
@@ -69,36 +62,27 @@ impl WriteConnection {
                 "a commit of {} operations failed: {reason}",
                 operations.len()
             );
-            let refused = || Err(Refused::Store(reason.clone()));
-            operations.iter().map(|_| refused()).collect()
+            let rejected = || Err(Rejected::Store(reason.clone()));
+            operations.iter().map(|_| rejected()).collect()
         })
     }
 
     fn try_commit(
         &mut self,
         operations: &[Operation],
-    ) -> Result<Vec<Result<Counts, Refused>>, CommitError> {
+    ) -> Result<Vec<Result<Counts, Rejected>>, CommitError> {
         let path = &self.settings.path;
-        if let Some((_, opened)) = &self.connection
-            && *opened != identity(path)
-        {
-            self.connection = None;
-        }
-        let mut shared;
-        let connection = match (&self.settings.shared, &mut self.connection) {
-            (Some(pool), _) => {
-                shared = pool.reader(Instant::now() + self.settings.busy_timeout)?;
-                &mut *shared
-            }
-            (None, Some((connection, _))) => connection,
-            (None, none) => {
-                // Asked before opening: where the file changes in between, the end notices.
-                &mut none.insert((open(&self.settings)?, identity(path))).0
+        let known = self.connection.take();
+        let connection = match known.filter(|known| known.is_current(path)) {
+            Some(known) => self.connection.insert(known),
+            None => {
+                let opened = FileConnection::open(path, || open(&self.settings))?;
+                self.connection.insert(opened)
             }
         };
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let feed = self.settings.feed.writing();
+        let feed = self.settings.feed.begin_write();
         let before = read::feed_stamp(&transaction)?;
         let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
@@ -109,7 +93,7 @@ impl WriteConnection {
                 savepoint.commit()?;
                 stored.push(operation);
             } else {
-                // Rolls back to the savepoint, and reports where even that fails.
+                // Rolls back to the savepoint, and reports if even that fails.
                 savepoint.finish()?;
             }
             results.push(result);
@@ -118,17 +102,18 @@ impl WriteConnection {
         transaction.commit()?;
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
-        self.log_size
+        self.wal_size
             .keep_bounded(connection, self.settings.busy_timeout);
         // What went into a file that nobody finds any more is not durable.
-        match &self.connection {
-            Some((_, opened)) if *opened != identity(path) => Err(CommitError::Gone),
-            Some(_) | None => Ok(results),
+        if connection.is_current(path) {
+            Ok(results)
+        } else {
+            Err(CommitError::Gone)
         }
     }
 }
 
-/// A connection to the file that is there: one that was deleted must not come back empty.
+/// Opens the file that is there: one that was deleted must not come back empty.
 fn open(settings: &WriteSettings) -> Result<Connection, CommitError> {
     if !settings.path.exists() {
         return Err(CommitError::Gone);

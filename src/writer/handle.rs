@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     actor::Enqueue,
-    operation::{Operation, Receipt, Refused},
+    operation::{Acknowledgement, Operation, Rejected},
 };
 
 /// How much may be under way, from the first byte of a request body to its acknowledgement.
@@ -48,8 +48,8 @@ impl WriterHandle {
     /// Room for one operation whose body has at most `bytes` bytes.
     ///
     /// # Errors
-    /// [`Refused::Busy`], at once: nothing is queued for admission.
-    pub fn admit(&self, bytes: u32) -> Result<Admission, Refused> {
+    /// [`Rejected::Busy`], at once: nothing is queued for admission.
+    pub fn admit(&self, bytes: u32) -> Result<Admission, Rejected> {
         let operation = Arc::clone(&self.operations).try_acquire_owned();
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
         match (operation, bytes) {
@@ -57,7 +57,7 @@ impl WriterHandle {
                 _operation: operation,
                 _bytes: bytes,
             }),
-            _ => Err(Refused::Busy),
+            _ => Err(Rejected::Busy),
         }
     }
 
@@ -65,23 +65,23 @@ impl WriterHandle {
     /// board in service shows it. Goes on even where the caller stops waiting.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing of the operation is stored.
+    /// [`Rejected`]; then nothing of the operation is stored.
     pub async fn write(
         &self,
         admission: Admission,
         operation: Operation,
-    ) -> Result<Receipt, Refused> {
+    ) -> Result<Acknowledgement, Rejected> {
         let (caller, answer) = oneshot::channel();
         self.writer.do_send(Enqueue {
             operation,
             caller,
             admission,
         });
-        answer.await.unwrap_or(Err(Refused::Stopped))
+        answer.await.unwrap_or(Err(Rejected::Stopped))
     }
 
     /// How many operations are admitted and not yet answered.
-    pub fn under_way(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.limits.operations as usize - self.operations.available_permits()
     }
 
@@ -91,7 +91,7 @@ impl WriterHandle {
     }
 
     /// Ends once everything admitted has been answered.
-    pub async fn drained(&self) {
+    pub async fn idle(&self) {
         // Cannot fail: the semaphore is never closed.
         let _ = self.operations.acquire_many(self.limits.operations).await;
     }

@@ -6,10 +6,10 @@
 //! | `handle` | admission: a permit for the operation and its bytes, or a refusal at once |
 //! | `actor` | the queue, and who is answered when |
 //! | `commit` | one transaction for all that piled up, a savepoint for each operation |
-//! | `log_size` | keeps the write-ahead log bounded |
+//! | `wal_size` | keeps the write-ahead log (WAL) bounded |
 
 pub mod actor;
 pub mod commit;
 pub mod handle;
-pub mod log_size;
 pub mod operation;
+pub mod wal_size;

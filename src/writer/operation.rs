@@ -47,7 +47,7 @@ impl Counts {
 
 /// What an acknowledged operation has done: it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
+pub struct Acknowledgement {
     /// What it changed.
     pub counts: Counts,
     /// Whether the board in service shows it. Always so for what the board does not show.
@@ -56,7 +56,7 @@ pub struct Receipt {
 
 /// Why an operation was not carried out: nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum Rejected {
     /// An item is at fault.
     #[error("item {index}: {error}")]
     Item {
@@ -76,7 +76,7 @@ pub enum Refused {
     Stopped,
 }
 
-impl From<StoreError> for Refused {
+impl From<StoreError> for Rejected {
     fn from(error: StoreError) -> Self {
         Self::Store(error.to_string())
     }
@@ -99,8 +99,8 @@ impl Operation {
     /// Carries the operation out in the open transaction.
     ///
     /// # Errors
-    /// [`Refused::Item`] or [`Refused::Store`]; the caller must roll back.
-    pub(super) fn apply(&self, connection: &Connection) -> Result<Counts, Refused> {
+    /// [`Rejected::Item`] or [`Rejected::Store`]; the caller must roll back.
+    pub(super) fn apply(&self, connection: &Connection) -> Result<Counts, Rejected> {
         let mut counts = Counts::default();
         match self {
             Self::PutChallenges(challenges) => each(challenges, &mut counts, |challenge| {
@@ -121,13 +121,13 @@ fn each<T>(
     items: &[T],
     counts: &mut Counts,
     write: impl Fn(&T) -> Result<Written, WriteError>,
-) -> Result<(), Refused> {
+) -> Result<(), Rejected> {
     for (index, item) in items.iter().enumerate() {
         match write(item) {
             Ok(written) => counts.add(written),
             Err(WriteError::Store(error)) => return Err(error.into()),
             Err(error @ (WriteError::Conflict { .. } | WriteError::Invalid(_))) => {
-                return Err(Refused::Item { index, error });
+                return Err(Rejected::Item { index, error });
             }
         }
     }

@@ -269,7 +269,6 @@ impl App {
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             path: data.path(),
-            cached: true,
             writable: true,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
             front,

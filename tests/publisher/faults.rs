@@ -206,7 +206,6 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
     limits.pool_size = 3;
     limits.feed_queue_timeout_ms = 10;
     limits.feed_read_timeout_ms = 60_000;
-    limits.feed_tail_mib = 0;
     let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
     // The one read that may run waits for one.
     let taken = three_connections(&app).await;
@@ -241,7 +240,6 @@ async fn overload_is_shed_from_the_dear_end() {
     limits.max_writes = 1;
     limits.feed_queue_timeout_ms = 10;
     limits.feed_read_timeout_ms = 60_000;
-    limits.feed_tail_mib = 0;
     let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
     // Somebody has pulled this page before.
     assert_eq!(app.get(&page()).await.status, 200);
@@ -258,7 +256,7 @@ async fn overload_is_shed_from_the_dear_end() {
         socket
     });
     let unfinished = unfinished.await.unwrap();
-    app.until("the write", |app| app.writer.under_way() == 1)
+    app.until("the write", |app| app.writer.in_flight() == 1)
         .await;
     let taken = three_connections(&app).await;
     let scan = format!("{}&limit=7", page());
@@ -286,7 +284,7 @@ async fn overload_is_shed_from_the_dear_end() {
     };
     let (_, ()) = join(waits, shed).await;
     drop(unfinished);
-    app.until("room again", |app| app.writer.under_way() == 0)
+    app.until("room again", |app| app.writer.in_flight() == 0)
         .await;
     assert_eq!(app.get(&scan).await.status, 200);
     app.stop().await;

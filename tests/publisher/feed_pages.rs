@@ -8,21 +8,24 @@
 //! - a new epoch is on every page
 //! - what other processes write is seen at the next look, and so is another file in its place
 //! - the bound is kept; without room every request reads
+//! - bytes of pages that clients do not read are bounded: more pages get 503
 //! - a page is coded when somebody takes that, and keeps its tags when it is read anew
-//! - over arbitrary interleavings no request gets a page that lacks what was committed before it came
 
-use std::{collections::BTreeSet, fs, io::Read, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use awc::http::Method;
 use cathedral_publisher::{
-    answer::Representation,
     domain::cursor::{Cursor, PageLimit},
-    feed::pages::{Lookup, Page, Pages, ReadToken},
-    metrics::Origin,
-    store::read::FeedStamp,
+    feed::{FeedError, FeedHandle, FeedLimits},
+    metrics::{Metrics, Source},
+    store::pool::ReadPool,
 };
 use futures_util::future::join_all;
-use proptest::prelude::*;
 
 use crate::app::{App, Data, FEED, Mode, comes_about, default_limits};
 
@@ -51,13 +54,6 @@ fn data(rows: u32) -> Data {
     data
 }
 
-/// Every page that is not held is read from SQLite.
-async fn without_tail(data: Data) -> App {
-    let mut limits = default_limits();
-    limits.feed_tail_mib = 0;
-    App::start_with(data, Mode::Pass, limits).await
-}
-
 /// Pages that were held, joined and read.
 async fn counts(app: &App) -> [u64; 3] {
     let mut counts = [0; 3];
@@ -75,7 +71,7 @@ async fn post(app: &App, rows: &str) {
 
 #[actix_web::test]
 async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
-    let app = Rc::new(without_tail(data(5)).await);
+    let app = Rc::new(App::start(data(5)).await);
     // Written in different ways, and yet the same page.
     let ways = [
         page(1, 3),
@@ -102,7 +98,7 @@ async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
 
 #[actix_web::test]
 async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
-    let app = without_tail(data(1)).await;
+    let app = App::start(data(1)).await;
     for number in 0..50 {
         assert_eq!(
             app.get(&page(0, 1000)).await.json()["items"]
@@ -118,7 +114,7 @@ async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
 
 #[actix_web::test]
 async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
-    let app = without_tail(data(6)).await;
+    let app = App::start(data(6)).await;
     // The first write after a start finds rows that nobody here has written: it clears all.
     post(&app, &row("first", 40)).await;
     let (full, tail) = (page(1, 2), page(4, 50));
@@ -153,7 +149,7 @@ async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
 
 #[actix_web::test]
 async fn what_other_processes_write_is_seen_at_the_next_look() {
-    let app = without_tail(data(1)).await;
+    let app = App::start(data(1)).await;
     assert!(!app.get(&page(0, 50)).await.text().contains("stranger"));
     app.data.run("stranger", "2026-06-07T00:00:30Z", 5);
     comes_about("the stranger's row", async || {
@@ -171,7 +167,7 @@ async fn what_other_processes_write_is_seen_at_the_next_look() {
 
 #[actix_web::test]
 async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
-    let app = without_tail(data(2)).await;
+    let app = App::start(data(2)).await;
     assert!(app.get(&page(0, 50)).await.text().contains("r2"));
     // As many rows, and others.
     let other = Data::sample();
@@ -196,7 +192,6 @@ async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
 async fn without_room_every_request_reads() {
     let mut limits = default_limits();
     limits.feed_cache_mib = 0;
-    limits.feed_tail_mib = 0;
     let app = App::start_with(data(3), Mode::Pass, limits).await;
     for _ in 0..3 {
         app.get(&page(0, 50)).await;
@@ -209,7 +204,7 @@ async fn without_room_every_request_reads() {
 async fn a_page_is_coded_when_somebody_takes_that_and_keeps_its_tags() {
     let data = Data::sample();
     data.sample_runs(100, "2026-06-07T00:00:01Z");
-    let app = without_tail(data).await;
+    let app = App::start(data).await;
     let identity = app.get(&page(1, 200)).await;
     let digits = identity.header("etag").trim_matches('"').to_owned();
     assert_eq!(identity.header("vary"), "accept-encoding");
@@ -241,164 +236,63 @@ async fn a_page_is_coded_when_somebody_takes_that_and_keeps_its_tags() {
     app.stop().await;
 }
 
-/// A feed of numbered rows, and its pages held.
-struct Model {
-    pages: Pages,
-    rows: BTreeSet<Cursor>,
-    reads: Vec<Reading>,
-    joined: Vec<Joined>,
+#[actix_web::test]
+async fn pages_that_clients_do_not_read_are_bounded() {
+    let data = Data::sample();
+    data.sample_runs(1000, "2026-06-07T00:00:01Z");
+    let limits = FeedLimits {
+        max_reads: 2,
+        max_encodings: 1,
+        queue_timeout: Duration::from_millis(50),
+        read_timeout: Duration::from_secs(60),
+        max_cached_bytes: 3_000_000,
+        max_in_flight_bytes: 1_000_000,
+    };
+    let pool = ReadPool::new(&data.path(), 3, Duration::from_secs(5), true);
+    let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+    let all = PageLimit::new(1000).unwrap();
+    let key = |ms: u32| Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None).unwrap();
+    let mut unsent = Vec::new();
+    // Bodies that are being sent, of pages that may have been evicted since.
+    let refused = loop {
+        match feed.page(key(unsent.len() as u32), all).await {
+            Ok((page, _)) => unsent.push(page.body()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(*refused, FeedError::Busy), "{refused}");
+    let bytes: usize = unsent.iter().map(|body| body.len()).sum();
+    let longest = unsent[0].len();
+    assert!((4_000_000..4_000_000 + longest).contains(&bytes), "{bytes}");
+    assert_eq!(feed.usage().page_bytes, 0, "all are evicted");
+    unsent.clear();
+    let (page, source) = feed.page(key(999), all).await.unwrap();
+    assert_eq!(source, Source::Miss);
+    assert_eq!(feed.cached(&(key(999), all)), Some(page));
 }
 
-/// A read that was begun; what it saw, once it has read.
-struct Reading {
-    token: ReadToken,
-    seen: Option<Page>,
-}
-
-/// A request that joined a read: what it had to see at least, unless it is read later.
-struct Joined {
-    answer: tokio::sync::oneshot::Receiver<cathedral_publisher::feed::pages::Answer>,
-    truth: Arc<Representation>,
-    /// Whether the read had seen the rows by then.
-    after_reading: bool,
-}
-
-fn place(at: u8) -> Cursor {
-    Cursor::tuple(&format!("2026-06-07T00:00:00.{at:03}Z"), Some("x")).unwrap()
-}
-
-impl Model {
-    fn truth(&self, cursor: &Cursor, limit: PageLimit) -> Page {
-        let rows: Vec<&Cursor> = self
-            .rows
-            .iter()
-            .filter(|row| *row > cursor)
-            .take(limit.rows())
-            .collect();
-        Page {
-            last: rows
-                .last()
-                .filter(|_| rows.len() == limit.rows())
-                .map(|row| (*row).clone()),
-            representation: Arc::new(Representation::new(format!("{rows:?}"))),
-            origin: Origin::Read,
-        }
-    }
-
-    fn stamp(&self) -> FeedStamp {
-        FeedStamp {
-            last_row: Some(self.rows.len() as i64),
-            merkle_epoch_latest: None,
-        }
-    }
-
-    fn request(&mut self, key: (Cursor, PageLimit)) {
-        let truth = self.truth(&key.0, key.1).representation;
-        match self.pages.look_up(&key) {
-            Lookup::Held(page) => assert_eq!(page, truth, "held, and not true"),
-            Lookup::Read(token, _) => self.reads.push(Reading { token, seen: None }),
-            Lookup::Join(answer) => {
-                let reading = self
-                    .reads
-                    .iter()
-                    .rev()
-                    .find(|reading| *reading.token.key() == key);
-                let after_reading = reading.unwrap().seen.is_some();
-                self.joined.push(Joined {
-                    answer,
-                    truth,
-                    after_reading,
-                });
-            }
-        }
-    }
-
-    fn read(&mut self, number: usize) {
-        if self.reads.is_empty() {
-            return;
-        }
-        let at = number % self.reads.len();
-        let (cursor, limit) = self.reads[at].token.key().clone();
-        let seen = self.truth(&cursor, limit);
-        self.reads[at].seen.get_or_insert(seen);
-    }
-
-    fn end(&mut self, number: usize) {
-        let read: Vec<usize> = (0..self.reads.len())
-            .filter(|at| self.reads[*at].seen.is_some())
-            .collect();
-        if read.is_empty() {
-            return;
-        }
-        let reading = self.reads.swap_remove(read[number % read.len()]);
-        self.pages.ended(reading.token, &Ok(reading.seen.unwrap()));
-        for mut joined in std::mem::take(&mut self.joined) {
-            match joined.answer.try_recv() {
-                Ok(Ok(page)) if joined.after_reading => {
-                    assert_eq!(page.representation, joined.truth, "joined, and too old");
-                }
-                Ok(_) => {}
-                Err(_) => self.joined.push(joined),
-            }
-        }
-    }
-
-    fn insert(&mut self, rows: &[u8]) {
-        let before = self.stamp();
-        let rows: Vec<Cursor> = rows.iter().map(|at| place(*at)).collect();
-        self.rows.extend(rows.iter().cloned());
-        self.pages.committed(before, self.stamp(), &rows);
-    }
-
-    fn strangers(&mut self, rows: &[u8]) {
-        self.rows.extend(rows.iter().map(|at| place(*at)));
-        self.pages.seen(self.stamp());
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Request(u8, u16),
-    Read(usize),
-    End(usize),
-    Insert(Vec<u8>),
-    Strangers(Vec<u8>),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let rows = || prop::collection::vec(0_u8..40, 1..4);
-    prop_oneof![
-        5 => (0_u8..40, 1_u16..5).prop_map(|(at, limit)| Step::Request(at, limit)),
-        4 => (0_usize..8).prop_map(Step::Read),
-        4 => (0_usize..8).prop_map(Step::End),
-        2 => rows().prop_map(Step::Insert),
-        1 => rows().prop_map(Step::Strangers),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-    #[test]
-    fn no_request_gets_a_page_that_lacks_what_was_committed_before_it_came(
-        steps in prop::collection::vec(step(), 1..80),
-        room in prop_oneof![Just(0_usize), Just(3000), Just(1 << 20)],
-    ) {
-        let mut model = Model {
-            pages: Pages::new(Some(room)),
-            rows: (0..40).step_by(4).map(place).collect(),
-            reads: Vec::new(),
-            joined: Vec::new(),
-        };
-        for step in steps {
-            match step {
-                Step::Request(at, limit) => {
-                    model.request((place(at), PageLimit::new(limit).unwrap()));
-                }
-                Step::Read(number) => model.read(number),
-                Step::End(number) => model.end(number),
-                Step::Insert(rows) => model.insert(&rows),
-                Step::Strangers(rows) => model.strangers(&rows),
-            }
-        }
-    }
+#[actix_web::test]
+async fn a_request_that_joins_a_read_waits_no_longer_than_a_read_may_take() {
+    let data = data(3);
+    let limits = FeedLimits {
+        max_reads: 1,
+        max_encodings: 1,
+        queue_timeout: Duration::from_millis(10),
+        read_timeout: Duration::from_millis(50),
+        max_cached_bytes: 0,
+        max_in_flight_bytes: 1_000_000,
+    };
+    let pool = ReadPool::new(&data.path(), 1, Duration::from_secs(5), true);
+    // The only connection is at work: the read waits for it on a blocking thread.
+    let taken = pool
+        .reader(Instant::now() + Duration::from_secs(60))
+        .unwrap();
+    let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+    let cursor = || Cursor::tuple("2026-06-07", None).unwrap();
+    let asked = Instant::now();
+    let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default()))).await;
+    assert!(answers.iter().all(Result::is_err));
+    assert!(asked.elapsed() < Duration::from_secs(30));
+    drop(taken);
+    assert!(feed.page(cursor(), PageLimit::default()).await.is_ok());
 }

@@ -115,15 +115,14 @@ async fn the_levels_are_those_of_the_server() {
             .to_vec();
     let wrote = app.admin(Method::POST, "/v1/admin/eval-runs", rows).await;
     assert_eq!(wrote.status, 200, "{}", wrote.text());
-    // Nobody has pulled the feed yet.
-    assert_eq!(app.metric("publisher_feed_tail_bytes").await, 0);
+    assert_eq!(app.metric("publisher_feed_page_bytes").await, 0);
     let page = app.get(&format!("{FEED}?since=2026-06-06")).await;
     assert!(page.text().contains(r#"{"id":"a","#));
     for (name, least) in [
         ("publisher_committed_items_total", 1),
         ("publisher_commit_seconds_count", 1),
         ("publisher_wal_bytes", 1),
-        ("publisher_feed_tail_bytes", 1),
+        ("publisher_feed_page_bytes", 1),
         ("publisher_http_connections", 1),
         ("publisher_http_connections_accepted_total", 1),
         ("publisher_pool_connections", 1),
@@ -240,7 +239,6 @@ async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
             victim: thread::current().id(),
         }),
         path: data.path(),
-        cached: true,
         writable: true,
         tokens: AdminTokens::default(),
         front: front(&[]),
@@ -363,7 +361,7 @@ async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
     }
     app.data.sample_runs(300, "2026-06-07T00:00:00Z");
     let page = format!("{FEED}?since_ran_at=2026-06-06T00:00:00Z&limit=300");
-    for how in ["publisher; hit; detail=newest-rows", "publisher; hit"] {
+    for how in ["publisher; fwd=uri-miss; stored", "publisher; hit"] {
         assert_eq!(app.get(&page).await.header("cache-status"), how);
     }
     app.gate.set(Mode::Hold);

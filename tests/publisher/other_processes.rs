@@ -3,7 +3,6 @@
 //! - a change of the board is noticed at the next look, without a request and without the TTL
 //! - a change of the feed is served at once, and has nothing rebuilt
 //! - `import` works while serving
-//! - `serve --cache off`, the server without all this, serves the same bytes
 //! - `serve --read-only` serves somebody else's database and never writes to it
 
 use std::{fs, time::Duration};
@@ -12,9 +11,8 @@ use cathedral_publisher::demo::sample::Sample;
 
 use crate::{
     app::{App, BOARD, Data, FEED, comes_about, eventually},
-    client::Connection,
     command_line::{get, run},
-    crashes::{Server, bearer, row},
+    crashes::Server,
 };
 
 #[actix_web::test]
@@ -86,34 +84,6 @@ fn import_works_while_serving_and_read_only_never_writes() {
             get(address, BOARD, "").contains("\"count\":52")
         });
     }
-}
-
-#[test]
-fn without_a_cache_the_bytes_are_the_same() {
-    let data = Data::sample();
-    data.run("a", "2026-06-07T00:00:00Z", 5);
-    let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
-    let bytes = |mode| {
-        let server = Server::start(publisher, &data.path(), &["--cache", mode]);
-        let body = |path: &str| {
-            let answer = get(&server.address, path, "");
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-            answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-        };
-        let mut writer = Connection::open(&server.address).unwrap();
-        let written = writer.request(
-            "POST",
-            "/v1/admin/eval-runs",
-            &bearer(),
-            row("b").as_bytes(),
-        );
-        assert_eq!(written.unwrap().0, 200);
-        [
-            body(BOARD),
-            body(&format!("{FEED}?since=2020-01-01T00:00:00Z")),
-        ]
-    };
-    assert_eq!(bytes("off"), bytes("on"));
 }
 
 #[test]

@@ -103,7 +103,7 @@ async fn a_body_that_does_not_arrive_is_408_and_gives_its_room_back() {
     let answer = exchange(&app, head).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.ends_with(r#"{"detail":"the body did not arrive in time"}"#));
-    assert_eq!(app.writer.under_way(), 0);
+    assert_eq!(app.writer.in_flight(), 0);
     app.stop().await;
 }
 

@@ -13,7 +13,7 @@ use cathedral_publisher::{
     config::Kind,
     demo::sample::Sample,
     domain::challenge::{Challenge, Status},
-    transfer::import::import,
+    import_export::import::import,
 };
 
 use crate::app::{App, BOARD, CURRENT, Data, FEED, live};

@@ -9,7 +9,9 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{config::Kind, store::write::put_merkle_epoch, transfer::import::import};
+use cathedral_publisher::{
+    config::Kind, import_export::import::import, store::write::put_merkle_epoch,
+};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -72,7 +74,7 @@ async fn the_live_page_comes_back_byte_for_byte_and_its_signatures_verify() {
 }
 
 /// The canonical JSON that the producer signs: sorted keys, no spaces, ASCII-escaped.
-fn signed_bytes(row: &Value) -> String {
+pub fn signed_bytes(row: &Value) -> String {
     let mut row = row.as_object().unwrap().clone();
     row.remove("cathedral_signature");
     row.remove("merkle_epoch");

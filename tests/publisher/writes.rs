@@ -99,7 +99,7 @@ async fn readers_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
         for _ in 0..20 {
             assert_eq!(app.get(BOARD).await.json()["count"], 51);
         }
-        assert_eq!(app.writer.under_way(), 1, "not acknowledged yet");
+        assert_eq!(app.writer.in_flight(), 1, "not acknowledged yet");
         app.gate.set(Mode::Pass);
     };
     let (answer, ()) = join(put(&app, 0), readers).await;
@@ -123,7 +123,7 @@ async fn writes_that_pile_up_share_a_commit_and_a_rebuild_and_a_bad_one_fails_al
     let lock = Lock::take(&app);
     let writes = join_all((0..40).map(|number| put(&app, number)));
     let release = async {
-        app.until("all admitted", |app| app.writer.under_way() == 40)
+        app.until("all admitted", |app| app.writer.in_flight() == 40)
             .await;
         lock.release();
     };
@@ -174,7 +174,7 @@ async fn past_the_bounds_of_admission_the_answer_is_503_at_once() {
         }
     }));
     let turned_away = async {
-        app.until("all admitted", |app| app.writer.under_way() == 4)
+        app.until("all admitted", |app| app.writer.in_flight() == 4)
             .await;
         for number in 0..20 {
             let answer = app
@@ -251,8 +251,8 @@ async fn a_stop_finishes_what_was_admitted() {
     let writer = app.writer.clone();
     let abandoned = tokio::time::timeout(Duration::ZERO, writer.write(admission, operation)).await;
     assert!(abandoned.is_err());
-    assert_eq!(writer.under_way(), 1);
-    join(writer.drained(), async { lock.release() }).await;
+    assert_eq!(writer.in_flight(), 1);
+    join(writer.idle(), async { lock.release() }).await;
     let connection = rusqlite::Connection::open(path).unwrap();
     let sql = "SELECT count(*) FROM eval_runs WHERE id = 'last'";
     assert_eq!(

@@ -37,7 +37,7 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::{life::populate, sample::Sample},
+    demo::{sample::Sample, simulation::populate},
     store::{open::open_writer, write::put_challenge},
 };
 use herd::{processes::used, run::Run, table::milliseconds};

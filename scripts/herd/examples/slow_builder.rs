@@ -80,7 +80,6 @@ async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &st
         builder: slow,
         clock: Arc::new(SystemClock),
         path,
-        cached: true,
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
         front,

@@ -43,7 +43,7 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::{life::populate, sample::Sample},
+    demo::{sample::Sample, simulation::populate},
     domain::challenge::Challenge,
     store::open::{open_reader, open_writer},
 };

@@ -36,7 +36,7 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::{life::populate, sample::Sample},
+    demo::{sample::Sample, simulation::populate},
     domain::{challenge::Challenge, eval_run::EvalRun},
     store::{
         open::open_writer,

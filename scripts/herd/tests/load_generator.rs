@@ -34,7 +34,7 @@ use std::{
 };
 
 use cathedral_publisher::{
-    demo::life::populate,
+    demo::simulation::populate,
     store::open::{open_reader, open_writer},
 };
 use clap::Parser;

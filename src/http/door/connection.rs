@@ -30,7 +30,7 @@ use super::{
 use crate::{
     answer::{Conditions, Decision, Representation},
     http::{board::chosen, cache_status::CacheStatus, error::ApiError},
-    metrics::Origin,
+    metrics::Source,
 };
 
 /// How much is gathered, at most, before it is sent.
@@ -295,7 +295,7 @@ impl Connection {
                 if conditions.missing_encoding(&page).is_some() {
                     return None;
                 }
-                reply(&page, CacheStatus::Page(Origin::Held))
+                reply(&page, CacheStatus::Page(Source::Hit))
             }
         }
     }

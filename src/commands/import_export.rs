@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use cathedral_publisher::{
-    config::{Export, Transfer},
-    transfer::{export::export, import::import},
+    config::{Export, Import},
+    import_export::{export::export, import::import},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub(crate) fn import_file(options: &Transfer) -> anyhow::Result<()> {
+pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     let (source, bytes): (Box<dyn Read>, Option<u64>) = if options.file == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {

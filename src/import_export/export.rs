@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use crate::{
     cache::snapshot::Snapshot,
     config::Kind,
+    domain::feed_envelope,
     store::{
         StoreError,
         open::{OpenError, open_reader},
@@ -84,7 +85,7 @@ fn rows(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<(
     // One transaction: the rows and the epoch are of the same moment.
     let transaction = connection.unchecked_transaction()?;
     if !ndjson {
-        out.write_all(br#"{"items":["#)?;
+        out.write_all(feed_envelope::BEGIN)?;
     }
     let mut first = true;
     read::every_eval_run::<ExportError>(&transaction, |row| {
@@ -96,16 +97,13 @@ fn rows(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<(
             return Ok(out.write_all(b"\n")?);
         }
         if !std::mem::take(&mut first) {
-            out.write_all(b",")?;
+            out.write_all(&[feed_envelope::SEPARATOR])?;
         }
         Ok(out.write_all(row)?)
     })?;
     if !ndjson {
-        let epoch = serde_json::to_string(&read::merkle_epoch_latest(&transaction)?)?;
-        write!(
-            out,
-            r#"],"next_since":null,"next_since_ran_at":null,"next_since_id":null,"merkle_epoch_latest":{epoch}}}"#
-        )?;
+        let epoch = read::merkle_epoch_latest(&transaction)?;
+        out.write_all(&feed_envelope::end(None, epoch)?)?;
     }
     Ok(())
 }

@@ -7,15 +7,17 @@
 //! - never staleness that was noticed without a build running or scheduled
 //! - retries wait one to ten seconds, and one warning is given per change of state
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
 
-use cathedral_publisher::cache::state::{
-    Answer, BuildToken, HealthChange, Outcome, Policy, SingleFlight, Step,
-};
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
+
+use super::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -121,8 +123,8 @@ impl World {
                 }
                 self.now = target;
             }
-            Event::Succeed => self.finish(Outcome::Built),
-            Event::Fail => self.finish(Outcome::Failed),
+            Event::Succeed => self.finish(BuildOutcome::Built),
+            Event::Fail => self.finish(BuildOutcome::Failed),
         }
         if !self.waiting.is_empty() {
             assert!(
@@ -136,13 +138,13 @@ impl World {
         }
     }
 
-    fn finish(&mut self, outcome: Outcome) {
+    fn finish(&mut self, outcome: BuildOutcome) {
         if let Some((token, version)) = self.token.take() {
-            if outcome == Outcome::Failed {
+            if outcome == BuildOutcome::Failed {
                 self.last_failure = Some(self.now);
             }
-            let step = self.machine.finished(self.now, token, outcome);
-            self.observe(step, (outcome == Outcome::Built).then_some(version));
+            let step = self.machine.finish(self.now, token, outcome);
+            self.observe(step, (outcome == BuildOutcome::Built).then_some(version));
         }
     }
 

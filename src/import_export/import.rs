@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::{
     config::Kind,
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
-    items::{Envelope, SourceError, read_items},
+    json_stream::{Envelope, SourceError, read_items},
     store::{
         StoreError,
         open::{OpenError, open_writer},

@@ -1,0 +1,115 @@
+//! How many bytes of feed bodies are in memory: cached, just read, or still being sent to slow clients.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// Counts bytes for as long as they exist, whoever holds them. Cheap to clone.
+///
+/// It never refuses bytes that were made already: a read that is about to begin waits for room instead. So
+/// the bytes exceed the bound by at most what the reads and encodings in flight produce.
+#[derive(Debug, Clone)]
+pub(super) struct ByteBudget(Arc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    max_bytes: usize,
+    used_bytes: AtomicUsize,
+    released: Notify,
+}
+
+/// A body that gives its bytes back to the budget when its last user drops it.
+struct Charged {
+    body: Vec<u8>,
+    account: Arc<Account>,
+}
+
+impl ByteBudget {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self(Arc::new(Account {
+            max_bytes,
+            used_bytes: AtomicUsize::new(0),
+            released: Notify::new(),
+        }))
+    }
+
+    /// Returns the body, counted until the last clone of it is dropped.
+    pub(super) fn charge(&self, mut body: Vec<u8>) -> Bytes {
+        // Otherwise it would keep what it grew through.
+        body.shrink_to_fit();
+        let account = Arc::clone(&self.0);
+        account
+            .used_bytes
+            .fetch_add(body.capacity(), Ordering::Relaxed);
+        Bytes::from_owner(Charged { body, account })
+    }
+
+    /// Waits until there is room. While there is none, calls `evict` again and again: it returns whether it
+    /// has evicted something.
+    pub(super) async fn room(&self, evict: impl Fn() -> bool) {
+        loop {
+            let mut released = std::pin::pin!(self.0.released.notified());
+            released.as_mut().enable();
+            if self.used_bytes() < self.0.max_bytes {
+                return;
+            }
+            if !evict() {
+                released.await;
+            }
+        }
+    }
+
+    /// Returns the bytes of all bodies that exist.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.0.used_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        let bytes = self.body.capacity();
+        self.account.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.account.released.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_count_until_the_last_clone_is_dropped() {
+        let budget = ByteBudget::new(100);
+        let body = budget.charge(vec![0; 60]);
+        let sent = body.slice(10..20);
+        drop(body);
+        assert_eq!(budget.used_bytes(), 60);
+        drop(sent);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn room_is_made_by_evicting_or_waited_for() {
+        let budget = ByteBudget::new(100);
+        let held =
+            std::cell::RefCell::new(vec![budget.charge(vec![0; 80]), budget.charge(vec![0; 80])]);
+        budget.room(|| held.borrow_mut().pop().is_some()).await;
+        assert_eq!(budget.used_bytes(), 80);
+        let (one, other) = (budget.charge(vec![0; 80]), budget.clone());
+        let waiting = actix_rt::spawn(async move { other.room(|| false).await });
+        actix_rt::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(one);
+        assert!(waiting.await.is_ok());
+    }
+}

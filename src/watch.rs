@@ -1,0 +1,72 @@
+//! Notices what other processes write to the database, and tells the board's cache and the feed.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{
+    cache::handle::CacheHandle,
+    domain::clock::Clock,
+    feed::FeedHandle,
+    store::{
+        StoreError,
+        change_detector::{ChangeDetector, DatabaseState},
+    },
+};
+
+/// Polls the database every `interval`, for ever. A poll costs one pragma if nothing was written. A file that
+/// replaces the one that is there when this is called is noticed.
+pub(crate) fn watch(
+    path: PathBuf,
+    interval: Duration,
+    busy_timeout: Duration,
+    clock: Arc<dyn Clock>,
+    cache: CacheHandle,
+    feed: FeedHandle,
+) -> impl Future<Output = ()> {
+    let detector = ChangeDetector::new(path.clone(), busy_timeout);
+    async move {
+        let mut detector = Some(detector);
+        let mut failing = false;
+        loop {
+            clock.sleep_until(clock.now() + interval).await;
+            // A panic while polling loses the detector; another takes its place.
+            let mut polling = detector
+                .take()
+                .unwrap_or_else(|| ChangeDetector::new(path.clone(), busy_timeout));
+            let polled = actix_rt::task::spawn_blocking(move || {
+                let state = polling.poll();
+                (polling, state)
+            });
+            let Ok((polled, state)) = polled.await else {
+                feed.invalidate_all();
+                continue;
+            };
+            detector = Some(polled);
+            log_change(&state, &mut failing);
+            match state {
+                Ok(Some(state)) => {
+                    feed.observe(state.feed, state.replaced);
+                    let version = cache.board_version();
+                    // If nothing is published, the cache is trying already.
+                    if version.is_some_and(|old| old != state.board_version) {
+                        cache.invalidate();
+                    }
+                }
+                Ok(None) => {}
+                // On error, assume that everything changed.
+                Err(_) => feed.invalidate_all(),
+            }
+        }
+    }
+}
+
+/// Logs the first failure in a row, and the first success after it.
+fn log_change(state: &Result<Option<DatabaseState>, StoreError>, failing: &mut bool) {
+    if let Err(error) = state {
+        if !*failing {
+            log::warn!("the database cannot be watched for writes of other processes: {error}");
+        }
+    } else if *failing {
+        log::info!("watching the database again");
+    }
+    *failing = state.is_err();
+}

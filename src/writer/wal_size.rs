@@ -1,0 +1,91 @@
+//! Keeps the write-ahead log (WAL) bounded.
+//!
+//! SQLite copies the WAL back into the database after every 1,000 pages, as far as readers allow, and
+//! restarts it only at a moment when no reader uses it. If readers overlap without end, that moment never
+//! comes and the WAL grows without bound. So, past a soft limit, the writer waits briefly for that moment;
+//! past a hard limit, as long as a read can take. While it waits no reader is delayed, and new readers do not
+//! use the WAL any more, so it waits only for readers that were there. Readers of this program end at their
+//! timeout. A reader of another process that never ends keeps the WAL for as long as it lives.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use crate::store::{
+    file::{bytes_of, wal_path},
+    open::checkpoint,
+};
+
+/// When the writer waits for readers to release the WAL, and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct WalLimits {
+    /// From this many bytes on, wait briefly.
+    pub soft_bytes: u64,
+    /// From this many bytes on, wait long.
+    pub hard_bytes: u64,
+    /// The long wait: at least as long as a read may take.
+    pub long_wait: Duration,
+}
+
+const BRIEF_WAIT: Duration = Duration::from_millis(50);
+const ATTEMPT: Duration = Duration::from_millis(250);
+
+/// Watches the size of one WAL.
+#[derive(Debug)]
+pub(super) struct WalSize {
+    wal: PathBuf,
+    limits: WalLimits,
+    /// The size at which to try next: after a failure, the WAL must first grow by a quarter.
+    next_bytes: u64,
+}
+
+impl WalSize {
+    /// Watches the WAL of the database at `path`.
+    pub(super) fn new(path: &Path, limits: WalLimits) -> Self {
+        Self {
+            wal: wal_path(path),
+            limits,
+            next_bytes: limits.soft_bytes,
+        }
+    }
+
+    /// Checkpoints if the WAL has grown past a limit. Call it after a commit; costs one `stat` while the WAL
+    /// is small.
+    pub(super) fn keep_bounded(&mut self, connection: &Connection, busy_timeout: Duration) {
+        let bytes = bytes_of(&self.wal);
+        if bytes < self.next_bytes {
+            return;
+        }
+        let wait = if bytes < self.limits.hard_bytes {
+            BRIEF_WAIT
+        } else {
+            log::warn!("the write-ahead log has {bytes} bytes: waiting for readers to release it");
+            self.limits.long_wait
+        };
+        let truncated = checkpoint_within(connection, wait);
+        // If this fails the connection works as well: it only waits too long or too short.
+        let _ = connection.busy_timeout(busy_timeout);
+        self.next_bytes = match truncated {
+            Ok(true) => self.limits.soft_bytes,
+            Ok(false) | Err(_) => bytes + self.limits.soft_bytes / 4,
+        };
+    }
+}
+
+/// Tries for up to `wait`, in several attempts: under readers that come and go, one long attempt was seen to
+/// use up its whole wait when the next one took milliseconds.
+fn checkpoint_within(connection: &Connection, wait: Duration) -> rusqlite::Result<bool> {
+    let mut left = wait;
+    while !left.is_zero() {
+        let attempt = left.min(ATTEMPT);
+        connection.busy_timeout(attempt)?;
+        if checkpoint(connection)? {
+            return Ok(true);
+        }
+        left -= attempt;
+    }
+    Ok(false)
+}

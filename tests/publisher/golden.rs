@@ -1,0 +1,170 @@
+//! Bytes that must never change by accident, pinned without anything from outside this repository:
+//!
+//! - the sample board has the pinned bytes and tags in every coding
+//! - a page of sample rows has the pinned bytes and tags in every coding
+//! - signed rows come back with the pinned bytes, and their signatures verify
+//!
+//! Tags name the coded bytes, so a coder that writes other bytes must not keep them: if a vector of a
+//! coding changes, change the suffix of that coding's tags as well (WIRE.md).
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use cathedral_publisher::{
+    config::Kind, demo::sample::Sample, domain::ran_at::RanAt, import_export::import::import,
+};
+use ed25519_dalek::{Signature, Signer, SigningKey};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    app::{App, BOARD, Data, FEED, comes_about},
+    wire_feed::signed_bytes,
+};
+
+/// The coding that is asked for, the tag, the length and the beginning of the body's SHA-256.
+type Vector = (&'static str, &'static str, usize, &'static str);
+
+const BOARD_VECTORS: [Vector; 4] = [
+    (
+        "identity",
+        "\"b8bcfa528230c672\"",
+        32_685,
+        "b8bcfa528230c67249cdc0c5bc111019",
+    ),
+    (
+        "gzip",
+        "\"b8bcfa528230c672-gzip\"",
+        3_501,
+        "786232652391eab3617c11e294c0089b",
+    ),
+    (
+        "zstd",
+        "\"b8bcfa528230c672-zstd\"",
+        3_124,
+        "cd7442440c1e56b63ee70e9e2b92bbd0",
+    ),
+    (
+        "br",
+        "\"b8bcfa528230c672-br\"",
+        2_910,
+        "ef77aafaab2658d001a122722d7f1ca0",
+    ),
+];
+const PAGE_VECTORS: [Vector; 3] = [
+    (
+        "identity",
+        "\"5eb15cf0836c6c71\"",
+        22_857,
+        "5eb15cf0836c6c71c463b542ccab37db",
+    ),
+    (
+        "gzip",
+        "\"5eb15cf0836c6c71-gzip\"",
+        6_039,
+        "9014a87dc1195441d82bafcbfbdcf245",
+    ),
+    (
+        "zstd",
+        "\"5eb15cf0836c6c71-zstd\"",
+        5_784,
+        "70ce854d6e0b4c482fd2a271a17166ac",
+    ),
+];
+const SIGNED_PAGE: (usize, &str) = (9_601, "049b6deee2c7b4b8df1ddcf5b836ed4a");
+
+fn digest(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    digest[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+async fn assert_vectors(app: &App, path: &str, vectors: &[Vector]) {
+    let mut served = Vec::new();
+    for (coding, ..) in vectors {
+        let answer = app.get_with(path, &[("accept-encoding", coding)]).await;
+        let has = answer.header("content-encoding");
+        assert_eq!(has, if *coding == "identity" { "" } else { coding });
+        let tag = answer.header("etag").to_owned();
+        served.push((*coding, tag, answer.body.len(), digest(&answer.body)));
+    }
+    let pinned: Vec<_> = vectors
+        .iter()
+        .map(|(coding, tag, bytes, sha256)| {
+            (*coding, (*tag).to_owned(), *bytes, (*sha256).to_owned())
+        })
+        .collect();
+    assert_eq!(served, pinned);
+}
+
+#[actix_web::test]
+async fn the_sample_board_has_the_pinned_bytes_and_tags_in_every_coding() {
+    let app = App::start(Data::sample()).await;
+    app.clock.advance(Duration::from_secs(1));
+    comes_about("brotli", async || {
+        let answer = app.get_with(BOARD, &[("accept-encoding", "br")]).await;
+        answer.header("content-encoding") == "br"
+    })
+    .await;
+    assert_vectors(&app, BOARD, &BOARD_VECTORS).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_page_of_sample_rows_has_the_pinned_bytes_and_tags_in_every_coding() {
+    let data = Data::empty();
+    data.sample_runs(50, "2026-06-07T00:00:00Z");
+    let app = App::start(data).await;
+    let page = format!("{FEED}?since_ran_at=2026-06-01T00:00:00Z&limit=20");
+    assert_vectors(&app, &page, &PAGE_VECTORS).await;
+    app.stop().await;
+}
+
+/// Rows with what makes canonical JSON hard: numbers with points and exponents, text beyond ASCII and
+/// beyond 16 bits, nesting, both versions of the signed form.
+fn signed_rows(key: &SigningKey) -> Vec<String> {
+    let mut sample = Sample::new(3);
+    let ran_at = RanAt::parse("2026-06-07T00:00:00Z").unwrap();
+    (0..10_u32)
+        .map(|number| {
+            let row = sample.eval_run(&ran_at).unwrap();
+            let mut row: Value = serde_json::from_str(&row).unwrap();
+            row["id"] = json!(format!("signed-{number}"));
+            row["agent_display_name"] = json!("Zoë \u{1f980} \"quoted\"");
+            row["weighted_score"] = json!(f64::from(number) / 3.0);
+            row["eval_output_schema_version"] = json!(5 + number % 2);
+            row["output_card"] = json!({"nested": [1.0, null, {"deep": true}]});
+            let signature = key.sign(signed_bytes(&row).as_bytes());
+            row["cathedral_signature"] = json!(BASE64_STANDARD.encode(signature.to_bytes()));
+            row.to_string()
+        })
+        .collect()
+}
+
+#[actix_web::test]
+async fn signed_rows_come_back_with_the_pinned_bytes_and_their_signatures_verify() {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let data = Data::empty();
+    let rows = signed_rows(&key).join("\n");
+    import(&data.path(), Kind::Rows, rows.as_bytes()).unwrap();
+    let app = App::start(data).await;
+    let page = app
+        .get(&format!("{FEED}?since=2026-01-01T00:00:00Z&limit=10"))
+        .await;
+    let items = page.json()["items"].as_array().unwrap().clone();
+    assert_eq!(items.len(), 10);
+    for row in &items {
+        let signature = BASE64_STANDARD
+            .decode(row["cathedral_signature"].as_str().unwrap())
+            .unwrap();
+        let signature = Signature::from_slice(&signature).unwrap();
+        key.verifying_key()
+            .verify_strict(signed_bytes(row).as_bytes(), &signature)
+            .unwrap();
+    }
+    let (bytes, sha256) = SIGNED_PAGE;
+    assert_eq!(
+        (page.body.len(), digest(&page.body).as_str()),
+        (bytes, sha256)
+    );
+    app.stop().await;
+}
