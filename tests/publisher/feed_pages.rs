@@ -256,7 +256,7 @@ async fn pages_that_clients_do_not_read_are_bounded() {
     // Bodies that are being sent, of pages that may have been evicted since.
     let refused = loop {
         match feed.page(key(unsent.len() as u32), all).await {
-            Ok((page, _)) => unsent.push(page.body()),
+            Ok((page, _)) => unsent.push(page.identity().body()),
             Err(error) => break error,
         }
     };
