@@ -113,7 +113,11 @@ fn rebuild(c: &mut Criterion) {
                 b.iter(|| Snapshot::new(all).unwrap());
             },
         );
-        let body = Snapshot::new(&challenges).unwrap().board().identity().body();
+        let body = Snapshot::new(&challenges)
+            .unwrap()
+            .board()
+            .identity()
+            .body();
         group.bench_with_input(BenchmarkId::new("entity-tag", count), &body, |b, body| {
             b.iter(|| EntityTag::of(body));
         });

@@ -1,16 +1,61 @@
 //! /metrics: what the server tells of itself.
 
-use actix_web::{HttpResponse, web};
+use std::{num::NonZeroU32, sync::Arc};
+
+use actix_web::{
+    HttpResponse,
+    web::{self, Bytes},
+};
+use arc_swap::ArcSwapOption;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::{App, Handles, error::ApiError};
 use crate::metrics::{CONTENT_TYPE, SampledGauge};
 
+/// How often the text is written at most, however often it is asked for: up to so many times at once.
+const MAX_BURST: NonZeroU32 = NonZeroU32::new(50).unwrap();
+/// And so many times a second after that.
+const MAX_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+/// The text of /metrics. Gathering it costs far more than any public read, so a client that asks for it
+/// without pause gets the last text again, which is at most a tenth of a second old.
+#[derive(Debug)]
+pub struct MetricsPage {
+    turns: DefaultDirectRateLimiter,
+    last: ArcSwapOption<Bytes>,
+}
+
+impl Default for MetricsPage {
+    fn default() -> Self {
+        Self {
+            turns: RateLimiter::direct(Quota::per_second(MAX_PER_SECOND).allow_burst(MAX_BURST)),
+            last: ArcSwapOption::empty(),
+        }
+    }
+}
+
+impl MetricsPage {
+    /// Returns the text: written anew, or the last one if it was written too often.
+    fn text(&self, handles: &Handles) -> Result<Bytes, ApiError> {
+        let has_turn = self.turns.check().is_ok();
+        if let Some(text) = &*self.last.load()
+            && !has_turn
+        {
+            return Ok(Bytes::clone(text));
+        }
+        sample(handles);
+        let text = handles.metrics.render().map_err(|error| {
+            log::error!("/metrics: {error}");
+            ApiError::Internal
+        })?;
+        let text = Bytes::from(text);
+        self.last.store(Some(Arc::new(text.clone())));
+        Ok(text)
+    }
+}
+
 pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    sample(&app.handles);
-    let text = app.handles.metrics.render().map_err(|error| {
-        log::error!("/metrics: {error}");
-        ApiError::Internal
-    })?;
+    let text = app.handles.metrics_page.text(&app.handles)?;
     Ok(HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
         .insert_header(("x-content-type-options", "nosniff"))

@@ -33,6 +33,7 @@ mod token;
 
 pub use admin::AdminHandles;
 pub use door::Door;
+pub use metrics::MetricsPage;
 pub use rate_limit::RateLimit;
 pub use routes::RouteSet;
 pub use settings::{AccessLog, Settings};
@@ -58,6 +59,8 @@ pub struct Handles {
     pub health: HealthHandle,
     /// What is counted.
     pub metrics: Metrics,
+    /// The text of that.
+    pub metrics_page: Arc<MetricsPage>,
     /// The write side, if there is one and a token is configured.
     pub admin: Option<AdminHandles>,
     /// The options of this room.

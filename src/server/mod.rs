@@ -115,6 +115,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
             stopping: Arc::clone(&stopping),
         },
         metrics: metrics.clone(),
+        metrics_page: Arc::default(),
         settings: settings(&front, limits, &parts.clock),
         admin: writer
             .clone()

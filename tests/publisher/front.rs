@@ -287,6 +287,24 @@ async fn with_an_admin_address_the_public_one_has_neither_admin_routes_nor_metri
 }
 
 #[actix_web::test]
+async fn metrics_are_gathered_a_bounded_number_of_times_a_second() {
+    let app = App::start(Data::sample()).await;
+    let begun = std::time::Instant::now();
+    let mut texts = std::collections::BTreeSet::new();
+    // Each text that is gathered anew counts the requests before it.
+    let requests = 400;
+    for _ in 0..requests {
+        let answer = app.get("/metrics").await;
+        assert_eq!(answer.status, 200);
+        texts.insert(answer.body);
+    }
+    let allowed = 50 + 10 * (1 + begun.elapsed().as_secs() as usize);
+    assert!(texts.len() <= allowed, "{} of {allowed}", texts.len());
+    assert!(texts.len() >= 50);
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn other_origins_may_read_where_that_is_on() {
     let origin = ("origin", "https://board.example");
     let preflight = [
