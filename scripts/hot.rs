@@ -46,8 +46,8 @@ fn challenges(count: u32) -> Vec<Challenge> {
 /// What every poll of the board goes through.
 fn request(c: &mut Criterion) {
     let snapshot = Snapshot::new(&challenges(51)).unwrap();
+    snapshot.encode_fast();
     snapshot.precompress();
-    snapshot.encode_brotli();
     let board = snapshot.board();
     let tag = board.etag().as_str().as_bytes().to_vec();
     let mut group = c.benchmark_group("request");

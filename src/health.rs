@@ -1,4 +1,4 @@
-//! Whether the database answers (WIRE.md, GET /health), and whether requests should come here.
+//! Health: whether the database answers (WIRE.md, GET /health), and whether the server is ready.
 
 use std::{
     sync::{
@@ -16,10 +16,10 @@ use crate::{
     writer::handle::WriterHandle,
 };
 
-/// How long the database has for its answer.
+/// The time limit of a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A handler's way to the health of the server. Cheap to clone.
+/// The health of the server, for request handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HealthHandle {
     /// Readers of the database.
@@ -28,15 +28,15 @@ pub struct HealthHandle {
     pub turn: Arc<Semaphore>,
     /// The board's cache.
     pub cache: CacheHandle,
-    /// The write side, where there is one.
+    /// The writer; `None` if the database is read-only.
     pub writer: Option<WriterHandle>,
-    /// How old the board may become.
+    /// The greatest age of the board that counts as ready.
     pub max_snapshot_age: Duration,
     /// Set when the server begins to stop.
     pub stopping: Arc<AtomicBool>,
 }
 
-/// What readiness is made of. Each: whether it is well, and else what is wrong.
+/// The checks of readiness: each is well, or says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// A board that was confirmed not too long ago.
@@ -50,7 +50,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// By name.
+    /// Returns the checks by name.
     pub fn checks(&self) -> [(&'static str, Result<(), &'static str>); 4] {
         [
             ("snapshot", self.snapshot),
@@ -62,7 +62,7 @@ impl Readiness {
 }
 
 impl HealthHandle {
-    /// Whether the database answers within two seconds.
+    /// Returns whether the database answers within two seconds.
     pub async fn database_answers(&self) -> bool {
         let turn = Arc::clone(&self.turn).acquire_owned();
         let Ok(turn) = tokio::time::timeout(PROBE_TIMEOUT, turn).await else {
@@ -83,7 +83,7 @@ impl HealthHandle {
         }
     }
 
-    /// Whether requests should come here.
+    /// Returns whether balancers should send requests here.
     pub async fn readiness(&self) -> Readiness {
         let stopping = self.stopping.load(Ordering::Relaxed);
         Readiness {
@@ -97,7 +97,7 @@ impl HealthHandle {
     async fn snapshot(&self) -> Result<(), &'static str> {
         let cache = &self.cache;
         let young = || cache.snapshot_age().map(|age| age <= self.max_snapshot_age);
-        // A board that nobody polls is not rebuilt: then whoever asks this is the first in a while.
+        // Without requests the board is not rebuilt: this check may be the first request in a while.
         if young() == Some(false) {
             let _ = cache.invalidate_and_wait().await;
         }

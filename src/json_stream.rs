@@ -1,4 +1,4 @@
-//! The forms in which many items come, an import file's or a request body's, read item by item.
+//! Reads many JSON items one by one, from an import file or a request body.
 //!
 //! A saved answer (`{"items":[…],…}`), a bare array, or NDJSON: told apart by the first line, so
 //! that memory holds one item and never the file.
@@ -17,10 +17,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The most bytes that are held for one item or one line.
+/// The most bytes of one item or one line.
 pub const MAX_ITEM_BYTES: u64 = 1024 * 1024;
 
-/// Where in its source an item stands.
+/// The position of an item in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The item's index, from 0.
@@ -44,15 +44,15 @@ pub enum SourceError<E> {
     /// Reading failed.
     #[error("reading: {0}")]
     Io(#[from] io::Error),
-    /// The text is in none of the forms, or breaks off.
+    /// The text has an unknown form, or ends early.
     #[error("{0}")]
     Form(String),
-    /// An item was refused.
+    /// An item was rejected.
     #[error("{0}: {1}")]
     Item(Place, E),
 }
 
-/// What a saved answer says beside its items; all empty for the other forms.
+/// The values beside the items of a saved answer; all empty for the other forms.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// `count` of the board.
@@ -62,7 +62,7 @@ pub struct Envelope {
 }
 
 /// Hands each item's JSON to `each`, exactly as it stands in the source, and stops at the first
-/// that is refused.
+/// that is rejected.
 ///
 /// # Errors
 /// [`SourceError`].
@@ -136,16 +136,16 @@ fn read_document<E>(
         source,
         budget: Rc::clone(&budget),
     });
-    let mut refused = None;
+    let mut rejected = None;
     let document = Document {
         each,
-        refused: &mut refused,
+        rejected: &mut rejected,
         budget: &budget,
     };
     let read = document
         .deserialize(&mut deserializer)
         .and_then(|envelope| deserializer.end().map(|()| envelope));
-    match (read, refused) {
+    match (read, rejected) {
         (_, Some((place, error))) => Err(SourceError::Item(place, error)),
         (Ok(envelope), None) => Ok(envelope),
         (Err(error), None) if error.is_io() => Err(SourceError::Io(error.into())),
@@ -179,7 +179,7 @@ impl<R: Read> Read for Metered<R> {
 /// The whole text: an array of items, or an object that has one.
 struct Document<'a, E> {
     each: &'a mut dyn FnMut(Place, &str) -> Result<(), E>,
-    refused: &'a mut Option<(Place, E)>,
+    rejected: &'a mut Option<(Place, E)>,
     budget: &'a Cell<u64>,
 }
 
@@ -204,8 +204,8 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
             self.budget.set(MAX_ITEM_BYTES);
             let place = Place::Item(index);
             if let Err(error) = (self.each)(place, item.get()) {
-                *self.refused = Some((place, error));
-                return Err(A::Error::custom("an item was refused"));
+                *self.rejected = Some((place, error));
+                return Err(A::Error::custom("an item was rejected"));
             }
             index += 1;
         }
@@ -218,7 +218,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Envelope, A::Error> {
         let Self {
             each,
-            refused,
+            rejected,
             budget,
         } = self;
         let mut found = None;
@@ -228,7 +228,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
                 Key::Items => {
                     let items = Document {
                         each: &mut *each,
-                        refused: &mut *refused,
+                        rejected: &mut *rejected,
                         budget,
                     };
                     found = members.next_value_seed(items)?.count;

@@ -3,40 +3,56 @@
 //!
 //! # The map
 //!
-//! | module | what it is | may import |
+//! A module imports only what its row names; a test reads the `use crate::…` lines and holds both
+//! against each other.
+//!
+//! | module | what it is | imports |
 //! |---|---|---|
-//! | [`domain`] | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | nothing |
-//! | [`store`] | all SQL: opening, migrations, the pool of readers, queries, writes | domain |
-//! | [`representation`] | the immutable bytes of one answer and their entity-tag | domain |
-//! | [`cache`] | the board's snapshot: handle, actor, single-flight machine | store, representation |
-//! | [`feed`] | pages of the leaderboard feed | store, representation, metrics |
-//! | [`health`] | whether the database answers, and whether requests should come here | store, the handles of cache and writer |
-//! | [`liveness`] | notices the death of an actor | nothing |
-//! | [`writer`] | the write actor: admission, group commit | store, the handles of cache and feed, metrics |
-//! | [`metrics`] | what is counted, and its text | nothing |
-//! | [`json_stream`] | the forms in which many items come, read one by one | nothing |
-//! | [`http`] | the board's fast path, routes, conditional requests, authentication, limits, errors | handles of cache, feed, health, writer; metrics |
-//! | [`server`] | wiring, listening, shutting down | all of the above |
-//! | [`import_export`] | import and export | store, json_stream |
-//! | [`demo`] | sample data, and a task that keeps writing it | store, the writer's handle |
-//! | [`config`] | the command line and the environment | nothing |
+//! | `domain` | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | - |
+//! | `json_stream` | reads many JSON items one by one | - |
+//! | `liveness` | notices the death of an actor | - |
+//! | `metrics` | what is counted, and its text | - |
+//! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
+//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | domain |
+//! | `cache` | the board's snapshot: handle, actor, single-flight machine | answer, domain, liveness, metrics, store |
+//! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store |
+//! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, store |
+//! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store |
+//! | `health` | whether the database answers, and whether the server is ready | cache, store, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, config, domain, feed, health, http, liveness, metrics, store, watch, writer |
+//! | `import_export` | import and export | cache, config, domain, json_stream, store |
+//! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
+//! | `config` | the command line and the environment | http |
+//!
+//! # Walks
+//!
+//! - **Read**: `http::door` parses the head, loads the snapshot or a cached page, lets `answer` decide, and
+//!   sends the prepared head and the shared bytes in one system call.
+//! - **Rebuild**: a client finds the snapshot stale → `cache::handle` sends one message → the machine in
+//!   `cache::state` hands out one token → a blocking thread reads in one transaction, serialises, hashes
+//!   and encodes → the actor publishes and answers those that waited.
+//! - **Write**: door → actix-web route → authentication → admission (a permit, or 503) → the writer's
+//!   queue → one transaction for all that has piled up → answers; cache and feed are told.
+//! - **Other processes**: `watch` polls the database and tells cache and feed what changed.
 //!
 //! # Invariants
 //!
-//! - Only `http` and `server` know actix_web (and its CORS), only `server` the parts that it is made of; only `cache::actor`, `cache::handle` and `server` know
-//!   actix; only `store` and who opens a database through it know rusqlite.
-//! - The server sends no requests. The load generator is a package of its own (`scripts/herd`) and reaches
-//!   the server over HTTP only.
-//! - A handler never sees an address of an actor, a pool or a connection: it holds handles.
+//! - Only `http` knows actix_web, only `http::door` and `server` know actix-rt's connections; only
+//!   `cache`, `writer` and `server` know actix; only `store` and its callers that hold a connection know
+//!   rusqlite.
+//! - A handler never sees an actor's address, a pool or a connection: it holds handles.
 //! - A request that the published snapshot can answer sends no message, takes no lock and touches no
 //!   database. (The first one that finds it stale sends one message, and does not wait.)
 //! - At most one build of the board runs at any time, even when one hangs.
-//! - An answer of the fast path is that of the general one; whatever is unusual has the general one alone.
-//! - A published snapshot never changes, but that a coding of it may join, which is made once; a newer
-//!   one takes its place.
+//! - Memory and actix-web give the same answer to the same request.
+//! - A connection's next head is read only when the last answer is sent, and everything that a connection
+//!   waits for has a time limit.
+//! - A published snapshot never changes, except that a content coding of it may be added once; a newer
+//!   snapshot takes its place.
 //! - Nothing blocks an async thread: SQLite, serialising and hashing run on blocking threads, feed
-//!   reads a bounded number at a time, with connections left over for the board.
-//! - Nothing is acknowledged before it is durable, nor, on the board, before readers see it (or the
+//!   reads and encodings a bounded number at a time, with connections left over for the board.
+//! - Nothing is acknowledged before it is durable, nor, on the board, before clients see it (or the
 //!   acknowledgement says that they do not).
 //! - There is no static state: everything is passed in, the clock included.
 
@@ -56,3 +72,6 @@ pub mod server;
 pub mod store;
 mod watch;
 pub mod writer;
+
+#[cfg(test)]
+mod map;

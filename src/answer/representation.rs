@@ -139,7 +139,7 @@ impl Representation {
     }
 
     /// Makes the codings that cost a fraction of a millisecond per 100 kB: gzip and zstd.
-    pub fn precompress(&self) {
+    pub fn encode_fast(&self) {
         self.encode(Coding::Gzip);
         self.encode(Coding::Zstd);
     }

@@ -1,8 +1,7 @@
 //! The cache actor: a thin shell around the machine in `state`.
 //!
-//! Its mailbox serialises who asks for a rebuild; the machine hands out one token at a time; the
-//! build runs on a blocking thread, where a panic comes back as an error instead of killing the
-//! actor.
+//! Its mailbox serialises requests for a rebuild; the machine hands out one token at a time; the build
+//! runs on a blocking thread, where a panic counts as a failed build instead of killing the actor.
 
 use std::{
     mem,
@@ -23,18 +22,18 @@ use super::{
 };
 use crate::{domain::clock::Clock, liveness::LivenessGuard, metrics::BuildOutcome};
 
-/// A board that changes again within this time is not worth the strong coding.
+/// A board that changes again within this time is not precompressed.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// A reader found the snapshot stale.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Refresh;
+pub(crate) struct Refresh;
 
-/// A reader found none, and waits.
+/// A reader found no snapshot, and waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct AwaitSnapshot {
+pub(crate) struct AwaitSnapshot {
     pub(super) waiter: Waiter,
     pub(super) permit: OwnedSemaphorePermit,
 }
@@ -42,7 +41,7 @@ pub struct AwaitSnapshot {
 /// The database has changed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Invalidate {
+pub(crate) struct Invalidate {
     pub(super) waiter: Option<Waiter>,
 }
 
@@ -55,26 +54,26 @@ struct BuildFinished {
 }
 
 type Waiter = oneshot::Sender<Answer>;
-/// A waiter, and for readers the permit that admitted it, held until it is answered.
+/// A waiter. A reader's permit is kept until the reader is answered.
 type Waiting = (Waiter, Option<OwnedSemaphorePermit>);
 
 /// Owns the snapshot and the right to rebuild it.
 #[derive(Debug)]
-pub struct CacheActor {
+pub(crate) struct CacheActor {
     machine: SingleFlight<Waiting>,
     cell: Arc<Cell>,
     builder: Arc<dyn BuildSnapshot>,
     clock: Arc<dyn Clock>,
     alarm: Option<(Instant, SpawnHandle)>,
     last_error: String,
-    coding: Option<SpawnHandle>,
+    precompression: Option<SpawnHandle>,
     _liveness: LivenessGuard,
 }
 
 impl CacheActor {
     /// Starts the actor on the current arbiter, with nothing published. At most `max_waiting`
-    /// readers wait for the first snapshot; the others are turned away at once.
-    pub fn launch(
+    /// readers wait for the first snapshot; further ones get an error at once.
+    pub(crate) fn launch(
         policy: Policy,
         max_waiting: usize,
         builder: Arc<dyn BuildSnapshot>,
@@ -89,7 +88,7 @@ impl CacheActor {
             clock: Arc::clone(&clock),
             alarm: None,
             last_error: String::new(),
-            coding: None,
+            precompression: None,
             _liveness: liveness,
         }
         .start();
@@ -104,13 +103,13 @@ impl CacheActor {
         }
     }
 
-    /// Does what the machine says. `built` is what `step.publish` speaks of.
+    /// Carries out a step of the machine. `built` is the snapshot to publish.
     fn perform(&mut self, step: Step<Waiting>, built: Option<Built>, context: &mut Context<Self>) {
         if let (Some(fresh_until), Some(built)) = (step.publish, built) {
             self.publish(built, fresh_until, context);
         }
         for ((waiter, _permit), answer) in step.answers {
-            // Whoever waited may have gone; then nobody minds.
+            // A waiter may have gone.
             let _ = waiter.send(answer);
         }
         match step.change {
@@ -135,7 +134,7 @@ impl CacheActor {
             Some(current) if *current.snapshot == built.snapshot => Arc::clone(&current.snapshot),
             Some(_) | None => {
                 let snapshot = Arc::new(built.snapshot);
-                self.code_when_settled(Arc::clone(&snapshot), context);
+                self.precompress_when_settled(Arc::clone(&snapshot), context);
                 snapshot
             }
         };
@@ -148,20 +147,20 @@ impl CacheActor {
         })));
     }
 
-    /// Has the strong coding made, unless another snapshot follows before it has begun.
-    fn code_when_settled(&mut self, snapshot: Arc<Snapshot>, context: &mut Context<Self>) {
-        if let Some(earlier) = self.coding.take() {
+    /// Precompresses the snapshot after a while, unless another snapshot follows before that.
+    fn precompress_when_settled(&mut self, snapshot: Arc<Snapshot>, context: &mut Context<Self>) {
+        if let Some(earlier) = self.precompression.take() {
             context.cancel_future(earlier);
         }
         let settled = self.clock.sleep_until(self.clock.now() + SETTLED_AFTER);
-        let coding = settled.into_actor(self).map(|(), actor: &mut Self, _| {
-            actor.coding = None;
+        let precompression = settled.into_actor(self).map(|(), actor: &mut Self, _| {
+            actor.precompression = None;
             // Nobody waits for it.
             drop(actix_rt::task::spawn_blocking(move || {
-                snapshot.encode_brotli()
+                snapshot.precompress()
             }));
         });
-        self.coding = Some(context.spawn(coding));
+        self.precompression = Some(context.spawn(precompression));
     }
 
     fn start_build(&self, token: BuildToken, context: &Context<Self>) {
@@ -175,7 +174,7 @@ impl CacheActor {
         drop(actix_rt::task::spawn_blocking(move || {
             let built = builder.build(Instant::now() + allowed);
             if let Ok(built) = &built {
-                built.snapshot.precompress();
+                built.snapshot.encode_fast();
             }
             pending.finish(built);
         }));

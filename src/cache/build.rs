@@ -8,10 +8,10 @@ use crate::store::{StoreError, pool::ReadPool, read};
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The database did.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Serialising did.
+    /// The board could not be serialised.
     #[error("serialising the board: {0}")]
     Json(#[from] serde_json::Error),
     /// The blocking thread panicked; the panic hook has printed where.

@@ -1,4 +1,4 @@
-//! How readers get the snapshot: wait-free where there is one.
+//! Gives readers the snapshot, wait-free once one is published.
 
 use std::{
     sync::{
@@ -44,30 +44,30 @@ impl Published {
     }
 }
 
-/// Where the actor puts what readers load.
+/// The cell that the actor stores to and readers load from.
 pub(super) type Cell = ArcSwapOption<Published>;
 
-/// How old a snapshot is.
+/// The age of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// When somebody looked.
+    /// The instant at which the age was taken.
     pub now: Instant,
     /// Since it was published, or found to be the same again.
     pub age: Duration,
-    /// How long it is still fresh; zero where it is stale.
+    /// How long it is still fresh; zero if it is stale.
     pub fresh_for: Duration,
     /// How long it has been stale.
     pub stale_for: Duration,
 }
 
 impl Freshness {
-    /// Whether a rebuild is due.
+    /// Returns whether a rebuild is due.
     pub fn is_stale(&self) -> bool {
         self.fresh_for.is_zero()
     }
 }
 
-/// No snapshot can be had now.
+/// No snapshot is available now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no snapshot")]
 pub struct Unavailable {
@@ -75,7 +75,7 @@ pub struct Unavailable {
     pub retry_after: Duration,
 }
 
-/// A reader's way to the cache. Cheap to clone.
+/// The cache, for its readers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CacheHandle {
     pub(super) cell: Arc<Cell>,
@@ -83,7 +83,7 @@ pub struct CacheHandle {
     pub(super) refresh: Recipient<Refresh>,
     pub(super) await_snapshot: Recipient<AwaitSnapshot>,
     pub(super) invalidate: Recipient<Invalidate>,
-    /// Bounds who waits in the actor's mailbox, which itself bounds nothing.
+    /// Bounds the readers that wait in the actor's mailbox, which itself has no bound.
     pub(super) waiting: Arc<Semaphore>,
     pub(super) max_waiting: usize,
 }
@@ -94,7 +94,7 @@ impl CacheHandle {
     /// stale, sends no message.
     ///
     /// # Errors
-    /// [`Unavailable`] where nothing has been published yet and the build waited for has failed,
+    /// [`Unavailable`] if nothing has been published yet and the build waited for has failed,
     /// has run past its timeout, or is not to be tried before `retry_after`.
     pub async fn read<T>(
         &self,
@@ -106,7 +106,7 @@ impl CacheHandle {
         self.try_read(reading).ok_or(GIVEN_UP)
     }
 
-    /// As [`CacheHandle::read`], where something is published.
+    /// Reads the snapshot as [`CacheHandle::read`] does; `None` if nothing is published.
     pub fn try_read<T>(&self, reading: impl FnOnce(&Snapshot, Freshness) -> T) -> Option<T> {
         let published = self.cell.load();
         let published = published.as_ref()?;
@@ -130,7 +130,7 @@ impl CacheHandle {
     /// after this call is published.
     ///
     /// # Errors
-    /// [`Unavailable`] where the rebuild fails or runs past its timeout.
+    /// [`Unavailable`] if the rebuild fails or runs past its timeout.
     pub async fn invalidate_and_wait(&self) -> Result<(), Unavailable> {
         let (waiter, answer) = oneshot::channel();
         self.invalidate.do_send(Invalidate {
@@ -139,29 +139,29 @@ impl CacheHandle {
         settle(answer).await
     }
 
-    /// The database's count of changes to the board that the snapshot in service was read at.
+    /// Returns the database's count of changes to the board at the time of the published snapshot.
     pub fn board_version(&self) -> Option<i64> {
         self.cell.load().as_ref().map(|p| p.board_version)
     }
 
-    /// How long ago the snapshot in service was published, or found to be the same again.
+    /// Returns how long ago the published snapshot was published, or found to be the same again.
     pub fn snapshot_age(&self) -> Option<Duration> {
         let now = self.clock.now();
         let published = self.cell.load();
         Some(published.as_ref()?.freshness(now).age)
     }
 
-    /// The present instant, by the clock that decides what is stale.
+    /// Returns the present instant, by the clock that decides what is stale.
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    /// Whether there is still somebody who rebuilds.
+    /// Returns whether the actor still runs.
     pub fn is_alive(&self) -> bool {
         self.refresh.connected()
     }
 
-    /// How many readers wait for the first snapshot.
+    /// Returns how many readers wait for the first snapshot.
     pub fn waiting_readers(&self) -> usize {
         self.max_waiting - self.waiting.available_permits()
     }

@@ -1,17 +1,17 @@
 //! The actor-owned cache of the active-challenges snapshot.
 //!
-//! | file | who |
+//! | file | role |
 //! |---|---|
 //! | `snapshot` | what is published: the board's bytes, and every answer of current-challenge |
 //! | `build` | makes a snapshot from the database, on a blocking thread |
 //! | `measured` | counts and times builds |
 //! | `state` | decides: the pure single-flight machine |
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
-//! | `handle` | reads, wait-free; asks the actor only where the snapshot cannot answer |
+//! | `handle` | reads, wait-free; asks the actor only if the snapshot cannot answer |
 
-pub mod actor;
+pub(crate) mod actor;
 pub mod build;
 pub mod handle;
 pub mod measured;
 pub mod snapshot;
-pub mod state;
+pub(crate) mod state;

@@ -30,7 +30,7 @@ impl Snapshot {
     /// Serialises and hashes challenges that come in the board's order.
     ///
     /// # Errors
-    /// As [`Challenge::write_item`].
+    /// Those of [`Challenge::write_item`].
     pub fn new(challenges: &[Challenge]) -> Result<Self, serde_json::Error> {
         let mut body = Vec::with_capacity(100 + challenges.len() * 700);
         let count = challenges.len();
@@ -70,32 +70,32 @@ impl Snapshot {
         })
     }
 
-    /// The answer of active-challenges.
+    /// Returns the answer of active-challenges.
     pub fn board(&self) -> &Representation {
         &self.board
     }
 
-    /// Makes the codings that take no time to speak of. For blocking threads, before publication.
-    pub fn precompress(&self) {
-        self.board.precompress();
+    /// Makes gzip and zstd, a fraction of a millisecond each. For blocking threads, before publication.
+    pub fn encode_fast(&self) {
+        self.board.encode_fast();
     }
 
-    /// Makes the coding that takes a while, for who takes it from then on. For blocking threads.
-    pub fn encode_brotli(&self) {
+    /// Makes brotli, up to a second; clients that accept it get it from then on. For blocking threads.
+    pub fn precompress(&self) {
         self.board.encode(Coding::Brotli);
     }
 
-    /// The answer of current-challenge without parameters.
+    /// Returns the answer of current-challenge without parameters.
     pub fn first(&self) -> Option<&Representation> {
         self.first.as_deref()
     }
 
-    /// The answer of current-challenge for a tier.
+    /// Returns the answer of current-challenge for a tier.
     pub fn first_of_tier(&self, tier: u64) -> Option<&Representation> {
         Some(&self.tiers.get(&tier)?.first)
     }
 
-    /// The answer of current-challenge for a tier and a label: else the first unlabelled one.
+    /// Returns the answer of current-challenge for a tier and a label; without a match, the first unlabelled one.
     pub fn first_of_label(&self, tier: u64, label: &str) -> Option<&Representation> {
         let by_label = &self.tiers.get(&tier)?.by_label;
         by_label

@@ -1,4 +1,4 @@
-//! The single-flight machine: when a build may start, what its end means, who has to be answered.
+//! The single-flight machine: when a build may start, what its end means, and which waiters are answered.
 //!
 //! Pure: no I/O, no clock of its own, no thread. Every method takes the present instant and returns
 //! a [`Step`] that tells the actor what to do. Its promises, which its tests check over arbitrary interleavings:
@@ -6,7 +6,7 @@
 //! - at most one [`BuildToken`] is out at any time; a build that outlives its timeout keeps its token,
 //!   so even then there is no second one beside it;
 //! - every waiter is answered exactly once, at the latest when the build that it waits for ends or
-//!   passes its deadline (a writer may wait for the build under way and for the one after it);
+//!   passes its deadline (a writer may wait for the build in flight and for the one after it);
 //! - what is published was never read before what it replaces;
 //! - once staleness has been noticed, a build is running or a retry is scheduled until it is cured.
 
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::BuildOutcome;
 
-/// How long things may take.
+/// The times that the machine keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// A snapshot is fresh for so long after its build began.
     pub ttl: Duration,
     /// A build is given up on (though not forgotten) so long after it began.
@@ -28,8 +28,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
-    pub fn new(ttl: Duration, build_timeout: Duration) -> Self {
+    /// A policy that retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
+    pub(crate) fn new(ttl: Duration, build_timeout: Duration) -> Self {
         Self {
             ttl,
             build_timeout,
@@ -39,28 +39,28 @@ impl Policy {
     }
 }
 
-/// Permission to run one build. Must be given back to [`SingleFlight::finish`].
-#[must_use = "a token that is dropped blocks every further build"]
+/// Permission to run one build. Its holder must bring it to [`SingleFlight::finish`].
+#[must_use = "a token that is lost blocks every further build"]
 #[derive(Debug, PartialEq, Eq)]
-pub struct BuildToken {
+pub(crate) struct BuildToken {
     generation: u64,
     began: Instant,
     deadline: Instant,
 }
 
 impl BuildToken {
-    /// When the build is overdue.
-    pub fn deadline(&self) -> Instant {
+    /// Returns when the build is overdue.
+    pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 }
 
 /// What a waiter is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A snapshot that satisfies it is published.
     Published,
-    /// None is, and none will be before `retry_after`.
+    /// No snapshot is published, and none will be before `retry_after`.
     Unavailable {
         /// How long until it is worth asking again.
         retry_after: Duration,
@@ -69,7 +69,7 @@ pub enum Answer {
 
 /// A change worth one line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HealthChange {
+pub(crate) enum HealthChange {
     /// The first failure after a success.
     Failing,
     /// The first success after failures.
@@ -82,7 +82,7 @@ pub enum HealthChange {
 /// What the actor has to do now, in this order: publish, answer, start.
 #[must_use]
 #[derive(Debug)]
-pub struct Step<W> {
+pub(crate) struct Step<W> {
     /// Publish the snapshot just built; it is fresh until then.
     pub publish: Option<Instant>,
     /// Waiters to answer.
@@ -120,11 +120,11 @@ struct Published {
 
 /// The machine. `W` is whatever the actor answers a waiter by.
 #[derive(Debug)]
-pub struct SingleFlight<W> {
+pub(crate) struct SingleFlight<W> {
     policy: Policy,
     jitter: fastrand::Rng,
     phase: Phase,
-    /// Counts invalidations: a build satisfies those that came before it began.
+    /// Counts invalidations: a build satisfies the invalidations that came before it began.
     generation: u64,
     published: Option<Published>,
     /// Failures in a row.
@@ -135,7 +135,7 @@ pub struct SingleFlight<W> {
 
 impl<W> SingleFlight<W> {
     /// A machine with nothing published. `jitter` spreads the retries of several servers.
-    pub fn new(policy: Policy, jitter: fastrand::Rng) -> Self {
+    pub(crate) fn new(policy: Policy, jitter: fastrand::Rng) -> Self {
         Self {
             policy,
             jitter,
@@ -147,15 +147,15 @@ impl<W> SingleFlight<W> {
         }
     }
 
-    /// Somebody found the snapshot stale, or absent.
-    pub fn refresh(&mut self, now: Instant) -> Step<W> {
+    /// Handles a request that found the snapshot stale, or found no snapshot.
+    pub(crate) fn refresh(&mut self, now: Instant) -> Step<W> {
         let mut step = Step::default();
         self.start_if_needed(now, &mut step);
         step
     }
 
-    /// A reader that found nothing published waits for any snapshot at all.
-    pub fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
+    /// Queues a request that found nothing published, until any snapshot is.
+    pub(crate) fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
         let mut step = Step::default();
         self.enqueue(now, 0, waiter, &mut step);
         step
@@ -163,7 +163,7 @@ impl<W> SingleFlight<W> {
 
     /// The database has changed: what was read before now no longer counts as fresh. A waiter is
     /// answered once a snapshot that was read after this is published, or a build has failed.
-    pub fn invalidate(&mut self, now: Instant, waiter: Option<W>) -> Step<W> {
+    pub(crate) fn invalidate(&mut self, now: Instant, waiter: Option<W>) -> Step<W> {
         self.generation += 1;
         let mut step = Step::default();
         match waiter {
@@ -173,8 +173,13 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// A build has ended, in time or not.
-    pub fn finish(&mut self, now: Instant, token: BuildToken, outcome: BuildOutcome) -> Step<W> {
+    /// Ends a build, in time or not.
+    pub(crate) fn finish(
+        &mut self,
+        now: Instant,
+        token: BuildToken,
+        outcome: BuildOutcome,
+    ) -> Step<W> {
         let mut step = Step::default();
         match outcome {
             BuildOutcome::Built => {
@@ -196,7 +201,7 @@ impl<W> SingleFlight<W> {
                     .extract_if(.., |(needs, _)| *needs <= token.generation)
                     .map(|(_, waiter)| (waiter, Answer::Published))
                     .collect();
-                // Not for mere age: without a request nobody minds a stale snapshot.
+                // Age alone starts no build: without a request a stale snapshot does no harm.
                 if token.generation < self.generation {
                     self.start_if_needed(now, &mut step);
                 }
@@ -214,8 +219,8 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// The instant of [`SingleFlight::wake_at`] has come, or some other.
-    pub fn woken(&mut self, now: Instant) -> Step<W> {
+    /// Handles the alarm. Does nothing if the instant of [`SingleFlight::wake_at`] has not come.
+    pub(crate) fn woken(&mut self, now: Instant) -> Step<W> {
         let mut step = Step::default();
         match self.phase {
             Phase::Building { deadline } if now >= deadline => {
@@ -232,8 +237,8 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// When [`SingleFlight::woken`] must be called next, unless something else happens first.
-    pub fn wake_at(&self) -> Option<Instant> {
+    /// Returns when [`SingleFlight::woken`] must be called next, unless something else happens first.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Building { deadline } => Some(deadline),
             Phase::BackingOff { until } => Some(until),
@@ -285,7 +290,7 @@ impl<W> SingleFlight<W> {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Exponential with jitter: from half of the nominal wait to the whole of it.
+    /// Returns the wait before a retry. Exponential with jitter: from half of the nominal wait to the whole of it.
     fn backoff(&mut self) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
         let nominal =

@@ -31,7 +31,7 @@ pub(crate) fn demo(options: &Demo) -> anyhow::Result<()> {
         let parts = parts(&path, &options.limits, &options.front, tokens, true);
         let running = listen(&options.address.address, &options.limits, parts).await?;
         if let Some(writer) = running.writer.clone() {
-            actix_web::rt::spawn(simulation::live(path.clone(), writer));
+            actix_web::rt::spawn(simulation::run(path.clone(), writer));
         }
         if let Some(address) = running.addresses.first() {
             what_to_try(&path, &format!("http://{address}"))?;

@@ -1,6 +1,6 @@
 //! Sample data of the live data's shape and size. The same seed always gives the same data.
 //!
-//! The signatures are digests in the place of signatures: they have the right length and verify
+//! The signatures are digests in place of signatures: they have the right length and verify
 //! against no key.
 
 use std::io::Write;
@@ -79,12 +79,12 @@ impl Sample {
         }
     }
 
-    /// The 51 challenges of the live board: 25 of tier 1, 25 of tier 2, one of tier 3.
+    /// Returns 51 challenges as on the live board: 25 of tier 1, 25 of tier 2, one of tier 3.
     pub fn board(&mut self) -> Vec<Challenge> {
         self.challenges(LIVE_CHALLENGES).collect()
     }
 
-    /// As many challenges, half of tier 1, half of tier 2, the last of tier 3.
+    /// Returns `count` challenges: half of tier 1, half of tier 2, the last of tier 3.
     pub fn challenges(&mut self, count: u32) -> impl Iterator<Item = Challenge> {
         let tiers = (1..=count).map(move |at| match at {
             _ if at == count => 3,
@@ -94,7 +94,7 @@ impl Sample {
         tiers.map(|tier| self.challenge(tier))
     }
 
-    /// An active challenge of the tier.
+    /// Returns an active challenge of the tier.
     pub fn challenge(&mut self, tier: u64) -> Challenge {
         let (kind, name, num_vars, num_clauses) = match tier {
             1 => ("random_3sat", "random-3sat", 6_000, 25_560),
@@ -118,10 +118,10 @@ impl Sample {
         }
     }
 
-    /// The JSON of an eval run that ran at `ran_at`.
+    /// Returns the JSON of an eval run that ran at `ran_at`.
     ///
     /// # Errors
-    /// Only where serde_json fails, which it has no cause for.
+    /// Never in practice: serde_json serialises such rows without errors.
     pub fn eval_run(&mut self, ran_at: &RanAt) -> Result<String, serde_json::Error> {
         let miner = Rng::with_seed(self.rng.u64(..MINERS));
         let miner_hotkey = format!("5{}", text(miner, BASE58, 47));
@@ -170,10 +170,10 @@ impl Sample {
         serde_json::to_string(&row)
     }
 
-    /// The JSON of as many eval runs, one every 1.283 s from 2026-06-07 on.
+    /// Returns the JSON of `count` eval runs, one every 1.283 s from 2026-06-07 on.
     ///
     /// # Errors
-    /// As [`Sample::eval_run`].
+    /// Those of [`Sample::eval_run`].
     pub fn eval_runs(&mut self, count: u32) -> impl Iterator<Item = anyhow::Result<String>> {
         (0..count).map(|row| {
             let at = FIRST_RUN + SignedDuration::from_millis(i64::from(row) * RUN_INTERVAL_MS);
@@ -209,7 +209,7 @@ fn text(mut rng: Rng, alphabet: &[u8], length: usize) -> String {
 /// Writes `count` challenges as NDJSON.
 ///
 /// # Errors
-/// Where writing fails.
+/// Errors of the writer.
 pub fn write_board(seed: u64, count: u32, mut out: impl Write) -> anyhow::Result<()> {
     for challenge in Sample::new(seed).challenges(count) {
         let mut line = Vec::new();
@@ -223,7 +223,7 @@ pub fn write_board(seed: u64, count: u32, mut out: impl Write) -> anyhow::Result
 /// Writes `count` eval runs as NDJSON.
 ///
 /// # Errors
-/// Where writing fails.
+/// Errors of the writer.
 pub fn write_rows(seed: u64, count: u32, mut out: impl Write) -> anyhow::Result<()> {
     for row in Sample::new(seed).eval_runs(count) {
         writeln!(out, "{}", row?)?;

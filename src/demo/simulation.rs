@@ -1,4 +1,4 @@
-//! The demo's background: what a subnet would write.
+//! Simulates a subnet: writes eval runs and rotates challenges.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,17 +14,17 @@ use crate::{
     writer::{handle::WriterHandle, operation::Operation},
 };
 
-/// How often rows are written.
+/// The interval at which rows are written.
 const TICK: Duration = Duration::from_secs(1);
 /// After so many ticks one challenge closes and another opens.
 const TICKS_PER_CHALLENGE: u64 = 10;
 const SEED: u64 = 20_260_609;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Fills an empty database with sample data; leaves one that has challenges as it is.
+/// Fills an empty database with sample data; leaves a database that has challenges unchanged.
 ///
 /// # Errors
-/// Where the database fails.
+/// Errors of the database.
 pub fn populate(connection: &mut Connection, rows: u32) -> anyhow::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !read::active_challenges(&transaction)?.is_empty() {
@@ -41,20 +41,20 @@ pub fn populate(connection: &mut Connection, rows: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps writing, for ever: eval runs every second, every ten seconds one challenge for another.
-pub async fn live(path: PathBuf, writer: WriterHandle) {
+/// Writes for ever: eval runs every second, and every ten seconds a new challenge in place of another.
+pub async fn run(path: PathBuf, writer: WriterHandle) {
     // Not the seed of the first rows, whose ids must not come again, nor of an earlier run.
     let mut sample = Sample::new(fastrand::u64(..));
     let mut tick = 0;
     loop {
         tokio::time::sleep(TICK).await;
         tick += 1;
-        let lived = if tick % TICKS_PER_CHALLENGE == 0 {
-            turn_over(&path, &mut sample)
+        let operation = if tick % TICKS_PER_CHALLENGE == 0 {
+            rotate(&path, &mut sample)
         } else {
             runs(&mut sample)
         };
-        let written = match lived {
+        let written = match operation {
             Ok(operation) => write(&writer, operation).await,
             Err(error) => Err(error),
         };
@@ -79,8 +79,8 @@ fn sample_run(sample: &mut Sample, at: &RanAt) -> anyhow::Result<EvalRun> {
     Ok(EvalRun::from_json(&sample.eval_run(at)?)?)
 }
 
-/// One challenge closes, and another of its tier opens.
-fn turn_over(path: &Path, sample: &mut Sample) -> anyhow::Result<Operation> {
+/// Closes one challenge and opens another of its tier.
+fn rotate(path: &Path, sample: &mut Sample) -> anyhow::Result<Operation> {
     let mut active = read::active_challenges(&open_reader(path, BUSY_TIMEOUT)?)?;
     if active.is_empty() {
         return Ok(Operation::PutChallenges(Vec::new()));

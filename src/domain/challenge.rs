@@ -10,7 +10,7 @@ use super::{Invalid, check_id, parse_object};
 
 /// The one family of challenges there is.
 pub const FAMILY_ID: &str = "synthetic_boolean_v1";
-/// Seconds announced where a challenge gives no limit of its own.
+/// Seconds announced for a challenge without a limit of its own.
 pub const DEFAULT_TIME_LIMIT_SECS: u64 = 432_000;
 const WIN_RULE: &str = "First submitted valid SAT receipt wins.";
 const ACTIVE_CNF_PREFIX: &str = "/api/cathedral/v1/synthetic-boolean/active-cnf?challenge_id=";
@@ -23,7 +23,7 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Where a challenge is in its life. The derived order is the only way it may go.
+/// The status of a challenge. It may only go forward in the derived order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -38,7 +38,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word used on the wire and in the database.
+    /// Returns the word used on the wire and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -48,14 +48,14 @@ impl Status {
         }
     }
 
-    /// The inverse of [`Status::as_str`].
+    /// Parses the word of [`Status::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Pending, Self::Active, Self::Locked, Self::Retired]
             .into_iter()
             .find(|status| status.as_str() == word)
     }
 
-    /// Whether a challenge of this status may become one of `next`: forward, or unchanged.
+    /// Returns whether a challenge of this status may become one of `next`: forward, or unchanged.
     pub fn may_become(self, next: Self) -> bool {
         self <= next
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Where a challenge's formula lies.
+/// How a challenge's formula is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Storage {
@@ -78,7 +78,7 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// The word used on the wire and in the database.
+    /// Returns the word used on the wire and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -86,7 +86,7 @@ impl Storage {
         }
     }
 
-    /// The inverse of [`Storage::as_str`].
+    /// Parses the word of [`Storage::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         [Self::File, Self::SqliteText]
             .into_iter()
@@ -99,7 +99,7 @@ impl Storage {
 pub struct Challenge {
     /// Unique; 1 to 256 bytes without control characters.
     pub challenge_id: String,
-    /// Where it is in its life.
+    /// Its status.
     pub status: Status,
     /// The board's first key of order.
     pub tier: u64,
@@ -109,7 +109,7 @@ pub struct Challenge {
     pub score_multiplier: f64,
     /// `random_3sat`, `sha256_preimage`, …
     pub kind: Option<String>,
-    /// Where the formula lies.
+    /// How the formula is stored.
     pub storage: Storage,
     /// 64 lower-case hex digits.
     pub cnf_sha256: String,
@@ -125,7 +125,7 @@ pub struct Challenge {
     pub solve_on_submit_enabled: bool,
 }
 
-/// An item as it comes in. A key without a default must be there, also where it may be null.
+/// An item as it comes in. A key without a default is required, even if it may be null.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ItemIn<'a> {
@@ -219,7 +219,7 @@ impl Challenge {
     }
 
     /// Reads a challenge as an operator writes it: an item in which the constant keys and
-    /// `announced_time_limit_secs` may be left out, and `challenge_id` too where `id` gives it.
+    /// `announced_time_limit_secs` may be left out, and `challenge_id` too if `id` gives it.
     ///
     /// # Errors
     /// [`Invalid`] naming the first field found wrong.
@@ -231,7 +231,7 @@ impl Challenge {
     /// Appends the item of the board to `out`, as compact JSON.
     ///
     /// # Errors
-    /// Only where serde_json fails, which a valid challenge gives it no cause for.
+    /// Never in practice: serde_json serialises a valid challenge without errors.
     pub fn write_item(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         serde_json::to_writer(
             out,
@@ -319,7 +319,7 @@ impl ItemIn<'_> {
     }
 }
 
-/// An integer is refused: published again it would come back as other bytes.
+/// An integer is rejected: published again it would come back as other bytes.
 fn parse_multiplier(json: &str) -> Result<f64, Invalid> {
     json.parse()
         .ok()

@@ -15,9 +15,9 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A monotonic clock that can also wait.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// The present instant.
+    /// Returns the present instant.
     fn now(&self) -> Instant;
-    /// Ends once [`Clock::now`] is at or past `deadline`.
+    /// Waits until [`Clock::now`] is at or past `deadline`.
     fn sleep_until(&self, deadline: Instant) -> Sleep;
 }
 
@@ -35,7 +35,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until [`ManualClock::advance`] moves it, and then wakes who slept.
+/// A clock that stands still until [`ManualClock::advance`] moves it, which wakes sleepers.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now: Arc<watch::Sender<Instant>>,

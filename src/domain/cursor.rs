@@ -1,4 +1,4 @@
-//! Where a validator stands in the feed, and how much it asks for (WIRE.md, leaderboard/recent).
+//! A client's position in the feed, and the size of its pages (WIRE.md, leaderboard/recent).
 
 use std::num::NonZeroU16;
 
@@ -29,7 +29,7 @@ impl Cursor {
     /// The tuple cursor of v1.1.0: an absent id is the empty string.
     ///
     /// # Errors
-    /// [`NotATime`] where `since_ran_at` is no ISO-8601 time.
+    /// [`NotATime`] if `since_ran_at` is no ISO-8601 time.
     pub fn tuple(since_ran_at: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
         Ok(Self {
             ran_at: RanAt::parse_query(since_ran_at)?,
@@ -41,7 +41,7 @@ impl Cursor {
     /// even an empty one, the tuple rule holds.
     ///
     /// # Errors
-    /// [`NotATime`] where `since` is no ISO-8601 time.
+    /// [`NotATime`] if `since` is no ISO-8601 time.
     pub fn legacy(since: &str, since_id: Option<&str>) -> Result<Self, NotATime> {
         let seen = match since_id {
             Some(id) => Seen::through(id),
@@ -86,7 +86,7 @@ impl Seen {
     }
 }
 
-/// How many rows a page may have: 1 to 1000, 200 where the client does not say.
+/// How many rows a page may have: 1 to 1000, 200 if the client does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageLimit(NonZeroU16);
 
@@ -98,7 +98,7 @@ pub struct NotALimit;
 impl PageLimit {
     /// The most rows of one page.
     pub const MAX_ROWS: u16 = 1000;
-    /// The rows of a page whose size the client left open.
+    /// The rows of a page if the client gives no limit.
     pub const DEFAULT_ROWS: u16 = 200;
 
     /// A limit of `rows` rows.
@@ -123,7 +123,7 @@ impl PageLimit {
         Self::new(text.parse().map_err(|_| NotALimit)?)
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn rows(self) -> usize {
         usize::from(self.0.get())
     }

@@ -26,7 +26,7 @@ impl EntityTag {
         Self(format!("\"{digits}-{}\"", coding.as_str()))
     }
 
-    /// The field value, quotes included.
+    /// Returns the field value, quotes included.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,14 +51,14 @@ pub struct Member<'a> {
 pub enum TagList<'a> {
     /// `*`: any current representation.
     Any,
-    /// Entity-tags; what was none has been left out.
+    /// Entity-tags; invalid members are left out.
     Tags(SmallVec<[Member<'a>; 1]>),
 }
 
 impl<'a> TagList<'a> {
     /// Reads the field's lines. Never fails: empty members are skipped, a member that is no
     /// entity-tag matches nothing, and reading goes on after the next comma. `*` means "any" only
-    /// where it is the sole member.
+    /// if it is the sole member.
     pub fn parse(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         // One is what clients send: it needs no memory of its own.
         let mut tags = SmallVec::new();
@@ -93,17 +93,17 @@ impl<'a> TagList<'a> {
         }
     }
 
-    /// Weak comparison (RFC 9110 §8.8.3.2): the opaque parts are equal, weak or not.
+    /// Compares weakly (RFC 9110 §8.8.3.2): the opaque parts are equal, weak or not.
     pub fn matches_weakly(&self, current: &EntityTag) -> bool {
         self.matches(|member| member.opaque == current.opaque())
     }
 
-    /// Strong comparison (RFC 9110 §8.8.3.2): equal, and neither is weak.
+    /// Compares strongly (RFC 9110 §8.8.3.2): equal, and neither is weak.
     pub fn matches_strongly(&self, current: &EntityTag) -> bool {
         self.matches(|member| !member.weak && member.opaque == current.opaque())
     }
 
-    /// Whether the tag is one of the list, weakly compared; `*` names none.
+    /// Returns whether the list contains the tag, weakly compared; `*` contains no tag.
     pub fn names(&self, tag: &EntityTag) -> bool {
         *self != Self::Any && self.matches_weakly(tag)
     }

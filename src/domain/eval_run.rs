@@ -1,4 +1,4 @@
-//! An eval run: a row that its producer signed, kept and published to the byte (WIRE.md).
+//! An eval run: a row that its producer signed, stored and published to the byte (WIRE.md).
 
 use serde::Deserialize;
 
@@ -14,12 +14,12 @@ pub const MAX_ROW_BYTES: usize = 64 * 1024;
 /// Rows below this `eval_output_schema_version` are stored, and never published.
 pub const FIRST_PUBLISHED_SCHEMA_VERSION: i64 = 5;
 
-/// A row, and what of it decides where it stands in the feed.
+/// A row, and the values of it that decide its position in the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvalRun {
     /// Unique; 1 to 256 bytes without control characters.
     pub id: String,
-    /// When it ran, in the stored form.
+    /// The time at which it ran, in the stored form.
     pub ran_at: RanAt,
     /// `eval_output_schema_version`.
     pub schema_version: i64,
@@ -28,7 +28,7 @@ pub struct EvalRun {
 }
 
 /// The keys that are read; all others are the producer's business. The columns of a row must not
-/// depend on which of two equal keys a reader believes, so serde's refusal of duplicates is wanted.
+/// depend on which of two equal keys a reader believes, so serde's error for duplicates is wanted.
 #[derive(Deserialize)]
 struct Keys {
     id: String,

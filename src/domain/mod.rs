@@ -15,17 +15,17 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// What is wrong with one field of one item, in words fit for the person who sent it.
+/// What is wrong with one field of one item, in words for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Invalid {
-    /// The field's name as it stands in the JSON, or empty where the item as a whole is wrong.
+    /// The field's name as it stands in the JSON, or empty if the item as a whole is wrong.
     pub field: String,
     /// What is wrong with it.
     pub reason: String,
 }
 
 impl Invalid {
-    /// `field` is wrong because of `reason`.
+    /// An error: `field` is wrong because of `reason`.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -64,12 +64,12 @@ pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// What stands between backticks.
+/// Returns the text between backticks.
 fn quoted(text: &str) -> &str {
     text.split('`').nth(1).unwrap_or_default()
 }
 
-/// serde_json's words without the position, which counts from the item's own first byte.
+/// Returns serde_json's words without the position, which counts from the item's own first byte.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()

@@ -57,7 +57,7 @@ impl RanAt {
     /// decoded to a space: `2026-06-07T00:00:01 00:00` means `…+00:00`.
     ///
     /// # Errors
-    /// As [`RanAt::parse`].
+    /// Those of [`RanAt::parse`].
     pub fn parse_query(text: &str) -> Result<Self, NotATime> {
         // A space at position 10 stands between date and time; a later one can only be a lost plus.
         match text.rfind(' ') {
@@ -66,7 +66,7 @@ impl RanAt {
         }
     }
 
-    /// The stored form.
+    /// Returns the stored form.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -21,7 +21,7 @@ use crate::{
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why an export broke off.
+/// Why an export ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The database could not be opened.

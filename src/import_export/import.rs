@@ -1,4 +1,4 @@
-//! `import`: all of a file's items in one transaction, or none.
+//! `import`: all items of a file in one transaction, or nothing.
 
 use std::{io::BufRead, path::Path, time::Duration};
 
@@ -11,9 +11,8 @@ use crate::{
     store::{
         StoreError,
         open::{OpenError, open_writer},
-        write::{self, WriteError, Written},
+        write::{self, Counts, WriteError, Written},
     },
-    writer::operation::Counts,
 };
 
 /// How long an import waits for another writer.
@@ -25,13 +24,13 @@ pub enum ImportError {
     /// The database could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The file could not be read, or holds an item that is refused.
+    /// The file could not be read, or contains an item that is rejected.
     #[error(transparent)]
     Source(#[from] SourceError<WriteError>),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What follows the items is refused.
+    /// A value beside the items is rejected.
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -42,7 +41,7 @@ impl From<rusqlite::Error> for ImportError {
     }
 }
 
-/// Imports `source` into the database at `path`, which is made where there is none.
+/// Imports `source` into the database at `path`, which is created if missing.
 ///
 /// # Errors
 /// [`ImportError`]; then nothing has been imported.

@@ -1,9 +1,9 @@
-//! What another publisher serves, brought in; what this one stores, written out.
+//! Import of what another publisher serves; export of what this one stores.
 //!
 //! | file | knows |
 //! |---|---|
-//! | `import` | one transaction around it, and which item is to blame |
-//! | `export` | the inverse |
+//! | `import` | one transaction for a file, and errors that name the item |
+//! | `export` | writes what `import` reads |
 
 pub mod export;
 pub mod import;

@@ -1,4 +1,4 @@
-//! What the server tells of itself, in Prometheus' text format.
+//! The server's metrics, in Prometheus' text format.
 //!
 //! | file | knows |
 //! |---|---|
@@ -23,7 +23,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// From the rebuild of a small board, 50 µs, to the default timeout.
 const BUILD_SECONDS: [f64; 9] = [50e-6, 200e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
-/// From a disk that answers a sync at once to one that does not.
+/// From a disk that syncs at once to a slow one.
 const COMMIT_SECONDS: [f64; 9] = [100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
 /// Writes that share a commit.
 const COMMIT_WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
@@ -71,15 +71,15 @@ pub enum Source {
 pub enum SampledGauge {
     /// Readers that wait for the first snapshot.
     Waiters,
-    /// Feed reads that have a turn.
+    /// Feed reads that run now.
     FeedReads,
-    /// Bytes of feed pages that are held.
+    /// Bytes of cached feed pages.
     FeedPageBytes,
     /// Writes admitted and not yet answered.
     Writes,
     /// Read connections that are open.
     PoolConnections,
-    /// Of those, how many nobody uses.
+    /// Open read connections that are idle.
     PoolIdle,
     /// Bytes of the write-ahead log.
     WalBytes,
@@ -104,12 +104,9 @@ impl SampledGauge {
             ),
             Self::FeedReads => (
                 "publisher_feed_reads",
-                "Reads of the feed from the database under way.",
+                "Reads of the feed from the database in flight.",
             ),
-            Self::FeedPageBytes => (
-                "publisher_feed_page_bytes",
-                "Bytes of feed pages held ready.",
-            ),
+            Self::FeedPageBytes => ("publisher_feed_page_bytes", "Bytes of cached feed pages."),
             Self::Writes => (
                 "publisher_writes",
                 "Writes admitted and not yet answered: those that commit and those that queue.",
@@ -120,7 +117,7 @@ impl SampledGauge {
             ),
             Self::PoolIdle => (
                 "publisher_pool_idle_connections",
-                "Read connections to the database that nobody uses.",
+                "Read connections to the database that are idle.",
             ),
             Self::WalBytes => (
                 "publisher_wal_bytes",
@@ -141,10 +138,10 @@ impl Drop for OpenConnection {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Metrics that are all zero.
     ///
     /// # Errors
-    /// Where a name is invalid or taken, which is a mistake in this file.
+    /// Invalid or duplicate names, which are a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let mut gauges = Vec::new();
@@ -167,7 +164,7 @@ impl Metrics {
         let feed_pages = by(
             "from",
             "publisher_feed_pages_total",
-            "Pages of the feed asked for, by where they came from: held, joined to a read under way, or read.",
+            "Requests for a page of the feed, by its source: held (cached), joined (a read in flight), read (the database).",
         )?;
         let metrics = Self {
             requests: registered(&registry, Requests::new()?)?,
@@ -220,19 +217,19 @@ impl Metrics {
             gauges: gauges.try_into().map_err(unreachable)?,
             registry,
         };
-        // A counter that has counted nothing yet says 0 instead of being absent.
+        // A counter that has counted nothing yet shows 0 instead of being absent.
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
         Ok(metrics)
     }
 
-    /// What workers count for themselves.
+    /// Returns the request counters of all workers.
     pub fn requests(&self) -> &Requests {
         &self.requests
     }
 
-    /// Counts a connection, until what comes back is dropped.
+    /// Counts a connection until the returned guard is dropped.
     pub fn connected(&self) -> OpenConnection {
         self.accepted.inc();
         self.connections.inc();
@@ -262,16 +259,16 @@ impl Metrics {
         self.gauges[gauge as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
-    /// Notes how old the board is.
+    /// Sets the age of the board; `None` if there is no board.
     pub fn snapshot_age(&self, age: Option<Duration>) {
         self.snapshot_age_seconds
             .set(age.map_or(-1.0, |age| age.as_secs_f64()));
     }
 
-    /// All of them, as text.
+    /// Returns all metrics as text.
     ///
     /// # Errors
-    /// Where a metric has no name, which is a mistake in this file.
+    /// A metric without a name, which is a mistake in this file.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

@@ -1,4 +1,4 @@
-//! What the process uses, by the names that every Prometheus client has for it.
+//! Processor time, memory and files of the process, under Prometheus' standard names.
 
 use prometheus::{
     Counter, Gauge,
@@ -6,7 +6,7 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-/// Read from /proc when somebody asks; elsewhere than on Linux nothing is known.
+/// Read from /proc at scrape time; empty on other systems than Linux.
 #[derive(Debug)]
 pub(super) struct Process {
     cpu_seconds: Counter,
@@ -18,10 +18,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Nothing read yet.
+    /// All values 0 until the first scrape.
     ///
     /// # Errors
-    /// Where a name is invalid, which is a mistake in this file.
+    /// Invalid names, which are a mistake in this file.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
             cpu_seconds: Counter::new(

@@ -17,7 +17,7 @@ pub(crate) struct DatabaseState {
     pub(crate) board_version: i64,
     /// The state of the feed.
     pub(crate) feed: FeedStamp,
-    /// Whether another file has replaced the one of the poll before.
+    /// Whether another file has replaced the file of the poll before.
     pub(crate) replaced: bool,
 }
 

@@ -19,13 +19,13 @@ pub mod write;
 /// A read or write of the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No connection came free, or none could be opened, in the time allowed.
+    /// No connection came free or could be opened in the time allowed.
     #[error("no database connection: {0}")]
     Pool(#[from] r2d2::Error),
     /// SQLite says why.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// A stored value that the schema does not allow: another program wrote it.
+    /// A stored value is invalid: another program wrote it.
     #[error("database: challenge {challenge_id:?} holds an invalid {column}")]
     Corrupt {
         /// The row.

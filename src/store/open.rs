@@ -39,7 +39,7 @@ pub enum OpenError {
         /// Its `user_version`.
         found: i64,
     },
-    /// The file, or its folder, refuses writes.
+    /// The file or its folder is not writable.
     #[error("{path}: cannot be written")]
     NotWritable {
         /// The file.
@@ -69,9 +69,9 @@ pub enum OpenError {
     },
 }
 
-/// Opens the database at `path` for writing, and makes or migrates it where that is needed.
+/// Opens the database at `path` for writing; creates or migrates it if needed.
 ///
-/// The connection is in WAL mode, so that readers and the writer never wait for each other, and
+/// The connection is in WAL mode, so that readers and the writer never wait for each other, and it
 /// commits with `synchronous=FULL`: what was committed survives a loss of power.
 ///
 /// # Errors
@@ -162,7 +162,7 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
 /// longer than the connection's busy timeout.
 ///
 /// # Errors
-/// Where the disk fails.
+/// An error of the disk.
 pub fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
         Ok(row.get::<_, i64>(0)? == 0)

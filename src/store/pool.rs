@@ -16,7 +16,7 @@ use super::{
     file::{FileConnection, bytes_of, wal_path},
 };
 
-/// SQLite's virtual-machine steps between two looks at the clock: some tens of microseconds.
+/// SQLite's virtual-machine steps between two checks of the clock: some tens of microseconds.
 const STEPS_PER_DEADLINE_CHECK: i32 = 10_000;
 
 /// Of SQLite's own cache in each connection; negative is how it is told in KiB.
@@ -31,12 +31,12 @@ pub struct ReadPool {
     path: PathBuf,
 }
 
-/// How a pool is used.
+/// The connections of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUsage {
     /// Connections that are open.
     pub connections: u32,
-    /// Of those, how many nobody uses.
+    /// Open connections that are idle.
     pub idle: u32,
 }
 
@@ -55,9 +55,9 @@ impl ReadPool {
             .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
                 connection.busy_timeout(busy_timeout)?;
-                // What is asked for often is held as bytes, and the kernel holds the file's pages. This
-                // reads the schema: a file that is no database is to fail at the first query, at once,
-                // and not here, where the pool would try again until its time is up.
+                // Answers are cached as bytes, and the kernel caches the file's pages. The pragma reads the
+                // schema. Its error is ignored: if the file is no database the first query fails at
+                // once, while an error here makes the pool retry until its time is up.
                 let _ = connection.pragma_update(None, "cache_size", READER_CACHE_KIB);
                 // A reader of this pool cannot write, whatever is asked of it.
                 connection.pragma_update(None, "query_only", "ON")
@@ -77,7 +77,7 @@ impl ReadPool {
         }
     }
 
-    /// How many connections are open.
+    /// Returns how many connections are open and idle.
     pub fn usage(&self) -> PoolUsage {
         let state = self.pool.state();
         PoolUsage {
@@ -86,15 +86,15 @@ impl ReadPool {
         }
     }
 
-    /// The size of the write-ahead log, in bytes; 0 where there is none.
+    /// Returns the size of the write-ahead log in bytes; 0 if it does not exist.
     pub fn wal_bytes(&self) -> u64 {
         bytes_of(&wal_path(&self.path))
     }
 
-    /// A reader, waited for until `deadline` at most; its queries end in an error at `deadline`.
+    /// Waits for a reader until `deadline` at most; its queries end in an error at `deadline`.
     ///
     /// # Errors
-    /// [`StoreError::Pool`] where none came free in time.
+    /// [`StoreError::Pool`] if no connection came free in time.
     pub fn reader(&self, deadline: Instant) -> Result<Reader, StoreError> {
         let wait = deadline.saturating_duration_since(Instant::now());
         let connection = self.pool.get_timeout(wait)?;

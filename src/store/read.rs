@@ -8,10 +8,10 @@ use crate::domain::{
     cursor::{Cursor, PageLimit, Seen},
 };
 
-/// The published challenges in the board's order (tier, then challenge_id by its bytes).
+/// Returns the published challenges in the board's order (tier, then challenge_id by its bytes).
 ///
 /// # Errors
-/// [`StoreError::Sqlite`], or [`StoreError::Corrupt`] where another program wrote nonsense.
+/// [`StoreError::Sqlite`], or [`StoreError::Corrupt`] if another program wrote invalid values.
 pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, StoreError> {
     let mut statement =
         connection.prepare_cached(include_str!("../../sql/queries/active_challenges.sql"))?;
@@ -23,7 +23,7 @@ pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, Stor
     Ok(challenges)
 }
 
-/// How often the challenges have been changed, by whichever program.
+/// Returns how often the challenges have been changed, by whichever program.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
@@ -33,11 +33,10 @@ pub fn board_version(connection: &Connection) -> Result<i64, StoreError> {
         .query_row([], |row| row.get(0))?)
 }
 
-/// The published challenges as [`active_challenges`], and the [`board_version`] of that moment: one
-/// transaction.
+/// Returns the [`board_version`] and the [`active_challenges`] of one moment: one transaction.
 ///
 /// # Errors
-/// As [`active_challenges`].
+/// Those of [`active_challenges`].
 pub fn board(connection: &Connection) -> Result<(i64, Vec<Challenge>), StoreError> {
     let transaction = connection.unchecked_transaction()?;
     Ok((
@@ -46,10 +45,10 @@ pub fn board(connection: &Connection) -> Result<(i64, Vec<Challenge>), StoreErro
     ))
 }
 
-/// One challenge, whatever its status.
+/// Returns one challenge, whatever its status.
 ///
 /// # Errors
-/// As [`active_challenges`].
+/// Those of [`active_challenges`].
 pub fn challenge_by_id(connection: &Connection, id: &str) -> Result<Option<Challenge>, StoreError> {
     let mut statement =
         connection.prepare_cached(include_str!("../../sql/queries/challenge_by_id.sql"))?;
@@ -92,7 +91,7 @@ impl ToSql for Seen {
     }
 }
 
-/// Where a page ended: its last row.
+/// The sort key of a page's last row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRow {
     /// In the stored form.
@@ -101,10 +100,10 @@ pub struct LastRow {
     pub id: String,
 }
 
-/// What a walk along the feed found beside the rows themselves.
+/// The end of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageEnd {
-    /// The last row of a full page; `None` where the feed ended first.
+    /// The last row of a full page; `None` if the feed ended first.
     pub next: Option<LastRow>,
     /// The greatest epoch stored.
     pub merkle_epoch_latest: Option<i64>,
@@ -143,8 +142,8 @@ pub fn feed_page(
     })
 }
 
-/// What tells one state of the feed from another, but for rows that were taken away or changed in the
-/// middle, which nobody does (rows are immutable). Two look-ups, whatever the size of the table.
+/// Tells one state of the feed from another. It does not tell deleted or changed rows: rows are immutable.
+/// Two look-ups, whatever the size of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedStamp {
     /// Grows with every row.
@@ -153,7 +152,7 @@ pub struct FeedStamp {
     pub merkle_epoch_latest: Option<i64>,
 }
 
-/// The feed's stamp.
+/// Returns the feed's stamp.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
@@ -166,12 +165,12 @@ pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
     })
 }
 
-/// An error of SQLite's as that of a reader.
+/// Converts an error of SQLite.
 fn failed<E: From<StoreError>>(error: rusqlite::Error) -> E {
     E::from(StoreError::from(error))
 }
 
-/// The greatest epoch stored.
+/// Returns the greatest epoch stored.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
@@ -201,10 +200,10 @@ pub fn every_eval_run<E: From<StoreError>>(
     Ok(())
 }
 
-/// Makes the database answer a question that needs its pages.
+/// Checks that the database answers a query that needs its pages.
 ///
 /// # Errors
-/// [`StoreError::Sqlite`] where it does not.
+/// [`StoreError::Sqlite`] if it does not.
 pub fn probe(connection: &Connection) -> Result<(), StoreError> {
     connection
         .query_row("SELECT 1 FROM challenges LIMIT 1", [], |_| Ok(()))

@@ -10,11 +10,30 @@ use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun};
 pub enum Written {
     /// A row is new, or has been replaced.
     Inserted,
-    /// It was there, just so.
+    /// The row was stored before, with the same bytes.
     Unchanged,
 }
 
-/// Why a write was refused; the transaction must be rolled back.
+/// The number of items that a write changed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// New, or replaced.
+    pub inserted: u64,
+    /// Stored before, with the same bytes.
+    pub unchanged: u64,
+}
+
+impl Counts {
+    /// Counts one more item.
+    pub fn add(&mut self, written: Written) {
+        match written {
+            Written::Inserted => self.inserted += 1,
+            Written::Unchanged => self.unchanged += 1,
+        }
+    }
+}
+
+/// Why a write was rejected; the transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The id is stored already, with other bytes.
@@ -40,7 +59,7 @@ impl From<rusqlite::Error> for WriteError {
 /// Creates or replaces a challenge. Its status may only go forward.
 ///
 /// # Errors
-/// [`WriteError::Invalid`] where the status would go back, [`WriteError::Store`].
+/// [`WriteError::Invalid`] if the status would go back, [`WriteError::Store`].
 pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written, WriteError> {
     if let Some(old) = challenge_by_id(connection, &new.challenge_id)? {
         if old == *new {
@@ -106,7 +125,7 @@ pub fn insert_eval_run(connection: &Connection, run: &EvalRun) -> Result<Written
     }
 }
 
-/// Stores an epoch; `body` is `None` where only its number is known, which never conflicts.
+/// Stores an epoch; `body` is `None` if only its number is known, which never conflicts.
 ///
 /// # Errors
 /// [`WriteError::Conflict`] for the same epoch with other bytes, [`WriteError::Store`].

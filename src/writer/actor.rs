@@ -8,14 +8,16 @@ use tokio::sync::oneshot;
 use super::{
     commit::{WriteConnection, WriteSettings},
     handle::{Admission, AdmissionLimits, WriterHandle},
-    operation::{Acknowledgement, Counts, Operation, Rejected},
+    operation::{Acknowledgement, Operation, Rejected},
 };
-use crate::{cache::handle::CacheHandle, liveness::LivenessGuard, metrics::Metrics};
+use crate::{
+    cache::handle::CacheHandle, liveness::LivenessGuard, metrics::Metrics, store::write::Counts,
+};
 
 /// Write this, and answer the caller.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Enqueue {
+pub(crate) struct Enqueue {
     pub(super) operation: Operation,
     pub(super) caller: Caller,
     pub(super) admission: Admission,
@@ -30,9 +32,9 @@ struct Waiting {
     _admission: Admission,
 }
 
-/// Owns the write connection, and lends it to one blocking thread at a time.
+/// Owns the write connection, and moves it to a blocking thread for each commit.
 #[derive(Debug)]
-pub struct WriterActor {
+pub(crate) struct WriterActor {
     settings: WriteSettings,
     cache: CacheHandle,
     /// Absent while a commit runs.
@@ -44,7 +46,7 @@ pub struct WriterActor {
 
 impl WriterActor {
     /// Starts the actor on the current arbiter. It tells `cache` when the board has changed.
-    pub fn launch(
+    pub(crate) fn launch(
         settings: WriteSettings,
         limits: AdmissionLimits,
         cache: CacheHandle,
@@ -62,7 +64,7 @@ impl WriterActor {
         WriterHandle::new(limits, actor.start().recipient())
     }
 
-    /// Commits all that is queued, unless a commit is under way: its end calls this again.
+    /// Commits all that is queued, unless a commit is in flight: its end calls this again.
     fn commit_queue(&mut self, context: &mut Context<Self>) {
         if self.queue.is_empty() {
             return;
@@ -102,7 +104,7 @@ impl WriterActor {
         }));
     }
 
-    /// Answers who is done. Those whose write the board shows share one rebuild, and are answered
+    /// Answers the callers of a commit. Writes that change the board share one rebuild and are answered
     /// after it; the next commit does not wait for that.
     fn answer(
         &self,
@@ -116,7 +118,7 @@ impl WriterActor {
             match results.next().unwrap_or(Err(Rejected::Stopped)) {
                 Ok(counts) if waiting.touches_board => unpublished.push((waiting, counts)),
                 Ok(counts) => waiting.acknowledge(counts, true),
-                Err(refused) => waiting.send(Err(refused)),
+                Err(rejected) => waiting.send(Err(rejected)),
             }
         }
         if unpublished.is_empty() {
@@ -139,7 +141,7 @@ impl Waiting {
     }
 
     fn send(self, result: Result<Acknowledgement, Rejected>) {
-        // A caller that has gone still had its write carried out.
+        // A caller may have gone; its write is carried out nevertheless.
         let _ = self.caller.send(result);
     }
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
-    operation::{Counts, Operation, Rejected},
+    operation::{Operation, Rejected},
     wal_size::{WalLimits, WalSize},
 };
 use crate::{
@@ -15,12 +15,13 @@ use crate::{
         file::FileConnection,
         open::{OpenError, open_writer},
         read,
+        write::Counts,
     },
 };
 
-/// Where and how to write.
+/// The database to write to, and the bounds of a commit.
 #[derive(Debug, Clone)]
-pub struct WriteSettings {
+pub(crate) struct WriteSettings {
     /// The database.
     pub path: PathBuf,
     /// The longest wait for another process that is writing.

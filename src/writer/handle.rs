@@ -10,7 +10,7 @@ use super::{
     operation::{Acknowledgement, Operation, Rejected},
 };
 
-/// How much may be under way, from the first byte of a request body to its acknowledgement.
+/// How much may be in flight, from the first byte of a request body to its acknowledgement.
 #[derive(Debug, Clone, Copy)]
 pub struct AdmissionLimits {
     /// Operations.
@@ -19,14 +19,14 @@ pub struct AdmissionLimits {
     pub bytes: u32,
 }
 
-/// Permission to write one operation; holds its share of the bounds until it is answered.
+/// Permission to write one operation. Its share of the bounds is released when the operation is answered.
 #[derive(Debug)]
 pub struct Admission {
     _operation: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
-/// A handler's way to the writer. Cheap to clone.
+/// The writer, for request handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     limits: AdmissionLimits,
@@ -45,7 +45,7 @@ impl WriterHandle {
         }
     }
 
-    /// Room for one operation whose body has at most `bytes` bytes.
+    /// Admits one operation whose body has at most `bytes` bytes.
     ///
     /// # Errors
     /// [`Rejected::Busy`], at once: nothing is queued for admission.
@@ -61,8 +61,8 @@ impl WriterHandle {
         }
     }
 
-    /// Writes, and waits until the commit is durable and, where it touches the board, until the
-    /// board in service shows it. Goes on even where the caller stops waiting.
+    /// Writes, and waits until the commit is durable. If it changes the board, waits until the published
+    /// board shows it. Goes on even if the caller stops waiting.
     ///
     /// # Errors
     /// [`Rejected`]; then nothing of the operation is stored.
@@ -80,17 +80,17 @@ impl WriterHandle {
         answer.await.unwrap_or(Err(Rejected::Stopped))
     }
 
-    /// How many operations are admitted and not yet answered.
+    /// Returns how many operations are admitted and not yet answered.
     pub fn in_flight(&self) -> usize {
         self.limits.operations as usize - self.operations.available_permits()
     }
 
-    /// Whether there is still somebody who writes.
+    /// Returns whether the actor still runs.
     pub fn is_alive(&self) -> bool {
         self.writer.connected()
     }
 
-    /// Ends once everything admitted has been answered.
+    /// Waits until every admitted operation has been answered.
     pub async fn idle(&self) {
         // Cannot fail: the semaphore is never closed.
         let _ = self.operations.acquire_many(self.limits.operations).await;

@@ -1,4 +1,4 @@
-//! What a request asks to be written, and how it may end.
+//! The operations of the writer, and their outcomes.
 
 use rusqlite::Connection;
 
@@ -6,7 +6,7 @@ use crate::{
     domain::{challenge::Challenge, eval_run::EvalRun},
     store::{
         StoreError,
-        write::{self, WriteError, Written},
+        write::{self, Counts, WriteError, Written},
     },
 };
 
@@ -26,38 +26,19 @@ pub enum Operation {
     },
 }
 
-/// How many items an operation changed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// New, or replaced.
-    pub inserted: u64,
-    /// There already, just so.
-    pub unchanged: u64,
-}
-
-impl Counts {
-    /// Counts one more item.
-    pub fn add(&mut self, written: Written) {
-        match written {
-            Written::Inserted => self.inserted += 1,
-            Written::Unchanged => self.unchanged += 1,
-        }
-    }
-}
-
-/// What an acknowledged operation has done: it is durable.
+/// The outcome of an operation that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledgement {
     /// What it changed.
     pub counts: Counts,
-    /// Whether the board in service shows it. Always so for what the board does not show.
+    /// Whether the published board shows it. True for everything that the board does not contain.
     pub published: bool,
 }
 
-/// Why an operation was not carried out: nothing of it is stored.
+/// Why an operation was rejected: nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    /// An item is at fault.
+    /// An item is invalid or conflicts with what is stored.
     #[error("item {index}: {error}")]
     Item {
         /// Its index, from 0.
@@ -68,10 +49,10 @@ pub enum Rejected {
     /// The database failed, or another process kept it locked.
     #[error("not committed: {0}")]
     Store(String),
-    /// The queue is full.
+    /// Too many writes are in flight.
     #[error("too many writes at once")]
     Busy,
-    /// The writer is gone: the process is ending.
+    /// The writer has stopped: the process is ending.
     #[error("the writer has stopped")]
     Stopped,
 }
@@ -83,12 +64,12 @@ impl From<StoreError> for Rejected {
 }
 
 impl Operation {
-    /// Whether the board may look different afterwards.
+    /// Returns whether the operation may change the board.
     pub fn touches_board(&self) -> bool {
         matches!(self, Self::PutChallenges(_))
     }
 
-    /// The rows of the feed that it stores.
+    /// Returns the eval runs that it stores.
     pub(super) fn rows(&self) -> &[EvalRun] {
         match self {
             Self::InsertEvalRuns(runs) => runs,

@@ -21,7 +21,7 @@ use crate::store::{
 
 /// When the writer waits for readers to release the WAL, and how long.
 #[derive(Debug, Clone, Copy)]
-pub struct WalLimits {
+pub(crate) struct WalLimits {
     /// From this many bytes on, wait briefly.
     pub soft_bytes: u64,
     /// From this many bytes on, wait long.

@@ -6,7 +6,7 @@
 //! - a lock held by another process keeps no reader waiting
 //! - a file replaced by garbage costs the feed, not the board; put back, all recovers
 //! - feed reads past their bound get 503, and the board does not notice
-//! - overload is shed from the dear end: scans and writes, never the board
+//! - expensive work is shed first: scans and writes, never the board
 
 use std::{
     cell::Cell,
@@ -234,7 +234,7 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
 }
 
 #[actix_web::test]
-async fn overload_is_shed_from_the_dear_end() {
+async fn expensive_work_is_shed_first() {
     let mut limits = default_limits();
     limits.pool_size = 3;
     limits.max_writes = 1;
@@ -244,7 +244,7 @@ async fn overload_is_shed_from_the_dear_end() {
     // Somebody has pulled this page before.
     assert_eq!(app.get(&page()).await.status, 200);
     let etag = app.get(BOARD).await.header("etag").to_owned();
-    // The only write that may be under way is, and every connection to the database is at work.
+    // The only write that is admitted is in flight, and every connection to the database is at work.
     let address = app.address();
     let write = format!(
         "POST /v1/admin/eval-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 99\r\n\r\n[",
@@ -274,7 +274,7 @@ async fn overload_is_shed_from_the_dear_end() {
                 refused.assert_error(503, "temporarily unavailable, try again");
                 assert_eq!(refused.header("retry-after"), "1");
             }
-            // What is held costs nothing dear.
+            // Cached answers cost little.
             assert_eq!(app.get(&page()).await.status, 200);
             assert_eq!(app.get(BOARD).await.status, 200);
             let tag = [("if-none-match", etag.as_str())];

@@ -1,15 +1,16 @@
-//! Pages of the feed are read once, held as long as they are true, and never older than what a
+//! Pages of the feed are read once, cached until a new row changes them, and never older than what a
 //! client has been told:
 //!
 //! - two hundred validators that ask for the same page cost one read
-//! - who has the page already gets 304 without one
+//! - a client that has the page already gets 304 without a read
 //! - a row is in the very next page after its acknowledgement
-//! - a full page is held until a row is inserted into it; one at the end until any row is
+//! - a full page is cached until a row is inserted into it; a page at the end until any row is
 //! - a new epoch is on every page
-//! - what other processes write is seen at the next look, and so is another file in its place
-//! - the bound is kept; without room every request reads
+//! - what other processes write is seen at the next poll, and so is another file in its place
+//! - a cache of no bytes holds nothing
 //! - bytes of pages that clients do not read are bounded: more pages get 503
-//! - a page is coded when somebody takes that, and keeps its tags when it is read anew
+//! - a page is encoded for a client that accepts it, and keeps its tags when it is read anew
+//! - a request that joins a read waits no longer than a read may take
 
 use std::{
     fs,
@@ -54,7 +55,7 @@ fn data(rows: u32) -> Data {
     data
 }
 
-/// Pages that were held, joined and read.
+/// Counts of hits, joins and misses.
 async fn counts(app: &App) -> [u64; 3] {
     let mut counts = [0; 3];
     for (count, from) in counts.iter_mut().zip(["held", "joined", "read"]) {
@@ -83,14 +84,14 @@ async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
     }));
     let answers = answers.await;
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));
-    let [held, joined, read] = counts(&app).await;
-    assert_eq!((held + joined, read), (199, 1));
+    let [hits, joins, misses] = counts(&app).await;
+    assert_eq!((hits + joins, misses), (199, 1));
     let tag = answers[0].header("etag");
     let again = app.get_with(&page(1, 3), &[("if-none-match", tag)]).await;
     assert_eq!(again.status, 304);
     assert_eq!(
         counts(&app).await,
-        [held + 1, joined, 1],
+        [hits + 1, joins, 1],
         "304 reads nothing"
     );
     Rc::try_unwrap(app).ok().unwrap().stop().await;
@@ -113,29 +114,29 @@ async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
 }
 
 #[actix_web::test]
-async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
+async fn a_full_page_is_cached_until_a_row_is_inserted_into_it() {
     let app = App::start(data(6)).await;
     // The first write after a start finds rows that nobody here has written: it clears all.
     post(&app, &row("first", 40)).await;
     let (full, tail) = (page(1, 2), page(4, 50));
     let before = [app.get(&full).await, app.get(&tail).await];
-    let [held, _, read] = counts(&app).await;
+    let [hits, _, misses] = counts(&app).await;
     // Behind the full page, within the tail.
     post(&app, &row("behind", 41)).await;
     assert_eq!(app.get(&full).await.body, before[0].body);
-    assert_eq!(counts(&app).await, [held + 1, 0, read]);
+    assert_eq!(counts(&app).await, [hits + 1, 0, misses]);
     let after = app.get(&tail).await;
     assert!(after.text().contains("behind"));
-    assert_eq!(counts(&app).await, [held + 1, 0, read + 1]);
+    assert_eq!(counts(&app).await, [hits + 1, 0, misses + 1]);
     // What is there already changes nothing by being sent again, and before both it is in neither.
     post(&app, &row("before", 0)).await;
     app.get(&full).await;
     app.get(&tail).await;
-    assert_eq!(counts(&app).await, [held + 3, 0, read + 1]);
+    assert_eq!(counts(&app).await, [hits + 3, 0, misses + 1]);
     // Within the full page.
     post(&app, &row("a", 2)).await;
     assert!(app.get(&full).await.text().contains("\"id\":\"a\""));
-    assert_eq!(counts(&app).await, [held + 3, 0, read + 2]);
+    assert_eq!(counts(&app).await, [hits + 3, 0, misses + 2]);
     // An epoch is on every page.
     let put = app
         .admin(Method::PUT, "/v1/admin/merkle-epochs/7", "{}")
@@ -148,7 +149,7 @@ async fn a_full_page_is_held_until_a_row_is_inserted_into_it() {
 }
 
 #[actix_web::test]
-async fn what_other_processes_write_is_seen_at_the_next_look() {
+async fn what_other_processes_write_is_seen_at_the_next_poll() {
     let app = App::start(data(1)).await;
     assert!(!app.get(&page(0, 50)).await.text().contains("stranger"));
     app.data.run("stranger", "2026-06-07T00:00:30Z", 5);
@@ -166,7 +167,7 @@ async fn what_other_processes_write_is_seen_at_the_next_look() {
 }
 
 #[actix_web::test]
-async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
+async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
     let app = App::start(data(2)).await;
     assert!(app.get(&page(0, 50)).await.text().contains("r2"));
     // As many rows, and others.
@@ -189,7 +190,7 @@ async fn a_file_put_in_the_databases_place_is_read_at_the_next_look() {
 }
 
 #[actix_web::test]
-async fn without_room_every_request_reads() {
+async fn a_cache_of_no_bytes_reads_for_every_request() {
     let mut limits = default_limits();
     limits.feed_cache_mib = 0;
     let app = App::start_with(data(3), Mode::Pass, limits).await;
@@ -201,7 +202,7 @@ async fn without_room_every_request_reads() {
 }
 
 #[actix_web::test]
-async fn a_page_is_coded_when_somebody_takes_that_and_keeps_its_tags() {
+async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
     let data = Data::sample();
     data.sample_runs(100, "2026-06-07T00:00:01Z");
     let app = App::start(data).await;
@@ -254,13 +255,13 @@ async fn pages_that_clients_do_not_read_are_bounded() {
     let key = |ms: u32| Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None).unwrap();
     let mut unsent = Vec::new();
     // Bodies that are being sent, of pages that may have been evicted since.
-    let refused = loop {
+    let error = loop {
         match feed.page(key(unsent.len() as u32), all).await {
             Ok((page, _)) => unsent.push(page.identity().body()),
             Err(error) => break error,
         }
     };
-    assert!(matches!(*refused, FeedError::Busy), "{refused}");
+    assert!(matches!(*error, FeedError::Busy), "{error}");
     let bytes: usize = unsent.iter().map(|body| body.len()).sum();
     let longest = unsent[0].len();
     assert!((4_000_000..4_000_000 + longest).contains(&bytes), "{bytes}");

@@ -96,7 +96,7 @@ async fn requests_are_counted_by_route_and_status() {
 }
 
 #[actix_web::test]
-async fn the_levels_are_those_of_the_server() {
+async fn the_gauges_are_those_of_the_server() {
     let app = App::start(Data::sample()).await;
     assert_eq!(app.metric("publisher_board_age_seconds").await, 0);
     app.clock.advance(Duration::from_secs(31));

@@ -1,6 +1,6 @@
 //! Other processes write to the same file:
 //!
-//! - a change of the board is noticed at the next look, without a request and without the TTL
+//! - a change of the board is noticed at the next poll, without a request and without the TTL
 //! - a change of the feed is served at once, and has nothing rebuilt
 //! - `import` works while serving
 //! - `serve --read-only` serves somebody else's database and never writes to it
@@ -16,13 +16,13 @@ use crate::{
 };
 
 #[actix_web::test]
-async fn a_change_of_the_board_is_noticed_at_the_next_look() {
+async fn a_change_of_the_board_is_noticed_at_the_next_poll() {
     let app = App::start(Data::sample()).await;
     app.data.put(&[Sample::new(99).challenge(1)]);
     assert_eq!(
         app.get(BOARD).await.json()["count"],
         51,
-        "not looked yet, and still fresh"
+        "not polled yet, and still fresh"
     );
     // Less than the TTL in all.
     for _ in 0..20_000 {
