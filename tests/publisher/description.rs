@@ -4,6 +4,7 @@
 //! - no public path is missing in it
 //! - the dashboard shows metrics that there are
 //! - the page of options is what the command line accepts
+//! - links of the documentation lead to files
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
@@ -214,6 +215,31 @@ fn row(option: &Arg) -> String {
 
 fn name(option: &Arg) -> String {
     format!("`--{}`", option.get_long().unwrap())
+}
+
+#[test]
+fn links_of_the_documentation_lead_to_files() {
+    let link = regex::Regex::new(r"\]\(([^):#]+)\)").unwrap();
+    let mut links = 0;
+    for page in [
+        "README.md",
+        ".github/CHANGELOG.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+        "scripts/BENCHMARKS.md",
+        "scripts/deploy/OPERATIONS.md",
+        "scripts/herd/README.md",
+        "src/http/WIRE.md",
+    ] {
+        let path = in_project(page);
+        let text = fs::read_to_string(&path).unwrap();
+        for found in link.captures_iter(&text) {
+            let target = path.parent().unwrap().join(&found[1]);
+            assert!(target.exists(), "{page}: {}", &found[1]);
+            links += 1;
+        }
+    }
+    assert!(links > 8, "{links}");
 }
 
 fn in_project(path: &str) -> std::path::PathBuf {
