@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
 use crate::{
     cache::handle::CacheHandle,
@@ -24,8 +24,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct HealthHandle {
     /// Readers of the database.
     pub pool: ReadPool,
-    /// One probe at a time: a herd of checks must not take the pool from the board.
-    pub turn: Arc<Semaphore>,
+    /// The last probe of the database; locked while one runs.
+    pub last_probe: Arc<Mutex<Option<Probe>>>,
     /// The board's cache.
     pub cache: CacheHandle,
     /// The writer; `None` if the database is read-only.
@@ -34,6 +34,13 @@ pub struct HealthHandle {
     pub max_snapshot_age: Duration,
     /// Set when the server begins to stop.
     pub stopping: Arc<AtomicBool>,
+}
+
+/// A probe of the database.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    begun: Instant,
+    answers: bool,
 }
 
 /// The checks of readiness: each is well, or says what is wrong.
@@ -62,25 +69,36 @@ impl Readiness {
 }
 
 impl HealthHandle {
-    /// Returns whether the database answers within two seconds.
+    /// Returns whether the database answers within two seconds. One probe runs at a time, and answers all
+    /// that asked before it began: a herd of checks takes neither the pool from the board nor its turn
+    /// from a balancer.
     pub async fn database_answers(&self) -> bool {
-        let turn = Arc::clone(&self.turn).acquire_owned();
-        let Ok(turn) = tokio::time::timeout(PROBE_TIMEOUT, turn).await else {
+        let asked = Instant::now();
+        let last = Arc::clone(&self.last_probe).lock_owned();
+        let Ok(mut last) = tokio::time::timeout(PROBE_TIMEOUT, last).await else {
             return false;
         };
-        let pool = self.pool.clone();
-        let probe = actix_rt::task::spawn_blocking(move || {
-            let _turn = turn;
-            read::probe(&*pool.reader(Instant::now() + PROBE_TIMEOUT)?)
-        });
-        match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
-            Ok(Ok(Ok(()))) => true,
-            Ok(Ok(Err(error))) => {
-                log::debug!("health: {error}");
-                false
-            }
-            Ok(Err(_)) | Err(_) => false,
+        if let Some(probe) = *last
+            && probe.begun >= asked
+        {
+            return probe.answers;
         }
+        let pool = self.pool.clone();
+        // The lock goes with it: a probe that hangs has no second one beside it.
+        let probe = actix_rt::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let answer = pool
+                .reader(begun + PROBE_TIMEOUT)
+                .and_then(|reader| read::probe(&reader));
+            if let Err(error) = &answer {
+                log::debug!("health: {error}");
+            }
+            let answers = answer.is_ok();
+            *last = Some(Probe { begun, answers });
+            answers
+        });
+        let probe = tokio::time::timeout(PROBE_TIMEOUT, probe).await;
+        probe.is_ok_and(|answers| answers.unwrap_or(false))
     }
 
     /// Returns whether balancers should send requests here.

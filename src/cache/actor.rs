@@ -5,7 +5,7 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::{
     build::{BuildError, BuildSnapshot, Built},
     handle::{CacheHandle, Cell, Published},
+    refresh_flag::RefreshFlag,
     snapshot::Snapshot,
     state::{Answer, BuildToken, HealthChange, Policy, SingleFlight, Step},
 };
@@ -143,7 +144,7 @@ impl CacheActor {
             board_version: built.board_version,
             confirmed_at: self.clock.now(),
             fresh_until,
-            refresh_asked: AtomicBool::new(false),
+            refresh: RefreshFlag::new(),
         })));
     }
 

@@ -1,10 +1,7 @@
 //! Gives readers the snapshot, wait-free once one is published.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     actor::{AwaitSnapshot, Invalidate, Refresh},
+    refresh_flag::RefreshFlag,
     snapshot::Snapshot,
     state::Answer,
 };
@@ -28,9 +26,8 @@ pub struct Published {
     /// When it was published, or found to be the same again.
     pub(super) confirmed_at: Instant,
     pub(super) fresh_until: Instant,
-    /// Set by the first reader that finds this one stale. Each publication comes with a new flag,
-    /// so one expiry makes one message, however many readers there are.
-    pub(super) refresh_asked: AtomicBool,
+    /// Claimed by the first reader that finds this snapshot stale.
+    pub(super) refresh: RefreshFlag,
 }
 
 impl Published {
@@ -111,11 +108,7 @@ impl CacheHandle {
         let published = self.cell.load();
         let published = published.as_ref()?;
         let freshness = published.freshness(self.clock.now());
-        // Looked at before it is set: a stale snapshot must not make its readers contend.
-        if freshness.is_stale()
-            && !published.refresh_asked.load(Ordering::Relaxed)
-            && !published.refresh_asked.swap(true, Ordering::Relaxed)
-        {
+        if freshness.is_stale() && published.refresh.claim() {
             self.refresh.do_send(Refresh);
         }
         Some(reading(&published.snapshot, freshness))

@@ -7,11 +7,18 @@
 //! | `measured` | counts and times builds |
 //! | `state` | decides: the pure single-flight machine |
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
+//! | `refresh_flag` | which reader of a stale snapshot asks for a rebuild |
 //! | `handle` | reads, wait-free; asks the actor only if the snapshot cannot answer |
 
 pub(crate) mod actor;
 pub mod build;
 pub mod handle;
 pub mod measured;
+mod refresh_flag;
 pub mod snapshot;
 pub(crate) mod state;
+
+/// The atomics of `refresh_flag`, which a test replaces by loom's.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+}

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::{
     cache::{actor::CacheActor, build::BuildSnapshot, measured::Measured, state::Policy},
@@ -108,7 +108,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         feed: feed.clone(),
         health: HealthHandle {
             pool: parts.pool,
-            turn: Arc::new(Semaphore::new(1)),
+            last_probe: Arc::default(),
             cache: cache.clone(),
             writer: writer.clone(),
             max_snapshot_age: front.max_snapshot_age(),

@@ -4,6 +4,7 @@
 //! - on a warm cache nothing is built
 //! - on an expired cache one rebuild is made, and nobody waits for it
 //! - `/metrics` counts builds by outcome
+//! - a herd of health checks is answered by few probes of the database
 
 use std::{rc::Rc, time::Duration};
 
@@ -15,13 +16,16 @@ use crate::app::{App, BOARD, Data, Mode, comes_about};
 const CLIENTS: usize = 500;
 
 /// Starts the clients; each polls the board once, all at the same moment.
-fn release(app: &Rc<App>) -> Vec<actix_rt::task::JoinHandle<crate::app::Answer>> {
+fn release(
+    app: &Rc<App>,
+    path: &'static str,
+) -> Vec<actix_rt::task::JoinHandle<crate::app::Answer>> {
     let barrier = Rc::new(Barrier::new(CLIENTS));
     let client = |_| {
         let (app, barrier) = (Rc::clone(app), Rc::clone(&barrier));
         actix_rt::spawn(async move {
             barrier.wait().await;
-            app.get(BOARD).await
+            app.get(path).await
         })
     };
     (0..CLIENTS).map(client).collect()
@@ -51,7 +55,7 @@ async fn on_a_cold_cache_one_build_answers_them_all() {
     app.gate.set(Mode::Hold);
     app.clock.advance(Duration::from_secs(3));
     app.until("the retry", |app| app.gate.builds() == 2).await;
-    let clients = release(&app);
+    let clients = release(&app, BOARD);
     app.until("all clients waiting", |app| {
         app.cache.waiting_readers() == CLIENTS
     })
@@ -66,7 +70,7 @@ async fn on_a_cold_cache_one_build_answers_them_all() {
 #[actix_web::test]
 async fn on_a_warm_cache_nothing_is_built() {
     let app = Rc::new(App::start(Data::sample()).await);
-    assert_all_200(release(&app)).await;
+    assert_all_200(release(&app, BOARD)).await;
     assert_eq!(app.gate.builds(), 1);
     stop(app).await;
 }
@@ -84,7 +88,7 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
         app.gate.set(Mode::Hold);
         app.clock.advance(Duration::from_secs(31));
         // All are answered although the rebuild is held.
-        assert_all_200(release(&app)).await;
+        assert_all_200(release(&app, BOARD)).await;
         app.until("the rebuild", |app| app.gate.builds() > builds)
             .await;
         app.gate.set(Mode::Pass);
@@ -123,4 +127,26 @@ async fn builds_are_counted_by_outcome() {
     app.get(BOARD).await;
     comes_about("the count of the panic", async || counts(1, 1).await).await;
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_herd_of_health_checks_is_answered_by_few_probes_of_the_database() {
+    let app = Rc::new(App::start(Data::sample()).await);
+    // While all connections are taken no probe can end: all clients share the first two.
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let pool = app.pool.clone();
+    let readers = actix_web::web::block(move || {
+        let size = crate::app::default_limits().pool_size;
+        let readers = (0..size).map(|_| pool.reader(deadline).unwrap());
+        readers.collect::<Vec<_>>()
+    });
+    let readers = readers.await.unwrap();
+    let clients = release(&app, "/health");
+    app.until("a probe that waits", |app| app.pool.usage().idle == 0)
+        .await;
+    drop(readers);
+    for client in clients {
+        assert_eq!(client.await.unwrap().status, 200);
+    }
+    stop(app).await;
 }

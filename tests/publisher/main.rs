@@ -27,6 +27,7 @@ mod hostile;
 mod import_export;
 mod licences;
 mod other_processes;
+mod refresh_flag;
 mod service;
 mod sockets;
 mod wire_board;

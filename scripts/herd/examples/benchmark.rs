@@ -48,6 +48,9 @@ use lab::{
 /// The contestant that no server can beat; excluded from the comparison with the best other one.
 const LOWER_BOUND: &str = "lower bound";
 const BOARD: &str = "v1/synthetic-boolean/active-challenges";
+/// A page of 34 kB, about what a validator pulls in 30 s, at the end of the sample data.
+const FEED: &str =
+    "v1/leaderboard/recent?since_ran_at=2020-01-01T00%3A00%3A00.000Z&since_id=&limit=60";
 
 /// A server of the board.
 struct Contestant {
@@ -61,8 +64,8 @@ struct Contestant {
 }
 
 impl Contestant {
-    fn url(&self) -> String {
-        format!("http://{}/{BOARD}", self.address)
+    fn url(&self, target: &str) -> String {
+        format!("http://{}/{target}", self.address)
     }
 
     fn pid(&self) -> u32 {
@@ -104,6 +107,10 @@ fn make_readable(_: &Path) {}
 /// A kind of request and the numbers of clients.
 struct Case {
     name: &'static str,
+    target: &'static str,
+    not_modified: bool,
+    /// Whether proxies are measured beside the static file.
+    proxies: bool,
     options: &'static str,
     /// Additional header fields, to get the response that the lower bound sends.
     header: &'static str,
@@ -111,27 +118,66 @@ struct Case {
     clients: &'static [u32],
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 6] = [
     Case {
-        name: "304",
+        name: "board 304",
+        target: BOARD,
+        not_modified: true,
+        proxies: true,
         options: "",
         header: "If-None-Match: *\r\n",
         coded: false,
-        clients: &[64, 256],
+        clients: &[64, 2000],
     },
     Case {
-        name: "200 identity",
+        name: "board 200",
+        target: BOARD,
+        not_modified: false,
+        proxies: true,
         options: "--unconditional",
         header: "",
         coded: false,
-        clients: &[64, 256, 2000],
+        clients: &[64, 2000],
     },
     Case {
-        name: "200 gzip",
+        name: "board gzip",
+        target: BOARD,
+        not_modified: false,
+        proxies: false,
         options: "--unconditional --accept-encoding gzip",
         header: "Accept-Encoding: gzip\r\n",
         coded: true,
-        clients: &[64, 256],
+        clients: &[64],
+    },
+    Case {
+        name: "feed 304",
+        target: FEED,
+        not_modified: true,
+        proxies: false,
+        options: "",
+        header: "If-None-Match: *\r\n",
+        coded: false,
+        clients: &[64],
+    },
+    Case {
+        name: "feed 200",
+        target: FEED,
+        not_modified: false,
+        proxies: false,
+        options: "--unconditional",
+        header: "",
+        coded: false,
+        clients: &[64],
+    },
+    Case {
+        name: "feed gzip",
+        target: FEED,
+        not_modified: false,
+        proxies: false,
+        options: "--unconditional --accept-encoding gzip",
+        header: "Accept-Encoding: gzip\r\n",
+        coded: true,
+        clients: &[64],
     },
 ];
 
@@ -180,10 +226,10 @@ fn saturate(contestant: &Contestant, case: &Case, clients: u32, seconds: usize) 
         contestant.pid(),
         case.options
     );
-    let run = herd(&contestant.url(), &options);
+    let run = herd(&contestant.url(case.target), &options);
     let role = &run.pollers;
     assert_eq!(role.failed, 0, "{}: {role:?}", contestant.name);
-    let expected = if case.name == "304" { 304 } else { 200 };
+    let expected = if case.not_modified { 304 } else { 200 };
     let share = role.statuses.get(&expected).copied().unwrap_or(0) as f64 / role.attempts as f64;
     assert!(share > 0.95, "{}: {role:?}", contestant.name);
     run
@@ -315,15 +361,20 @@ fn contestants(folder: &Path, database: &Path, case: &Case) -> Vec<Contestant> {
     }];
     all.push(lower_bound(folder, &all[0], case));
     if installed("nginx", "-v") {
-        all.push(nginx_static(folder, &all[0].url()));
+        all.push(nginx_static(folder, &all[0], case.target));
+    }
+    if case.proxies && installed("nginx", "-v") {
         all.push(nginx_cache(folder, origin(database, 0, 3600)));
     }
-    if installed("varnishd", "-V") {
+    if case.proxies && installed("varnishd", "-V") {
         all.push(varnish(folder, origin(database, 0, 3600)));
     }
     // The first request fills the cache of a proxy; brotli is precompressed within a second.
     for contestant in &all {
-        herd(&contestant.url(), "--clients 1 --duration-secs 1");
+        herd(
+            &contestant.url(case.target),
+            "--clients 1 --duration-secs 1",
+        );
     }
     all
 }
@@ -344,8 +395,8 @@ fn installed(program: &str, version: &str) -> bool {
 /// Starts the server that sends the publisher's response in this case to every request.
 fn lower_bound(folder: &Path, publisher: &Contestant, case: &Case) -> Contestant {
     let mut socket = TcpStream::connect(&publisher.address).unwrap();
-    let header = case.header;
-    write!(socket, "GET /{BOARD} HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
+    let Case { header, target, .. } = case;
+    write!(socket, "GET /{target} HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
     // Reads until the timeout: the response arrives at once, and nothing follows it.
     socket
         .set_read_timeout(Some(Duration::from_millis(300)))
@@ -415,12 +466,12 @@ fn nginx(folder: &Path, name: &str, rest: &str, address: &str) -> Process {
     process
 }
 
-fn nginx_static(folder: &Path, publisher: &str) -> Contestant {
+fn nginx_static(folder: &Path, publisher: &Contestant, target: &str) -> Contestant {
     let files = folder.join("files");
-    let board = files.join(BOARD);
+    let board = files.join(target.split('?').next().unwrap());
     fs::create_dir_all(board.parent().unwrap()).unwrap();
     let curl = Command::new("curl")
-        .args(["-sf", publisher])
+        .args(["-sf", &publisher.url(target)])
         .output()
         .unwrap();
     assert!(curl.status.success() && !curl.stdout.is_empty());
@@ -529,16 +580,16 @@ fn expiry(folder: &Path, database: &Path) {
         let Some(cold) = begin() else { continue };
         let counter = cold.counter.as_ref().unwrap();
         let cold = herd(
-            &cold.url(),
+            &cold.url(BOARD),
             &format!(
                 "--clients 500 --interval-ms 60000 --ramp-ms 0 --duration-secs 3 --timeout-ms 30000 --metrics-url {counter}"
             ),
         );
         let warm = begin().unwrap();
         let counter = warm.counter.as_ref().unwrap();
-        herd(&warm.url(), "--clients 1 --duration-secs 1");
+        herd(&warm.url(BOARD), "--clients 1 --duration-secs 1");
         let run = herd(
-            &warm.url(),
+            &warm.url(BOARD),
             &format!(
                 "--clients 64 --rate 1000 --duration-secs {SECONDS} --timeout-ms 10000 --metrics-url {counter}"
             ),

@@ -1,0 +1,63 @@
+//! The flag that makes one expiry one message, over all interleavings of its readers (loom):
+//!
+//! - of all readers of a stale snapshot exactly one asks
+//! - a publication in between gives the next expiry a message of its own
+
+mod sync {
+    pub use loom::sync::atomic::{AtomicBool, Ordering};
+}
+
+#[path = "../../src/cache/refresh_flag.rs"]
+mod flag;
+
+mod model {
+    use loom::{
+        sync::{
+            Arc, RwLock,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+        thread,
+    };
+
+    use super::flag::RefreshFlag;
+
+    #[test]
+    fn of_all_readers_of_a_stale_snapshot_exactly_one_asks() {
+        loom::model(|| {
+            let flag = Arc::new(RefreshFlag::new());
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    let flag = Arc::clone(&flag);
+                    thread::spawn(move || usize::from(flag.claim()))
+                })
+                .collect();
+            let here = usize::from(flag.claim());
+            let asked: usize = readers.into_iter().map(|it| it.join().unwrap()).sum();
+            assert_eq!(asked + here, 1);
+            assert!(!flag.claim());
+        });
+    }
+
+    #[test]
+    fn a_publication_in_between_gives_the_next_expiry_a_message_of_its_own() {
+        loom::model(|| {
+            let published = Arc::new(RwLock::new(Arc::new(RefreshFlag::new())));
+            let messages = Arc::new(AtomicUsize::new(0));
+            let read = |published: &RwLock<Arc<RefreshFlag>>, messages: &AtomicUsize| {
+                let flag = Arc::clone(&published.read().unwrap());
+                if flag.claim() {
+                    messages.fetch_add(1, SeqCst);
+                }
+            };
+            let reader = thread::spawn({
+                let (published, messages) = (Arc::clone(&published), Arc::clone(&messages));
+                move || read(&published, &messages)
+            });
+            read(&published, &messages);
+            *published.write().unwrap() = Arc::new(RefreshFlag::new());
+            read(&published, &messages);
+            reader.join().unwrap();
+            assert_eq!(messages.load(SeqCst), 2);
+        });
+    }
+}
