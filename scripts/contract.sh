@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Is /openapi.json true? Schemathesis makes requests of it and looks for contradictions.
+# Checks that the server does what /openapi.json says: Schemathesis generates requests from it and looks for
+# contradictions.
 #
-#   scripts/contract.sh         skips, loudly, where pip cannot install
+#   scripts/contract.sh         EXAMPLES=50 requests per operation
+#
+# Prints SKIPPED and succeeds if pip cannot install Schemathesis.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +16,7 @@ if ! { python3 -m venv "$work/python" && "$work/python/bin/pip" install --quiet 
     exit 0
 fi
 
-cargo build --release --quiet
+cargo build --release --locked --quiet
 publisher=$PWD/target/release/cathedral-publisher
 "$publisher" sample board --count 51 >"$work/board"
 "$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
@@ -27,13 +30,14 @@ until url=$(sed -n 's|.* on \(http://[0-9.:]*\)$|\1|p' "$work/log") && [ -n "$ur
     sleep 0.05
 done
 
-# What OpenAPI cannot say: one of two cursors is needed, a difficulty needs a tier, the id in the path is
-# that in the body, a precondition may fail. Such requests are refused although their schema is met.
+# OpenAPI cannot express some rules: a page needs one of two cursors, a difficulty needs a tier, the id in the
+# path and in the body must be equal, a precondition may fail. Requests that match the schema but break such
+# a rule may be rejected.
 cat >"$work/schemathesis.toml" <<'TOML'
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", 400, 401, 404, 409, 412, 422, 429]
 TOML
-# It leaves a folder of its own where it runs.
+# Schemathesis leaves files in the current folder.
 cd "$work"
 "$work/python/bin/schemathesis" --config-file "$work/schemathesis.toml" run "$url/openapi.json" \
     --header "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" --seed 1 --max-examples "${EXAMPLES:-50}"

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# What the production mix sends: one minute of it against the old way and the new, and what an hour
-# of each comes to.
+# Counts what one minute of the production mix sends, for a server like the one that the publisher replaces and
+# for the publisher, and extrapolates to an hour.
 #
-#   scripts/egress.sh          BOARD=board.json, a saved answer, instead of sample data
+#   scripts/egress.sh          BOARD=board.json uses a saved answer instead of sample data
 #
-# 165 miners poll the board every 15 s (11 polls/s), 200 validators pull the feed every 30 s from where
-# they are, a producer posts five eval runs every 5 s, and the board changes once.
+# 165 miners poll the board every 15 s (11 polls/s), 200 validators pull the feed every 30 s and follow their
+# cursors, a producer posts five eval runs every 5 s, and the board changes once.
 #
 # before: the example `before` of scripts/herd; clients that send no If-None-Match and no Accept-Encoding.
 # after:  `serve` with its defaults; clients that keep their entity-tags and accept "gzip, zstd, br".
 #
-# Counts what passes the loopback interface, heads, requests and TCP's own included, so nothing else
-# may use it meanwhile.
+# Counts all bytes on the loopback interface: requests, heads, bodies, TCP and IP. Nothing else may use that
+# interface during the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=60
-# Two builds: the server has only the features of its own dependencies.
-cargo build --release --quiet
-cargo build --release --quiet -p herd --bin herd --example before
+# Two builds, so that the server has only the features of its own dependencies.
+cargo build --release --locked --quiet
+cargo build --release --locked --quiet -p herd --bin herd --example before
 publisher=target/release/cathedral-publisher
 herd=target/release/herd
 work=$(mktemp -d)
@@ -31,7 +31,7 @@ export PUBLISHER_ADMIN_TOKEN PUBLISHER_LOG=warn
 if [ -n "${BOARD:-}" ]; then cat "$BOARD"; else "$publisher" sample board --count 51; fi >"$work/board.json"
 "$publisher" import board "$work/board.json" --database "$work/data.db" >/dev/null
 "$publisher" sample rows --count 20000 | "$publisher" import rows - --database "$work/data.db" >/dev/null
-# Where the validators are: at the end, but for fifty rows.
+# The validators' first cursor: fifty rows before the end.
 since=$("$publisher" export rows --ndjson --database "$work/data.db" | tail -50 | sed -n 1p | sed 's/.*"ran_at":"\([^"]*\)".*/\1/')
 
 loopback() { sed -n 's/^ *lo: *\([0-9]*\).*/\1/p' /proc/net/dev; }
@@ -67,7 +67,7 @@ run() { # NAME HERD-OPTIONS
     stop
 }
 
-# One challenge of the board comes back with another multiplier.
+# The change of the board: another multiplier for one challenge.
 jq -c '.items[:1] | .[0].score_multiplier = 1.25' "$work/board.json" >"$work/change.json"
 run before --unconditional
 run after --accept-encoding "gzip, zstd, br" --feed-accept-encoding "gzip, zstd, br"

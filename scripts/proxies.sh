@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# The publisher behind nginx and Varnish, with the settings of scripts/deploy: a request through each
-# gets the same bytes, the same entity-tags and the same 304s as one that asks it directly.
+# Checks nginx and Varnish with the configurations of scripts/deploy: a request through each of them gets the
+# same bytes, entity-tags and 304s as a direct request.
 #
-#   scripts/proxies.sh          what is not installed is skipped, loudly
+#   scripts/proxies.sh
+#
+# Prints SKIPPED for a proxy that is not installed.
 set -euo pipefail
 export PUBLISHER_LOG=warn
 cd "$(dirname "$0")/.."
 
-cargo build --release --quiet
+cargo build --release --locked --quiet
 publisher=$PWD/target/release/cathedral-publisher
 work=$(mktemp -d)
 chmod 755 "$work"
@@ -35,28 +37,28 @@ board=/v1/synthetic-boolean/active-challenges
 feed="/v1/leaderboard/recent?since_ran_at=2020-01-01T00:00:00Z&limit=100"
 checks=0
 tag() { curl -s -D - -o /dev/null "${@:2}" "$1" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
-# The strong coding joins when the board has settled: from then on its variants stay the same.
+# Brotli is added when the board has not changed for a second. Then its variants stay the same.
 for _ in $(seq 200); do
     ! tag "$direct$board" -H 'Accept-Encoding: br' | grep -q -- '-br"' || break
     sleep 0.05
 done
 fail() { echo "proxies: $1" >&2; exit 1; }
-# The same status, tag, coding, Vary and body?
+# Compares status, entity-tag, coding, Vary, Cache-Control and body.
 same() { # NAME PROXY PATH CURL-OPTIONS
     local name=$1 proxy=$2 path=$3 at
     shift 3
     for at in "$direct" "$proxy"; do
         curl -s -D "$work/head" -o "$work/body" "$@" "$at$path"
-        # A cache may say more of what the client has than a 304 need (RFC 9110 §15.4.5).
+        # A cache may put more fields into a 304 than it must (RFC 9110 §15.4.5).
         ! grep -q ' 304' "$work/head" || sed -i '/^content-encoding/Id' "$work/head"
-        # With -I curl writes the head there.
+        # With -I curl writes the head into the body's file.
         [ "$*" != -I ] || : >"$work/body"
         { sed -n 1p "$work/head" | cut -d ' ' -f 2
           tr -d '\r' <"$work/head" | sed -nE '/^(etag|content-encoding|vary|cache-control):/Ip' | tr 'A-Z' 'a-z' | sort
           sha256sum <"$work/body"; } >"$work/seen-$([ "$at" = "$direct" ] && echo direct || echo proxy)"
         : >"$work/body"
     done
-    diff "$work/seen-direct" "$work/seen-proxy" >&2 || fail "$name, $path $*: not the same (< direct, > through it)"
+    diff "$work/seen-direct" "$work/seen-proxy" >&2 || fail "$name, $path $*: different answers (< direct, > through it)"
     checks=$((checks + 1))
 }
 through() { # NAME PROXY
@@ -66,13 +68,13 @@ through() { # NAME PROXY
         for coding in "" identity gzip zstd br "br, zstd;q=0.5" "identity;q=0, *;q=0"; do
             local with=(-H "Accept-Encoding: $coding")
             [ -n "$coding" ] || with=()
-            # Twice: a cache may answer the second time.
+            # Twice: the second answer may come from the proxy's cache.
             same "$name" "$proxy" "$path" "${with[@]}"
             same "$name" "$proxy" "$path" "${with[@]}"
             etag=$(tag "$direct$path" "${with[@]}")
             [ -n "$etag" ] || continue
             same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: $etag"
-            # Varnish takes the field for one tag: a list gets 200 from it, and the whole body.
+            # Varnish does not parse lists of entity-tags: it answers 200 with the whole body.
             [ "$name" = varnish ] ||
                 same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: W/$etag, \"other\""
             same "$name" "$proxy" "$path" "${with[@]}" -H 'If-None-Match: "other"'
@@ -82,7 +84,7 @@ through() { # NAME PROXY
     same "$name" "$proxy" /v1/leaderboard/recent
     same "$name" "$proxy" /nope
     same "$name" "$proxy" "$board" -X DELETE
-    echo "proxies: $name: $checks answers the same"
+    echo "proxies: $name: $checks answers are the same"
 }
 
 if command -v nginx >/dev/null; then

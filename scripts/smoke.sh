@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Starts the README's first command, polls it as a miner and a validator would, gets a 304, stops it.
+# Runs the README's first command: starts the demo, polls it as miners and validators do, and stops it.
 #
 #   scripts/smoke.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 log=$(mktemp)
-# The build comes first, so that waiting for the server waits for nothing else.
-cargo build --release --quiet
-cargo run --release --quiet -- demo --address 127.0.0.1:0 >"$log" &
+# Builds first, so that the wait for the server does not include the build.
+cargo build --release --locked --quiet
+cargo run --release --locked --quiet -- demo --address 127.0.0.1:0 >"$log" &
 demo=$!
 trap 'kill -INT "$demo" 2>/dev/null || true; rm -f "$log"' EXIT
 
@@ -19,7 +19,7 @@ for _ in $(seq 100); do
     kill -0 "$demo" || { echo "smoke: demo has ended" >&2; exit 1; }
     sleep 0.1
 done
-[ -n "$url" ] || { echo "smoke: demo did not say where it listens" >&2; exit 1; }
+[ -n "$url" ] || { echo "smoke: demo did not print its address" >&2; exit 1; }
 
 status() { curl --silent --show-error --max-time 10 --output /dev/null --write-out '%{http_code}' "$@"; }
 expect() { [ "$2" = "$3" ] || { echo "smoke: $1: expected $2, got $3" >&2; exit 1; }; echo "smoke: $1: $3"; }
@@ -34,7 +34,7 @@ expect "feed" 200 "$(status "$feed")"
 expect "feed without a cursor" 400 "$(status "${feed%%\?*}")"
 expect "health" 200 "$(status "$url/health")"
 
-# cargo run does not pass the signal on to its child when it is sent to cargo alone.
+# `cargo run` does not forward a signal to its child.
 pkill -INT -P "$demo" || kill -INT "$demo"
 wait "$demo"
 echo "smoke: demo ended cleanly"

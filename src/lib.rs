@@ -55,6 +55,13 @@
 //! - Nothing is acknowledged before it is durable, nor, on the board, before clients see it (or the
 //!   acknowledgement says that they do not).
 //! - There is no static state: everything is passed in, the clock included.
+//!
+//! # Reasons
+//!
+//! - Actors: a mailbox makes "one at a time" true without a lock that a request could meet.
+//! - `journal_mode=WAL`: commits and readers do not wait for each other. `synchronous=FULL`: an
+//!   acknowledged commit survives a loss of power. `query_only`: a reader cannot write. `busy_timeout`:
+//!   every wait for another process has a limit.
 
 pub mod answer;
 pub mod cache;

@@ -1,5 +1,8 @@
-# Varnish in front, as a cache for 15 s (the publisher's max-age) over many clients. It keeps a variant
-# for each Accept-Encoding, passes entity-tags on as they are, and answers 304 by itself.
+# Varnish in front of the publisher, as a shared cache for 15 s (the publisher's max-age). It stores one variant per
+# Accept-Encoding, passes entity-tags on unchanged, and answers 304 by itself.
+#
+# Start varnishd with `-p http_gzip_support=off`. Otherwise it replaces every Accept-Encoding with "gzip", which
+# loses br and zstd.
 vcl 4.1;
 
 backend publisher {
@@ -9,21 +12,19 @@ backend publisher {
 }
 
 sub vcl_recv {
-    # By itself Varnish would make one "gzip" of every Accept-Encoding: then br and zstd are lost.
-    set req.http.X-Accept-Encoding = req.http.Accept-Encoding;
     if (req.method != "GET" && req.method != "HEAD") {
         return (pass);
     }
-    if (req.url ~ "^/(metrics|health|v1/admin/)") {
+    if (req.url ~ "^(/api/cathedral)?/(metrics|health|v1/admin/)") {
         return (pass);
     }
-    # Cache busters (?_=…) of the board are one page.
+    # The board ignores its query, so cache busters (?_=…) share one object.
     if (req.url ~ "/active-challenges\?") {
         set req.url = regsub(req.url, "\?.*$", "");
     }
 }
 
 sub vcl_backend_response {
-    # What is stale is better than waiting for the next one.
+    # Serves a stale answer while the next one is fetched.
     set beresp.grace = 10s;
 }

@@ -3,16 +3,27 @@
 //! - every operation of `/openapi.json` answers, with a status that it names
 //! - no public path is missing in it
 //! - the dashboard shows metrics that there are
-//! - every option of `serve` stands in the README
+//! - the page of options is what the command line accepts
+//! - links of the documentation lead to files
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use awc::http::Method;
 use cathedral_publisher::config::Cli;
-use clap::CommandFactory;
+use clap::{Arg, CommandFactory};
 use serde_json::Value;
 
 use crate::app::{App, BOARD, CURRENT, Data, FEED, TOKENS};
+
+const OPTIONS_HEAD: &str = "\
+# Options of `serve` and `demo`
+
+This page is generated from the definition of the command line: `UPDATE_OPTIONS=1 cargo test --test publisher
+description` rewrites it, and `cargo test` fails if it is out of date. `serve --help` has the same texts.
+
+Each option can also be given by its environment variable. If both are given, the command line wins. For an
+option that takes no value, the variable is `true` or `false`.
+";
 
 async fn description(app: &App) -> Value {
     let answer = app.get("/openapi.json").await;
@@ -119,18 +130,116 @@ async fn the_dashboard_shows_metrics_that_there_are() {
 }
 
 #[test]
-fn every_option_of_serve_stands_in_the_readme() {
-    let readme = fs::read_to_string(in_project("README.md")).unwrap();
-    let cli = Cli::command();
-    let serve = cli.find_subcommand("serve").unwrap();
-    let options = serve.get_arguments().chain(cli.get_arguments());
-    for option in options.filter_map(|option| Some((option.get_long()?, option.get_env()))) {
-        let (long, variable) = option;
-        let row = format!("| `--{long}` |");
-        assert!(readme.contains(&row), "--{long}");
-        let variable = variable.unwrap().to_str().unwrap();
-        assert!(readme.contains(&format!("`{variable}`")), "{variable}");
+fn the_page_of_options_is_what_the_command_line_accepts() {
+    let page = options_page();
+    let path = in_project("scripts/deploy/OPTIONS.md");
+    if std::env::var_os("UPDATE_OPTIONS").is_some() {
+        fs::write(&path, &page).unwrap();
     }
+    let written = fs::read_to_string(&path).unwrap();
+    assert!(
+        written == page,
+        "scripts/deploy/OPTIONS.md is out of date; to rewrite it, run: \
+         UPDATE_OPTIONS=1 cargo test --test publisher description"
+    );
+}
+
+/// Renders the page: the options of `serve` by heading, then how `demo` differs.
+fn options_page() -> String {
+    let mut cli = Cli::command();
+    // Passes the global options on to the subcommands.
+    cli.build();
+    let options = |subcommand: &str| {
+        let subcommand = cli.find_subcommand(subcommand).unwrap();
+        let options = subcommand
+            .get_arguments()
+            .filter(|it| it.get_env().is_some());
+        options.cloned().collect::<Vec<Arg>>()
+    };
+    let (serve, demo) = (options("serve"), options("demo"));
+    let mut page = String::from(OPTIONS_HEAD);
+    let mut headings: Vec<Option<&str>> = serve.iter().map(Arg::get_help_heading).collect();
+    headings.sort_unstable();
+    headings.dedup();
+    for heading in headings {
+        let under = serve.iter().filter(|it| it.get_help_heading() == heading);
+        table(&mut page, heading.unwrap_or("General"), under);
+    }
+    let is_in = |options: &[Arg], option: &Arg| options.iter().any(|it| row(it) == row(option));
+    let has_name =
+        |options: &[Arg], option: &Arg| options.iter().any(|it| it.get_long() == option.get_long());
+    let own = demo.iter().filter(|it| !is_in(&serve, it));
+    table(&mut page, "Only in `demo`", own);
+    let missing = serve.iter().filter(|it| !has_name(&demo, it));
+    let missing: Vec<String> = missing.map(name).collect();
+    writeln!(
+        page,
+        "\n`demo` has all other options of `serve` except {}.",
+        missing.join(", ")
+    )
+    .unwrap();
+    page
+}
+
+fn table<'a>(page: &mut String, title: &str, options: impl Iterator<Item = &'a Arg>) {
+    write!(
+        page,
+        "\n## {title}\n\n| option | variable | default | |\n|---|---|---|---|\n"
+    )
+    .unwrap();
+    page.extend(options.map(row));
+}
+
+fn row(option: &Arg) -> String {
+    let text = option.get_help().unwrap().to_string().replace('|', "\\|");
+    // A default that is not a value is in the text.
+    let in_text = regex::Regex::new(r" \[default: ([^]]*)\]").unwrap();
+    let defaults = option.get_default_values().first();
+    let default = match (defaults, in_text.captures(&text)) {
+        (Some(value), _) if option.get_action().takes_values() => {
+            format!("`{}`", value.to_str().unwrap())
+        }
+        (None, Some(described)) => described[1].to_owned(),
+        (_, None) if !option.get_action().takes_values() => "off".to_owned(),
+        _ => "none".to_owned(),
+    };
+    let mut text = in_text.replace(&text, "").trim_end_matches('.').to_owned() + ".";
+    let values = option.get_possible_values();
+    if option.get_action().takes_values() && !values.is_empty() {
+        let values = values.iter().map(|value| format!("`{}`", value.get_name()));
+        write!(text, " Values: {}.", values.collect::<Vec<_>>().join(", ")).unwrap();
+    }
+    let variable = option.get_env().unwrap().to_str().unwrap();
+    format!("| {} | `{variable}` | {default} | {text} |\n", name(option))
+}
+
+fn name(option: &Arg) -> String {
+    format!("`--{}`", option.get_long().unwrap())
+}
+
+#[test]
+fn links_of_the_documentation_lead_to_files() {
+    let link = regex::Regex::new(r"\]\(([^):#]+)\)").unwrap();
+    let mut links = 0;
+    for page in [
+        "README.md",
+        ".github/CHANGELOG.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+        "scripts/BENCHMARKS.md",
+        "scripts/deploy/OPERATIONS.md",
+        "scripts/herd/README.md",
+        "src/http/WIRE.md",
+    ] {
+        let path = in_project(page);
+        let text = fs::read_to_string(&path).unwrap();
+        for found in link.captures_iter(&text) {
+            let target = path.parent().unwrap().join(&found[1]);
+            assert!(target.exists(), "{page}: {}", &found[1]);
+            links += 1;
+        }
+    }
+    assert!(links > 8, "{links}");
 }
 
 fn in_project(path: &str) -> std::path::PathBuf {

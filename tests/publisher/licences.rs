@@ -1,42 +1,45 @@
-//! Everything that goes into the program may be given away under MIT or Apache-2.0, as far as Cargo knows.
+//! What the programs are made of, for machines without cargo-deny (`.cargo/deny.toml`):
+//!
+//! - every dependency has a permissive licence
+//! - every dependency comes from crates.io
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-/// Each on its own asks for no more than to be named.
-const PERMISSIVE: [&str; 14] = [
-    "0BSD",
-    "Apache-2.0",
-    "Apache-2.0 WITH LLVM-exception",
-    "BSD-1-Clause",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSL-1.0",
-    "CC0-1.0",
-    "ISC",
-    "MIT",
-    "MIT-0",
-    "Unicode-3.0",
-    "Unlicense",
-    "Zlib",
-];
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Of an SPDX expression: one of each OR, all of each AND. Slashes are an OR of old.
-fn is_permissive(expression: &str) -> bool {
+/// Returns the licences that `.cargo/deny.toml` allows.
+fn allowed() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo/deny.toml");
+    let config = std::fs::read_to_string(path).unwrap();
+    let list = config.split("allow = [").nth(1).unwrap();
+    let list = list.split(']').next().unwrap();
+    // Every second piece between quotes is a name.
+    list.split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether an SPDX expression can be met with allowed licences: one of each OR, all of each AND. A slash
+/// is the older form of OR.
+fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let expression = expression.replace('/', " OR ");
-    let every = |part: &str| {
-        let mut one_of = part
+    let one_of = |part: &str| {
+        let mut names = part
             .split(" OR ")
             .map(|name| name.trim().trim_matches(['(', ')']));
-        one_of.any(|name| PERMISSIVE.contains(&name))
+        names.any(|name| allowed.iter().any(|allowed| allowed == name))
     };
-    expression.split(" AND ").all(every)
+    expression.split(" AND ").all(one_of)
 }
 
 #[test]
 fn every_dependency_has_a_permissive_licence() {
-    let cargo = env!("CARGO");
-    // Of this platform: those of others need not have been downloaded.
-    let output = Command::new(cargo)
+    let allowed = allowed();
+    assert!(allowed.len() > 5, "{allowed:?}");
+    // For this platform only: dependencies of other platforms need not be downloaded.
+    let output = Command::new(env!("CARGO"))
         .args(["tree", "--workspace", "--offline", "--locked"])
         .args(["--prefix", "none"])
         .args(["--edges", "normal,build", "--format", "{l}\t{p}"])
@@ -50,10 +53,24 @@ fn every_dependency_has_a_permissive_licence() {
     );
     let tree = String::from_utf8(output.stdout).unwrap();
     assert!(tree.lines().count() > 100, "{tree}");
-    let is_fine = |line: &&str| is_permissive(line.split_once('\t').unwrap().0);
+    let is_fine = |line: &&str| is_allowed(line.split_once('\t').unwrap().0, &allowed);
     // Blank lines separate the trees of the packages.
     let packages = tree.lines().filter(|line| !line.is_empty());
     let others: Vec<&str> = packages.filter(|line| !is_fine(line)).collect();
     assert!(others.is_empty(), "{others:#?}");
-    assert!(!is_permissive("GPL-3.0-or-later") && !is_permissive("MIT AND AGPL-3.0"));
+    assert!(!is_allowed("GPL-3.0-or-later", &allowed));
+    assert!(!is_allowed("MIT AND AGPL-3.0", &allowed));
+}
+
+#[test]
+fn every_dependency_comes_from_crates_io() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    let lock = std::fs::read_to_string(path).unwrap();
+    let sources = lock
+        .lines()
+        .filter_map(|line| line.strip_prefix("source = "));
+    let sources: Vec<&str> = sources.map(|source| source.trim_matches('"')).collect();
+    assert!(sources.len() > 100, "{sources:?}");
+    let others: Vec<_> = sources.iter().filter(|it| **it != CRATES_IO).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
