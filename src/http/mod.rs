@@ -45,7 +45,7 @@ use crate::{
     cache::handle::CacheHandle,
     feed::FeedHandle,
     health::HealthHandle,
-    metrics::{Metrics, requests::Tally},
+    metrics::{Metrics, requests::RequestCounters},
 };
 
 /// What requests are answered with. Cheap to clone.
@@ -71,5 +71,5 @@ pub struct Handles {
 #[derive(Debug)]
 struct App {
     handles: Handles,
-    counters: Arc<Tally>,
+    counters: Arc<RequestCounters>,
 }

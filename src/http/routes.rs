@@ -19,7 +19,7 @@ use actix_web::{
 use super::{
     App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics,
 };
-use crate::metrics::requests::{Route, Tally};
+use crate::metrics::requests::{RequestCounters, Route};
 
 /// Every public path is served with and without it (WIRE.md).
 pub(super) const PREFIX: &str = "/api/cathedral";
@@ -63,7 +63,7 @@ pub(super) fn classify(path: &str) -> Route {
 pub(super) fn configure(
     config: &mut ServiceConfig,
     handles: &Handles,
-    counters: &Arc<Tally>,
+    counters: &Arc<RequestCounters>,
     routes: RouteSet,
 ) {
     let app = App {

@@ -2,7 +2,7 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `requests` | requests, counted by each worker for itself |
+//! | `requests` | request counters of each worker |
 //! | `process` | what the process uses |
 
 mod process;

@@ -61,7 +61,7 @@ impl Process {
         let stat = process.stat()?;
         let ticks = procfs::ticks_per_second() as f64;
         let used = (stat.utime + stat.stime) as f64 / ticks;
-        // Two who ask at once could see it differently; it never goes back.
+        // Two concurrent scrapes may read different times; a counter never decreases.
         self.cpu_seconds
             .inc_by((used - self.cpu_seconds.get()).max(0.0));
         self.resident_bytes.set(stat.rss_bytes().get() as f64);

@@ -1,4 +1,4 @@
-//! Requests, counted by each worker for itself and added up when somebody asks.
+//! Request counters: each worker has its own, and a scrape adds them up.
 
 use std::{
     sync::{
@@ -13,18 +13,18 @@ use prometheus::{
     proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-/// Upper bounds, in seconds: from a 304 to the longest wait that there is.
+/// Upper bounds of the latency buckets, in seconds: from a 304 to the longest timeout.
 const LATENCY_SECONDS: [f64; 11] = [
     25e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// What is answered apart; any other status is counted as `other`.
+/// Statuses that are counted one by one; any other status is counted as `other`.
 const STATUSES: [u16; 20] = [
     200, 204, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 422, 429, 431, 500, 502,
     503,
 ];
 
-/// What a request was for.
+/// The route of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// active-challenges.
@@ -33,7 +33,7 @@ pub enum Route {
     Current,
     /// leaderboard/recent.
     Feed,
-    /// /health and what is below it.
+    /// /health and the paths below it.
     Health,
     /// /metrics.
     Metrics,
@@ -41,7 +41,7 @@ pub enum Route {
     Description,
     /// The admin routes.
     Admin,
-    /// No route.
+    /// The path matches no route.
     None,
 }
 
@@ -57,7 +57,7 @@ impl Route {
         Self::None,
     ];
 
-    /// Whether it is served with the public prefix, to everybody.
+    /// Returns whether it is served under the public prefix too, without authentication.
     pub fn is_public(self) -> bool {
         matches!(
             self,
@@ -65,7 +65,7 @@ impl Route {
         )
     }
 
-    /// Its name among the labels and in the log.
+    /// Returns its name in labels and in the log.
     pub fn label(self) -> &'static str {
         match self {
             Self::Board => "active-challenges",
@@ -80,10 +80,10 @@ impl Route {
     }
 }
 
-/// The counts of one worker, which alone writes them.
+/// The request counters of one worker, whose thread is the only one that writes them.
 #[derive(Debug, Default)]
-pub struct Tally {
-    routes: [RouteTally; Route::ALL.len()],
+pub struct RequestCounters {
+    routes: [RouteCounters; Route::ALL.len()],
     saved_by_304_bytes: AtomicU64,
     saved_by_coding_bytes: AtomicU64,
     stale: AtomicU64,
@@ -91,60 +91,61 @@ pub struct Tally {
 }
 
 #[derive(Debug, Default)]
-struct RouteTally {
-    /// By [`STATUSES`], and the others.
+struct RouteCounters {
+    /// One for each of [`STATUSES`], and one for all others.
     statuses: [AtomicU64; STATUSES.len() + 1],
-    /// By [`LATENCY_SECONDS`], not cumulative, and the longer ones.
+    /// One for each of [`LATENCY_SECONDS`], not cumulative, and one for longer times.
     latencies: [AtomicU64; LATENCY_SECONDS.len() + 1],
     nanos: AtomicU64,
     body_bytes: AtomicU64,
 }
 
-impl Tally {
-    /// A request was answered, `time` after its head was there; `body_bytes` are to be sent.
+impl RequestCounters {
+    /// Counts an answered request. `time` is from the end of its head to the answer; `body_bytes` is the length
+    /// of the body to send.
     pub fn answered(&self, route: Route, status: u16, time: Duration, body_bytes: u64) {
-        let tally = &self.routes[route as usize];
+        let counters = &self.routes[route as usize];
         let status = STATUSES.iter().position(|&known| known == status);
-        add(&tally.statuses[status.unwrap_or(STATUSES.len())], 1);
+        add(&counters.statuses[status.unwrap_or(STATUSES.len())], 1);
         let seconds = time.as_secs_f64();
         let bucket = LATENCY_SECONDS.partition_point(|&bound| bound < seconds);
-        add(&tally.latencies[bucket], 1);
+        add(&counters.latencies[bucket], 1);
         add(
-            &tally.nanos,
+            &counters.nanos,
             u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
         );
-        add(&tally.body_bytes, body_bytes);
+        add(&counters.body_bytes, body_bytes);
     }
 
-    /// The board was answered, from a stale snapshot or a fresh one.
+    /// Counts an answer from the snapshot if that is stale.
     pub fn from_snapshot(&self, stale: bool) {
         if stale {
             add(&self.stale, 1);
         }
     }
 
-    /// The board was answered on the fast path.
+    /// Counts an answer of the board on the fast path.
     pub fn on_fast_path(&self) {
         add(&self.fast, 1);
     }
 
-    /// Counts bytes of bodies that did not have to be sent: whole bodies that the client holds (304), and
-    /// what content codings saved.
+    /// Counts bytes of bodies that were not sent: whole bodies that the client has (304), and the bytes that
+    /// content codings saved.
     pub fn saved(&self, not_modified_bytes: usize, coding_bytes: usize) {
         add(&self.saved_by_304_bytes, not_modified_bytes as u64);
         add(&self.saved_by_coding_bytes, coding_bytes as u64);
     }
 }
 
-/// One thread alone writes: an atomic addition would only cost.
+/// Adds to a counter that only this thread writes: an atomic addition would cost more.
 fn add(count: &AtomicU64, more: u64) {
     count.store(count.load(Relaxed).wrapping_add(more), Relaxed);
 }
 
-/// All workers' counts. Cheap to clone; clones see the same workers.
+/// The request counters of all workers. Cheap to clone; clones share the counters.
 #[derive(Debug, Clone)]
 pub struct Requests {
-    workers: Arc<Mutex<Vec<Arc<Tally>>>>,
+    workers: Arc<Mutex<Vec<Arc<RequestCounters>>>>,
     answered: Desc,
     seconds: Desc,
     body: Desc,
@@ -154,10 +155,10 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// No worker.
+    /// Counters without a worker.
     ///
     /// # Errors
-    /// Where a name is invalid, which is a mistake in this file.
+    /// If a name is invalid, which is a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let desc = |name: &str, help: &str, labels: &[&str]| {
             let labels = labels.iter().map(|&label| label.to_owned()).collect();
@@ -198,21 +199,21 @@ impl Requests {
         })
     }
 
-    /// The counts of one more worker.
-    pub fn worker(&self) -> Arc<Tally> {
-        let tally = Arc::new(Tally::default());
-        self.tallies().push(Arc::clone(&tally));
-        tally
+    /// Adds a worker, and returns its counters.
+    pub fn worker(&self) -> Arc<RequestCounters> {
+        let counters = Arc::new(RequestCounters::default());
+        self.workers().push(Arc::clone(&counters));
+        counters
     }
 
-    fn tallies(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Tally>>> {
+    fn workers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<RequestCounters>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sum(&self, count: impl Fn(&Tally) -> &AtomicU64) -> u64 {
-        self.tallies()
+    fn sum(&self, count: impl Fn(&RequestCounters) -> &AtomicU64) -> u64 {
+        self.workers()
             .iter()
-            .map(|tally| count(tally).load(Relaxed))
+            .map(|counters| count(counters).load(Relaxed))
             .sum()
     }
 
@@ -224,8 +225,8 @@ impl Requests {
                 .map(u16::to_string)
                 .chain(["other".to_owned()]);
             for (at, status) in names.enumerate() {
-                let count = self.sum(|tally| &tally.routes[route as usize].statuses[at]);
-                // 200 is there from the start, so that a rate has something to begin with.
+                let count = self.sum(|counters| &counters.routes[route as usize].statuses[at]);
+                // 200 is shown from the start, so that a rate can be computed for the first requests.
                 if count > 0 || at == 0 {
                     metrics.push(counter(
                         &[("route", route.label()), ("status", &status)],
@@ -242,7 +243,7 @@ impl Requests {
         routes
             .map(|route| {
                 let at = |bucket: usize| {
-                    self.sum(|tally| &tally.routes[route as usize].latencies[bucket])
+                    self.sum(|counters| &counters.routes[route as usize].latencies[bucket])
                 };
                 let mut so_far = 0;
                 let mut buckets = Vec::new();
@@ -253,7 +254,7 @@ impl Requests {
                     written.set_cumulative_count(so_far);
                     buckets.push(written);
                 }
-                let nanos = self.sum(|tally| &tally.routes[route as usize].nanos);
+                let nanos = self.sum(|counters| &counters.routes[route as usize].nanos);
                 let mut histogram = Histogram::default();
                 histogram.set_sample_count(so_far + at(LATENCY_SECONDS.len()));
                 histogram.set_sample_sum(nanos as f64 / 1e9);
@@ -269,7 +270,7 @@ impl Requests {
         let routes = Route::ALL.into_iter();
         routes
             .map(|route| {
-                let bytes = self.sum(|tally| &tally.routes[route as usize].body_bytes);
+                let bytes = self.sum(|counters| &counters.routes[route as usize].body_bytes);
                 counter(&[("route", route.label())], bytes)
             })
             .collect()
@@ -279,11 +280,11 @@ impl Requests {
         vec![
             counter(
                 &[("by", "304")],
-                self.sum(|tally| &tally.saved_by_304_bytes),
+                self.sum(|counters| &counters.saved_by_304_bytes),
             ),
             counter(
                 &[("by", "coding")],
-                self.sum(|tally| &tally.saved_by_coding_bytes),
+                self.sum(|counters| &counters.saved_by_coding_bytes),
             ),
         ]
     }
@@ -302,7 +303,7 @@ impl Collector for Requests {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let alone = |desc, count: fn(&Tally) -> &AtomicU64| {
+        let alone = |desc, count: fn(&RequestCounters) -> &AtomicU64| {
             let metrics = vec![counter(&[], self.sum(count))];
             family(desc, MetricType::COUNTER, metrics)
         };
@@ -311,8 +312,8 @@ impl Collector for Requests {
             family(&self.seconds, MetricType::HISTOGRAM, self.seconds()),
             family(&self.body, MetricType::COUNTER, self.body()),
             family(&self.saved, MetricType::COUNTER, self.saved()),
-            alone(&self.stale, |tally| &tally.stale),
-            alone(&self.fast, |tally| &tally.fast),
+            alone(&self.stale, |counters| &counters.stale),
+            alone(&self.fast, |counters| &counters.fast),
         ]
     }
 }

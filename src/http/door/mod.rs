@@ -46,7 +46,7 @@ use tokio::sync::Notify;
 
 use self::{connection::Connection, exchange::Date, head::HeadLimits, memory::LastAcceptable};
 use super::{Handles, RouteSet, routes};
-use crate::metrics::requests::Tally;
+use crate::metrics::requests::RequestCounters;
 
 pub(super) use self::head::Head;
 
@@ -58,7 +58,7 @@ const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(1);
 /// The front door of one worker.
 pub struct Door {
     handles: Handles,
-    counters: Arc<Tally>,
+    counters: Arc<RequestCounters>,
     application: RcService<Request, ServiceResponse<BoxBody>, Error>,
     limits: HeadLimits,
     /// Whether this address serves the public reads.
