@@ -28,9 +28,9 @@ use cathedral_publisher::{
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
     },
-    feed::{FeedHandle, FeedLimits},
+    feed::{self, FeedHandle},
     metrics::Metrics,
-    store::{open::open_writer, pool::ReadPool},
+    store::{self, open::open_writer, pool::ReadPool},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
@@ -143,17 +143,19 @@ fn feed(c: &mut Criterion) {
             rows,
         )
         .unwrap();
-        let pool = ReadPool::new(&path, 3, Duration::from_secs(5), true);
-        let limits = FeedLimits {
-            max_reads: 1,
-            max_encodings: 1,
+        let settings = store::Settings {
+            pool_size: 3,
+            busy_timeout: Duration::from_secs(5),
+        };
+        let pool = ReadPool::new(&path, settings, true);
+        let settings = feed::Settings {
             queue_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
             max_cached_bytes: 0,
             max_in_flight_bytes: 1 << 24,
         };
         let key = (middle(&path, rows), PageLimit::default());
-        let uncached = FeedHandle::new(pool.clone(), limits, Metrics::new().unwrap());
+        let uncached = FeedHandle::new(pool.clone(), settings, Metrics::new().unwrap());
         let system = actix_web::rt::System::new();
         group.bench_with_input(
             BenchmarkId::new("SQLite", rows),
@@ -166,11 +168,11 @@ fn feed(c: &mut Criterion) {
                 });
             },
         );
-        let limits = FeedLimits {
+        let settings = feed::Settings {
             max_cached_bytes: 1 << 24,
-            ..limits
+            ..settings
         };
-        let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+        let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
         system.block_on(feed.page(key.0.clone(), key.1)).unwrap();
         group.bench_with_input(BenchmarkId::new("cached", rows), &key, |b, key| {
             b.iter(|| feed.cached(key).unwrap());

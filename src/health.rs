@@ -8,20 +8,39 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Args;
 use tokio::sync::Mutex;
 
 use crate::{
     cache::handle::CacheHandle,
     store::{pool::ReadPool, read},
+    units,
     writer::handle::WriterHandle,
 };
 
 /// The time limit of a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// When the server counts as ready.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Front")]
+#[group(skip)]
+pub struct Settings {
+    /// How old the board may be before /health/ready is 503, in seconds.
+    #[arg(
+        long = "max-snapshot-age-secs",
+        env = "PUBLISHER_MAX_SNAPSHOT_AGE_SECS"
+    )]
+    #[arg(default_value = "600", value_name = "SECONDS")]
+    #[arg(value_parser = units::secs(..=u64::from(u32::MAX)))]
+    pub max_snapshot_age: Duration,
+}
+
 /// The health of the server, for request handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HealthHandle {
+    /// The options of this room.
+    pub settings: Settings,
     /// Readers of the database.
     pub pool: ReadPool,
     /// The last probe of the database; locked while one runs.
@@ -30,8 +49,6 @@ pub struct HealthHandle {
     pub cache: CacheHandle,
     /// The writer; `None` if the database is read-only.
     pub writer: Option<WriterHandle>,
-    /// The greatest age of the board that counts as ready.
-    pub max_snapshot_age: Duration,
     /// Set when the server begins to stop.
     pub stopping: Arc<AtomicBool>,
 }
@@ -114,7 +131,8 @@ impl HealthHandle {
 
     async fn snapshot(&self) -> Result<(), &'static str> {
         let cache = &self.cache;
-        let young = || cache.snapshot_age().map(|age| age <= self.max_snapshot_age);
+        let max_age = self.settings.max_snapshot_age;
+        let young = || cache.snapshot_age().map(|age| age <= max_age);
         // Without requests the board is not rebuilt: this check may be the first request in a while.
         if young() == Some(false) {
             let _ = cache.invalidate_and_wait().await;

@@ -11,19 +11,20 @@
 //! | `domain` | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | - |
 //! | `json_stream` | reads many JSON items one by one | - |
 //! | `liveness` | notices the death of an actor | - |
+//! | `units` | parsers of option values: times, sizes, numbers | - |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
-//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | domain |
-//! | `cache` | the board's snapshot: handle, actor, single-flight machine | answer, domain, liveness, metrics, store |
-//! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store |
-//! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, store |
-//! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store |
-//! | `health` | whether the database answers, and whether the server is ready | cache, store, writer |
-//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, writer |
-//! | `server` | wiring, accepting, workers, the order of shutting down | cache, config, domain, feed, health, http, liveness, metrics, store, watch, writer |
+//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | domain, units |
+//! | `cache` | the board's snapshot: handle, actor, single-flight machine | answer, domain, liveness, metrics, store, units |
+//! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
+//! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, store, units |
+//! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
+//! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, units, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, liveness, metrics, store, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
-//! | `config` | the command line and the environment | http |
+//! | `config` | the command line and the environment | server |
 //!
 //! # Walks
 //!
@@ -77,6 +78,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod server;
 pub mod store;
+mod units;
 mod watch;
 pub mod writer;
 

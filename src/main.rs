@@ -17,10 +17,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init(&cli.log_level, cli.log_format);
     let done = match cli.command {
-        Command::Serve(options) => serve::serve(&options),
+        Command::Serve(options) => serve::serve(options),
         Command::Import(options) => import_export::import_file(&options),
         Command::Export(options) => import_export::export_to_stdout(&options),
-        Command::Demo(options) => demo::demo(&options),
+        Command::Demo(options) => demo::demo(options),
         Command::Sample(options) => demo::sample(&options),
         Command::Completions(options) => {
             clap_complete::generate(

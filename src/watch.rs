@@ -2,32 +2,53 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use clap::Args;
+
 use crate::{
     cache::handle::CacheHandle,
     domain::clock::Clock,
     feed::FeedHandle,
+    liveness::LivenessGuard,
     store::{
         StoreError,
         change_detector::{ChangeDetector, DatabaseState},
     },
+    units,
 };
 
-/// Polls the database every `interval`, for ever. A poll costs one pragma if nothing was written. A file that
-/// replaces the one that is there when this is called is noticed.
-pub(crate) fn watch(
+/// How often the database is polled.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Limits")]
+#[group(skip)]
+pub struct Settings {
+    /// How often to look whether another process has written to the database, in milliseconds.
+    #[arg(
+        long = "change-poll-ms",
+        env = "PUBLISHER_CHANGE_POLL_MS",
+        value_name = "MS"
+    )]
+    #[arg(default_value = "500", value_parser = units::millis(1..))]
+    pub change_poll: Duration,
+}
+
+/// Starts a task that polls the database for ever. A poll costs one pragma if nothing was written. A file
+/// that replaces the database after this call is noticed.
+pub(crate) fn launch(
     path: PathBuf,
-    interval: Duration,
+    settings: Settings,
     busy_timeout: Duration,
     clock: Arc<dyn Clock>,
     cache: CacheHandle,
     feed: FeedHandle,
-) -> impl Future<Output = ()> {
+    liveness: LivenessGuard,
+) {
     let detector = ChangeDetector::new(path.clone(), busy_timeout);
-    async move {
+    actix_rt::spawn(async move {
+        let _liveness = liveness;
         let mut detector = Some(detector);
         let mut failing = false;
         loop {
-            clock.sleep_until(clock.now() + interval).await;
+            clock.sleep_until(clock.now() + settings.change_poll).await;
             // A panic while polling loses the detector; another takes its place.
             let mut polling = detector
                 .take()
@@ -56,7 +77,7 @@ pub(crate) fn watch(
                 Err(_) => feed.invalidate_all(),
             }
         }
-    }
+    });
 }
 
 /// Logs the first failure in a row, and the first success after it.

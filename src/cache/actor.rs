@@ -15,11 +15,12 @@ use actix::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
+    Settings,
     build::{BuildError, BuildSnapshot, Built},
     handle::{CacheHandle, Cell, Published},
     refresh_flag::RefreshFlag,
     snapshot::Snapshot,
-    state::{Answer, BuildToken, HealthChange, Policy, SingleFlight, Step},
+    state::{Answer, BuildToken, HealthChange, SingleFlight, Step},
 };
 use crate::{domain::clock::Clock, liveness::LivenessGuard, metrics::BuildOutcome};
 
@@ -72,18 +73,16 @@ pub(crate) struct CacheActor {
 }
 
 impl CacheActor {
-    /// Starts the actor on the current arbiter, with nothing published. At most `max_waiting`
-    /// readers wait for the first snapshot; further ones get an error at once.
+    /// Starts the actor on the current arbiter, with nothing published.
     pub(crate) fn launch(
-        policy: Policy,
-        max_waiting: usize,
+        settings: Settings,
         builder: Arc<dyn BuildSnapshot>,
         clock: Arc<dyn Clock>,
         liveness: LivenessGuard,
     ) -> CacheHandle {
         let cell = Arc::new(Cell::empty());
         let address = Self {
-            machine: SingleFlight::new(policy, fastrand::Rng::new()),
+            machine: SingleFlight::new(settings, fastrand::Rng::new()),
             cell: Arc::clone(&cell),
             builder,
             clock: Arc::clone(&clock),
@@ -99,8 +98,8 @@ impl CacheActor {
             refresh: address.clone().recipient(),
             await_snapshot: address.clone().recipient(),
             invalidate: address.recipient(),
-            waiting: Arc::new(Semaphore::new(max_waiting)),
-            max_waiting,
+            waiting: Arc::new(Semaphore::new(settings.max_waiting)),
+            max_waiting: settings.max_waiting,
         }
     }
 

@@ -9,14 +9,18 @@
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
 //! | `refresh_flag` | which reader of a stale snapshot asks for a rebuild |
 //! | `handle` | reads, wait-free; asks the actor only if the snapshot cannot answer |
+//! | `settings` | the options of this room |
 
 pub(crate) mod actor;
 pub mod build;
 pub mod handle;
 pub mod measured;
 mod refresh_flag;
+mod settings;
 pub mod snapshot;
 pub(crate) mod state;
+
+pub use settings::Settings;
 
 /// The atomics of `refresh_flag`, which a test replaces by loom's.
 mod sync {

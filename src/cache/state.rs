@@ -12,32 +12,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::Settings;
 use crate::metrics::BuildOutcome;
 
-/// The times that the machine keeps to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Policy {
-    /// A snapshot is fresh for so long after its build began.
-    pub ttl: Duration,
-    /// A build is given up on (though not forgotten) so long after it began.
-    pub build_timeout: Duration,
-    /// The wait before the first retry, at the most; doubled with each further failure.
-    pub backoff_first: Duration,
-    /// The longest wait before a retry.
-    pub backoff_max: Duration,
-}
-
-impl Policy {
-    /// A policy that retries after 1 to 2 s at first, 5 to 10 s at last, for the given TTL and timeout.
-    pub(crate) fn new(ttl: Duration, build_timeout: Duration) -> Self {
-        Self {
-            ttl,
-            build_timeout,
-            backoff_first: Duration::from_secs(2),
-            backoff_max: Duration::from_secs(10),
-        }
-    }
-}
+/// The wait before the first retry, at the most; doubled with each further failure.
+const FIRST_BACKOFF: Duration = Duration::from_secs(2);
+/// The longest wait before a retry.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// Permission to run one build. Its holder must bring it to [`SingleFlight::finish`].
 #[must_use = "a token that is lost blocks every further build"]
@@ -121,7 +102,7 @@ struct Published {
 /// The machine. `W` is whatever the actor answers a waiter by.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<W> {
-    policy: Policy,
+    settings: Settings,
     jitter: fastrand::Rng,
     phase: Phase,
     /// Counts invalidations: a build satisfies the invalidations that came before it began.
@@ -135,9 +116,9 @@ pub(crate) struct SingleFlight<W> {
 
 impl<W> SingleFlight<W> {
     /// A machine with nothing published. `jitter` spreads the retries of several servers.
-    pub(crate) fn new(policy: Policy, jitter: fastrand::Rng) -> Self {
+    pub(crate) fn new(settings: Settings, jitter: fastrand::Rng) -> Self {
         Self {
-            policy,
+            settings,
             jitter,
             phase: Phase::Idle,
             generation: 0,
@@ -183,7 +164,7 @@ impl<W> SingleFlight<W> {
         let mut step = Step::default();
         match outcome {
             BuildOutcome::Built => {
-                let fresh_until = token.began + self.policy.ttl;
+                let fresh_until = token.began + self.settings.ttl;
                 step.publish = Some(fresh_until);
                 self.published = Some(Published {
                     generation: token.generation,
@@ -263,7 +244,7 @@ impl<W> SingleFlight<W> {
             .published
             .is_some_and(|p| p.generation == self.generation && now < p.fresh_until);
         if self.phase == Phase::Idle && !fresh {
-            let deadline = now + self.policy.build_timeout;
+            let deadline = now + self.settings.rebuild_timeout;
             self.phase = Phase::Building { deadline };
             step.start = Some(BuildToken {
                 generation: self.generation,
@@ -276,7 +257,7 @@ impl<W> SingleFlight<W> {
     fn give_up_waiters(&mut self, now: Instant, step: &mut Step<W>) {
         let retry_after = match self.phase {
             Phase::BackingOff { until } => until.saturating_duration_since(now),
-            Phase::Idle | Phase::Building { .. } | Phase::Overdue => self.policy.backoff_first,
+            Phase::Idle | Phase::Building { .. } | Phase::Overdue => FIRST_BACKOFF,
         };
         let answer = Answer::Unavailable { retry_after };
         step.answers
@@ -293,8 +274,7 @@ impl<W> SingleFlight<W> {
     /// Returns the wait before a retry. Exponential with jitter: from half of the nominal wait to the whole of it.
     fn backoff(&mut self) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
-        let nominal =
-            (self.policy.backoff_first * 2_u32.pow(doublings)).min(self.policy.backoff_max);
+        let nominal = (FIRST_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF);
         nominal.mul_f64(0.5 + self.jitter.f64() / 2.0)
     }
 }

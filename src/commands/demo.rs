@@ -13,7 +13,7 @@ use cathedral_publisher::{
 
 use super::serve::{admin_tokens, listen, parts};
 
-pub(crate) fn demo(options: &Demo) -> anyhow::Result<()> {
+pub(crate) fn demo(options: Demo) -> anyhow::Result<()> {
     // Dropped, and so deleted, at the end.
     let temporary = match &options.database {
         Some(_) => None,
@@ -24,12 +24,12 @@ pub(crate) fn demo(options: &Demo) -> anyhow::Result<()> {
         (None, Some(folder)) => folder.path().join("demo.db"),
         (None, None) => anyhow::bail!("no database"),
     };
-    let mut kept_open = open_writer(&path, options.limits.busy_timeout())?;
+    let mut kept_open = open_writer(&path, options.settings.store.busy_timeout)?;
     simulation::populate(&mut kept_open, options.rows)?;
     actix_web::rt::System::new().block_on(async {
         let tokens = admin_tokens(&options.admin)?;
-        let parts = parts(&path, &options.limits, &options.front, tokens, true);
-        let running = listen(&options.address.address, &options.limits, parts).await?;
+        let parts = parts(&path, options.settings.store, tokens, true);
+        let running = listen(&options.address.address, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), writer));
         }

@@ -5,36 +5,32 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
-    config::{Admin, Front, Limits, Serve},
+    config::{Admin, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
-    server::{self, Listen, Parts, Running},
+    server::{self, Listen, Parts, Running, Settings},
     store::{
+        self,
         open::{checkpoint, open_reader, open_writer},
         pool::ReadPool,
     },
 };
 use listenfd::ListenFd;
 
-pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
+pub(crate) fn serve(options: Serve) -> anyhow::Result<()> {
     let path = &options.database.database;
-    let busy_timeout = options.limits.busy_timeout();
+    let busy_timeout = options.settings.store.busy_timeout;
     let tokens = admin_tokens(&options.admin)?;
-    // Held while serving: the last connection that closes would checkpoint and delete the log.
+    // Stays open while the server runs: the last connection that closes checkpoints and deletes the
+    // write-ahead log.
     let kept_open = if options.read_only {
         open_reader(path, busy_timeout)?
     } else {
         open_writer(path, busy_timeout)?
     };
     actix_web::rt::System::new().block_on(async {
-        let parts = parts(
-            path,
-            &options.limits,
-            &options.front,
-            tokens,
-            !options.read_only,
-        );
-        let running = listen(&options.address.address, &options.limits, parts).await?;
+        let parts = parts(path, options.settings.store, tokens, !options.read_only);
+        let running = listen(&options.address.address, options.settings, parts).await?;
         for address in &running.addresses {
             log::info!("serving {} on http://{address}", path.display());
         }
@@ -60,12 +56,11 @@ pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
 
 pub(crate) fn parts(
     path: &Path,
-    limits: &Limits,
-    front: &Front,
+    settings: store::Settings,
     tokens: AdminTokens,
     writable: bool,
 ) -> Parts {
-    let pool = ReadPool::new(path, limits.pool_size, limits.busy_timeout(), !writable);
+    let pool = ReadPool::new(path, settings, !writable);
     Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
         pool,
@@ -73,22 +68,21 @@ pub(crate) fn parts(
         path: path.to_owned(),
         writable,
         tokens,
-        front: front.clone(),
     }
 }
 
 pub(crate) async fn listen(
     address: &str,
-    limits: &Limits,
+    settings: Settings,
     parts: Parts,
 ) -> anyhow::Result<Running> {
-    // A service manager may have the socket already, and keep it from one process to the next.
+    // A service manager may pass a socket that listens already, and keep it for the next process.
     let inherited = ListenFd::from_env().take_tcp_listener(0)?;
     let listen = match inherited {
         Some(listener) => Listen::On(listener),
         None => Listen::At(address.to_owned()),
     };
-    server::start(listen, limits, parts)
+    server::start(listen, settings, parts)
         .await
         .with_context(|| format!("cannot listen on {address}"))
 }

@@ -1,19 +1,15 @@
-//! The command line and the environment: every option, every limit with its unit and default.
+//! The command line and the environment. The options of a server are those of its rooms.
 
 #![expect(
     missing_docs,
     reason = "clap would take the doc of a flattened field for its own"
 )]
 
-mod front;
-mod limits;
-
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use front::Front;
-pub use limits::Limits;
+use crate::server::Settings;
 
 /// Publishes a subnet's challenges and signed eval runs over HTTP.
 ///
@@ -111,11 +107,9 @@ pub struct Serve {
     /// migrated, and there are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
-    // Last: their help headings hold for all that follows.
+    // Last: its help headings hold for all that follows.
     #[command(flatten)]
-    pub front: Front,
-    #[command(flatten)]
-    pub limits: Limits,
+    pub settings: Settings,
 }
 
 /// Who may write.
@@ -209,7 +203,5 @@ pub struct Demo {
     #[command(flatten)]
     pub address: Address,
     #[command(flatten)]
-    pub front: Front,
-    #[command(flatten)]
-    pub limits: Limits,
+    pub settings: Settings,
 }

@@ -7,15 +7,18 @@
 //! | `cache` | the same behind a lock, for clients, the writer and the watcher |
 //! | `budget` | how many bytes of pages are in memory, whoever holds them |
 //! | `encoder` | content codings of pages, each made once |
+//! | `settings` | the options of this room |
 
 mod budget;
 mod cache;
 mod encoder;
 mod page;
 mod pages;
+mod settings;
 
 use std::{
     sync::{Arc, Mutex},
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -36,6 +39,7 @@ use encoder::Encoder;
 
 pub use cache::FeedCache;
 pub use pages::PageKey;
+pub use settings::Settings;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -57,24 +61,6 @@ pub enum FeedError {
     Panicked,
 }
 
-/// The limits of the feed.
-#[derive(Debug, Clone, Copy)]
-pub struct FeedLimits {
-    /// How many reads may run at once: fewer than the pool has connections, so that the feed never keeps
-    /// the board from one.
-    pub max_reads: usize,
-    /// How many content codings may be made at once.
-    pub max_encodings: usize,
-    /// How long a request waits for a turn or for room.
-    pub queue_timeout: Duration,
-    /// How long a read may take.
-    pub read_timeout: Duration,
-    /// How many bytes of pages are cached; 0 caches nothing, and concurrent requests still share a read.
-    pub max_cached_bytes: usize,
-    /// How many bytes of pages that are not cached may be in memory: just read, or still being sent.
-    pub max_in_flight_bytes: usize,
-}
-
 /// How much of the feed is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedUsage {
@@ -91,7 +77,8 @@ pub struct FeedHandle(Arc<Feed>);
 #[derive(Debug)]
 struct Feed {
     pool: ReadPool,
-    limits: FeedLimits,
+    settings: Settings,
+    max_reads: usize,
     turns: Arc<Semaphore>,
     large_page: Mutex<()>,
     cache: FeedCache,
@@ -102,16 +89,21 @@ struct Feed {
 
 impl FeedHandle {
     /// A feed whose pages are read through `pool`.
-    pub fn new(pool: ReadPool, limits: FeedLimits, metrics: Metrics) -> Self {
-        let budget = ByteBudget::new(limits.max_cached_bytes + limits.max_in_flight_bytes);
+    pub fn new(pool: ReadPool, settings: Settings, metrics: Metrics) -> Self {
+        // The feed leaves one connection to the board and one to the health check.
+        let max_reads = pool.max_size().saturating_sub(2).max(1) as usize;
+        // Encoding is bound by the processor.
+        let max_encodings = available_parallelism().map_or(1, usize::from);
+        let budget = ByteBudget::new(settings.max_cached_bytes + settings.max_in_flight_bytes);
         Self(Arc::new(Feed {
             pool,
-            turns: Arc::new(Semaphore::new(limits.max_reads)),
+            turns: Arc::new(Semaphore::new(max_reads)),
             large_page: Mutex::default(),
-            cache: FeedCache::new(limits.max_cached_bytes),
-            encoder: Encoder::new(limits.max_encodings, budget.clone()),
+            cache: FeedCache::new(settings.max_cached_bytes),
+            encoder: Encoder::new(max_encodings, budget.clone()),
             budget,
-            limits,
+            settings,
+            max_reads,
             metrics,
         }))
     }
@@ -132,10 +124,15 @@ impl FeedHandle {
         self.0.cache.invalidate_all();
     }
 
+    /// Returns how long a read may take.
+    pub fn read_timeout(&self) -> Duration {
+        self.0.settings.read_timeout
+    }
+
     /// Returns how much of the feed is in use.
     pub fn usage(&self) -> FeedUsage {
         FeedUsage {
-            reads: self.0.limits.max_reads - self.0.turns.available_permits(),
+            reads: self.0.max_reads - self.0.turns.available_permits(),
             page_bytes: self.0.cache.bytes(),
         }
     }
@@ -174,8 +171,9 @@ impl FeedHandle {
             Lookup::Full => return Err(Arc::new(FeedError::Busy)),
         };
         metrics.feed_page(source);
-        let limits = &self.0.limits;
-        let answer = tokio::time::timeout(limits.queue_timeout + limits.read_timeout, answer);
+        let settings = &self.0.settings;
+        let timeout = settings.queue_timeout + settings.read_timeout;
+        let answer = tokio::time::timeout(timeout, answer);
         match answer.await {
             Ok(Ok(page)) => page.map(|page| (page.representation, source)),
             // A pending read answers even if it is dropped.
@@ -187,12 +185,12 @@ impl FeedHandle {
     /// Makes a coding of a page, once for all requests that want it, on a blocking thread. Waits at most
     /// `queue_timeout`; returns false if the coding is not made by then.
     pub async fn encode(&self, page: &Arc<Representation>, coding: Coding) -> bool {
-        let timeout = self.0.limits.queue_timeout;
+        let timeout = self.0.settings.queue_timeout;
         self.0.encoder.encode(page, coding, timeout).await
     }
 
     async fn read(self, read: PendingRead) {
-        let turn = tokio::time::timeout(self.0.limits.queue_timeout, self.turn()).await;
+        let turn = tokio::time::timeout(self.0.settings.queue_timeout, self.turn()).await;
         let Ok(Ok(turn)) = turn else {
             read.finish(Err(FeedError::Busy));
             return;
@@ -220,7 +218,7 @@ impl Feed {
     fn read(&self, (cursor, limit): &PageKey) -> Result<pages::Page, FeedError> {
         let reader = self
             .pool
-            .reader(Instant::now() + self.limits.read_timeout)?;
+            .reader(Instant::now() + self.settings.read_timeout)?;
         page::read(&reader, cursor, *limit, &self.budget, &self.large_page)
     }
 }

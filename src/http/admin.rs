@@ -14,7 +14,7 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{error::ApiError, routes::method_not_allowed, token::AdminTokens};
+use super::{Settings, error::ApiError, routes::method_not_allowed, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
     json_stream::{SourceError, read_items},
@@ -27,15 +27,30 @@ use crate::{
 /// The most items of one request.
 const MAX_ITEMS: usize = 10_000;
 
-/// What the admin routes hold.
+/// What the admin routes use.
 #[derive(Debug, Clone)]
 pub struct AdminHandles {
-    /// Who may write.
-    pub tokens: AdminTokens,
-    /// Where to.
-    pub writer: WriterHandle,
-    /// How long it may be, in bytes.
-    pub max_body_bytes: u32,
+    tokens: AdminTokens,
+    writer: WriterHandle,
+    max_body_bytes: u32,
+}
+
+impl AdminHandles {
+    /// Returns what the admin routes use; `None` without a writer or a token: then there are no such routes.
+    pub fn new(
+        tokens: AdminTokens,
+        writer: Option<WriterHandle>,
+        settings: &Settings,
+    ) -> Option<Self> {
+        let writer = writer.filter(|_| !tokens.is_empty())?;
+        // A longer body than the writer admits at once would never be admitted.
+        let max_body_bytes = settings.max_body_bytes.min(writer.max_bytes());
+        Some(Self {
+            tokens,
+            writer,
+            max_body_bytes,
+        })
+    }
 }
 
 /// The acknowledgement.

@@ -63,6 +63,8 @@ pub struct Handles {
     pub metrics_page: Arc<MetricsPage>,
     /// The write side, if there is one and a token is configured.
     pub admin: Option<AdminHandles>,
+    /// The rate limit of each client, if there is one.
+    pub rate_limit: Option<Arc<RateLimit>>,
     /// The options of this room.
     pub settings: Settings,
 }

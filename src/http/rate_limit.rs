@@ -1,8 +1,8 @@
-//! How often one client may ask.
+//! The rate limit of each client.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,6 +10,12 @@ use governor::{
     DefaultKeyedRateLimiter, Quota,
     clock::{Clock as _, DefaultClock},
 };
+
+use super::Settings;
+use crate::domain::clock::Clock;
+
+/// How often idle clients are evicted.
+const EVICT_EVERY: Duration = Duration::from_secs(60);
 
 /// Requests of each client, let through evenly (GCRA). One is shared by all workers.
 pub struct RateLimit {
@@ -24,33 +30,42 @@ impl std::fmt::Debug for RateLimit {
 }
 
 impl RateLimit {
-    /// Up to `per_minute` requests a minute from one address, up to `burst` of them at once.
-    pub fn new(per_minute: NonZeroU32, burst: NonZeroU32) -> Self {
-        Self {
-            clients: DefaultKeyedRateLimiter::keyed(
-                Quota::per_minute(per_minute).allow_burst(burst),
-            ),
+    /// Returns the limit, if one is set, and starts a task that keeps its memory bounded.
+    pub fn launch(settings: &Settings, clock: Arc<dyn Clock>) -> Option<Arc<Self>> {
+        let per_minute = settings.rate_limit?;
+        let burst = settings.rate_limit_burst.unwrap_or(per_minute);
+        let quota = Quota::per_minute(per_minute).allow_burst(burst);
+        let rate_limit = Arc::new(Self {
+            clients: DefaultKeyedRateLimiter::keyed(quota),
             clock: DefaultClock::default(),
-        }
+        });
+        let weak = Arc::downgrade(&rate_limit);
+        actix_rt::spawn(async move {
+            while let Some(rate_limit) = weak.upgrade() {
+                rate_limit.evict_idle();
+                drop(rate_limit);
+                clock.sleep_until(clock.now() + EVICT_EVERY).await;
+            }
+        });
+        Some(rate_limit)
     }
 
     /// Counts a request.
     ///
     /// # Errors
-    /// How long to wait before the next one, where there were too many.
+    /// How long to wait before the next one, if there were too many.
     pub fn admit(&self, client: IpAddr) -> Result<(), Duration> {
         let checked = self.clients.check_key(&network(client));
         checked.map_err(|refused| refused.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets clients that have been quiet: to be called now and then.
-    pub fn forget_quiet_ones(&self) {
+    fn evict_idle(&self) {
         self.clients.retain_recent();
         self.clients.shrink_to_fit();
     }
 }
 
-/// What one client can have addresses of: with IPv6 a network of 64 bits (RFC 6177).
+/// Returns the addresses that one client can have: with IPv6, a network of 64 bits (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -13,6 +13,7 @@
 use std::{
     future::{Future, pending, poll_fn},
     io,
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -26,10 +27,11 @@ use tokio::{
 };
 
 use super::{
-    listening::Listeners,
+    Settings,
+    settings::Address,
     workers::{Accepted, Workers},
 };
-use crate::metrics::Metrics;
+use crate::{http::Handles, metrics::Metrics};
 
 /// How long accepting pauses after an error such as too many open files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -47,17 +49,6 @@ pub(super) enum Stop {
     AtOnce,
 }
 
-/// The bounds of one address.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AcceptLimits {
-    /// Connections that may be open.
-    pub(super) connections: usize,
-    /// The first step of a graceful stop takes so long at most.
-    pub(super) shutdown_grace: Duration,
-    /// A graceful stop takes so long at most.
-    pub(super) shutdown_timeout: Duration,
-}
-
 /// Accepts connections and passes them to workers.
 #[derive(Debug)]
 pub(super) struct Acceptor {
@@ -65,7 +56,8 @@ pub(super) struct Acceptor {
     are_inherited: bool,
     workers: Workers,
     permits: Arc<Semaphore>,
-    limits: AcceptLimits,
+    shutdown_grace: Duration,
+    shutdown_timeout: Duration,
     metrics: Metrics,
     stop: watch::Receiver<Stop>,
     /// Held by every connection that is accepted from now on.
@@ -75,17 +67,17 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Listens with these sockets.
+    /// Listens on the address, and starts its workers.
     ///
     /// # Errors
-    /// If a socket cannot be polled.
-    pub(super) fn new(
-        listeners: Listeners,
-        workers: Workers,
-        limits: AcceptLimits,
-        metrics: Metrics,
+    /// If it cannot be listened on, or a worker cannot be started.
+    pub(super) async fn start(
+        address: Address,
+        settings: &Settings,
+        handles: &Handles,
         stop: watch::Receiver<Stop>,
     ) -> io::Result<Self> {
+        let listeners = address.listen.listeners()?;
         let mut sockets = Vec::new();
         for socket in listeners.sockets {
             socket.set_nonblocking(true)?;
@@ -95,14 +87,23 @@ impl Acceptor {
         Ok(Self {
             listeners: sockets,
             are_inherited: listeners.are_inherited,
-            workers,
-            permits: Arc::new(Semaphore::new(limits.connections)),
-            limits,
-            metrics,
+            workers: Workers::start(address.workers, handles, address.routes).await?,
+            permits: Arc::new(Semaphore::new(address.max_connections)),
+            shutdown_grace: settings.shutdown_grace,
+            shutdown_timeout: settings.shutdown_timeout,
+            metrics: handles.metrics.clone(),
             stop,
             open,
             ended,
         })
+    }
+
+    /// Returns the addresses of the sockets.
+    ///
+    /// # Errors
+    /// If the system does not tell one.
+    pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 
     /// Accepts connections until the server is told to stop and all of them have ended.
@@ -133,8 +134,8 @@ impl Acceptor {
     /// The three steps of a graceful stop.
     async fn finish(&mut self) {
         let begun = Instant::now();
-        let deadline = begun + self.limits.shutdown_timeout;
-        let grace_ends = deadline.min(begun + self.limits.shutdown_grace);
+        let deadline = begun + self.shutdown_timeout;
+        let grace_ends = deadline.min(begun + self.shutdown_grace);
         self.workers.close_after_answers();
         let mut old = self.begin_generation();
         let mut old = pin!(async move { while old.recv().await.is_some() {} });

@@ -7,6 +7,7 @@
 //! | `file` | which file a path names |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
+//! | `settings` | the options of this room |
 //! | `write` | inserts and replacements, and when they conflict |
 
 pub(crate) mod change_detector;
@@ -14,7 +15,10 @@ pub(crate) mod file;
 pub mod open;
 pub mod pool;
 pub mod read;
+mod settings;
 pub mod write;
+
+pub use settings::Settings;
 
 /// A read or write of the database failed.
 #[derive(Debug, thiserror::Error)]

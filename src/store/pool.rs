@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use r2d2::ManageConnection;
@@ -12,7 +12,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    StoreError,
+    Settings, StoreError,
     file::{FileConnection, bytes_of, wal_path},
 };
 
@@ -41,10 +41,9 @@ pub struct PoolUsage {
 }
 
 impl ReadPool {
-    /// A pool of at most `size` connections to the file at `path`, opened as they are needed.
-    /// `busy_timeout` bounds the wait for another process's exclusive lock.
-    /// With `read_only` even the log and its index are left alone as far as SQLite can.
-    pub fn new(path: &Path, size: u32, busy_timeout: Duration, read_only: bool) -> Self {
+    /// A pool of connections to the file at `path`, opened as they are needed. With `read_only`, SQLite
+    /// avoids changing even the write-ahead log and its index, as far as it can.
+    pub fn new(path: &Path, settings: Settings, read_only: bool) -> Self {
         let access = if read_only {
             OpenFlags::SQLITE_OPEN_READ_ONLY
         } else {
@@ -54,7 +53,7 @@ impl ReadPool {
             // Without CREATE: a file that has gone must not come back empty.
             .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
-                connection.busy_timeout(busy_timeout)?;
+                connection.busy_timeout(settings.busy_timeout)?;
                 // Answers are cached as bytes, and the kernel caches the file's pages. The pragma reads the
                 // schema. Its error is ignored: if the file is no database the first query fails at
                 // once, while an error here makes the pool retry until its time is up.
@@ -63,7 +62,7 @@ impl ReadPool {
                 connection.pragma_update(None, "query_only", "ON")
             });
         let pool = r2d2::Pool::builder()
-            .max_size(size)
+            .max_size(settings.pool_size)
             .min_idle(Some(0))
             .test_on_check_out(true)
             .error_handler(Box::new(r2d2::NopErrorHandler))
@@ -75,6 +74,11 @@ impl ReadPool {
             pool,
             path: path.to_owned(),
         }
+    }
+
+    /// Returns how many connections the pool has at most.
+    pub fn max_size(&self) -> u32 {
+        self.pool.max_size()
     }
 
     /// Returns how many connections are open and idle.

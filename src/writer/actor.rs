@@ -1,17 +1,19 @@
 //! The writer actor: a queue in front of the one write connection.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
 
 use super::{
-    commit::{WriteConnection, WriteSettings},
-    handle::{Admission, AdmissionLimits, WriterHandle},
+    Settings,
+    commit::{Target, WriteConnection},
+    handle::{Admission, WriterHandle},
     operation::{Acknowledgement, Operation, Rejected},
 };
 use crate::{
-    cache::handle::CacheHandle, liveness::LivenessGuard, metrics::Metrics, store::write::Counts,
+    cache::handle::CacheHandle, feed::FeedHandle, liveness::LivenessGuard, metrics::Metrics,
+    store::write::Counts,
 };
 
 /// Write this, and answer the caller.
@@ -35,7 +37,7 @@ struct Waiting {
 /// Owns the write connection, and moves it to a blocking thread for each commit.
 #[derive(Debug)]
 pub(crate) struct WriterActor {
-    settings: WriteSettings,
+    target: Target,
     cache: CacheHandle,
     /// Absent while a commit runs.
     connection: Option<WriteConnection>,
@@ -45,23 +47,32 @@ pub(crate) struct WriterActor {
 }
 
 impl WriterActor {
-    /// Starts the actor on the current arbiter. It tells `cache` when the board has changed.
+    /// Starts the actor on the current arbiter. It writes to the database at `path`, tells `cache` when the
+    /// board has changed, and tells `feed` of every row.
     pub(crate) fn launch(
-        settings: WriteSettings,
-        limits: AdmissionLimits,
+        path: PathBuf,
+        settings: Settings,
+        feed: &FeedHandle,
         cache: CacheHandle,
         metrics: Metrics,
         liveness: LivenessGuard,
     ) -> WriterHandle {
-        let actor = Self {
-            connection: Some(WriteConnection::new(settings.clone())),
+        let target = Target {
+            path,
             settings,
+            feed: feed.cache(),
+            // For readers of the WAL, and those that came while these were waited for.
+            long_wait: 2 * feed.read_timeout(),
+        };
+        let actor = Self {
+            connection: Some(WriteConnection::new(target.clone())),
+            target,
             cache,
             queue: Vec::new(),
             metrics,
             _liveness: liveness,
         };
-        WriterHandle::new(limits, actor.start().recipient())
+        WriterHandle::new(settings, actor.start().recipient())
     }
 
     /// Commits all that is queued, unless a commit is in flight: its end calls this again.
@@ -96,7 +107,7 @@ impl WriterActor {
                     (connection, results)
                 }
                 // A panic took the connection with it, and its transaction has been rolled back.
-                Err(_) => (WriteConnection::new(actor.settings.clone()), Vec::new()),
+                Err(_) => (WriteConnection::new(actor.target.clone()), Vec::new()),
             };
             actor.connection = Some(connection);
             actor.answer(callers, results, context);

@@ -5,8 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
+    Settings,
     operation::{Operation, Rejected},
-    wal_size::{WalLimits, WalSize},
+    wal_size::WalSize,
 };
 use crate::{
     feed::FeedCache,
@@ -19,33 +20,32 @@ use crate::{
     },
 };
 
-/// The database to write to, and the bounds of a commit.
+/// The database to write to, and what a commit needs to know and to tell.
 #[derive(Debug, Clone)]
-pub(crate) struct WriteSettings {
+pub(super) struct Target {
     /// The database.
-    pub path: PathBuf,
-    /// The longest wait for another process that is writing.
-    pub busy_timeout: Duration,
-    /// The bounds of the write-ahead log.
-    pub wal: WalLimits,
+    pub(super) path: PathBuf,
+    pub(super) settings: Settings,
+    /// How long a commit waits for readers if the WAL is past its hard limit.
+    pub(super) long_wait: Duration,
     /// Is told of every row.
-    pub feed: FeedCache,
+    pub(super) feed: FeedCache,
 }
 
 /// The one write connection. Opened at the first commit, and anew after a failure.
 #[derive(Debug)]
 pub(super) struct WriteConnection {
-    settings: WriteSettings,
+    target: Target,
     connection: Option<FileConnection>,
     wal_size: WalSize,
 }
 
 impl WriteConnection {
     /// A connection that is not open yet.
-    pub(super) fn new(settings: WriteSettings) -> Self {
+    pub(super) fn new(target: Target) -> Self {
         Self {
-            wal_size: WalSize::new(&settings.path, settings.wal),
-            settings,
+            wal_size: WalSize::new(&target),
+            target,
             connection: None,
         }
     }
@@ -72,18 +72,18 @@ impl WriteConnection {
         &mut self,
         operations: &[Operation],
     ) -> Result<Vec<Result<Counts, Rejected>>, CommitError> {
-        let path = &self.settings.path;
+        let path = &self.target.path;
         let known = self.connection.take();
         let connection = match known.filter(|known| known.is_current(path)) {
             Some(known) => self.connection.insert(known),
             None => {
-                let opened = FileConnection::open(path, || open(&self.settings))?;
+                let opened = FileConnection::open(path, || open(&self.target))?;
                 self.connection.insert(opened)
             }
         };
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let feed = self.settings.feed.begin_write();
+        let feed = self.target.feed.begin_write();
         let before = read::feed_stamp(&transaction)?;
         let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
@@ -103,8 +103,7 @@ impl WriteConnection {
         transaction.commit()?;
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
-        self.wal_size
-            .keep_bounded(connection, self.settings.busy_timeout);
+        self.wal_size.keep_bounded(connection);
         // What went into a file that nobody finds any more is not durable.
         if connection.is_current(path) {
             Ok(results)
@@ -115,11 +114,11 @@ impl WriteConnection {
 }
 
 /// Opens the file that is there: one that was deleted must not come back empty.
-fn open(settings: &WriteSettings) -> Result<Connection, CommitError> {
-    if !settings.path.exists() {
+fn open(target: &Target) -> Result<Connection, CommitError> {
+    if !target.path.exists() {
         return Err(CommitError::Gone);
     }
-    Ok(open_writer(&settings.path, settings.busy_timeout)?)
+    Ok(open_writer(&target.path, target.settings.busy_timeout)?)
 }
 
 /// Why a whole transaction failed.

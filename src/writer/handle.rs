@@ -6,18 +6,10 @@ use actix::Recipient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
+    Settings,
     actor::Enqueue,
     operation::{Acknowledgement, Operation, Rejected},
 };
-
-/// How much may be in flight, from the first byte of a request body to its acknowledgement.
-#[derive(Debug, Clone, Copy)]
-pub struct AdmissionLimits {
-    /// Operations.
-    pub operations: u32,
-    /// Bytes of request bodies.
-    pub bytes: u32,
-}
 
 /// Permission to write one operation. Its share of the bounds is released when the operation is answered.
 #[derive(Debug)]
@@ -29,18 +21,18 @@ pub struct Admission {
 /// The writer, for request handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
-    limits: AdmissionLimits,
+    settings: Settings,
     operations: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     writer: Recipient<Enqueue>,
 }
 
 impl WriterHandle {
-    pub(super) fn new(limits: AdmissionLimits, writer: Recipient<Enqueue>) -> Self {
+    pub(super) fn new(settings: Settings, writer: Recipient<Enqueue>) -> Self {
         Self {
-            limits,
-            operations: Arc::new(Semaphore::new(limits.operations as usize)),
-            bytes: Arc::new(Semaphore::new(limits.bytes as usize)),
+            settings,
+            operations: Arc::new(Semaphore::new(settings.max_writes as usize)),
+            bytes: Arc::new(Semaphore::new(settings.max_write_bytes as usize)),
             writer,
         }
     }
@@ -80,9 +72,14 @@ impl WriterHandle {
         answer.await.unwrap_or(Err(Rejected::Stopped))
     }
 
+    /// Returns the longest body that can ever be admitted, in bytes.
+    pub fn max_bytes(&self) -> u32 {
+        self.settings.max_write_bytes
+    }
+
     /// Returns how many operations are admitted and not yet answered.
     pub fn in_flight(&self) -> usize {
-        self.limits.operations as usize - self.operations.available_permits()
+        self.settings.max_writes as usize - self.operations.available_permits()
     }
 
     /// Returns whether the actor still runs.
@@ -93,6 +90,7 @@ impl WriterHandle {
     /// Waits until every admitted operation has been answered.
     pub async fn idle(&self) {
         // Cannot fail: the semaphore is never closed.
-        let _ = self.operations.acquire_many(self.limits.operations).await;
+        let all = self.operations.acquire_many(self.settings.max_writes);
+        let _ = all.await;
     }
 }

@@ -6,10 +6,14 @@
 //! | `handle` | admission: a permit for the operation and its bytes, or an error at once |
 //! | `actor` | the queue, and when callers are answered |
 //! | `commit` | one transaction for all that is queued, a savepoint for each operation |
+//! | `settings` | the options of this room |
 //! | `wal_size` | keeps the write-ahead log (WAL) bounded |
 
 pub(crate) mod actor;
-pub(crate) mod commit;
+mod commit;
 pub mod handle;
 pub mod operation;
-pub(crate) mod wal_size;
+mod settings;
+mod wal_size;
+
+pub use settings::Settings;

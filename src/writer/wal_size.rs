@@ -7,28 +7,15 @@
 //! use the WAL any more, so it waits only for readers that were there. Readers of this program end at their
 //! timeout. A reader of another process that never ends keeps the WAL for as long as it lives.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use rusqlite::Connection;
 
+use super::{Settings, commit::Target};
 use crate::store::{
     file::{bytes_of, wal_path},
     open::checkpoint,
 };
-
-/// When the writer waits for readers to release the WAL, and how long.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WalLimits {
-    /// From this many bytes on, wait briefly.
-    pub soft_bytes: u64,
-    /// From this many bytes on, wait long.
-    pub hard_bytes: u64,
-    /// The long wait: at least as long as a read may take.
-    pub long_wait: Duration,
-}
 
 const BRIEF_WAIT: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_millis(250);
@@ -37,40 +24,42 @@ const ATTEMPT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct WalSize {
     wal: PathBuf,
-    limits: WalLimits,
+    settings: Settings,
+    long_wait: Duration,
     /// The size at which to try next: after a failure, the WAL must first grow by a quarter.
     next_bytes: u64,
 }
 
 impl WalSize {
-    /// Watches the WAL of the database at `path`.
-    pub(super) fn new(path: &Path, limits: WalLimits) -> Self {
+    /// Watches the WAL of the target.
+    pub(super) fn new(target: &Target) -> Self {
         Self {
-            wal: wal_path(path),
-            limits,
-            next_bytes: limits.soft_bytes,
+            wal: wal_path(&target.path),
+            settings: target.settings,
+            long_wait: target.long_wait,
+            next_bytes: target.settings.wal_soft_bytes,
         }
     }
 
     /// Checkpoints if the WAL has grown past a limit. Call it after a commit; costs one `stat` while the WAL
     /// is small.
-    pub(super) fn keep_bounded(&mut self, connection: &Connection, busy_timeout: Duration) {
+    pub(super) fn keep_bounded(&mut self, connection: &Connection) {
         let bytes = bytes_of(&self.wal);
         if bytes < self.next_bytes {
             return;
         }
-        let wait = if bytes < self.limits.hard_bytes {
+        let wait = if bytes < self.settings.wal_hard_bytes {
             BRIEF_WAIT
         } else {
             log::warn!("the write-ahead log has {bytes} bytes: waiting for readers to release it");
-            self.limits.long_wait
+            self.long_wait
         };
         let truncated = checkpoint_within(connection, wait);
         // If this fails the connection works as well: it only waits too long or too short.
-        let _ = connection.busy_timeout(busy_timeout);
+        let _ = connection.busy_timeout(self.settings.busy_timeout);
         self.next_bytes = match truncated {
-            Ok(true) => self.limits.soft_bytes,
-            Ok(false) | Err(_) => bytes + self.limits.soft_bytes / 4,
+            Ok(true) => self.settings.wal_soft_bytes,
+            Ok(false) | Err(_) => bytes + self.settings.wal_soft_bytes / 4,
         };
     }
 }

@@ -16,11 +16,11 @@ use cathedral_publisher::{
         build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
         handle::CacheHandle,
     },
-    config::{Cli, Command, Front, Limits, Serve},
+    config::{Cli, Command},
     demo::sample::Sample,
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
     http::AdminTokens,
-    server::{self, Listen, Parts, Stopper},
+    server::{self, Listen, Parts, Settings, Stopper},
     store::{
         open::open_writer,
         pool::ReadPool,
@@ -222,7 +222,7 @@ impl App {
     }
 
     pub async fn start_in(data: Data, mode: Mode) -> Self {
-        Self::start_with(data, mode, default_limits()).await
+        Self::start_with(data, mode, settings(&[])).await
     }
 
     /// A counter or gauge of `/metrics`, by its name and labels.
@@ -241,19 +241,15 @@ impl App {
             .unwrap()
     }
 
-    pub async fn start_with(data: Data, mode: Mode, limits: Limits) -> Self {
-        Self::start_as(data, mode, limits, front(&[])).await
-    }
-
     /// With these options of `serve`.
-    pub async fn start_front(data: Data, options: &[&str]) -> Self {
-        Self::start_as(data, Mode::Pass, default_limits(), front(options)).await
+    pub async fn start_with_options(data: Data, options: &[&str]) -> Self {
+        Self::start_with(data, Mode::Pass, settings(options)).await
     }
 
-    async fn start_as(data: Data, mode: Mode, limits: Limits, front: Front) -> Self {
+    pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
         // Five hundred clients and their server share this process's file descriptors.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
+        let pool = ReadPool::new(&data.path(), settings.store, false);
         let gate = Arc::new(Gate {
             real: SqliteBuilder { pool: pool.clone() },
             state: Mutex::new(GateState {
@@ -271,10 +267,9 @@ impl App {
             path: data.path(),
             writable: true,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
-            front,
         };
         let listen = Listen::At("127.0.0.1:0".to_owned());
-        let running = server::start(listen, &limits, parts).await.unwrap();
+        let running = server::start(listen, settings, parts).await.unwrap();
         let url = format!("http://{}", running.addresses[0]);
         let admin_url = running.admin_addresses.first();
         let admin_url = admin_url.map(|address| format!("http://{address}"));
@@ -406,23 +401,14 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     panic!("never came about: {what}");
 }
 
-/// The limits that `serve` has without options.
-pub fn default_limits() -> Limits {
-    serve(&[]).limits
-}
-
-/// What `serve` shows of itself with these options.
-pub fn front(options: &[&str]) -> Front {
-    serve(options).front
-}
-
-fn serve(options: &[&str]) -> Serve {
+/// Returns the settings of `serve` with these options.
+pub fn settings(options: &[&str]) -> Settings {
     let program = ["cathedral-publisher", "serve"];
     let cli = Cli::parse_from(program.iter().chain(options));
     let Command::Serve(serve) = cli.command else {
         panic!("{cli:?}");
     };
-    serve
+    serve.settings
 }
 
 /// A live answer of the real service, where the folder is there; else says so, loudly.

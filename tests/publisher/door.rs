@@ -25,7 +25,7 @@ use cathedral_publisher::demo::sample::Sample;
 use proptest::prelude::*;
 use socket2::SockRef;
 
-use crate::app::{App, BOARD, CURRENT, Data, FEED, Mode, comes_about, default_limits};
+use crate::app::{App, BOARD, CURRENT, Data, FEED, Mode, comes_about, settings};
 
 const FAST: &str = "publisher_http_fast_path_requests_total";
 /// Sends a request through actix-web, and changes no answer.
@@ -330,7 +330,7 @@ async fn options_do_not_change_the_way_a_request_takes() {
         "--cache-status",
         "--server-timing",
     ];
-    let app = App::start_front(Data::sample(), &options).await;
+    let app = App::start_with_options(Data::sample(), &options).await;
     let page = format!("{FEED}?since_ran_at=2020-01-01T00:00:00Z&limit=3");
     app.get(&page).await;
     let before = app.metric(FAST).await;
@@ -438,9 +438,9 @@ async fn a_client_that_does_not_read_gets_every_byte_in_order_when_it_does() {
 
 #[actix_web::test]
 async fn a_connection_that_breaks_leaves_nothing_behind_for_another_one() {
-    let mut limits = default_limits();
-    limits.workers = Some(1);
-    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.workers = Some(1);
+    let app = App::start_with(Data::sample(), Mode::Pass, settings).await;
     settles(&app).await;
     let address = app.address();
     block(move || {
@@ -467,10 +467,10 @@ async fn a_connection_that_breaks_leaves_nothing_behind_for_another_one() {
 
 #[actix_web::test]
 async fn an_idle_connection_is_closed_before_its_first_request_and_after_it() {
-    let mut limits = default_limits();
-    limits.head_timeout_ms = 200.try_into().unwrap();
-    limits.keep_alive_secs = 1;
-    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.http.head_timeout = Duration::from_millis(200);
+    settings.http.keep_alive = Duration::from_secs(1);
+    let app = App::start_with(Data::sample(), Mode::Pass, settings).await;
     let address = app.address();
     block(move || {
         let mut silent = connect(&address);

@@ -36,7 +36,7 @@ use cathedral_publisher::{
 use socket2::SockRef;
 
 use crate::{
-    app::{BOARD, Data, FEED, default_limits, eventually, front},
+    app::{BOARD, Data, FEED, eventually, settings},
     service::{Service, serve},
     wire::{Client, get, post, row},
 };
@@ -517,10 +517,10 @@ impl Clock for Fragile {
 #[actix_web::test]
 async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_closes() {
     let data = Data::sample();
-    let mut limits = default_limits();
-    limits.workers = Some(1);
-    limits.change_poll_ms = 3_600_000.try_into().unwrap();
-    let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
+    let mut settings = settings(&[]);
+    settings.workers = Some(1);
+    settings.watch.change_poll = Duration::from_secs(3600);
+    let pool = ReadPool::new(&data.path(), settings.store, false);
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
@@ -532,10 +532,9 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
         path: data.path(),
         writable: true,
         tokens: AdminTokens::default(),
-        front: front(&[]),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());
-    let running = server::start(listen, &limits, parts).await.unwrap();
+    let running = server::start(listen, settings, parts).await.unwrap();
     let address = running.addresses[0].to_string();
     let stopper = running.stopper();
     actix_web::rt::spawn(running.serve());

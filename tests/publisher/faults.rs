@@ -22,7 +22,7 @@ use cathedral_publisher::{
 };
 use futures_util::future::{join, join_all};
 
-use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, comes_about, default_limits};
+use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, comes_about, settings};
 
 fn page() -> String {
     format!("{FEED}?since=2020-01-01T00:00:00Z")
@@ -202,11 +202,11 @@ async fn three_connections(app: &App) -> [Reader; 3] {
 
 #[actix_web::test]
 async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
-    let mut limits = default_limits();
-    limits.pool_size = 3;
-    limits.feed_queue_timeout_ms = 10;
-    limits.feed_read_timeout_ms = 60_000;
-    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.store.pool_size = 3;
+    settings.feed.queue_timeout = Duration::from_millis(10);
+    settings.feed.read_timeout = Duration::from_secs(60);
+    let app = App::start_with(Data::sample(), Mode::Pass, settings).await;
     // The one read that may run waits for one.
     let taken = three_connections(&app).await;
     let (path, answered) = (page(), Cell::new(0));
@@ -235,12 +235,12 @@ async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
 
 #[actix_web::test]
 async fn expensive_work_is_shed_first() {
-    let mut limits = default_limits();
-    limits.pool_size = 3;
-    limits.max_writes = 1;
-    limits.feed_queue_timeout_ms = 10;
-    limits.feed_read_timeout_ms = 60_000;
-    let app = App::start_with(Data::sample(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.store.pool_size = 3;
+    settings.writer.max_writes = 1;
+    settings.feed.queue_timeout = Duration::from_millis(10);
+    settings.feed.read_timeout = Duration::from_secs(60);
+    let app = App::start_with(Data::sample(), Mode::Pass, settings).await;
     // Somebody has pulled this page before.
     assert_eq!(app.get(&page()).await.status, 200);
     let etag = app.get(BOARD).await.header("etag").to_owned();

@@ -22,13 +22,13 @@ use std::{
 use awc::http::Method;
 use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
-    feed::{FeedError, FeedHandle, FeedLimits},
+    feed::{self, FeedError, FeedHandle},
     metrics::{Metrics, Source},
-    store::pool::ReadPool,
+    store::{self, pool::ReadPool},
 };
 use futures_util::future::join_all;
 
-use crate::app::{App, Data, FEED, Mode, comes_about, default_limits};
+use crate::app::{App, Data, FEED, Mode, comes_about, settings};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 
@@ -191,9 +191,9 @@ async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
 
 #[actix_web::test]
 async fn a_cache_of_no_bytes_reads_for_every_request() {
-    let mut limits = default_limits();
-    limits.feed_cache_mib = 0;
-    let app = App::start_with(data(3), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.feed.max_cached_bytes = 0;
+    let app = App::start_with(data(3), Mode::Pass, settings).await;
     for _ in 0..3 {
         app.get(&page(0, 50)).await;
     }
@@ -237,20 +237,26 @@ async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
     app.stop().await;
 }
 
+fn pool(data: &Data, pool_size: u32) -> ReadPool {
+    let settings = store::Settings {
+        pool_size,
+        busy_timeout: Duration::from_secs(5),
+    };
+    ReadPool::new(&data.path(), settings, true)
+}
+
 #[actix_web::test]
 async fn pages_that_clients_do_not_read_are_bounded() {
     let data = Data::sample();
     data.sample_runs(1000, "2026-06-07T00:00:01Z");
-    let limits = FeedLimits {
-        max_reads: 2,
-        max_encodings: 1,
+    let settings = feed::Settings {
         queue_timeout: Duration::from_millis(50),
         read_timeout: Duration::from_secs(60),
         max_cached_bytes: 3_000_000,
         max_in_flight_bytes: 1_000_000,
     };
-    let pool = ReadPool::new(&data.path(), 3, Duration::from_secs(5), true);
-    let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+    let pool = pool(&data, 4);
+    let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
     let all = PageLimit::new(1000).unwrap();
     let key = |ms: u32| Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None).unwrap();
     let mut unsent = Vec::new();
@@ -275,20 +281,18 @@ async fn pages_that_clients_do_not_read_are_bounded() {
 #[actix_web::test]
 async fn a_request_that_joins_a_read_waits_no_longer_than_a_read_may_take() {
     let data = data(3);
-    let limits = FeedLimits {
-        max_reads: 1,
-        max_encodings: 1,
+    let settings = feed::Settings {
         queue_timeout: Duration::from_millis(10),
         read_timeout: Duration::from_millis(50),
         max_cached_bytes: 0,
         max_in_flight_bytes: 1_000_000,
     };
-    let pool = ReadPool::new(&data.path(), 1, Duration::from_secs(5), true);
+    let pool = pool(&data, 1);
     // The only connection is at work: the read waits for it on a blocking thread.
     let taken = pool
         .reader(Instant::now() + Duration::from_secs(60))
         .unwrap();
-    let feed = FeedHandle::new(pool, limits, Metrics::new().unwrap());
+    let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
     let cursor = || Cursor::tuple("2026-06-07", None).unwrap();
     let asked = Instant::now();
     let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default()))).await;

@@ -36,9 +36,7 @@ use cathedral_publisher::{
 };
 use serde_json::json;
 
-use crate::app::{
-    Answer, App, BOARD, CURRENT, Data, FEED, Mode, comes_about, default_limits, front,
-};
+use crate::app::{Answer, App, BOARD, CURRENT, Data, FEED, Mode, comes_about, settings};
 
 const READY: &str = "/health/ready";
 
@@ -227,9 +225,9 @@ impl Clock for Fragile {
 #[actix_web::test]
 async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
     let data = Data::sample();
-    let mut limits = default_limits();
-    limits.change_poll_ms = 3_600_000.try_into().unwrap();
-    let pool = ReadPool::new(&data.path(), limits.pool_size, limits.busy_timeout(), false);
+    let mut settings = settings(&[]);
+    settings.watch.change_poll = Duration::from_secs(3600);
+    let pool = ReadPool::new(&data.path(), settings.store, false);
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
@@ -241,10 +239,9 @@ async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
         path: data.path(),
         writable: true,
         tokens: AdminTokens::default(),
-        front: front(&[]),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());
-    let running = server::start(listen, &limits, parts).await.unwrap();
+    let running = server::start(listen, settings, parts).await.unwrap();
     let cache = running.cache.clone();
     let stopper = running.stopper();
     let serving = actix_web::rt::spawn(running.serve());
@@ -263,7 +260,7 @@ async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
 
 #[actix_web::test]
 async fn with_an_admin_address_the_public_one_has_neither_admin_routes_nor_metrics() {
-    let app = App::start_front(Data::sample(), &["--admin-address", "127.0.0.1:0"]).await;
+    let app = App::start_with_options(Data::sample(), &["--admin-address", "127.0.0.1:0"]).await;
     assert_eq!(app.get(BOARD).await.status, 200);
     assert_eq!(app.get("/health").await.status, 200);
     assert_eq!(app.get("/metrics").await.status, 404);
@@ -312,7 +309,7 @@ async fn other_origins_may_read_where_that_is_on() {
         ("access-control-request-method", "GET"),
         ("access-control-request-headers", "if-none-match"),
     ];
-    let app = App::start_front(Data::sample(), &["--cors"]).await;
+    let app = App::start_with_options(Data::sample(), &["--cors"]).await;
     let answer = app.get_with(BOARD, &[origin]).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("access-control-allow-origin"), "*");
@@ -369,7 +366,7 @@ async fn other_origins_may_read_where_that_is_on() {
 
 #[actix_web::test]
 async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
-    let app = App::start_front(Data::sample(), &["--cache-status", "--server-timing"]).await;
+    let app = App::start_with_options(Data::sample(), &["--cache-status", "--server-timing"]).await;
     app.clock.advance(Duration::from_secs(10));
     for path in [BOARD, CURRENT] {
         let answer = app.get(path).await;
@@ -432,7 +429,7 @@ async fn answers_have_no_banner_and_a_requests_id_comes_back() {
 
 #[actix_web::test]
 async fn a_client_that_asks_too_often_gets_429() {
-    let app = App::start_front(
+    let app = App::start_with_options(
         Data::sample(),
         &[
             "--rate-limit",
@@ -481,7 +478,7 @@ async fn a_client_that_asks_too_often_gets_429() {
     assert_eq!(app.get("/health").await.status, 200);
     assert_eq!(app.metric(&requests("active-challenges", 429)).await, 7);
     app.stop().await;
-    let app = App::start_front(Data::sample(), &["--rate-limit", "2"]).await;
+    let app = App::start_with_options(Data::sample(), &["--rate-limit", "2"]).await;
     let statuses = async |client: &str| {
         app.get_with(BOARD, &[("x-forwarded-for", client)])
             .await
@@ -519,9 +516,9 @@ async fn a_target_that_is_too_long_is_414() {
 
 #[actix_web::test]
 async fn a_head_that_does_not_end_and_a_client_that_does_not_read_are_cut_off() {
-    let mut limits = default_limits();
-    limits.head_timeout_ms = 300.try_into().unwrap();
-    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.http.head_timeout = Duration::from_millis(300);
+    let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let address = app.address();
     let answer = actix_web::web::block(move || {
         let mut socket = TcpStream::connect(address).unwrap();
@@ -542,7 +539,7 @@ async fn a_head_that_does_not_end_and_a_client_that_does_not_read_are_cut_off() 
     }
     let data = Data::empty();
     data.sample_runs(1000, "2026-06-07T00:00:00Z");
-    let app = App::start_front(data, &["--send-timeout-secs", "1"]).await;
+    let app = App::start_with_options(data, &["--send-timeout-secs", "1"]).await;
     let open = app.metric("publisher_http_connections").await;
     // More than the kernel takes on both sides, and nobody reads it.
     let mut socket = TcpStream::connect(app.address()).unwrap();

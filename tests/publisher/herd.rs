@@ -136,7 +136,7 @@ async fn a_herd_of_health_checks_is_answered_by_few_probes_of_the_database() {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     let pool = app.pool.clone();
     let readers = actix_web::web::block(move || {
-        let size = crate::app::default_limits().pool_size;
+        let size = crate::app::settings(&[]).store.pool_size;
         let readers = (0..size).map(|_| pool.reader(deadline).unwrap());
         readers.collect::<Vec<_>>()
     });

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::app::{App, BOARD, Data, Mode, TOKENS, default_limits};
+use crate::app::{App, BOARD, Data, Mode, TOKENS, settings};
 
 /// Sends `bytes` and reads until the server closes; the last request must ask for that.
 async fn exchange(app: &App, bytes: impl Into<Vec<u8>>) -> String {
@@ -93,9 +93,9 @@ async fn head_sends_the_length_of_get_and_no_body() {
 
 #[actix_web::test]
 async fn a_body_that_does_not_arrive_is_408_and_gives_its_room_back() {
-    let mut limits = default_limits();
-    limits.body_timeout_ms = 50.try_into().unwrap();
-    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.http.body_timeout = Duration::from_millis(50);
+    let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let head = format!(
         "POST /v1/admin/eval-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10\r\n\r\n[",
         TOKENS[0]

@@ -23,7 +23,7 @@ use cathedral_publisher::demo::sample::Sample;
 use futures_util::future::{join, join_all};
 
 use crate::{
-    app::{App, BOARD, Data, FEED, Mode, default_limits, eventually},
+    app::{App, BOARD, Data, FEED, Mode, eventually, settings},
     client::Connection,
     crashes::{Server, bearer, row},
 };
@@ -161,10 +161,10 @@ async fn where_the_rebuild_fails_the_acknowledgement_says_so() {
 
 #[actix_web::test]
 async fn past_the_bounds_of_admission_the_answer_is_503_at_once() {
-    let mut limits = default_limits();
-    limits.max_writes = 4;
-    limits.max_write_mib = 16;
-    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.writer.max_writes = 4;
+    settings.writer.max_write_bytes = 16 << 20;
+    let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let lock = Lock::take(&app);
     let admitted = join_all((0..4).map(|number| {
         let app = &app;
@@ -200,9 +200,9 @@ async fn past_the_bounds_of_admission_the_answer_is_503_at_once() {
 
 #[actix_web::test]
 async fn a_database_kept_locked_is_503_and_nothing_is_stored() {
-    let mut limits = default_limits();
-    limits.write_busy_timeout_ms = 20;
-    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.writer.busy_timeout = Duration::from_millis(20);
+    let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     // The connection is opened at the first write.
     assert_eq!(
         app.admin(Method::POST, RUNS, row("first")).await.status,
@@ -312,10 +312,10 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
 
 #[actix_web::test]
 async fn the_write_ahead_log_stays_bounded_under_readers_that_overlap_without_end() {
-    let mut limits = default_limits();
-    limits.wal_soft_mib = 1;
-    limits.wal_hard_mib = 4;
-    let app = App::start_with(Data::empty(), Mode::Pass, limits).await;
+    let mut settings = settings(&[]);
+    settings.writer.wal_soft_bytes = 1 << 20;
+    settings.writer.wal_hard_bytes = 4 << 20;
+    let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let log = app.data.path().with_extension("db-wal");
     // Readers that take turns: at no moment does none of them hold a snapshot of the log.
     let path = app.data.path();

@@ -28,11 +28,11 @@ use cathedral_publisher::{
         build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
         measured::Measured,
     },
-    config::{Cli, Command, Serve},
+    config::{Cli, Command},
     domain::clock::SystemClock,
     http::AdminTokens,
     metrics::Metrics,
-    server::{self, Listen, Parts},
+    server::{self, Listen, Parts, Settings},
     store::pool::ReadPool,
 };
 use clap::Parser;
@@ -59,22 +59,22 @@ fn main() {
         panic!("publisher|origin DATABASE BUILD_MS TTL_SECS");
     };
     let path = PathBuf::from(database);
-    let pool = ReadPool::new(&path, 8, Duration::from_secs(1), true);
+    let settings = settings(ttl_secs);
+    let pool = ReadPool::new(&path, settings.store, true);
     let slow = Arc::new(Slow {
         real: SqliteBuilder { pool: pool.clone() },
         takes: Duration::from_millis(build_ms.parse().unwrap()),
     });
     actix_web::rt::System::new().block_on(async {
         match mode.as_str() {
-            "publisher" => publisher(path, pool, slow, ttl_secs).await,
+            "publisher" => publisher(path, pool, slow, settings).await,
             "origin" => origin(slow, ttl_secs).await,
             _ => panic!("publisher or origin"),
         }
     });
 }
 
-async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &str) {
-    let Serve { front, limits, .. } = options(ttl_secs);
+async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
     let parts = Parts {
         pool,
         builder: slow,
@@ -82,21 +82,20 @@ async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, ttl_secs: &st
         path,
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
-        front,
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());
-    let running = server::start(listen, &limits, parts).await.unwrap();
+    let running = server::start(listen, settings, parts).await.unwrap();
     println!("{}", running.addresses[0]);
     running.serve().await.unwrap();
 }
 
 /// Returns the server's defaults with this time to live.
-fn options(ttl_secs: &str) -> Serve {
+fn settings(ttl_secs: &str) -> Settings {
     let cli = Cli::parse_from(["cathedral-publisher", "serve", "--ttl-secs", ttl_secs]);
     let Command::Serve(options) = cli.command else {
         unreachable!("it was asked for")
     };
-    options
+    options.settings
 }
 
 async fn origin(slow: Arc<Slow>, ttl_secs: &str) {

@@ -60,9 +60,13 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let policy = Policy::new(Duration::from_secs(30), Duration::from_secs(5));
+        let settings = Settings {
+            ttl: Duration::from_secs(30),
+            rebuild_timeout: Duration::from_secs(5),
+            max_waiting: 10_000,
+        };
         Self {
-            machine: SingleFlight::new(policy, fastrand::Rng::with_seed(seed)),
+            machine: SingleFlight::new(settings, fastrand::Rng::with_seed(seed)),
             now: Instant::now(),
             token: None,
             version: 0,

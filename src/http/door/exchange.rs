@@ -43,7 +43,7 @@ impl<'a> Exchange<'a> {
         let path = path_of(head.target);
         let settings = &door.handles.settings;
         let asks_for_address =
-            settings.rate_limit.is_some() || settings.access_log == AccessLog::All;
+            door.handles.rate_limit.is_some() || settings.access_log == AccessLog::All;
         let client =
             asks_for_address.then(|| client_address(peer, head, &settings.trusted_proxies));
         Self {
@@ -96,7 +96,7 @@ impl<'a> Exchange<'a> {
     /// # Errors
     /// 429.
     pub(super) fn admit(&self, door: &Door) -> Result<(), ApiError> {
-        match (&door.handles.settings.rate_limit, self.client) {
+        match (&door.handles.rate_limit, self.client) {
             (Some(rate_limit), Some(client)) if self.route != Route::Health => rate_limit
                 .admit(client)
                 .map_err(|retry_after| ApiError::TooManyRequests { retry_after }),

@@ -103,7 +103,7 @@ impl Door {
     pub async fn new(mut handles: Handles, routes: RouteSet) -> Result<Rc<Self>, ()> {
         if routes == RouteSet::Admin {
             // Operators and their monitoring are not the public.
-            handles.settings.rate_limit = None;
+            handles.rate_limit = None;
         }
         let counters = handles.metrics.requests().worker();
         let app = actix_web::App::new()

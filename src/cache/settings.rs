@@ -1,0 +1,31 @@
+//! The options of the board's cache.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::units;
+
+/// How long a snapshot is fresh, and how long clients wait for one.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Limits")]
+#[group(skip)]
+pub struct Settings {
+    /// How long the board counts as fresh, in seconds. The first request after that has it rebuilt;
+    /// nobody waits.
+    #[arg(long = "ttl-secs", env = "PUBLISHER_TTL_SECS", value_name = "SECONDS")]
+    #[arg(default_value = "30", value_parser = units::secs(1..))]
+    pub ttl: Duration,
+    /// How long a rebuild may take, in milliseconds; also how long a reader waits for the first one.
+    #[arg(
+        long = "rebuild-timeout-ms",
+        env = "PUBLISHER_REBUILD_TIMEOUT_MS",
+        value_name = "MS"
+    )]
+    #[arg(default_value = "5000", value_parser = units::millis(1..))]
+    pub rebuild_timeout: Duration,
+    /// Readers that may wait for the first snapshot; more get 503 at once.
+    #[arg(long, env = "PUBLISHER_MAX_WAITING", value_name = "REQUESTS")]
+    #[arg(default_value = "10000")]
+    pub max_waiting: usize,
+}

@@ -1,0 +1,33 @@
+//! The options of the feed.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::units;
+
+/// How long a request for a page may take, and how many bytes of pages are in memory.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Limits")]
+#[group(skip)]
+pub struct Settings {
+    /// How long a feed request waits for its turn before it gets 503, in milliseconds.
+    #[arg(
+        long = "feed-queue-timeout-ms",
+        env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS"
+    )]
+    #[arg(default_value = "500", value_name = "MS", value_parser = units::millis(0..))]
+    pub queue_timeout: Duration,
+    /// How long a feed read may take, in milliseconds.
+    #[arg(long = "feed-read-timeout-ms", env = "PUBLISHER_FEED_READ_TIMEOUT_MS")]
+    #[arg(default_value = "5000", value_name = "MS", value_parser = units::millis(0..))]
+    pub read_timeout: Duration,
+    // 0 caches nothing, and concurrent requests still share a read.
+    /// Pages of the feed that are held ready, in MiB; 0: none.
+    #[arg(long = "feed-cache-mib", env = "PUBLISHER_FEED_CACHE_MIB")]
+    #[arg(default_value = "16", value_name = "MIB", value_parser = units::mib::<usize>(0..=65_536))]
+    pub max_cached_bytes: usize,
+    /// How many bytes of pages that are not cached may be in memory: just read, or still being sent.
+    #[arg(skip = 32 * units::MIB as usize)]
+    pub max_in_flight_bytes: usize,
+}

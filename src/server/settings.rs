@@ -1,0 +1,108 @@
+//! All options of a server: its own, and those of the rooms that it wires.
+
+use std::{thread::available_parallelism, time::Duration};
+
+use clap::Args;
+
+use super::Listen;
+use crate::{
+    cache, feed, health,
+    http::{self, RouteSet},
+    store, units, watch, writer,
+};
+
+/// All options of a server: its own, and those of the rooms that it wires.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+#[group(skip)]
+#[expect(
+    missing_docs,
+    reason = "clap would take the doc of a flattened field for its own"
+)]
+pub struct Settings {
+    /// Serve the admin routes, /metrics and /health here instead of on the public address; port 0
+    /// takes a free one.
+    #[arg(long, env = "PUBLISHER_ADMIN_ADDRESS", value_name = "HOST:PORT")]
+    #[arg(help_heading = "Front")]
+    pub admin_address: Option<String>,
+    /// How long to go on after SIGTERM with /health/ready at 503 before listening stops, in
+    /// milliseconds: for balancers to notice.
+    #[arg(
+        long = "shutdown-delay-ms",
+        env = "PUBLISHER_SHUTDOWN_DELAY_MS",
+        value_name = "MS"
+    )]
+    #[arg(default_value = "0", value_parser = units::millis(0..))]
+    #[arg(help_heading = "Front")]
+    pub shutdown_delay: Duration,
+    /// Threads that answer requests [default: one a core].
+    #[arg(long, env = "PUBLISHER_WORKERS", value_name = "THREADS")]
+    #[arg(value_parser = units::number::<usize>(1..=1024))]
+    pub workers: Option<usize>,
+    /// Connections a worker holds open; more wait in the kernel.
+    #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", value_name = "CONNECTIONS")]
+    #[arg(default_value = "25000", value_parser = units::number::<usize>(1..=1_000_000))]
+    pub max_connections: usize,
+    /// How long connections are still answered after a signal, each answer with `Connection: close`,
+    /// before idle ones are closed, in milliseconds. Ends early when no connection is left.
+    #[arg(
+        long = "shutdown-grace-ms",
+        env = "PUBLISHER_SHUTDOWN_GRACE_MS",
+        value_name = "MS"
+    )]
+    #[arg(default_value = "1000", value_parser = units::millis(0..))]
+    pub shutdown_grace: Duration,
+    /// How long requests in flight may take to end after a signal, in seconds.
+    #[arg(
+        long = "shutdown-timeout-secs",
+        env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS"
+    )]
+    #[arg(default_value = "30", value_name = "SECONDS", value_parser = units::secs(0..))]
+    pub shutdown_timeout: Duration,
+    // Each of these has a help heading, which holds for all that follows.
+    #[command(flatten)]
+    pub http: http::Settings,
+    #[command(flatten)]
+    pub health: health::Settings,
+    #[command(flatten)]
+    pub cache: cache::Settings,
+    #[command(flatten)]
+    pub store: store::Settings,
+    #[command(flatten)]
+    pub feed: feed::Settings,
+    #[command(flatten)]
+    pub watch: watch::Settings,
+    #[command(flatten)]
+    pub writer: writer::Settings,
+}
+
+/// An address to serve.
+#[derive(Debug)]
+pub(super) struct Address {
+    pub(super) listen: Listen,
+    pub(super) routes: RouteSet,
+    pub(super) workers: usize,
+    /// How many connections may be open.
+    pub(super) max_connections: usize,
+}
+
+impl Settings {
+    /// Returns the addresses to serve: the public one, then the admin address if there is one.
+    pub(super) fn addresses(&self, public: Listen) -> Vec<Address> {
+        let address = |listen, routes, workers: usize| Address {
+            listen,
+            routes,
+            workers,
+            max_connections: workers.saturating_mul(self.max_connections),
+        };
+        let workers = self.workers;
+        let workers = workers.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        match &self.admin_address {
+            Some(admin) => vec![
+                address(public, RouteSet::Public, workers),
+                address(Listen::At(admin.clone()), RouteSet::Admin, 1),
+            ],
+            None => vec![address(public, RouteSet::All, workers)],
+        }
+    }
+}
