@@ -1,7 +1,7 @@
-//! The admin routes: challenges, eval runs and Merkle epochs come in.
+//! The admin routes: writes of challenges, eval runs and Merkle epochs.
 //!
-//! Each request in this order: authentication, admission (503 at once), body, parsing, commit. What
-//! is refused on the way has not been stored.
+//! Each request passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
+//! request that is rejected on the way has stored nothing.
 
 use std::io::ErrorKind;
 
@@ -53,7 +53,7 @@ impl AdminHandles {
     }
 }
 
-/// The acknowledgement.
+/// The JSON of an acknowledgement.
 #[derive(Serialize)]
 struct Acknowledged {
     inserted: u64,
@@ -207,7 +207,7 @@ fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// Takes room for the body by its announced length; for one that announces none, for the longest.
+/// Reserves room for the body: its announced length, or the greatest length if it announces none.
 fn admit(request: &HttpRequest, handles: &AdminHandles) -> Result<Admission, ApiError> {
     let announced = request
         .headers()

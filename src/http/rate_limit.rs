@@ -1,4 +1,4 @@
-//! The rate limit of each client.
+//! The rate limit of one client address.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -17,7 +17,7 @@ use crate::domain::clock::Clock;
 /// How often idle clients are evicted.
 const EVICT_EVERY: Duration = Duration::from_secs(60);
 
-/// Requests of each client, let through evenly (GCRA). One is shared by all workers.
+/// Limits the requests of each client, evenly over time (GCRA). All workers share it.
 pub struct RateLimit {
     clients: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
@@ -53,7 +53,7 @@ impl RateLimit {
     /// Counts a request.
     ///
     /// # Errors
-    /// How long to wait before the next one, if there were too many.
+    /// How long the client should wait, if there were too many.
     pub fn admit(&self, client: IpAddr) -> Result<(), Duration> {
         let checked = self.clients.check_key(&network(client));
         checked.map_err(|refused| refused.wait_time_from(self.clock.now()))
@@ -65,7 +65,7 @@ impl RateLimit {
     }
 }
 
-/// Returns the addresses that one client can have: with IPv6, a network of 64 bits (RFC 6177).
+/// Returns the network that one client has addresses of: with IPv6 a /64 (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
