@@ -1,11 +1,11 @@
-//! What is logged goes to stderr, one line each.
+//! Logging to stderr, one line for each event.
 
 use std::{collections::BTreeMap, io::Write};
 
 use cathedral_publisher::config::LogFormat;
 use log::kv::{self, Key, Value, VisitSource};
 
-/// Starts logging what `filter` lets through.
+/// Starts the logger with a filter in the syntax of `RUST_LOG`.
 pub(crate) fn init(filter: &str, format: LogFormat) {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(filter);
@@ -47,12 +47,12 @@ fn pairs(record: &log::Record<'_>) -> BTreeMap<String, serde_json::Value> {
         }
     }
     let mut pairs = Pairs(BTreeMap::new());
-    // Ours never fails.
+    // The visitor above never fails.
     let _ = record.key_values().visit(&mut pairs);
     pairs.0
 }
 
-/// Whether it needs no quotes to be one word.
+/// Returns whether a text can be written as a value without quotes.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text

@@ -35,14 +35,14 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the log level: this is the program's answer, not an event.
+            // Written at any log level: this is the result of the command, not an event.
             let _ = writeln!(io::stderr(), "cathedral-publisher: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The error and its causes; a cause that is quoted already is not said again.
+/// Returns the error and its causes in one line, without causes that the line already contains.
 fn one_line(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |line, cause| {
         let cause = cause.to_string();

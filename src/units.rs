@@ -37,3 +37,37 @@ impl<T> FromU64 for T where
     T: TryFrom<u64, Error: Error + Send + Sync + 'static> + Clone + Send + Sync + 'static
 {
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, Command};
+
+    use super::*;
+
+    fn parse<T: Clone + Send + Sync + 'static>(
+        parser: impl TypedValueParser<Value = T>,
+        text: &str,
+    ) -> Option<T> {
+        let command = Command::new("test").arg(Arg::new("value").value_parser(parser));
+        let matches = command.try_get_matches_from(["test", text]).ok()?;
+        matches.get_one("value").cloned()
+    }
+
+    #[test]
+    fn values_have_the_unit_of_their_option_and_are_within_its_range() {
+        assert_eq!(
+            parse(millis(0..), "1500"),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(parse(secs(0..), "0"), Some(Duration::ZERO));
+        assert_eq!(parse(secs(1..), "0"), None);
+        assert_eq!(parse(secs(..=5), "6"), None);
+        assert_eq!(parse(mib::<u32>(1..=2048), "2048"), Some(1 << 31));
+        assert_eq!(parse(mib::<u32>(0..), "4096"), None);
+        assert_eq!(
+            parse(mib::<u64>(0..), &u64::MAX.to_string()),
+            Some(u64::MAX)
+        );
+        assert_eq!(parse(number::<u32>(0..), "x"), None);
+    }
+}

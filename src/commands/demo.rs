@@ -14,7 +14,7 @@ use cathedral_publisher::{
 use super::serve::{admin_tokens, listen, parts};
 
 pub(crate) fn demo(options: Demo) -> anyhow::Result<()> {
-    // Dropped, and so deleted, at the end.
+    // Deleted when it is dropped, at the end.
     let temporary = match &options.database {
         Some(_) => None,
         None => Some(tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?),

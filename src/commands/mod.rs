@@ -1,4 +1,4 @@
-//! What each subcommand does with its options. With `main`, the only home of anyhow.
+//! The subcommands. Only these modules and `main` use anyhow.
 
 pub(crate) mod demo;
 pub(crate) mod import_export;

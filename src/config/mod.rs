@@ -85,7 +85,7 @@ pub struct Completions {
     pub shell: clap_complete::Shell,
 }
 
-/// Which of the two kinds of data.
+/// A kind of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Challenges: what active-challenges answers.
@@ -112,7 +112,7 @@ pub struct Serve {
     pub settings: Settings,
 }
 
-/// Who may write.
+/// The admin tokens.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Admin {
     /// A file whose lines are the admin tokens, at least 32 characters each: one, or two while one
@@ -122,7 +122,7 @@ pub struct Admin {
     pub admin_token_file: Option<PathBuf>,
 }
 
-/// Which database.
+/// The database.
 #[derive(Debug, Args)]
 pub struct Database {
     /// The SQLite file; made where there is none.
@@ -135,7 +135,7 @@ pub struct Database {
     pub database: PathBuf,
 }
 
-/// Where to listen.
+/// The address to listen on.
 #[derive(Debug, Args)]
 pub struct Address {
     /// Host and port to listen on; port 0 takes a free one.

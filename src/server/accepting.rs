@@ -1,14 +1,14 @@
-//! Accepts the connections of one address, and ends them in order.
+//! Accepts the connections of one address, and ends them in order on a stop.
 //!
-//! A stop has three steps, so that no request is lost and no client waits for another one:
+//! A graceful stop has three steps, so that no request is lost and no client waits for another one:
 //!
-//! 1. For a grace period everything is answered as before, but each answer announces that its connection
-//!    closes. It ends early when no connection from before it is left.
-//! 2. Idle connections are closed. New ones are still accepted and answered, until those from before the
-//!    stop have ended.
-//! 3. Nothing more is accepted. What is open is answered and ended.
+//! 1. During a grace period requests are answered as before, but each response says `Connection: close`. The
+//!    period ends early if all connections from before the stop have ended.
+//! 2. Idle connections are closed. New ones are still accepted and answered until all connections from before
+//!    the stop have ended.
+//! 3. No more connections are accepted. Requests on open connections are answered, then those are closed.
 //!
-//! All of it together takes `--shutdown-timeout-secs` at most.
+//! The three steps together take `--shutdown-timeout-secs` at most.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -35,17 +35,17 @@ use crate::{http::Handles, metrics::Metrics};
 
 /// How long accepting pauses after an error such as too many open files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-/// How many connections that wait are accepted before the listening socket is closed.
+/// How many queued connections are accepted before a listening socket is closed.
 const MAX_LAST_ACCEPTED: usize = 4096;
 
-/// Whether a server is to stop.
+/// The command to stop a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It goes on.
+    /// Go on.
     No,
-    /// It finishes what is in flight.
+    /// Answer the requests in flight first.
     Gracefully,
-    /// It ends at once.
+    /// Stop at once.
     AtOnce,
 }
 
@@ -60,9 +60,9 @@ pub(super) struct Acceptor {
     shutdown_timeout: Duration,
     metrics: Metrics,
     stop: watch::Receiver<Stop>,
-    /// Held by every connection that is accepted from now on.
+    /// Cloned into every connection that is accepted from now on.
     open: mpsc::Sender<()>,
-    /// Ends when all that hold `open` have ended.
+    /// Closed when all connections with a clone of `open` have ended.
     ended: mpsc::Receiver<()>,
 }
 
@@ -101,7 +101,7 @@ impl Acceptor {
     /// Returns the addresses of the sockets.
     ///
     /// # Errors
-    /// If the system does not tell one.
+    /// If the address of a socket is unknown.
     pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
@@ -159,7 +159,7 @@ impl Acceptor {
         }
     }
 
-    /// Returns what ends when all connections have ended that were accepted until now.
+    /// Returns a channel that closes when all connections that were accepted until now have ended.
     fn begin_generation(&mut self) -> mpsc::Receiver<()> {
         let (open, ended) = mpsc::channel(1);
         self.open = open;
@@ -189,7 +189,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts the next connection once there is room for it; until then it waits in the kernel.
+    /// Accepts the next connection once there is a permit for it; until then it waits in the kernel.
     async fn accept(&self) -> io::Result<(tokio::net::TcpStream, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(io::Error::other)?;
@@ -213,8 +213,8 @@ impl Acceptor {
         }
     }
 
-    /// Accepts the connections that wait already, and closes the sockets, unless another process goes on
-    /// with them.
+    /// Accepts the connections that are queued in the kernel, and closes the sockets. Leaves inherited sockets
+    /// alone: the next process accepts their connections.
     fn accept_last(&mut self) {
         let listeners = std::mem::take(&mut self.listeners);
         if self.are_inherited {
@@ -235,7 +235,7 @@ impl Acceptor {
     }
 }
 
-/// Whether an error of accepting is that of one connection, which is gone.
+/// Returns whether an error of accepting concerns one connection only, which is gone.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! How many connections fit beside the file descriptors that must always be available.
+//! Fits the limits of connections to the file descriptors that the process may open.
 
 use super::settings::Address;
 
@@ -6,7 +6,7 @@ use super::settings::Address;
 const PER_DATABASE_CONNECTION: u64 = 4;
 /// Database connections beside the pool: the writer, the watch, and one that stays open while the server runs.
 const OTHER_DATABASE_CONNECTIONS: u64 = 3;
-/// Standard streams, sockets that listen, the poller of each thread, the log, /proc while it is read.
+/// Standard streams, listening sockets, the poller of each thread, the log, /proc while it is read.
 const OTHERS: u64 = 40;
 
 /// Raises the soft limit of descriptors to the hard one, and lowers the addresses' limits of connections so

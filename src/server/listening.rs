@@ -1,4 +1,4 @@
-//! Where a server listens.
+//! Listening sockets.
 
 use std::{
     io,
@@ -15,23 +15,23 @@ const BACKLOG: i32 = 4096;
 pub enum Listen {
     /// On this host and port.
     At(String),
-    /// On a socket that listens already: socket activation.
+    /// On a socket that listens already (socket activation).
     On(TcpListener),
 }
 
-/// Sockets that listen.
+/// The listening sockets of one address.
 #[derive(Debug)]
 pub(super) struct Listeners {
     pub(super) sockets: Vec<TcpListener>,
-    /// Whether they outlive this process: then connections that it does not accept wait for the next.
+    /// Whether a service manager keeps them open: the next process accepts the connections still queued.
     pub(super) are_inherited: bool,
 }
 
 impl Listen {
-    /// Listens on all addresses of the host on which that is possible.
+    /// Listens on all addresses of the host that can be bound.
     ///
     /// # Errors
-    /// If it is possible on none of them.
+    /// If no address can be bound.
     pub(super) fn listeners(self) -> io::Result<Listeners> {
         let address = match self {
             Self::On(listener) => {
@@ -66,7 +66,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // Or a restart would have to wait until the kernel has forgotten the old connections.
+    // Without it, a restart fails while old connections are in TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;

@@ -3,10 +3,10 @@
 //! | file | knows |
 //! |---|---|
 //! | `settings` | all options of a server |
-//! | `listening` | the sockets that listen |
+//! | `listening` | listening sockets |
 //! | `accepting` | accepts connections, and ends them in order |
 //! | `workers` | the threads that serve connections |
-//! | `descriptors` | how many connections fit beside what must always be open |
+//! | `descriptors` | how many connections the limit of file descriptors allows |
 //! | `running` | how a server ends: signals, the service manager, the death of an actor |
 
 mod accepting;
@@ -52,7 +52,7 @@ pub struct Parts {
     pub builder: Arc<dyn BuildSnapshot>,
     /// Decides when a snapshot is stale.
     pub clock: Arc<dyn Clock>,
-    /// The database; its changes by other processes are watched for.
+    /// The database file, which is watched for writes of other processes.
     pub path: PathBuf,
     /// Whether there is a writer.
     pub writable: bool,

@@ -1,4 +1,4 @@
-//! A server that listens, and how it ends: signals, the service manager, the death of an actor.
+//! A running server, and how it ends: signals, the service manager, the death of an actor.
 
 use std::{
     io,
@@ -16,15 +16,15 @@ use tokio::sync::watch;
 use super::accepting::{Acceptor, Stop};
 use crate::{cache::handle::CacheHandle, liveness::Liveness, writer::handle::WriterHandle};
 
-/// A server that listens.
+/// A running server.
 pub struct Running {
-    /// Where it listens.
+    /// The addresses that it listens on.
     pub addresses: Vec<SocketAddr>,
     /// The board's cache.
     pub cache: CacheHandle,
-    /// The write side, if there is one.
+    /// The writer; `None` if the database is read-only.
     pub writer: Option<WriterHandle>,
-    /// Where the admin routes are, if they have an address of their own.
+    /// The addresses of the admin routes, if they have their own.
     pub admin_addresses: Vec<SocketAddr>,
     pub(super) acceptors: Vec<Acceptor>,
     pub(super) stop: watch::Sender<Stop>,
@@ -33,7 +33,7 @@ pub struct Running {
     pub(super) shutdown_delay: Duration,
 }
 
-/// Ends a server.
+/// Stops a server.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     stop: watch::Sender<Stop>,
@@ -46,8 +46,7 @@ impl Stopper {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Stops the server, and waits until it has: gracefully, so that everything in flight is answered,
-    /// or at once.
+    /// Stops the server and waits until it has stopped. A graceful stop answers the requests in flight first.
     pub async fn stop(&self, graceful: bool) {
         self.announce();
         self.stop.send_replace(if graceful {
@@ -60,7 +59,7 @@ impl Stopper {
 }
 
 impl Running {
-    /// Returns what can stop the server.
+    /// Returns a handle that stops the server.
     pub fn stopper(&self) -> Stopper {
         Stopper {
             stop: self.stop.clone(),
@@ -68,10 +67,10 @@ impl Running {
         }
     }
 
-    /// Serves until it is stopped; then everything that was admitted is written.
+    /// Serves until it is stopped, then waits until all admitted writes are answered.
     ///
     /// # Errors
-    /// If something has died that the server needs.
+    /// If an actor or task has died that the server needs.
     pub async fn serve(mut self) -> io::Result<()> {
         let served = self.acceptors.into_iter().map(Acceptor::run);
         let served = futures_util::future::join_all(served);
@@ -89,11 +88,11 @@ impl Running {
         Ok(())
     }
 
-    /// Serves until SIGINT or SIGTERM, then ends the requests under way. A second signal ends the
-    /// process at once. Tells a service manager that waits for it (sd_notify).
+    /// Serves until SIGINT or SIGTERM, then stops gracefully. A second signal ends the process at once.
+    /// Notifies the service manager when the server is ready and when it stops (sd_notify).
     ///
     /// # Errors
-    /// As [`Running::serve`], or where signals cannot be waited for.
+    /// As [`Running::serve`], or if signals cannot be waited for.
     pub async fn serve_until_signal(self) -> io::Result<()> {
         let stopper = self.stopper();
         let delay = self.shutdown_delay;

@@ -19,22 +19,22 @@ use crate::{
     metrics::OpenConnection,
 };
 
-/// Threads for blocking work that one worker may start: a bound for the sum of all its kinds of work,
-/// each of which has a tighter one.
+/// Threads for blocking work that one worker may start. Each kind of blocking work has a lower limit of its
+/// own; this one is for their sum.
 const MAX_BLOCKING_THREADS: usize = 64;
 
-/// A connection on its way to its worker, with what it holds as long as it is open.
+/// An accepted connection, with the guards that are dropped when it ends.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
-    /// Its share of the connections that may be open.
+    /// Counts against the limit of open connections.
     pub(super) permit: OwnedSemaphorePermit,
-    /// Tells by being dropped that the connection has ended.
+    /// Signals the end of the connection by being dropped.
     pub(super) open: mpsc::Sender<()>,
     pub(super) counted: OpenConnection,
 }
 
-/// What a worker is told.
+/// A command to a worker.
 #[derive(Debug)]
 enum Command {
     Serve(Accepted, Load),
@@ -42,7 +42,7 @@ enum Command {
     EndIdle,
 }
 
-/// Counts a connection of one worker.
+/// Counts an open connection of one worker.
 #[derive(Debug)]
 struct Load(Arc<AtomicUsize>);
 
@@ -64,7 +64,7 @@ struct Worker {
 pub(super) struct Workers(Vec<Worker>);
 
 impl Workers {
-    /// Starts `count` threads. Connections that accept nothing for `send_timeout` are ended.
+    /// Starts `count` threads, each with a door of its own.
     ///
     /// # Errors
     /// If a thread or its door cannot be made.
@@ -80,7 +80,7 @@ impl Workers {
         Ok(Self(workers))
     }
 
-    /// Passes a connection to the worker that has the fewest.
+    /// Passes a connection to the worker with the fewest connections.
     pub(super) fn serve(&self, accepted: Accepted) {
         let load = |worker: &&Worker| worker.connections.load(Relaxed);
         if let Some(worker) = self.0.iter().min_by_key(load) {
@@ -90,7 +90,7 @@ impl Workers {
         }
     }
 
-    /// From now on every answer announces that its connection closes.
+    /// From now on every response says `Connection: close`.
     pub(super) fn close_after_answers(&self) {
         self.0
             .iter()
@@ -104,7 +104,7 @@ impl Workers {
             .for_each(|worker| worker.tell(Command::EndIdle));
     }
 
-    /// Ends the threads, and the connections that are still open with them.
+    /// Ends the threads, and with them the connections that are still open.
     pub(super) async fn end(self) {
         for worker in &self.0 {
             worker.arbiter.stop();
@@ -181,8 +181,8 @@ async fn obey(
     }
 }
 
-/// Answers leave at once, and the kernel ends a connection whose peer does not acknowledge what was sent
-/// to it (TCP_USER_TIMEOUT, RFC 5482).
+/// Makes the socket send without delay (TCP_NODELAY), and limits how long sent data may stay
+/// unacknowledged (TCP_USER_TIMEOUT, RFC 5482).
 fn prepared(stream: TcpStream, send_timeout: Duration) -> io::Result<actix_rt::net::TcpStream> {
     stream.set_nonblocking(true)?;
     if let Err(error) = stream.set_nodelay(true) {

@@ -19,7 +19,7 @@ use super::{
 /// SQLite's virtual-machine steps between two checks of the clock: some tens of microseconds.
 const STEPS_PER_DEADLINE_CHECK: i32 = 10_000;
 
-/// Of SQLite's own cache in each connection; negative is how it is told in KiB.
+/// The size of SQLite's page cache in each connection. A negative value is in KiB.
 const READER_CACHE_KIB: i64 = -256;
 
 /// Readers of one database file. Cloning shares the pool.
@@ -31,7 +31,7 @@ pub struct ReadPool {
     path: PathBuf,
 }
 
-/// The connections of a pool.
+/// The numbers of connections of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUsage {
     /// Connections that are open.
@@ -54,11 +54,11 @@ impl ReadPool {
             .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
                 connection.busy_timeout(settings.busy_timeout)?;
-                // Answers are cached as bytes, and the kernel caches the file's pages. The pragma reads the
-                // schema. Its error is ignored: if the file is no database the first query fails at
-                // once, while an error here makes the pool retry until its time is up.
+                // Responses are cached as bytes, and the kernel caches the file's pages. The pragma reads
+                // the schema. Its error is ignored: if the file is no database, the first query fails at
+                // once, but an error here would make the pool retry until its timeout.
                 let _ = connection.pragma_update(None, "cache_size", READER_CACHE_KIB);
-                // A reader of this pool cannot write, whatever is asked of it.
+                // No statement can write through a connection of this pool.
                 connection.pragma_update(None, "query_only", "ON")
             });
         let pool = r2d2::Pool::builder()
@@ -133,7 +133,7 @@ impl DerefMut for Reader {
     }
 }
 
-/// Discards a connection if its path names another file by now.
+/// Opens connections, and discards one if another file has replaced its file.
 struct FileManager {
     inner: SqliteConnectionManager,
     path: PathBuf,
