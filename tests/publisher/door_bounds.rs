@@ -374,6 +374,13 @@ fn line_ends_do_not_keep_a_connection() {
                 && read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
         };
         assert!((0..600).any(|_| !is_open(&mut client)), "it stays open");
+        // Nor do so many that it is never waited for the next one.
+        let mut client = Client::connect(&service.address);
+        client.send(first);
+        let begun = Instant::now();
+        while client.socket.write_all(&b"\r\n".repeat(8000)).is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it stays open");
+        }
     }
 }
 
