@@ -167,7 +167,7 @@ pub struct Limits {
 impl Limits {
     /// How long the board counts as fresh.
     pub fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_secs.get())
+        Duration::from_secs(self.ttl_secs.get().min(MAX_SECS))
     }
 
     /// How long a rebuild may take.
