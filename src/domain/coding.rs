@@ -1,9 +1,9 @@
-//! Content codings, and which of them a client takes (RFC 9110 §8.4.1, §12.5.3).
+//! Content codings, and which of them a client accepts (RFC 9110 §8.4.1, §12.5.3).
 
-/// A content coding that is spoken here.
+/// A supported content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// None at all.
+    /// No coding.
     Identity,
     /// RFC 1952.
     Gzip,
@@ -14,7 +14,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All of them, the one that is preferred among equals first: what makes the fewest bytes.
+    /// All codings; among equally preferred ones the first one is chosen, which makes the fewest bytes.
     pub const ALL: [Self; 4] = [Self::Brotli, Self::Zstd, Self::Gzip, Self::Identity];
 
     /// The name in `Accept-Encoding` and `Content-Encoding`.
@@ -28,7 +28,7 @@ impl Coding {
     }
 
     fn parse(name: &[u8]) -> Option<Self> {
-        // An old name of gzip, to be taken for it (RFC 9110 §8.4.1.3).
+        // An old name of gzip (RFC 9110 §8.4.1.3).
         if name.eq_ignore_ascii_case(b"x-gzip") {
             return Some(Self::Gzip);
         }
@@ -37,84 +37,85 @@ impl Coding {
     }
 }
 
-/// How much a client wants something: thousandths, 0 is not at all.
+/// A quality value in thousandths; 0 means not acceptable.
 type Weight = u16;
-const MOST: Weight = 1000;
+const MAX_WEIGHT: Weight = 1000;
 
-/// What a client takes, the most wanted first.
+/// The codings that a client accepts, the most preferred first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acceptable {
     order: [Coding; Coding::ALL.len()],
-    /// How many of them it takes.
+    /// How many of them are acceptable; the others come last.
     count: usize,
 }
 
 impl Default for Acceptable {
-    /// What a client takes that does not say so.
+    /// The codings of a client that sends no `Accept-Encoding`.
     fn default() -> Self {
         Self::IDENTITY
     }
 }
 
 impl Acceptable {
-    /// Who does not ask for a coding may not know any.
+    /// A client that does not ask for a coding may not know any.
     const IDENTITY: Self = Self {
         order: [Coding::Identity; Coding::ALL.len()],
         count: 1,
     };
 
-    /// Reads the lines of the field, if there are any. Never fails: a member that is none, or of a
-    /// coding that is not spoken here, is skipped. Of one that is there twice the last one counts.
+    /// Parses the lines of `Accept-Encoding`. Never fails: malformed members and unknown codings are
+    /// skipped; the last duplicate wins.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut wishes: Option<Wishes> = None;
+        let mut preferences: Option<Preferences> = None;
         for line in lines {
-            let wishes = wishes.get_or_insert_default();
+            let preferences = preferences.get_or_insert_default();
             for member in line.split(|byte| *byte == b',') {
                 if let Some((name, weight)) = parse_member(member) {
-                    wishes.set(name, weight);
+                    preferences.set(name, weight);
                 }
             }
         }
-        wishes.map_or_else(Self::default, Wishes::acceptable)
+        preferences.map_or_else(Self::default, Preferences::acceptable)
     }
 
-    /// The codings that it takes, the most wanted first; among equals in the order of
-    /// [`Coding::ALL`]. Identity comes last where nothing is said of it, and is left out where it is
-    /// refused (RFC 9110 §12.5.3). Without a field this is identity alone.
+    /// Returns the acceptable codings, the most preferred first; equally preferred ones in the order of
+    /// [`Coding::ALL`]. Identity comes last if the field does not name it, and is left out if the field
+    /// excludes it (RFC 9110 §12.5.3). Without the field, identity alone is acceptable.
     pub fn in_order(&self) -> impl Iterator<Item = Coding> {
         self.order.into_iter().take(self.count)
     }
 }
 
-/// What a field says.
+/// What the field says.
 #[derive(Debug, Default)]
-struct Wishes {
+struct Preferences {
     named: [Option<Weight>; Coding::ALL.len()],
-    /// What `*` says of those that are not named.
+    /// The weight of `*`, for codings that are not named.
     others: Option<Weight>,
 }
 
-impl Wishes {
+impl Preferences {
     fn acceptable(self) -> Acceptable {
         let mut order = Coding::ALL;
-        // Stable: equals keep their order. Those that are not taken come last.
-        order.sort_by_key(|coding| std::cmp::Reverse((self.takes(*coding), self.weight(*coding))));
-        let count = order.iter().filter(|coding| self.takes(**coding)).count();
+        // Stable: equals keep their order. Excluded codings come last.
+        order
+            .sort_by_key(|coding| std::cmp::Reverse((self.accepts(*coding), self.weight(*coding))));
+        let count = order.iter().filter(|coding| self.accepts(**coding)).count();
         Acceptable { order, count }
     }
 
-    fn takes(&self, coding: Coding) -> bool {
-        match self.said(coding) {
+    fn accepts(&self, coding: Coding) -> bool {
+        match self.stated(coding) {
             Some(weight) => weight > 0,
             None => coding == Coding::Identity,
         }
     }
 
     fn weight(&self, coding: Coding) -> Weight {
-        self.said(coding).unwrap_or(0)
+        self.stated(coding).unwrap_or(0)
     }
 
-    fn said(&self, coding: Coding) -> Option<Weight> {
+    fn stated(&self, coding: Coding) -> Option<Weight> {
         self.named[coding as usize].or(self.others)
     }
 
@@ -135,7 +136,7 @@ fn parse_member(member: &[u8]) -> Option<(&[u8], Weight)> {
         return None;
     }
     let weight = match parts.next().map(<[u8]>::trim_ascii) {
-        None => MOST,
+        None => MAX_WEIGHT,
         Some([b'q' | b'Q', b'=', value @ ..]) => parse_weight(value)?,
         Some(_) => return None,
     };
@@ -157,7 +158,7 @@ fn parse_weight(value: &[u8]) -> Option<Weight> {
     let fraction = places.fold(0, |sum, digit| sum * 10 + Weight::from(digit - b'0'));
     match (whole, fraction) {
         (b'0', fraction) => Some(fraction),
-        (b'1', 0) => Some(MOST),
+        (b'1', 0) => Some(MAX_WEIGHT),
         _ => None,
     }
 }

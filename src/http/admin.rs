@@ -1,7 +1,7 @@
-//! The admin routes: challenges, eval runs and Merkle epochs come in.
+//! The admin routes: writes of challenges, eval runs and Merkle epochs.
 //!
-//! Each request in this order: authentication, admission (503 at once), body, parsing, commit. What
-//! is refused on the way has not been stored.
+//! Each request passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
+//! request that is rejected on the way has stored nothing.
 
 use std::io::ErrorKind;
 
@@ -30,15 +30,15 @@ const MAX_ITEMS: usize = 10_000;
 /// What the admin routes hold.
 #[derive(Debug, Clone)]
 pub struct AdminHandles {
-    /// Who may write.
+    /// The tokens that may write.
     pub tokens: AdminTokens,
-    /// Where to.
+    /// The writer.
     pub writer: WriterHandle,
-    /// How long it may be, in bytes.
+    /// The longest body, in bytes.
     pub max_body_bytes: u32,
 }
 
-/// The acknowledgement.
+/// The JSON of an acknowledgement.
 #[derive(Serialize)]
 struct Acknowledged {
     inserted: u64,
@@ -192,7 +192,7 @@ fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// Takes room for the body by its announced length; for one that announces none, for the longest.
+/// Reserves room for the body: its announced length, or the greatest length if it announces none.
 fn admit(request: &HttpRequest, handles: &AdminHandles) -> Result<Admission, ApiError> {
     let announced = request
         .headers()

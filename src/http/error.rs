@@ -25,7 +25,7 @@ pub(super) struct Detail<'a> {
     item: Option<BadItem<'a>>,
 }
 
-/// Which item of a request is at fault.
+/// The item of a request that is invalid.
 #[derive(Debug, Serialize)]
 struct BadItem<'a> {
     index: usize,
@@ -40,7 +40,7 @@ impl<'a> Detail<'a> {
     }
 }
 
-/// Why a request was not answered with what it asked for.
+/// An error that a client sees.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     #[error("not found")]

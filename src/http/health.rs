@@ -1,5 +1,5 @@
-//! /health: does the database answer? (WIRE.md) /health/live: does the process? /health/ready: should
-//! requests come here?
+//! /health: does the database answer (WIRE.md)? /health/live: does the process run? /health/ready: should
+//! balancers send requests here?
 
 use std::collections::BTreeMap;
 

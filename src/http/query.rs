@@ -1,11 +1,11 @@
-//! The parameters of a query string. Unknown ones are ignored; of a repeated one the last counts.
+//! The parameters of a query string. Unknown ones are ignored; the last duplicate wins.
 
 use std::borrow::Cow;
 
 use super::error::ApiError;
 use crate::domain::cursor::{Cursor, PageLimit};
 
-/// The values of `names`, in that order; `None` for a parameter that is absent.
+/// Returns the values of `names`, in that order; `None` for an absent parameter.
 fn parameters<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option<Cow<'q, str>>; N] {
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -16,7 +16,7 @@ fn parameters<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option<C
     values
 }
 
-/// Which challenge current-challenge is asked for.
+/// The challenge that a request of current-challenge chooses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Choice<'q> {
     First,
@@ -44,7 +44,7 @@ fn parse_tier(text: &str) -> Result<u64, ApiError> {
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
-/// The cursor and limit of leaderboard/recent. The limit is judged first.
+/// Parses the cursor and limit of leaderboard/recent. The limit is checked first.
 pub(super) fn feed_page(query: &str) -> Result<(Cursor, PageLimit), ApiError> {
     let [since_ran_at, since_id, since, limit] =
         parameters(query, ["since_ran_at", "since_id", "since", "limit"]);

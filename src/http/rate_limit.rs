@@ -1,4 +1,4 @@
-//! How often one client may ask.
+//! The rate limit of one client address.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -11,7 +11,7 @@ use governor::{
     clock::{Clock as _, DefaultClock},
 };
 
-/// Requests of each client, let through evenly (GCRA). One is shared by all workers.
+/// Limits the requests of each client, evenly over time (GCRA). All workers share it.
 pub struct RateLimit {
     clients: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
@@ -24,7 +24,7 @@ impl std::fmt::Debug for RateLimit {
 }
 
 impl RateLimit {
-    /// Up to `per_minute` requests a minute from one address, up to `burst` of them at once.
+    /// Allows `per_minute` requests a minute from one address, `burst` of them at once.
     pub fn new(per_minute: NonZeroU32, burst: NonZeroU32) -> Self {
         Self {
             clients: DefaultKeyedRateLimiter::keyed(
@@ -37,20 +37,20 @@ impl RateLimit {
     /// Counts a request.
     ///
     /// # Errors
-    /// How long to wait before the next one, where there were too many.
+    /// How long the client should wait, if there were too many.
     pub fn admit(&self, client: IpAddr) -> Result<(), Duration> {
         let checked = self.clients.check_key(&network(client));
         checked.map_err(|refused| refused.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets clients that have been quiet: to be called now and then.
-    pub fn forget_quiet_ones(&self) {
+    /// Evicts clients that are idle. To be called from time to time.
+    pub fn evict_idle(&self) {
         self.clients.retain_recent();
         self.clients.shrink_to_fit();
     }
 }
 
-/// What one client can have addresses of: with IPv6 a network of 64 bits (RFC 6177).
+/// Returns the network that one client has addresses of: with IPv6 a /64 (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

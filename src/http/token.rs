@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The fewest characters of a token.
+/// The least length of a token.
 pub(super) const MIN_TOKEN_CHARS: usize = 32;
 
 /// The tokens that are accepted: one, or two during rotation. Only their digests are kept, which
@@ -14,22 +14,22 @@ pub(super) const MIN_TOKEN_CHARS: usize = 32;
 #[derive(Clone, Default)]
 pub struct AdminTokens(Vec<[u8; 32]>);
 
-/// Why the tokens cannot be used. Never shows one.
+/// Why the tokens cannot be used. Never contains a token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file cannot be read.
     #[error("the admin token file: {0}")]
     File(#[from] io::Error),
-    /// A token that can be guessed.
+    /// A token is short enough to be guessed.
     #[error("an admin token must have at least {MIN_TOKEN_CHARS} characters")]
     TooShort,
-    /// A token that cannot be sent (RFC 6750 §2.1).
+    /// A token cannot be sent in a header field (RFC 6750 §2.1).
     #[error("an admin token must consist of visible ASCII characters")]
     NotSendable,
 }
 
 impl AdminTokens {
-    /// The tokens from the lines of `file`, and those of `given`. Empty ones do not count.
+    /// Takes the tokens from the lines of `file` and from `given`; empty ones are skipped.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -56,12 +56,12 @@ impl AdminTokens {
         Ok(Self(digests))
     }
 
-    /// Whether there is none, and so no admin.
+    /// Returns whether no token is configured; then there are no admin routes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the request carries one of them. Every token is compared, in constant time.
+    /// Returns whether the request carries a valid token. Compares every token, in constant time.
     pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
         let Some((scheme, token)) = headers
             .get(header::AUTHORIZATION)

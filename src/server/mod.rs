@@ -45,8 +45,8 @@ pub use running::{Running, Stopper};
 use accepting::{AcceptLimits, Acceptor, Stop};
 use workers::Workers;
 
-/// How often quiet clients are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often idle clients are evicted from the rate limit.
+const EVICT_EVERY: Duration = Duration::from_secs(60);
 
 const MIB: usize = 1024 * 1024;
 /// Pages of the feed that are not cached: just read, or still being sent to slow clients.
@@ -218,12 +218,12 @@ fn rate_limit(front: &Front, clock: &Arc<dyn Clock>) -> Option<Arc<RateLimit>> {
     let per_minute = front.rate_limit?;
     let burst = front.rate_limit_burst.unwrap_or(per_minute);
     let rate_limit = Arc::new(RateLimit::new(per_minute, burst));
-    let (forgetting, clock) = (Arc::downgrade(&rate_limit), Arc::clone(clock));
+    let (evicting, clock) = (Arc::downgrade(&rate_limit), Arc::clone(clock));
     actix_rt::spawn(async move {
-        while let Some(rate_limit) = forgetting.upgrade() {
-            rate_limit.forget_quiet_ones();
+        while let Some(rate_limit) = evicting.upgrade() {
+            rate_limit.evict_idle();
             drop(rate_limit);
-            clock.sleep_until(clock.now() + FORGET_EVERY).await;
+            clock.sleep_until(clock.now() + EVICT_EVERY).await;
         }
     });
     Some(rate_limit)

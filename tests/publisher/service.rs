@@ -28,14 +28,14 @@ use crate::{
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
 
-struct Service {
+pub struct Service {
     process: Guard,
     stderr: BufReader<ChildStderr>,
-    address: String,
+    pub address: String,
 }
 
 impl Service {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut process = Guard(command.stderr(Stdio::piped()).spawn().unwrap());
         let mut stderr = BufReader::new(process.0.stderr.take().unwrap());
         let mut line = String::new();
@@ -54,7 +54,11 @@ impl Service {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    pub fn signal(&self, name: &str) {
         let pid = self.process.0.id().to_string();
         assert!(
             Command::new("kill")
@@ -66,14 +70,14 @@ impl Service {
     }
 
     /// Its exit status, and what it said since it began to serve.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub fn ended(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
         (self.process.0.wait().unwrap().code(), said)
     }
 }
 
-fn serve(database: &Path, options: &[&str]) -> Command {
+pub fn serve(database: &Path, options: &[&str]) -> Command {
     let mut command = publisher(&["serve", "--address", "127.0.0.1:0", "--database"]);
     command
         .arg(database)
@@ -87,7 +91,7 @@ fn post_row(address: &str) -> String {
     post(address, row)
 }
 
-fn post(address: &str, row: &str) -> String {
+pub fn post(address: &str, row: &str) -> String {
     let (token, length) = (TOKENS[0], row.len());
     let mut socket = TcpStream::connect(address).unwrap();
     write!(
@@ -211,8 +215,8 @@ fn a_stop_leaves_no_log_behind() {
 }
 
 /// The program with `listener` as systemd would hand it over: file descriptor 3.
-fn activated(database: &Path, listener: &TcpListener) -> Command {
-    let serve = serve(database, &[]);
+pub fn activated(database: &Path, listener: &TcpListener, options: &[&str]) -> Command {
+    let serve = serve(database, options);
     let mut shell = Command::new("sh");
     shell
         .args([
@@ -231,7 +235,7 @@ fn a_socket_that_it_is_handed_outlives_it() {
     let database = folder.path().join("a.db");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let first = Service::start(activated(&database, &listener));
+    let first = Service::start(activated(&database, &listener, &[]));
     assert_eq!(first.address, address);
     assert!(get(&address, BOARD, "").starts_with("HTTP/1.1 200 "));
     first.signal("-TERM");
@@ -246,7 +250,7 @@ fn a_socket_that_it_is_handed_outlives_it() {
         "GET {BOARD} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
-    let second = Service::start(activated(&database, &listener));
+    let second = Service::start(activated(&database, &listener, &[]));
     let mut answer = String::new();
     between.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

@@ -25,7 +25,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Door, Scratch,
@@ -48,7 +48,7 @@ impl AppRequest {
     /// Makes a request of a head; its body follows on the connection.
     ///
     /// # Errors
-    /// 400 if actix-web cannot represent it.
+    /// 400 if actix-web cannot represent it, 431 for a field name that it cannot.
     pub(super) fn new(head: &Head<'_, '_>, exchange: Exchange<'static>) -> Result<Self, ApiError> {
         let mut request = Request::new();
         let made = request.head_mut();
@@ -61,8 +61,9 @@ impl AppRequest {
             _ => Version::HTTP_11,
         };
         for field in head.fields {
+            // The parser has let only tokens pass, so that an error is one of length.
             let name = HeaderName::from_bytes(field.name.as_bytes())
-                .map_err(|_| ApiError::Malformed("a field name is invalid"))?;
+                .map_err(|_| ApiError::HeaderTooLong)?;
             let value = HeaderValue::from_bytes(field.value)
                 .map_err(|_| ApiError::Malformed("a field value is invalid"))?;
             request.headers_mut().append(name, value);
@@ -148,9 +149,11 @@ impl Connection {
             mut body,
             mut expects_continue,
         } = request;
+        // One limit for the body, whoever reads it.
+        let deadline = Instant::now() + door.handles.settings.body_timeout;
         let (response, is_intact) = match exchange.admit(door) {
             Ok(()) => {
-                self.call(door, request, &mut body, &mut expects_continue)
+                self.call(door, request, &mut body, &mut expects_continue, deadline)
                     .await?
             }
             Err(refused) => (refused.error_response(), true),
@@ -159,7 +162,13 @@ impl Connection {
         let discards = match body.remaining() {
             Some(0) => Discards::Nothing,
             // A client that waits to be asked for its body may never send it.
-            Some(bytes) if bytes <= LINGER_BYTES as u64 && !expects_continue => Discards::Rest,
+            Some(bytes)
+                if bytes <= LINGER_BYTES as u64
+                    && !expects_continue
+                    && Instant::now() < deadline =>
+            {
+                Discards::Rest
+            }
             Some(_) | None => Discards::Connection,
         };
         let asks_to_close = response.head().connection_type() == ConnectionType::Close;
@@ -173,7 +182,11 @@ impl Connection {
         if self.closes {
             self.unread = Vec::new();
         } else if discards == Discards::Rest {
-            self.discard(door, &mut body).await?;
+            self.discard(door, &mut body, deadline).await?;
+        }
+        if self.unread.is_empty() {
+            // An idle connection keeps no buffer of a body.
+            self.unread = Vec::new();
         }
         Ok(())
     }
@@ -186,6 +199,7 @@ impl Connection {
         mut request: Request,
         body: &mut BodyDecoder,
         expects_continue: &mut bool,
+        deadline: Instant,
     ) -> io::Result<(HttpResponse, bool)> {
         let channel = Rc::new(RefCell::new(Channel::default()));
         if !body.is_complete() {
@@ -194,7 +208,7 @@ impl Connection {
         }
         let called = AssertUnwindSafe(door.application.call(request)).catch_unwind();
         let mut called = pin!(called);
-        let mut timeout = pin!(sleep(door.handles.settings.body_timeout));
+        let mut timeout = pin!(sleep_until(deadline));
         let called = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(called) = called.as_mut().poll(cx) {
@@ -284,13 +298,17 @@ impl Connection {
     }
 
     /// Reads and drops the rest of a short body.
-    async fn discard(&mut self, door: &Door, body: &mut BodyDecoder) -> io::Result<()> {
+    async fn discard(
+        &mut self,
+        door: &Door,
+        body: &mut BodyDecoder,
+        deadline: Instant,
+    ) -> io::Result<()> {
         let rest = async {
             while let Some(_dropped) = poll_fn(|cx| self.poll_piece(cx, door, body)).await? {}
             Ok::<(), PayloadError>(())
         };
-        let limit = door.handles.settings.body_timeout;
-        match tokio::time::timeout(limit, rest).await {
+        match timeout_at(deadline, rest).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -302,6 +320,8 @@ impl Connection {
         exchange: &Exchange<'_>,
         response: HttpResponse,
     ) -> io::Result<()> {
+        // `100 Continue` may not be sent completely.
+        self.flush(door).await?;
         let (response, body) = response.into_parts();
         let size = body.size();
         // A stream without a length ends with the connection where chunks are unknown.
@@ -352,10 +372,10 @@ impl Connection {
             self.flush(door).await?;
             if is_chunked {
                 self.set_unsent(&mut b"\r\n".to_vec(), Bytes::new());
+                self.flush(door).await?;
             }
         }
         if is_chunked {
-            self.flush(door).await?;
             self.set_unsent(&mut b"0\r\n\r\n".to_vec(), Bytes::new());
         }
         self.flush(door).await

@@ -104,34 +104,31 @@ impl BodyDecoder {
                     [] | [b'\r'] => return self.need_more(skip),
                     _ => return Err(Malformed),
                 },
-                State::ChunkSize => match httparse::parse_chunk_size(rest) {
-                    Ok(Status::Complete((bytes, 0))) => {
+                State::ChunkSize => match parse_chunk_size(rest)? {
+                    Some((bytes, size)) => {
                         skip += bytes;
-                        self.0 = State::Trailers;
-                    }
-                    Ok(Status::Complete((bytes, left))) => {
-                        skip += bytes;
-                        self.0 = State::Data {
-                            left,
-                            chunked: true,
+                        self.0 = match size {
+                            0 => State::Trailers,
+                            left => State::Data {
+                                left,
+                                chunked: true,
+                            },
                         };
                     }
-                    Ok(Status::Partial) if rest.len() <= MAX_LINE_BYTES => {
-                        return self.need_more(skip);
-                    }
-                    Ok(Status::Partial) | Err(_) => return Err(Malformed),
+                    None if rest.len() <= MAX_LINE_BYTES => return self.need_more(skip),
+                    None => return Err(Malformed),
                 },
                 State::Trailers => {
                     let mut fields = [EMPTY_HEADER; MAX_TRAILERS];
                     match httparse::parse_headers(rest, &mut fields) {
-                        Ok(Status::Complete((bytes, _))) => {
+                        Ok(Status::Complete((bytes, _))) if !has_bare_lf(&rest[..bytes]) => {
                             skip += bytes;
                             self.0 = State::End;
                         }
                         Ok(Status::Partial) if rest.len() <= MAX_LINE_BYTES => {
                             return self.need_more(skip);
                         }
-                        Ok(Status::Partial) | Err(_) => return Err(Malformed),
+                        Ok(_) | Err(_) => return Err(Malformed),
                     }
                 }
             }
@@ -145,6 +142,32 @@ impl BodyDecoder {
             skip => Piece::Data { skip, data: 0 },
         })
     }
+}
+
+/// Parses the line of a chunk's size. Returns its length and the size, or `None` if it is incomplete.
+///
+/// Stricter than `httparse::parse_chunk_size`, which takes an empty size for 0 and any byte in an
+/// extension. A proxy that ends the line at a bare line feed would frame the body differently, and take
+/// data for a request.
+fn parse_chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Malformed> {
+    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        return Ok(None);
+    };
+    let line = input[..end].strip_suffix(b"\r").ok_or(Malformed)?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+    let (digits, extensions) = line.split_at(digits.count());
+    let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+    let are_valid = extensions.is_empty()
+        || extensions.trim_ascii_start().starts_with(b";") && extensions.iter().all(is_text);
+    let size = std::str::from_utf8(digits).map_err(|_| Malformed)?;
+    let size = u64::from_str_radix(size, 16).map_err(|_| Malformed)?;
+    are_valid.then_some(Some((end + 1, size))).ok_or(Malformed)
+}
+
+/// Whether a line ends with a line feed alone.
+fn has_bare_lf(lines: &[u8]) -> bool {
+    let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
+    lines.any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
 }
 
 #[cfg(test)]
@@ -196,6 +219,20 @@ mod tests {
             "-1\r\n",
             "fffffffffffffffff\r\n",
             "0\r\n\r\r",
+            "\r\n\r\n",
+            ";a\r\n",
+            "+4\r\n",
+            "0x4\r\n",
+            " 4\r\n",
+            "4 \r\n",
+            "4 4\r\n",
+            "4\n",
+            "4;a\nb\r\n",
+            "4;a\rb\r\n",
+            "4;\0\r\n",
+            "0\r\n\n",
+            "0\r\nX: y\n\r\n",
+            "0\r\nX: y\r\n z\r\n\r\n",
         ] {
             assert_eq!(decode(Framing::Chunked, &[text.as_bytes()]), Err(Malformed));
         }

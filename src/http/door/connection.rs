@@ -201,22 +201,24 @@ impl Connection {
         read: &[u8],
     ) -> io::Result<Option<Next>> {
         let mut begun = Instant::now();
-        self.active_at = begun;
         let scratch = &mut *door.scratch.borrow_mut();
         // A connection that broke may have left something there.
         scratch.output.clear();
         let (mut at, mut next) = (0, None);
-        let head_since = self.head_since.take();
+        let mut head_since = self.head_since.take();
         while next.is_none() && self.unsent.is_none() && !self.closes {
             // Line ends between requests are ignored (RFC 9112 §2.2).
             at += blank_bytes(&read[at..]);
             if at == read.len() {
                 break;
             }
+            // Line ends alone do not keep a connection.
+            self.active_at = begun;
             let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
             match Head::parse(&read[at..], &mut fields, door.limits) {
                 Ok(Some((head, bytes))) => {
                     self.has_asked = true;
+                    head_since = None;
                     at += bytes;
                     let exchange = Exchange::begin(door, &head, self.peer, begun);
                     let answered = self.answer_from_memory(cx, door, scratch, &head, &exchange);
@@ -393,6 +395,7 @@ impl Connection {
             body,
             sent_bytes: 0,
         });
+        self.active_at = Instant::now();
     }
 
     pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

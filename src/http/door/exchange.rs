@@ -40,7 +40,7 @@ pub(super) struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     /// Begins an exchange. `peer` is the other end of the connection.
     pub(super) fn begin(door: &Door, head: &Head<'_, 'a>, peer: IpAddr, begun: Instant) -> Self {
-        let path = head.target.split('?').next().unwrap_or_default();
+        let path = path_of(head.target);
         let settings = &door.handles.settings;
         let asks_for_address =
             settings.rate_limit.is_some() || settings.access_log == AccessLog::All;
@@ -185,6 +185,17 @@ pub(super) fn write_pieces(output: &mut Vec<u8>, pieces: &[&str]) {
     }
 }
 
+/// Returns the path of a target in origin-form or absolute-form (RFC 9112 §3.2), without the query.
+fn path_of(target: &str) -> &str {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    match path.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').map_or("/", |authority| &rest[authority..])
+        }
+        Some(_) | None => path,
+    }
+}
+
 /// Returns the id if it is short and has only characters that are safe in a log.
 fn fit_id(id: &[u8]) -> Option<&str> {
     let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=~".contains(byte);
@@ -212,5 +223,27 @@ impl Date {
             let _ = write!(self.line, "date: {date}\r\n\r\n");
         }
         &self.line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_the_same_in_origin_form_and_absolute_form() {
+        for (target, path) in [
+            ("/a/b?c=/d", "/a/b"),
+            ("http://x:80/a?b", "/a"),
+            ("https://x?a=/b", "/"),
+            ("http://x", "/"),
+            ("/a://b/c", "/a://b/c"),
+            ("/a#b?c", "/a"),
+            ("*", "*"),
+            ("x:80", "x:80"),
+            ("", ""),
+        ] {
+            assert_eq!(path_of(target), path, "{target}");
+        }
     }
 }

@@ -11,6 +11,8 @@ use crate::http::error::ApiError;
 pub(super) const MAX_FIELDS: usize = 96;
 /// The longest header section, whatever the configured limit is.
 const MAX_HEADER_BYTES: usize = 128 * 1024;
+/// The longest target, whatever the configured limit is: `http::Uri` takes no longer one.
+const MAX_TARGET_BYTES: usize = 65_534;
 /// Room in the request line beside the target: method, version and spaces.
 const REQUEST_LINE_BYTES: usize = 64;
 
@@ -25,6 +27,10 @@ pub(super) struct HeadLimits {
 }
 
 impl HeadLimits {
+    fn target_bytes(&self) -> usize {
+        self.target_bytes.min(MAX_TARGET_BYTES)
+    }
+
     fn header_bytes(&self) -> usize {
         self.header_bytes.min(MAX_HEADER_BYTES)
     }
@@ -34,7 +40,7 @@ impl HeadLimits {
     /// # Errors
     /// 414 if its request line, 431 if its header section is longer than the limits allow.
     pub(super) fn check_incomplete(&self, read: &[u8]) -> Result<(), ApiError> {
-        let line_bytes = self.target_bytes + REQUEST_LINE_BYTES;
+        let line_bytes = self.target_bytes() + REQUEST_LINE_BYTES;
         if read.len() > line_bytes && !read[..line_bytes].contains(&b'\n') {
             return Err(ApiError::UriTooLong);
         }
@@ -108,7 +114,7 @@ impl<'h, 'b> Head<'h, 'b> {
         else {
             return Err(ApiError::Malformed("the request line is incomplete"));
         };
-        if target.len() > limits.target_bytes {
+        if target.len() > limits.target_bytes() {
             return Err(ApiError::UriTooLong);
         }
         let line_and_end = method.len() + target.len() + "  HTTP/1.1\r\n\r\n".len();
