@@ -320,12 +320,11 @@ fn memory_and_actix_web_give_the_same_answer_to_random_targets_and_fields() {
     assert_ne!(answered.unwrap(), "0");
 }
 
+/// The bytes of a request, whether it is a HEAD, and its answer: status, fields, body.
+type Asked = (Vec<u8>, bool, (u16, Vec<String>, Vec<u8>));
+
 /// Valid requests whose answers do not change, and those answers.
-fn script(
-    rng: &mut Rng,
-    client: &mut Client,
-    service: &Service,
-) -> Vec<(Vec<u8>, bool, (u16, Vec<String>, Vec<u8>))> {
+fn script(rng: &mut Rng, client: &mut Client, service: &Service) -> Vec<Asked> {
     let tags = tags(client);
     let mut script = Vec::new();
     while script.len() < 30 {

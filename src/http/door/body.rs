@@ -187,12 +187,17 @@ fn has_bare_lf(lines: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Decodes what arrives in these pieces; returns the data and what is left behind the body.
-    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+    /// The data of a body, and what is left behind the body.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
+    /// Decodes what arrives in these pieces.
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
         let mut decoder = BodyDecoder::new(framing);
         let (mut buffer, mut body) = (Vec::new(), Vec::new());
         for piece in pieces {
