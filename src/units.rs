@@ -6,6 +6,9 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 
 /// Bytes of a MiB.
 pub(crate) const MIB: u64 = 1024 * 1024;
+/// A year, in seconds: the longest time of an option that is added to an instant. An instant that far ahead
+/// exists on every system.
+pub(crate) const YEAR_SECS: u64 = 365 * 24 * 60 * 60;
 
 /// Returns a parser of a number within `range`, as `T`.
 pub(crate) fn number<T: FromU64>(range: impl RangeBounds<u64>) -> RangedU64ValueParser<T> {

@@ -14,7 +14,7 @@ pub struct Settings {
     /// How long the board counts as fresh, in seconds. The first request after that has it rebuilt;
     /// nobody waits.
     #[arg(long = "ttl-secs", env = "PUBLISHER_TTL_SECS", value_name = "SECONDS")]
-    #[arg(default_value = "30", value_parser = units::secs(1..))]
+    #[arg(default_value = "30", value_parser = units::secs(1..=units::YEAR_SECS))]
     pub ttl: Duration,
     /// How long a rebuild may take, in milliseconds; also how long a reader waits for the first one.
     #[arg(

@@ -94,7 +94,7 @@ pub struct Settings {
         env = "PUBLISHER_KEEP_ALIVE_SECS",
         value_name = "SECONDS"
     )]
-    #[arg(default_value = "75", value_parser = units::secs(0..))]
+    #[arg(default_value = "75", value_parser = units::secs(..=units::YEAR_SECS))]
     #[arg(help_heading = "Limits")]
     pub keep_alive: Duration,
     // From its first byte to its last, and from accepting a connection to its first request.

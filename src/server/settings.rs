@@ -57,7 +57,8 @@ pub struct Settings {
         long = "shutdown-timeout-secs",
         env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS"
     )]
-    #[arg(default_value = "30", value_name = "SECONDS", value_parser = units::secs(0..))]
+    #[arg(default_value = "30", value_name = "SECONDS")]
+    #[arg(value_parser = units::secs(..=units::YEAR_SECS))]
     pub shutdown_timeout: Duration,
     // Each of these has a help heading, which holds for all that follows.
     #[command(flatten)]
