@@ -27,12 +27,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 #[group(skip)]
 pub struct Settings {
     /// How old the board may be before /health/ready is 503, in seconds.
-    #[arg(
-        long = "max-snapshot-age-secs",
-        env = "PUBLISHER_MAX_SNAPSHOT_AGE_SECS"
-    )]
-    #[arg(default_value = "600", value_name = "SECONDS")]
-    #[arg(value_parser = units::secs(..=u64::from(u32::MAX)))]
+    #[arg(long = "max-snapshot-age-secs", value_name = "SECONDS")]
+    #[arg(env = "PUBLISHER_MAX_SNAPSHOT_AGE_SECS")]
+    #[arg(default_value = "600", value_parser = units::secs(..=u64::from(u32::MAX)))]
     pub max_snapshot_age: Duration,
 }
 

@@ -22,12 +22,8 @@ use crate::{
 #[group(skip)]
 pub struct Settings {
     /// How often to look whether another process has written to the database, in milliseconds.
-    #[arg(
-        long = "change-poll-ms",
-        env = "PUBLISHER_CHANGE_POLL_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "500", value_parser = units::millis(1..))]
+    #[arg(long = "change-poll-ms", env = "PUBLISHER_CHANGE_POLL_MS")]
+    #[arg(value_name = "MS", default_value = "500", value_parser = units::millis(1..))]
     pub change_poll: Duration,
 }
 

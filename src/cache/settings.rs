@@ -17,12 +17,8 @@ pub struct Settings {
     #[arg(default_value = "30", value_parser = units::secs(1..=units::YEAR_SECS))]
     pub ttl: Duration,
     /// How long a rebuild may take, in milliseconds; also how long a reader waits for the first one.
-    #[arg(
-        long = "rebuild-timeout-ms",
-        env = "PUBLISHER_REBUILD_TIMEOUT_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "5000", value_parser = units::millis(1..))]
+    #[arg(long = "rebuild-timeout-ms", env = "PUBLISHER_REBUILD_TIMEOUT_MS")]
+    #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..))]
     pub rebuild_timeout: Duration,
     /// Readers that may wait for the first snapshot; more get 503 at once.
     #[arg(long, env = "PUBLISHER_MAX_WAITING", value_name = "REQUESTS")]

@@ -12,11 +12,9 @@ use crate::units;
 #[group(skip)]
 pub struct Settings {
     /// How long a feed request waits for its turn before it gets 503, in milliseconds.
-    #[arg(
-        long = "feed-queue-timeout-ms",
-        env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS"
-    )]
-    #[arg(default_value = "500", value_name = "MS", value_parser = units::millis(0..))]
+    #[arg(long = "feed-queue-timeout-ms", value_name = "MS")]
+    #[arg(env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS")]
+    #[arg(default_value = "500", value_parser = units::millis(0..))]
     pub queue_timeout: Duration,
     /// How long a feed read may take, in milliseconds.
     #[arg(long = "feed-read-timeout-ms", env = "PUBLISHER_FEED_READ_TIMEOUT_MS")]

@@ -23,12 +23,8 @@ pub enum AccessLog {
 pub struct Settings {
     /// Which requests are logged: those that the server failed (5xx), or all. A line has no query and
     /// no token in it.
-    #[arg(
-        long,
-        env = "PUBLISHER_ACCESS_LOG",
-        default_value = "failures",
-        value_name = "WHICH"
-    )]
+    #[arg(long, env = "PUBLISHER_ACCESS_LOG", default_value = "failures")]
+    #[arg(value_name = "WHICH")]
     pub access_log: AccessLog,
     /// Let pages of any origin read (CORS): the board, the feed and health, with their ETag.
     #[arg(long, env = "PUBLISHER_CORS")]
@@ -62,49 +58,31 @@ pub struct Settings {
     #[arg(default_value = "32768", value_parser = units::number::<usize>(..=u64::from(u32::MAX)))]
     pub max_header_bytes: usize,
     /// How long a client may leave what was sent to it unread, in seconds; then it is cut off.
-    #[arg(
-        long = "send-timeout-secs",
-        env = "PUBLISHER_SEND_TIMEOUT_SECS",
-        value_name = "SECONDS"
-    )]
-    #[arg(default_value = "60", value_parser = units::secs(1..=u64::from(u32::MAX)))]
+    #[arg(long = "send-timeout-secs", env = "PUBLISHER_SEND_TIMEOUT_SECS")]
+    #[arg(value_name = "SECONDS", default_value = "60")]
+    #[arg(value_parser = units::secs(1..=u64::from(u32::MAX)))]
     pub send_timeout: Duration,
     /// The longest body of a write, in MiB; a longer one gets 413.
-    #[arg(
-        long = "max-body-mib",
-        env = "PUBLISHER_MAX_BODY_MIB",
-        value_name = "MIB"
-    )]
-    #[arg(default_value = "16", value_parser = units::mib::<u32>(1..=1024))]
+    #[arg(long = "max-body-mib", env = "PUBLISHER_MAX_BODY_MIB")]
+    #[arg(value_name = "MIB", default_value = "16", value_parser = units::mib::<u32>(1..=1024))]
     #[arg(help_heading = "Limits")]
     pub max_body_bytes: u32,
     // From the end of the head to the end of the body.
     /// How long a client may take to send the body of a write, in milliseconds.
-    #[arg(
-        long = "body-timeout-ms",
-        env = "PUBLISHER_BODY_TIMEOUT_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "30000", value_parser = units::millis(1..))]
+    #[arg(long = "body-timeout-ms", env = "PUBLISHER_BODY_TIMEOUT_MS")]
+    #[arg(value_name = "MS", default_value = "30000", value_parser = units::millis(1..))]
     #[arg(help_heading = "Limits")]
     pub body_timeout: Duration,
     /// How long an idle connection is kept open, in seconds; 0 closes each one after its first answer.
-    #[arg(
-        long = "keep-alive-secs",
-        env = "PUBLISHER_KEEP_ALIVE_SECS",
-        value_name = "SECONDS"
-    )]
-    #[arg(default_value = "75", value_parser = units::secs(..=units::YEAR_SECS))]
+    #[arg(long = "keep-alive-secs", env = "PUBLISHER_KEEP_ALIVE_SECS")]
+    #[arg(value_name = "SECONDS", default_value = "75")]
+    #[arg(value_parser = units::secs(..=units::YEAR_SECS))]
     #[arg(help_heading = "Limits")]
     pub keep_alive: Duration,
     // From its first byte to its last, and from accepting a connection to its first request.
     /// How long a client may take to send the head of a request, in milliseconds.
-    #[arg(
-        long = "head-timeout-ms",
-        env = "PUBLISHER_HEAD_TIMEOUT_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "5000", value_parser = units::millis(1..))]
+    #[arg(long = "head-timeout-ms", env = "PUBLISHER_HEAD_TIMEOUT_MS")]
+    #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..))]
     #[arg(help_heading = "Limits")]
     pub head_timeout: Duration,
 }

@@ -27,12 +27,8 @@ pub struct Settings {
     pub admin_address: Option<String>,
     /// How long to go on after SIGTERM with /health/ready at 503 before listening stops, in
     /// milliseconds: for balancers to notice.
-    #[arg(
-        long = "shutdown-delay-ms",
-        env = "PUBLISHER_SHUTDOWN_DELAY_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "0", value_parser = units::millis(0..))]
+    #[arg(long = "shutdown-delay-ms", env = "PUBLISHER_SHUTDOWN_DELAY_MS")]
+    #[arg(value_name = "MS", default_value = "0", value_parser = units::millis(0..))]
     #[arg(help_heading = "Front")]
     pub shutdown_delay: Duration,
     /// Threads that answer requests [default: one a core].
@@ -45,20 +41,13 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long connections are still answered after a signal, each answer with `Connection: close`,
     /// before idle ones are closed, in milliseconds. Ends early when no connection is left.
-    #[arg(
-        long = "shutdown-grace-ms",
-        env = "PUBLISHER_SHUTDOWN_GRACE_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "1000", value_parser = units::millis(0..))]
+    #[arg(long = "shutdown-grace-ms", env = "PUBLISHER_SHUTDOWN_GRACE_MS")]
+    #[arg(value_name = "MS", default_value = "1000", value_parser = units::millis(0..))]
     pub shutdown_grace: Duration,
     /// How long requests in flight may take to end after a signal, in seconds.
-    #[arg(
-        long = "shutdown-timeout-secs",
-        env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS"
-    )]
-    #[arg(default_value = "30", value_name = "SECONDS")]
-    #[arg(value_parser = units::secs(..=units::YEAR_SECS))]
+    #[arg(long = "shutdown-timeout-secs", value_name = "SECONDS")]
+    #[arg(env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS")]
+    #[arg(default_value = "30", value_parser = units::secs(..=units::YEAR_SECS))]
     pub shutdown_timeout: Duration,
     // Each of these has a help heading, which holds for all that follows.
     #[command(flatten)]

@@ -17,11 +17,7 @@ pub struct Settings {
     #[arg(default_value = "8", value_parser = units::number::<u32>(3..=1024))]
     pub pool_size: u32,
     /// How long a connection waits for another process that has the database locked, in milliseconds.
-    #[arg(
-        long = "busy-timeout-ms",
-        env = "PUBLISHER_BUSY_TIMEOUT_MS",
-        value_name = "MS"
-    )]
-    #[arg(default_value = "1000", value_parser = units::millis(0..))]
+    #[arg(long = "busy-timeout-ms", env = "PUBLISHER_BUSY_TIMEOUT_MS")]
+    #[arg(value_name = "MS", default_value = "1000", value_parser = units::millis(0..))]
     pub busy_timeout: Duration,
 }

@@ -17,37 +17,21 @@ pub struct Settings {
     #[arg(default_value = "1024", value_parser = units::number::<u32>(1..=1_000_000))]
     pub max_writes: u32,
     /// Bytes of request bodies under way at once, in MiB; more get 503 at once.
-    #[arg(
-        long = "max-write-mib",
-        env = "PUBLISHER_MAX_WRITE_MIB",
-        value_name = "MIB"
-    )]
-    #[arg(default_value = "64", value_parser = units::mib::<u32>(16..=2048))]
+    #[arg(long = "max-write-mib", env = "PUBLISHER_MAX_WRITE_MIB")]
+    #[arg(value_name = "MIB", default_value = "64", value_parser = units::mib::<u32>(16..=2048))]
     pub max_write_bytes: u32,
     /// How long a commit waits for another process that is writing, in milliseconds.
-    #[arg(
-        id = "write_busy_timeout",
-        long = "write-busy-timeout-ms",
-        value_name = "MS"
-    )]
-    #[arg(env = "PUBLISHER_WRITE_BUSY_TIMEOUT_MS")]
+    #[arg(id = "write_busy_timeout", long = "write-busy-timeout-ms")]
+    #[arg(env = "PUBLISHER_WRITE_BUSY_TIMEOUT_MS", value_name = "MS")]
     #[arg(default_value = "5000", value_parser = units::millis(0..))]
     pub busy_timeout: Duration,
     /// Size of the write-ahead log from which on a commit waits briefly for readers to let it go, in
     /// MiB.
-    #[arg(
-        long = "wal-soft-mib",
-        env = "PUBLISHER_WAL_SOFT_MIB",
-        value_name = "MIB"
-    )]
-    #[arg(default_value = "16", value_parser = units::mib::<u64>(0..))]
+    #[arg(long = "wal-soft-mib", env = "PUBLISHER_WAL_SOFT_MIB")]
+    #[arg(value_name = "MIB", default_value = "16", value_parser = units::mib::<u64>(0..))]
     pub wal_soft_bytes: u64,
     /// Size from which on it waits as long as a read may take, in MiB.
-    #[arg(
-        long = "wal-hard-mib",
-        env = "PUBLISHER_WAL_HARD_MIB",
-        value_name = "MIB"
-    )]
-    #[arg(default_value = "128", value_parser = units::mib::<u64>(0..))]
+    #[arg(long = "wal-hard-mib", env = "PUBLISHER_WAL_HARD_MIB")]
+    #[arg(value_name = "MIB", default_value = "128", value_parser = units::mib::<u64>(0..))]
     pub wal_hard_bytes: u64,
 }
