@@ -19,6 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use cathedral_publisher::{
+    answer::Representation,
     cache::snapshot::Snapshot,
     demo::{life::populate, sample::Sample},
     domain::{
@@ -33,7 +34,6 @@ use cathedral_publisher::{
         pages::{Lookup, Pages},
         tail::{Spares, Tail, TailRow},
     },
-    representation::Representation,
     store::{open::open_writer, pool::ReadPool, read},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -51,8 +51,8 @@ fn challenges(count: u32) -> Vec<Challenge> {
 /// What every poll of the board goes through.
 fn request(c: &mut Criterion) {
     let snapshot = Snapshot::new(&challenges(51)).unwrap();
-    snapshot.code_fast();
-    snapshot.code_strongly();
+    snapshot.precompress();
+    snapshot.encode_brotli();
     let board = snapshot.board();
     let tag = board.etag().as_str().as_bytes().to_vec();
     let mut group = c.benchmark_group("request");
@@ -118,14 +118,18 @@ fn rebuild(c: &mut Criterion) {
                 b.iter(|| Snapshot::new(all).unwrap());
             },
         );
-        let body = Snapshot::new(&challenges).unwrap().board().body();
+        let body = Snapshot::new(&challenges)
+            .unwrap()
+            .board()
+            .identity()
+            .body();
         group.bench_with_input(BenchmarkId::new("entity-tag", count), &body, |b, body| {
             b.iter(|| EntityTag::of(body));
         });
         for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
             let name = BenchmarkId::new(coding.as_str(), count);
             group.bench_with_input(name, &body, |b, body| {
-                b.iter(|| Representation::new(body.clone()).code(coding));
+                b.iter(|| Representation::new(body.clone()).encode(coding));
             });
         }
     }

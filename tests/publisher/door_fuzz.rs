@@ -241,8 +241,10 @@ fn request(rng: &mut Rng, tags: &[String]) -> Request {
     }
 }
 
-/// What is the same whoever answers, and whenever.
-fn comparable(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
+/// A status, the fields that are the same whoever answers and whenever, and a body.
+type Comparable = (u16, Vec<String>, Vec<u8>);
+
+fn comparable(answer: &Answer) -> Comparable {
     let varies = |line: &str| {
         ["date: ", "age: ", "x-request-id: "]
             .iter()
@@ -325,7 +327,7 @@ fn script(
     rng: &mut Rng,
     client: &mut Client,
     service: &Service,
-) -> Vec<(Vec<u8>, bool, (u16, Vec<String>, Vec<u8>))> {
+) -> Vec<(Vec<u8>, bool, Comparable)> {
     let tags = tags(client);
     let mut script = Vec::new();
     while script.len() < 30 {

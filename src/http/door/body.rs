@@ -186,13 +186,17 @@ fn has_bare_lf(lines: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by it")]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Decodes what arrives in these pieces; returns the data and what is left behind the body.
-    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+    /// A body's data, and what was left behind it.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
+    /// Decodes what arrives in these pieces. Returns `None` if the body is incomplete.
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
         let mut decoder = BodyDecoder::new(framing);
         let (mut buffer, mut body) = (Vec::new(), Vec::new());
         for piece in pieces {
