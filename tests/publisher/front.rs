@@ -180,7 +180,7 @@ async fn ready_means_a_recent_board_a_database_and_running_actors() {
     let ok = json!({"snapshot": "ok", "database": "ok", "actors": "ok", "process": "ok"});
     assert_eq!(ready.json(), json!({"status": "ready", "checks": ok}));
     assert_eq!(ready.header("cache-control"), "no-store");
-    // The board is confirmed regularly, without a request.
+    // Without polls the board has become too old: the readiness check rebuilds it.
     app.clock.advance(Duration::from_secs(601));
     assert_eq!(
         app.get(READY).await.status,
@@ -261,7 +261,7 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
     cache.invalidate();
     let ended = serving.await.unwrap().unwrap_err();
     assert!(
-        ended.to_string().starts_with("the cache has died"),
+        ended.to_string().starts_with("the cache has stopped"),
         "{ended}"
     );
     assert!(!cache.is_alive());
@@ -511,7 +511,7 @@ async fn a_target_that_is_too_long_gets_414_and_a_header_section_431() {
     assert_eq!(app.get(&filled(8192)).await.status, 200);
     app.get(&filled(8193))
         .await
-        .assert_error(414, "the request's target is too long");
+        .assert_error(414, "the request target is too long");
     let lines = |bytes: usize| "x".repeat(bytes / 8);
     let ask = async |bytes: usize| {
         let value = lines(bytes);

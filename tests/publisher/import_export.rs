@@ -222,7 +222,7 @@ fn an_invalid_row_is_named_and_nothing_is_imported() {
     fixture.rejects(
         "rows",
         b"hello",
-        &["neither an answer of the endpoint nor NDJSON"],
+        &["neither a saved answer of the endpoint nor NDJSON"],
     );
     fixture.rejects(
         "rows",
@@ -278,7 +278,7 @@ fn a_board_item_with_a_missing_key_or_a_wrong_type_is_rejected() {
     fixture.rejects(
         "board",
         board.as_bytes(),
-        &["count is 2, and there are 1 items"],
+        &["count is 2, but there are 1 items"],
     );
     fixture.accepts(
         "board",
