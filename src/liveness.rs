@@ -2,7 +2,7 @@
 //!
 //! An actor stops for good when one of its handlers panics, and nobody is told: the server would go on and
 //! never rebuild, or never write. So each of them holds a [`LivenessGuard`], and the server watches all
-//! guards through [`Liveness`].
+//! guards through `Liveness`.
 
 use tokio::sync::mpsc;
 

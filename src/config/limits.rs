@@ -4,6 +4,10 @@ use std::{num::NonZeroU64, time::Duration};
 
 use clap::Args;
 
+/// The longest time that an option in seconds may set: a year. An instant that far ahead exists on every
+/// system.
+const MAX_SECS: u64 = 365 * 24 * 60 * 60;
+
 /// Every limit of the server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
@@ -125,6 +129,7 @@ pub struct Limits {
         long,
         env = "PUBLISHER_KEEP_ALIVE_SECS",
         default_value_t = 75,
+        value_parser = clap::value_parser!(u64).range(..=MAX_SECS),
         value_name = "SECONDS"
     )]
     pub keep_alive_secs: u64,
@@ -150,6 +155,7 @@ pub struct Limits {
         long,
         env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS",
         default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(..=MAX_SECS),
         value_name = "SECONDS"
     )]
     pub shutdown_timeout_secs: u64,
@@ -158,7 +164,7 @@ pub struct Limits {
 impl Limits {
     /// How long the board counts as fresh.
     pub fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_secs.get())
+        Duration::from_secs(self.ttl_secs.get().min(MAX_SECS))
     }
 
     /// How long a rebuild may take.

@@ -71,7 +71,7 @@ pub fn export(
 fn board(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<(), ExportError> {
     let challenges = read::active_challenges(connection)?;
     if !ndjson {
-        out.write_all(&Snapshot::new(&challenges)?.board().identity().body_ref())?;
+        out.write_all(Snapshot::new(&challenges)?.board().identity().body_ref())?;
         return Ok(());
     }
     for challenge in &challenges {

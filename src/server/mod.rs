@@ -250,7 +250,7 @@ fn write_settings(path: PathBuf, limits: &Limits, feed: &FeedHandle) -> WriteSet
             soft_bytes: mib(limits.wal_soft_mib),
             hard_bytes: mib(limits.wal_hard_mib),
             // Readers that were there, and those that came while they were waited for.
-            long_wait: Duration::from_millis(2 * limits.feed_read_timeout_ms),
+            long_wait: Duration::from_millis(limits.feed_read_timeout_ms.saturating_mul(2)),
         },
         feed: feed.cache(),
     }

@@ -142,6 +142,16 @@ fn limits_are_checked_and_can_come_from_environment_variables() {
         ("--pool-size", "PUBLISHER_POOL_SIZE", "2"),
         ("--workers", "PUBLISHER_WORKERS", "0"),
         ("--rebuild-timeout-ms", "PUBLISHER_REBUILD_TIMEOUT_MS", "-5"),
+        (
+            "--keep-alive-secs",
+            "PUBLISHER_KEEP_ALIVE_SECS",
+            "18446744073709551615",
+        ),
+        (
+            "--shutdown-timeout-secs",
+            "PUBLISHER_SHUTDOWN_TIMEOUT_SECS",
+            "18446744073709551615",
+        ),
     ] {
         let by_option = run(&["serve", &format!("{option}={value}")]);
         let by_variable = publisher(&["serve"]).env(variable, value).output().unwrap();

@@ -212,6 +212,9 @@ fn a_malformed_chunked_body_is_refused_and_ends_the_connection() {
         "0\r\n\n",
         "0\r\nX: y\n\r\n",
         "fffffffffffffffff\r\n",
+        "2\r\n[]\r\n0\r\n\n",
+        "2\r\n[]\r\n0\r\nno field\r\n\r\n",
+        "2\r\n[]\r\nx\r\n\r\n",
     ] {
         for path in ["/v1/admin/eval-runs", "/nope", BOARD] {
             let mut client = Client::connect(&service.address);

@@ -291,7 +291,6 @@ impl Connection {
             match body.decode(&self.unread) {
                 Ok(Piece::Data { skip, data }) => drop(self.unread.drain(..skip + data)),
                 Ok(Piece::End { skip }) => drop(self.unread.drain(..skip)),
-                // What is malformed is never complete.
                 Ok(Piece::NeedMore) | Err(_) => return,
             }
         }

@@ -22,6 +22,8 @@ enum State {
     Trailers,
     /// The body is complete.
     End,
+    /// It is malformed, and so never complete.
+    Malformed,
 }
 
 /// The chunked coding is malformed.
@@ -69,20 +71,33 @@ impl BodyDecoder {
                 left,
                 chunked: false,
             } => Some(left),
-            State::Data { .. } | State::ChunkEnd | State::ChunkSize | State::Trailers => None,
+            State::Data { .. }
+            | State::ChunkEnd
+            | State::ChunkSize
+            | State::Trailers
+            | State::Malformed => None,
         }
     }
 
     /// Decodes the beginning of `input`. The caller then removes what the piece says.
     ///
     /// # Errors
-    /// [`Malformed`].
+    /// [`Malformed`], now and from then on.
     pub(super) fn decode(&mut self, input: &[u8]) -> Result<Piece, Malformed> {
+        let piece = self.step(input);
+        if piece.is_err() {
+            self.0 = State::Malformed;
+        }
+        piece
+    }
+
+    fn step(&mut self, input: &[u8]) -> Result<Piece, Malformed> {
         let mut skip = 0;
         loop {
             let rest = &input[skip..];
             match self.0 {
                 State::End => return Ok(Piece::End { skip }),
+                State::Malformed => return Err(Malformed),
                 State::Data { left, chunked } => {
                     let data = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     if data == 0 {
@@ -172,12 +187,17 @@ fn has_bare_lf(lines: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Decodes what arrives in these pieces; returns the data and what is left behind the body.
-    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+    /// The data of a body, and what is left behind the body.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
+    /// Decodes what arrives in these pieces.
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
         let mut decoder = BodyDecoder::new(framing);
         let (mut buffer, mut body) = (Vec::new(), Vec::new());
         for piece in pieces {
@@ -236,6 +256,16 @@ mod tests {
             decode(Framing::Chunked, &[endless.as_bytes()]),
             Err(Malformed)
         );
+    }
+
+    #[test]
+    fn what_is_malformed_is_never_complete() {
+        let input = b"\r\n0\r\nno field\r\n\r\n";
+        let mut decoder = BodyDecoder(State::ChunkEnd);
+        for _ in 0..3 {
+            assert_eq!(decoder.decode(input), Err(Malformed));
+            assert!(!decoder.is_complete());
+        }
     }
 
     proptest! {

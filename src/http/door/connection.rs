@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::futures::Notified,
-    task::yield_now,
+    task::{unconstrained, yield_now},
     time::{Sleep, sleep_until},
 };
 
@@ -185,7 +185,12 @@ impl Connection {
             match next {
                 Some(next) => return Poll::Ready(Ok(next)),
                 // There is more where that came from: one connection must not keep its worker.
-                None if is_full => return Poll::Ready(Ok(Next::Yield)),
+                None if is_full => {
+                    return match self.poll_time_limits(cx, door, wakers) {
+                        Poll::Ready(next) => Poll::Ready(Ok(next)),
+                        Poll::Pending => Poll::Ready(Ok(Next::Yield)),
+                    };
+                }
                 None => {}
             }
         }
@@ -482,7 +487,7 @@ impl Connection {
         // most wakes are for a request.
         let is_first = !mem::replace(&mut wakers.are_set, true);
         if is_first {
-            let _ = wakers.stopping.as_mut().poll(cx);
+            let _ = poll_unconstrained(wakers.stopping.as_mut(), cx);
         }
         let deadline = self.deadline(door);
         let mut is_due = wakers.alarm.is_elapsed();
@@ -491,7 +496,7 @@ impl Connection {
             is_due = true;
         }
         while is_first || is_due {
-            if wakers.alarm.as_mut().poll(cx).is_pending() {
+            if poll_unconstrained(wakers.alarm.as_mut(), cx).is_pending() {
                 break;
             }
             if Instant::now() >= deadline {
@@ -532,6 +537,11 @@ impl Connection {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Polls a future even if this task has used up its turn: it must know the task, or it would never wake it.
+fn poll_unconstrained<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    pin!(unconstrained(future)).poll(cx)
 }
 
 /// How many bytes at the beginning are line ends.

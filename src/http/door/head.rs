@@ -300,6 +300,8 @@ fn is_host(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits {
