@@ -128,7 +128,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
             }),
     };
     if cache.read(|_, _| ()).await.is_err() {
-        log::warn!("listening without a board: the first build failed");
+        log::warn!("the first build of the board failed: listening without a board");
     }
     // Before anything of the feed is cached.
     let watching = watch(
@@ -139,7 +139,7 @@ pub async fn start(listen: Listen, limits: &Limits, parts: Parts) -> io::Result<
         cache.clone(),
         feed.clone(),
     );
-    let watch_lives = liveness.guard("the watch for other processes");
+    let watch_lives = liveness.guard("the database poll");
     actix_rt::spawn(async move {
         let _watch_lives = watch_lives;
         watching.await;

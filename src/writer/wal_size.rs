@@ -62,7 +62,9 @@ impl WalSize {
         let wait = if bytes < self.limits.hard_bytes {
             BRIEF_WAIT
         } else {
-            log::warn!("the write-ahead log has {bytes} bytes: waiting for readers to release it");
+            log::warn!(
+                "the write-ahead log has {bytes} bytes: waiting for readers, so that it can be checkpointed"
+            );
             self.limits.long_wait
         };
         let truncated = checkpoint_within(connection, wait);
