@@ -16,11 +16,11 @@ CREATE TABLE challenges (
     solve_on_submit_enabled   INTEGER NOT NULL CHECK (solve_on_submit_enabled IN (0, 1))
 ) STRICT;
 
--- The board in the order in which it is published; retired challenges cost it nothing.
+-- The board in the order of publication. A partial index: other challenges do not slow down its scan.
 CREATE INDEX challenges_board ON challenges (tier, challenge_id) WHERE status = 'active';
 
--- Counts the changes of the table above, whichever program makes them, so that a watcher can tell a
--- change of the board from one of the feed.
+-- Counts the changes of `challenges` by any program. Polls use it to tell changes of the board from changes of
+-- the feed.
 CREATE TABLE board_version (
     only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     version  INTEGER NOT NULL
@@ -38,15 +38,15 @@ END;
 
 CREATE TABLE eval_runs (
     id             TEXT    NOT NULL PRIMARY KEY,
-    ran_at         TEXT    NOT NULL,  -- 2026-06-07T00:00:01.766Z: the order of the text is that of time
+    ran_at         TEXT    NOT NULL,  -- 2026-06-07T00:00:01.766Z: text order is time order
     schema_version INTEGER NOT NULL,
-    body           TEXT    NOT NULL   -- the row's JSON exactly as it came
+    body           TEXT    NOT NULL   -- the JSON of the eval run, byte for byte as received
 ) STRICT;
 
--- The feed: a page is one walk along this index from the cursor on.
+-- The feed: a page is one range scan of this index, starting at the cursor.
 CREATE INDEX eval_runs_feed ON eval_runs (ran_at, id) WHERE schema_version >= 5;
 
 CREATE TABLE merkle_epochs (
     epoch INTEGER NOT NULL PRIMARY KEY CHECK (epoch >= 0),
-    body  TEXT                       -- null where only the epoch's number is known
+    body  TEXT                       -- NULL if only the number of the epoch is known
 ) STRICT;

@@ -142,9 +142,9 @@ impl HealthHandle {
     }
 
     fn actors(&self) -> Result<(), &'static str> {
-        well(self.cache.is_alive(), "the cache has died")?;
+        well(self.cache.is_alive(), "the cache has stopped")?;
         let writer_lives = self.writer.as_ref().is_none_or(WriterHandle::is_alive);
-        well(writer_lives, "the writer has died")
+        well(writer_lives, "the writer has stopped")
     }
 }
 

@@ -42,7 +42,7 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError<E> {
     /// Reading failed.
-    #[error("reading: {0}")]
+    #[error("the input cannot be read: {0}")]
     Io(#[from] io::Error),
     /// The text has an unknown form, or ends early.
     #[error("{0}")]
@@ -150,7 +150,7 @@ fn read_document<E>(
         (Ok(envelope), None) => Ok(envelope),
         (Err(error), None) if error.is_io() => Err(SourceError::Io(error.into())),
         (Err(error), None) => Err(SourceError::Form(format!(
-            "neither an answer of the endpoint nor NDJSON: {error}"
+            "neither a saved answer of the endpoint nor NDJSON: {error}"
         ))),
     }
 }
@@ -195,7 +195,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
     type Value = Envelope;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with items, or an array of them")
+        f.write_str("an object with the key items, or an array of items")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Envelope, A::Error> {
@@ -243,7 +243,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
         match (found, said.count) {
             (None, _) => Err(A::Error::missing_field("items")),
             (Some(items), Some(count)) if items != count => Err(A::Error::custom(format!(
-                "count is {count}, and there are {items} items"
+                "count is {count}, but there are {items} items"
             ))),
             (Some(_), _) => Ok(said),
         }

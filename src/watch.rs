@@ -80,10 +80,10 @@ pub(crate) fn launch(
 fn log_change(state: &Result<Option<DatabaseState>, StoreError>, failing: &mut bool) {
     if let Err(error) = state {
         if !*failing {
-            log::warn!("the database cannot be watched for writes of other processes: {error}");
+            log::warn!("cannot poll the database for writes of other processes: {error}");
         }
     } else if *failing {
-        log::info!("watching the database again");
+        log::info!("polling the database again");
     }
     *failing = state.is_err();
 }

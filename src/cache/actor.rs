@@ -114,11 +114,11 @@ impl CacheActor {
         }
         match step.change {
             Some(HealthChange::Failing) => log::warn!(
-                "rebuilding the board fails ({}); serving what there is, retrying with back-off",
+                "cannot rebuild the board ({}): serving the last one, retrying with back-off",
                 mem::take(&mut self.last_error)
             ),
             Some(HealthChange::Recovered { failures }) => {
-                log::info!("rebuilding the board works again, after {failures} failures");
+                log::info!("rebuilt the board after {failures} failures");
             }
             None => {}
         }

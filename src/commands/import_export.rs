@@ -26,7 +26,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     let source = BufReader::with_capacity(64 * 1024, bar.wrap_read(source));
     let done = import(&options.database.database, options.kind, source);
     bar.finish_and_clear();
-    let done = done.with_context(|| format!("{}: nothing imported", options.file.display()))?;
+    let done = done.with_context(|| format!("{}: nothing was imported", options.file.display()))?;
     writeln!(
         io::stdout(),
         "{} inserted, {} unchanged",

@@ -40,7 +40,7 @@ pub(crate) fn serve(options: Serve) -> anyhow::Result<()> {
         anyhow::Ok(running.serve_until_signal().await?)
     })?;
     if !options.read_only && !checkpoint(&kept_open)? {
-        log::info!("another process reads: the write-ahead log stays");
+        log::info!("another process is reading the database: the write-ahead log was not removed");
     }
     Ok(())
 }

@@ -89,6 +89,6 @@ fn rotate(path: &Path, sample: &mut Sample) -> anyhow::Result<Operation> {
     closing.status = Status::Locked;
     let opening = sample.challenge(closing.tier);
     let (closes, opens) = (&closing.challenge_id, &opening.challenge_id);
-    log::info!("demo: {closes} closes, {opens} opens");
+    log::info!("demo: closed challenge {closes}, opened challenge {opens}");
     Ok(Operation::PutChallenges(vec![closing, opening]))
 }

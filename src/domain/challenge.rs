@@ -329,7 +329,7 @@ fn parse_multiplier(json: &str) -> Result<f64, Invalid> {
         .ok_or_else(|| {
             Invalid::new(
                 "score_multiplier",
-                "must be a number of at least 0.0, written with its point",
+                "must be a number of at least 0.0, written with a decimal point",
             )
         })
 }

@@ -59,7 +59,7 @@ pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
         ));
     }
     if id.chars().any(char::is_control) {
-        return Err(Invalid::new(field, "must not hold control characters"));
+        return Err(Invalid::new(field, "must not contain control characters"));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub use settings::Settings;
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
     /// Too many reads are in flight, or too many bytes are still being sent, and the time allowed is over.
-    #[error("too many feed reads at once")]
+    #[error("too many feed reads are in flight")]
     Busy,
     /// The database failed.
     #[error(transparent)]

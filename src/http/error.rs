@@ -69,7 +69,7 @@ pub(super) enum ApiError {
     Unavailable { retry_after: Duration },
     #[error("too many requests from this address, try again")]
     TooManyRequests { retry_after: Duration },
-    #[error("the request's target is too long")]
+    #[error("the request target is too long")]
     UriTooLong,
     #[error("a valid bearer token is required")]
     Unauthorized,

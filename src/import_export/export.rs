@@ -34,10 +34,12 @@ pub enum ExportError {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     /// The output could not be written.
-    #[error("writing: {0}")]
+    #[error("the output cannot be written: {0}")]
     Io(#[from] io::Error),
     /// A row was stored with line breaks between its tokens, which NDJSON cannot hold.
-    #[error("a row holds a line break, and its bytes must not change: export without --ndjson")]
+    #[error(
+        "an eval run contains line breaks, which NDJSON cannot represent: export without --ndjson"
+    )]
     LineBreak,
 }
 

@@ -155,7 +155,7 @@ impl Acceptor {
         let mut last = self.begin_generation();
         let last = async move { while last.recv().await.is_some() {} };
         if timeout_at(deadline.into(), last).await.is_err() {
-            log::warn!("connections were cut off: they did not end in time");
+            log::warn!("cut off connections that did not finish before the shutdown deadline");
         }
     }
 
@@ -209,7 +209,7 @@ impl Acceptor {
                 open: self.open.clone(),
                 counted: self.metrics.connected(),
             }),
-            Err(error) => log::debug!("a connection was lost: {error}"),
+            Err(error) => log::debug!("cannot serve a connection: {error}"),
         }
     }
 

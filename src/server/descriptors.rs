@@ -17,7 +17,7 @@ pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
     let available = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(descriptors) => descriptors,
         Err(error) => {
-            log::warn!("the limit of file descriptors is unknown: {error}");
+            log::warn!("cannot determine the limit of file descriptors: {error}");
             return;
         }
     };
@@ -29,7 +29,7 @@ pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
         let share = (room / (index + 1)).max(1);
         if address.max_connections > share {
             log::warn!(
-                "{available} file descriptors: at most {share} connections instead of {} \
+                "the limit of {available} file descriptors allows only {share} connections instead of {} \
                  (--max-connections, {count} addresses; raise LimitNOFILE or ulimit -n)",
                 address.max_connections
             );

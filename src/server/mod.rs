@@ -107,7 +107,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         settings: settings.http.clone(),
     };
     if cache.read(|_, _| ()).await.is_err() {
-        log::warn!("listening without a board: the first build failed");
+        log::warn!("the first build of the board failed: listening without a board");
     }
     // Before any page of the feed is cached.
     watch::launch(
@@ -117,7 +117,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         parts.clock,
         cache.clone(),
         feed,
-        liveness.guard("the watch for other processes"),
+        liveness.guard("the database poll"),
     );
     let mut addresses = settings.addresses(listen);
     descriptors::fit(&mut addresses, settings.store.pool_size);

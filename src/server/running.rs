@@ -78,7 +78,7 @@ impl Running {
             _ = served => {}
             name = self.liveness.first_death() => {
                 return Err(io::Error::other(format!(
-                    "{name} has died: ending, so that another process can take over"
+                    "{name} has stopped: exiting, so that the service manager can start a new process"
                 )));
             }
         }
@@ -108,7 +108,7 @@ impl Running {
                 stopper.stop(true).await;
             });
             signals.next().await;
-            log::warn!("a second signal: stopping at once");
+            log::warn!("received a second signal: exiting at once");
             std::process::exit(1);
         });
         self.serve().await
@@ -117,7 +117,7 @@ impl Running {
 
 fn tell_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        log::warn!("the service manager cannot be told: {error}");
+        log::warn!("cannot notify the service manager: {error}");
     }
 }
 

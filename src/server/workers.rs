@@ -172,7 +172,7 @@ async fn obey(
                             door.serve(stream).await;
                         });
                     }
-                    Err(error) => log::debug!("a connection was lost: {error}"),
+                    Err(error) => log::debug!("cannot serve a connection: {error}"),
                 }
             }
             Command::CloseAfterAnswers => door.close_after_answers(),
@@ -186,11 +186,11 @@ async fn obey(
 fn prepared(stream: TcpStream, send_timeout: Duration) -> io::Result<actix_rt::net::TcpStream> {
     stream.set_nonblocking(true)?;
     if let Err(error) = stream.set_nodelay(true) {
-        log::debug!("answers may be late: {error}");
+        log::debug!("TCP_NODELAY cannot be set, so answers may be delayed: {error}");
     }
     #[cfg(target_os = "linux")]
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(send_timeout)) {
-        log::debug!("no time limit for what is sent: {error}");
+        log::debug!("TCP_USER_TIMEOUT cannot be set, so sent data has no time limit: {error}");
     }
     actix_rt::net::TcpStream::from_std(stream)
 }

@@ -30,7 +30,7 @@ pub enum StoreError {
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// A stored value is invalid: another program wrote it.
-    #[error("database: challenge {challenge_id:?} holds an invalid {column}")]
+    #[error("database: challenge {challenge_id:?} has an invalid {column}")]
     Corrupt {
         /// The row.
         challenge_id: String,

@@ -36,8 +36,8 @@ impl Counts {
 /// Why a write was rejected; the transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The id is stored already, with other bytes.
-    #[error("{id:?} is stored already, with other bytes")]
+    /// The id is already stored with different bytes.
+    #[error("{id:?} is already stored with different bytes")]
     Conflict {
         /// The row's id, or the epoch.
         id: String,

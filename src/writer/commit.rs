@@ -124,7 +124,7 @@ fn open(target: &Target) -> Result<Connection, CommitError> {
 /// Why a whole transaction failed.
 #[derive(Debug, thiserror::Error)]
 enum CommitError {
-    #[error("the database is gone, or another file took its place")]
+    #[error("the database file was deleted or replaced")]
     Gone,
     #[error(transparent)]
     Open(#[from] OpenError),

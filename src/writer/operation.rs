@@ -50,7 +50,7 @@ pub enum Rejected {
     #[error("not committed: {0}")]
     Store(String),
     /// Too many writes are in flight.
-    #[error("too many writes at once")]
+    #[error("too many writes are in flight")]
     Busy,
     /// The writer has stopped: the process is ending.
     #[error("the writer has stopped")]

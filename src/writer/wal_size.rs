@@ -51,7 +51,9 @@ impl WalSize {
         let wait = if bytes < self.settings.wal_hard_bytes {
             BRIEF_WAIT
         } else {
-            log::warn!("the write-ahead log has {bytes} bytes: waiting for readers to release it");
+            log::warn!(
+                "the write-ahead log has {bytes} bytes: waiting for readers, so that it can be checkpointed"
+            );
             self.long_wait
         };
         let truncated = checkpoint_within(connection, wait);

@@ -1,12 +1,14 @@
 //! The admin routes:
 //!
-//! - without a token configured they do not exist; without a right one they answer 401
-//! - what is written is served: challenges, eval runs, Merkle epochs
-//! - the same again is unchanged; the same id with other bytes is 409, and nothing is stored
-//! - a bad item is 422 with index, field and reason, and nothing is stored
+//! - without a configured token the admin routes do not exist
+//! - a missing or wrong token gets 401
+//! - tokens can come from a file, two of them during a rotation
+//! - written challenges, eval runs and Merkle epochs are served; an identical repeat is unchanged
+//! - the same id with different bytes gets 409, and nothing is stored
+//! - an invalid item gets 422 with index, field and reason, and nothing is stored
 //! - a status only moves forward
-//! - bodies and items are bounded; types and methods are checked
-//! - no body, however odd, makes a panic or a 5xx
+//! - the number of items, the body length, the content type and the method are checked
+//! - random bodies cause neither a panic nor a 5xx
 
 use std::io::{Read as _, Write as _};
 
@@ -56,7 +58,7 @@ async fn feed_ids(app: &App) -> Vec<String> {
 }
 
 #[actix_web::test]
-async fn without_a_right_token_the_answer_is_401() {
+async fn a_missing_or_wrong_token_gets_401() {
     let app = App::start(Data::empty()).await;
     let body = format!("[{}]", row("a")).into_bytes();
     for authorization in [
@@ -95,7 +97,7 @@ async fn without_a_right_token_the_answer_is_401() {
 }
 
 #[test]
-fn without_a_token_configured_the_admin_routes_do_not_exist() {
+fn without_a_configured_token_the_admin_routes_do_not_exist() {
     let folder = tempfile::TempDir::new().unwrap();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let database = folder.path().join("p.db");
@@ -119,7 +121,7 @@ fn without_a_token_configured_the_admin_routes_do_not_exist() {
 }
 
 #[test]
-fn tokens_may_come_from_a_file_two_during_rotation() {
+fn tokens_can_come_from_a_file_two_of_them_during_a_rotation() {
     let folder = tempfile::TempDir::new().unwrap();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let (database, file) = (folder.path().join("p.db"), folder.path().join("tokens"));
@@ -138,7 +140,7 @@ fn tokens_may_come_from_a_file_two_during_rotation() {
 }
 
 #[actix_web::test]
-async fn what_is_written_is_served_and_the_same_again_is_unchanged() {
+async fn written_items_are_served_and_an_identical_repeat_is_unchanged() {
     let app = App::start(Data::empty()).await;
     let one = challenge("a b/c", "active").to_string();
     let path = format!("{CHALLENGES}/a%20b%2Fc");
@@ -177,25 +179,25 @@ async fn what_is_written_is_served_and_the_same_again_is_unchanged() {
     let other = app
         .admin(Method::PUT, &format!("{EPOCHS}/7"), r#"{"root":"cd"}"#)
         .await;
-    other.assert_error(409, r#"item 0: "7" is stored already, with other bytes"#);
+    other.assert_error(409, r#"item 0: "7" is already stored with different bytes"#);
     let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
     assert_eq!(page.json()["merkle_epoch_latest"], 7);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn the_same_id_with_other_bytes_is_409_and_nothing_is_stored() {
+async fn the_same_id_with_different_bytes_gets_409_and_nothing_is_stored() {
     let app = App::start(Data::empty()).await;
     app.admin(Method::POST, RUNS, row("a")).await;
     let other = format!("[{},{}]", row("b"), row("a").replace("1.0", "1.00"));
     let answer = app.admin(Method::POST, RUNS, other).await;
-    answer.assert_error(409, r#"item 1: "a" is stored already, with other bytes"#);
+    answer.assert_error(409, r#"item 1: "a" is already stored with different bytes"#);
     assert_eq!(feed_ids(&app).await, ["a"]);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_bad_item_is_422_with_index_field_and_reason_and_nothing_is_stored() {
+async fn an_invalid_item_gets_422_with_index_field_and_reason_and_nothing_is_stored() {
     let app = App::start(Data::empty()).await;
     let bad_time = row("b").replace("2026-06-07T00:00:01.766Z", "noon");
     for body in [
@@ -299,7 +301,7 @@ async fn a_status_only_moves_forward() {
 }
 
 #[actix_web::test]
-async fn bodies_items_types_and_methods_are_checked() {
+async fn item_count_body_length_content_type_and_method_are_checked() {
     let app = App::start(Data::empty()).await;
     let rows: Vec<String> = (0..10_001)
         .map(|number| row(&format!("{number:05}")))
@@ -313,7 +315,7 @@ async fn bodies_items_types_and_methods_are_checked() {
         10_000,
         0,
     );
-    // Refused by its announced length: the body is not waited for.
+    // The announced length is too long: the answer comes without waiting for the body.
     let address = app.address();
     let too_long = format!(
         "POST {RUNS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
@@ -356,7 +358,7 @@ async fn bodies_items_types_and_methods_are_checked() {
 }
 
 #[actix_web::test]
-async fn no_body_however_odd_makes_a_panic_or_a_5xx() {
+async fn random_bodies_cause_neither_a_panic_nor_a_5xx() {
     let app = App::start(Data::empty()).await;
     let piece = prop_oneof![
         Just(row("a").into_bytes()),

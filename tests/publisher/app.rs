@@ -1,5 +1,5 @@
-//! A publisher on a free port, its database in a folder of its own, its clock and builds in the
-//! test's hands.
+//! Starts a publisher inside the test process: on a free port, with its own temporary database, and with a clock
+//! and board builds that the test controls.
 
 use std::{
     path::{Path, PathBuf},
@@ -35,22 +35,26 @@ pub const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 pub const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 pub const FEED: &str = "/v1/leaderboard/recent";
 
-/// Both tokens of a rotation.
+/// The admin tokens of the test server: the current one and the next one of a rotation.
 pub const TOKENS: [&str; 2] = [
     "the-first-token-of-the-tests-0123456789",
     "the-second-token-of-the-tests-012345678",
 ];
 
-/// What the next builds do before they read the database.
+/// What board builds do before they read the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Build at once.
     Pass,
+    /// Wait until the mode changes.
     Hold,
+    /// Return an error.
     Fail,
+    /// Panic.
     Panic,
 }
 
-/// The real builder behind a gate that counts.
+/// The real snapshot builder behind a gate that counts builds and can hold or break them.
 #[derive(Debug)]
 pub struct Gate {
     real: SqliteBuilder,
@@ -65,7 +69,7 @@ struct GateState {
     running: usize,
 }
 
-/// A build under way, however it ends.
+/// Counts a build as running until dropped, even if the build fails or panics.
 struct Running<'a>(&'a Gate);
 
 impl Drop for Running<'_> {
@@ -80,7 +84,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// How many builds have begun.
+    /// Returns the number of builds started so far.
     pub fn builds(&self) -> usize {
         self.state.lock().unwrap().builds
     }
@@ -102,13 +106,13 @@ impl BuildSnapshot for Gate {
             Mode::Panic => panic!("on purpose"),
             Mode::Pass | Mode::Hold => {}
         }
-        // A build that was held keeps its real time limit from now on.
+        // Waiting at the gate does not count against the time limit of a build.
         self.real
             .build(deadline.max(Instant::now() + Duration::from_secs(20)))
     }
 }
 
-/// A folder with a database.
+/// A temporary directory with a database.
 pub struct Data {
     folder: TempDir,
 }
@@ -122,7 +126,7 @@ impl Data {
         data
     }
 
-    /// The sample board of 51 challenges.
+    /// Creates a database with the sample board of 51 challenges.
     pub fn sample() -> Self {
         let data = Self::empty();
         data.put(&Sample::new(1).board());
@@ -133,6 +137,7 @@ impl Data {
         self.folder.path().join("publisher.db")
     }
 
+    /// Runs `work` in one write transaction.
     pub fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         let mut connection = open_writer(&self.path(), Duration::from_secs(20)).unwrap();
         let transaction = connection.transaction().unwrap();
@@ -149,7 +154,7 @@ impl Data {
         });
     }
 
-    /// Stores `{"id":…,"ran_at":…,"eval_output_schema_version":…}`.
+    /// Stores an eval run with this id, time and schema version.
     pub fn run(&self, id: &str, ran_at: &str, version: i64) {
         let json = format!(
             r#"{{"id":"{id}","ran_at":"{ran_at}","weighted_score":1.0,"eval_output_schema_version":{version}}}"#
@@ -159,7 +164,7 @@ impl Data {
         });
     }
 
-    /// Stores sample rows, all of the same instant.
+    /// Stores `count` sample eval runs, all with the same time.
     pub fn sample_runs(&self, count: usize, ran_at: &str) {
         let mut sample = Sample::new(2);
         let ran_at = RanAt::parse(ran_at).unwrap();
@@ -172,6 +177,7 @@ impl Data {
     }
 }
 
+/// A running publisher, its parts, and an HTTP client for it.
 pub struct App {
     pub data: Data,
     pub clock: ManualClock,
@@ -180,13 +186,13 @@ pub struct App {
     pub pool: ReadPool,
     pub writer: WriterHandle,
     pub url: String,
-    /// Of the admin address, where there is one.
+    /// The URL of the admin address; `None` if admin routes are on the public address.
     pub admin_url: Option<String>,
     client: Client,
     pub server: Stopper,
 }
 
-/// An answer, its body read.
+/// A response with its body read completely.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -195,6 +201,7 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Returns the value of a header field; empty if the field is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
@@ -207,7 +214,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Asserts an error: its status and `{"detail":…}`.
+    /// Asserts that this is an error with this status and the body `{"detail":…}`.
     #[track_caller]
     pub fn assert_error(&self, status: u16, detail: &str) {
         assert_eq!(self.status, status, "{}", self.text());
@@ -225,7 +232,7 @@ impl App {
         Self::start_with(data, mode, settings(&[])).await
     }
 
-    /// A counter or gauge of `/metrics`, by its name and labels.
+    /// Returns the value of a counter or gauge of `/metrics`, given its name and labels.
     pub async fn metric(&self, name: &str) -> u64 {
         let path = match self.admin_url {
             Some(_) => "admin:/metrics",
@@ -235,19 +242,19 @@ impl App {
         let mut lines = metrics.text().lines();
         let value = lines.find_map(|line| line.strip_prefix(name));
         value
-            .unwrap_or_else(|| panic!("no {name}"))
+            .unwrap_or_else(|| panic!("metric {name} is missing"))
             .trim()
             .parse()
             .unwrap()
     }
 
-    /// With these options of `serve`.
+    /// Starts with these command-line options of `serve`.
     pub async fn start_with_options(data: Data, options: &[&str]) -> Self {
         Self::start_with(data, Mode::Pass, settings(options)).await
     }
 
     pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
-        // Five hundred clients and their server share this process's file descriptors.
+        // Tests with 500 clients hold both ends of each connection in this process.
         rlimit::increase_nofile_limit(8192).unwrap();
         let pool = ReadPool::new(&data.path(), settings.store, false);
         let gate = Arc::new(Gate {
@@ -305,14 +312,14 @@ impl App {
         self.send_body(method, path, headers, Vec::new()).await
     }
 
-    /// An admin request with the first token.
+    /// Sends a request with the first admin token.
     pub async fn admin(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Answer {
         let bearer = format!("Bearer {}", TOKENS[0]);
         let headers = [("authorization", bearer.as_str())];
         self.send_body(method, path, &headers, body.into()).await
     }
 
-    /// Where `path` begins with `admin:`, to the admin address.
+    /// Sends a request; a `path` that begins with `admin:` goes to the admin address.
     pub async fn send_body(
         &self,
         method: Method,
@@ -341,26 +348,26 @@ impl App {
         }
     }
 
-    /// Waits for a condition that another thread brings about.
+    /// Waits until `condition` is true; panics after 30 s.
     pub async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        comes_about(what, async || condition(self)).await;
+        wait_until(what, async || condition(self)).await;
     }
 
-    /// Waits until the board's answer has this many items.
+    /// Waits until the served board has `count` items.
     pub async fn until_count(&self, count: usize) {
         let has = async || self.get(BOARD).await.json()["count"] == count;
-        comes_about(&format!("{count} items"), has).await;
+        wait_until(&format!("{count} items"), has).await;
     }
 
-    /// Lets time pass, a second at a time, until the board's answer has this many items: however late
-    /// a failure comes to the actor's notice, its back-off ends.
+    /// Waits until the served board has `count` items, and advances the clock by one second per attempt, so that
+    /// the back-off after failed builds ends.
     pub async fn recovers_to(&self, count: usize) {
         let has = async || {
             let has = self.get(BOARD).await.json()["count"] == count;
             self.clock.advance(Duration::from_secs(u64::from(!has)));
             has
         };
-        comes_about(&format!("{count} items again"), has).await;
+        wait_until(&format!("{count} items after recovery"), has).await;
     }
 
     pub fn address(&self) -> String {
@@ -370,26 +377,26 @@ impl App {
     pub async fn stop(self) {
         self.gate.set(Mode::Pass);
         self.server.stop(false).await;
-        // A build that was held must not find its folder gone.
-        self.until("the last build's end", |app| {
+        // A build that was held may still need the directory.
+        self.until("no running build", |app| {
             app.gate.state.lock().unwrap().running == 0
         })
         .await;
     }
 }
 
-/// Asks again and again until it is so.
-pub async fn comes_about(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+/// Waits until `condition` is true; panics after about 30 s.
+pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..3000 {
         if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("never came about: {what}");
+    panic!("timed out waiting for: {what}");
 }
 
-/// Waits, on this thread, for a condition that another process brings about.
+/// Waits until `condition` is true, and blocks the thread; panics after about 30 s.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..3000 {
@@ -398,10 +405,10 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("never came about: {what}");
+    panic!("timed out waiting for: {what}");
 }
 
-/// Returns the settings of `serve` with these options.
+/// Returns the settings of `serve` with these command-line options.
 pub fn settings(options: &[&str]) -> Settings {
     let program = ["cathedral-publisher", "serve"];
     let cli = Cli::parse_from(program.iter().chain(options));
@@ -411,17 +418,18 @@ pub fn settings(options: &[&str]) -> Settings {
     serve.settings
 }
 
-/// A live answer of the real service, where the folder is there; else says so, loudly.
-pub fn live(name: &str) -> Option<PathBuf> {
+/// Returns the path of a saved answer of the production service. If the file is missing, prints SKIPPED and
+/// returns `None`.
+pub fn live_answer(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/data")
         .join(name);
     if path.exists() {
         return Some(path);
     }
-    // Not eprintln!, which the test harness keeps to itself when a test passes.
+    // Not eprintln!: the test harness hides its output if the test passes.
     let skipped = format!(
-        "SKIPPED: {} is not there, so nothing was compared with it\n",
+        "SKIPPED: {} is missing, so no answer was compared with it\n",
         path.display()
     );
     std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).unwrap();

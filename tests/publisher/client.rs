@@ -1,4 +1,4 @@
-//! A blocking HTTP client over one kept-alive connection, for threads that write as fast as they can.
+//! A blocking HTTP client over one persistent connection.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// Which parts are used depends on who includes this file.
+/// One connection. The crates that include this file do not use all its methods.
 #[allow(dead_code)]
 pub struct Connection(BufReader<TcpStream>);
 
@@ -19,7 +19,7 @@ impl Connection {
         Ok(Self(BufReader::new(socket)))
     }
 
-    /// Sends a request and reads its answer: the status and the body.
+    /// Sends a request and returns the status and the body of its response.
     pub fn request(
         &mut self,
         method: &str,

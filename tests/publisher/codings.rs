@@ -1,18 +1,20 @@
 //! Content codings (RFC 9110 §8.4, §12.5.3; WIRE.md, conditional requests):
 //!
-//! - every coding is the same bytes, under an entity-tag of its own, and says by what it varies
-//! - the strong coding joins when the board has settled; until then clients get a fast one
-//! - a client gets the coding that it wants most, and the identity where it names none
-//! - If-None-Match matches the tag of any variant that the client takes, and no other
-//! - who refuses everything gets 406
-//! - what is too short to gain is not coded, and varies all the same
+//! - every coding decodes to the same bytes, and has its own entity-tag and a `Vary` field
+//! - brotli is added when the board has settled; until then clients get a coding that is faster to make
+//! - a client gets the coding that it prefers, and identity if it names none
+//! - If-None-Match matches the tag of every variant that the client accepts, and no other
+//! - a request that excludes every coding gets 406
+//! - a body that is too short to gain is not encoded, but still has `Vary`
+//! - codings are ordered by weight
+//! - no field value causes a panic
 
 use std::{io::Read, time::Duration};
 
 use cathedral_publisher::domain::coding::{Acceptable, Coding};
 use proptest::prelude::*;
 
-use crate::app::{Answer, App, BOARD, CURRENT, Data, comes_about};
+use crate::app::{Answer, App, BOARD, CURRENT, Data, wait_until};
 
 fn decoded(answer: &Answer) -> Vec<u8> {
     let mut body = Vec::new();
@@ -40,17 +42,17 @@ async fn get_if_none_match(app: &App, codings: &str, tag: &str) -> Answer {
     app.get_with(BOARD, &headers).await
 }
 
-/// Lets the board settle, and the strong coding be made.
+/// Advances the clock until the board has settled, and waits for its brotli encoding.
 async fn settle(app: &App) {
     app.clock.advance(Duration::from_secs(1));
-    comes_about("the strong coding", async || {
+    wait_until("the brotli encoding", async || {
         get(app, BOARD, "br").await.header("content-encoding") == "br"
     })
     .await;
 }
 
 #[actix_web::test]
-async fn every_coding_is_the_same_bytes_under_a_tag_of_its_own() {
+async fn every_coding_decodes_to_the_same_bytes_and_has_its_own_tag() {
     let app = App::start(Data::sample()).await;
     settle(&app).await;
     let identity = app.get(BOARD).await;
@@ -95,17 +97,17 @@ async fn every_coding_is_the_same_bytes_under_a_tag_of_its_own() {
 }
 
 #[actix_web::test]
-async fn the_strong_coding_joins_when_the_board_has_settled() {
+async fn brotli_is_added_when_the_board_has_settled() {
     let app = App::start(Data::sample()).await;
     let browser = "gzip, deflate, br, zstd";
     let fast = get(&app, BOARD, browser).await;
     assert_eq!(fast.header("content-encoding"), "zstd");
     settle(&app).await;
-    let strong = get(&app, BOARD, browser).await;
-    assert_eq!(strong.header("content-encoding"), "br");
-    assert!(strong.body.len() < fast.body.len());
-    assert_eq!(decoded(&strong), decoded(&fast));
-    // Who holds the fast one need not take the strong one too.
+    let brotli = get(&app, BOARD, browser).await;
+    assert_eq!(brotli.header("content-encoding"), "br");
+    assert!(brotli.body.len() < fast.body.len());
+    assert_eq!(decoded(&brotli), decoded(&fast));
+    // A client that has stored the earlier encoding still gets 304.
     let again = get_if_none_match(&app, browser, fast.header("etag")).await;
     assert_eq!(
         (again.status.as_u16(), again.header("etag")),
@@ -115,7 +117,7 @@ async fn the_strong_coding_joins_when_the_board_has_settled() {
 }
 
 #[actix_web::test]
-async fn a_client_gets_the_coding_that_it_wants_most() {
+async fn a_client_gets_the_coding_that_it_prefers() {
     let app = App::start(Data::sample()).await;
     settle(&app).await;
     for (codings, coding) in [
@@ -130,7 +132,7 @@ async fn a_client_gets_the_coding_that_it_wants_most() {
         ("gzip;q=0.2, identity;q=0.3", ""),
         ("gzip;q=0.2, identity;q=0", "gzip"),
         ("*;q=0, zstd", "zstd"),
-        // What is no weight is no member.
+        // A member with an invalid weight is skipped.
         ("br;q=2, gzip;q=0.1", "gzip"),
         ("br;q=0.1234, gzip;q=0.1", "gzip"),
         ("br;level=9, gzip", "gzip"),
@@ -140,7 +142,7 @@ async fn a_client_gets_the_coding_that_it_wants_most() {
         assert_eq!(answer.status, 200, "{codings}");
         assert_eq!(answer.header("content-encoding"), coding, "{codings}");
     }
-    // Several lines are one list.
+    // Several field lines form one list.
     let lines = [("accept-encoding", "deflate"), ("accept-encoding", "gzip")];
     let answer = app.get_with(BOARD, &lines).await;
     assert_eq!(answer.header("content-encoding"), "gzip");
@@ -148,7 +150,7 @@ async fn a_client_gets_the_coding_that_it_wants_most() {
 }
 
 #[actix_web::test]
-async fn if_none_match_matches_the_variants_that_the_client_takes() {
+async fn if_none_match_matches_the_variants_that_the_client_accepts() {
     let app = App::start(Data::sample()).await;
     settle(&app).await;
     let identity = app.get(BOARD).await.header("etag").to_owned();
@@ -159,7 +161,7 @@ async fn if_none_match_matches_the_variants_that_the_client_takes() {
         ("gzip", &identity, 304, &identity),
         ("", &identity, 304, &identity),
         ("", "*", 304, &identity),
-        // It no longer takes what it holds.
+        // The client no longer accepts the coding that it has stored.
         ("", &gzip, 200, &identity),
         ("identity", &gzip, 200, &identity),
         ("gzip, identity;q=0", &identity, 200, &gzip),
@@ -183,17 +185,17 @@ async fn if_none_match_matches_the_variants_that_the_client_takes() {
 }
 
 #[actix_web::test]
-async fn who_refuses_everything_gets_406() {
+async fn a_request_that_excludes_every_coding_gets_406() {
     let app = App::start(Data::sample()).await;
-    let refused = get(&app, BOARD, "identity;q=0").await;
-    refused.assert_error(406, "no available content coding is acceptable");
-    assert_eq!(refused.header("vary"), "accept-encoding");
+    let rejected = get(&app, BOARD, "identity;q=0").await;
+    rejected.assert_error(406, "no available content coding is acceptable");
+    assert_eq!(rejected.header("vary"), "accept-encoding");
     assert_eq!(get(&app, CURRENT, "*;q=0").await.status, 406);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn what_is_too_short_to_gain_is_not_coded_and_varies_all_the_same() {
+async fn a_body_too_short_to_gain_is_not_encoded_but_has_vary() {
     let app = App::start(Data::sample()).await;
     let item = get(&app, CURRENT, "gzip, br").await;
     assert_eq!(
@@ -205,9 +207,9 @@ async fn what_is_too_short_to_gain_is_not_coded_and_varies_all_the_same() {
 }
 
 proptest! {
-    /// Against a reading of RFC 9110 §12.5.3 that is written for its words alone.
+    /// Compares with a direct implementation of RFC 9110 §12.5.3.
     #[test]
-    fn the_order_is_that_of_the_weights(
+    fn codings_are_ordered_by_weight(
         weights in prop::collection::vec((0_usize..6, 0_u16..=10), 0..6),
     ) {
         let names = ["br", "zstd", "gzip", "identity", "*", "unknown"];
@@ -216,15 +218,15 @@ proptest! {
             .map(|(name, tenths)| format!("{};q={}.{}", names[*name], tenths / 10, tenths % 10))
             .collect();
         let field = field.join(" , ");
-        let said = |name: usize| weights.iter().rev().find(|(at, _)| *at == name).map(|(_, q)| *q);
-        let weight = |at: usize| said(at).or(said(4));
+        let given = |name: usize| weights.iter().rev().find(|(at, _)| *at == name).map(|(_, q)| *q);
+        let weight = |at: usize| given(at).or(given(4));
         let order: Vec<Coding> = Acceptable::parse([field.as_bytes()]).in_order().collect();
         for (at, coding) in Coding::ALL.into_iter().enumerate() {
-            let taken = match weight(at) {
+            let accepted = match weight(at) {
                 Some(tenths) => tenths > 0,
                 None => coding == Coding::Identity,
             };
-            prop_assert_eq!(order.contains(&coding), taken, "{} {:?}", field, coding);
+            prop_assert_eq!(order.contains(&coding), accepted, "{} {:?}", field, coding);
         }
         let of = |coding: &Coding| {
             let at = Coding::ALL.iter().position(|other| other == coding).unwrap();
@@ -234,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn no_field_makes_it_panic(field in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn no_field_value_causes_a_panic(field in prop::collection::vec(any::<u8>(), 0..60)) {
         let _ = Acceptable::parse([field.as_slice()]).in_order().count();
     }
 }

@@ -1,8 +1,9 @@
-//! The program as its users start it:
+//! The command line:
 //!
-//! - a database that cannot be used is one clear line, a non-zero exit, and nothing changed
-//! - `demo` serves, changes, answers 304, and ends cleanly on Ctrl-C
-//! - every option has an environment variable, and limits are checked
+//! - an unusable database gives one clear line and a non-zero exit code, and nothing is changed
+//! - an address in use gives one clear line
+//! - limits are checked, and can come from environment variables
+//! - `demo` serves, changes, answers 304, and exits cleanly on Ctrl-C
 
 use std::{
     fs,
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::app::{BOARD, FEED};
 
+/// Returns a command that runs the program with these arguments and no standard input.
 pub fn publisher(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     command.args(arguments).stdin(Stdio::null());
@@ -26,7 +28,7 @@ pub fn run(arguments: &[&str]) -> Output {
     publisher(arguments).output().unwrap()
 }
 
-/// Kills the program when a test fails half-way.
+/// A child process that is killed when dropped, also if the test fails.
 pub struct Guard(pub Child);
 
 impl Drop for Guard {
@@ -36,6 +38,7 @@ impl Drop for Guard {
     }
 }
 
+/// Sends a GET on a new connection and returns the whole response as text.
 pub fn get(address: &str, path: &str, header: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
     socket
@@ -52,7 +55,7 @@ pub fn get(address: &str, path: &str, header: &str) -> String {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_one_clear_line_and_nothing_changed() {
+fn an_unusable_database_gives_one_clear_line_and_nothing_is_changed() {
     let folder = TempDir::new().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let garbage = file("garbage.db");
@@ -109,7 +112,7 @@ fn a_database_that_cannot_be_used_is_one_clear_line_and_nothing_changed() {
 }
 
 #[test]
-fn an_address_in_use_is_one_clear_line() {
+fn an_address_in_use_gives_one_clear_line() {
     let folder = TempDir::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -133,7 +136,7 @@ fn an_address_in_use_is_one_clear_line() {
 }
 
 #[test]
-fn limits_are_checked_and_may_come_from_the_environment() {
+fn limits_are_checked_and_can_come_from_environment_variables() {
     for (option, variable, value) in [
         ("--ttl-secs", "PUBLISHER_TTL_SECS", "0"),
         ("--pool-size", "PUBLISHER_POOL_SIZE", "2"),
@@ -160,7 +163,7 @@ fn limits_are_checked_and_may_come_from_the_environment() {
 }
 
 #[test]
-fn demo_serves_changes_answers_304_and_ends_cleanly_on_ctrl_c() {
+fn demo_serves_changes_answers_304_and_exits_cleanly_on_ctrl_c() {
     let folder = TempDir::new().unwrap();
     let mut child = Guard(
         publisher(&[
@@ -214,6 +217,6 @@ fn demo_serves_changes_answers_304_and_ends_cleanly_on_ctrl_c() {
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),
         0,
-        "the temporary database is gone"
+        "the temporary database is deleted"
     );
 }

@@ -1,11 +1,11 @@
 //! Conditional requests (WIRE.md; RFC 9110 §8.8.3, §13):
 //!
-//! - 304 for `*`, for a member of a list, over one line or several, weak or strong
-//! - a comma inside the quotes is part of the tag; empty members are skipped
-//! - what is no entity-tag matches nothing and harms no other member
-//! - If-None-Match stands above If-Modified-Since
-//! - If-Match compares strongly, and fails with 412
-//! - the parser agrees with a slow, obvious reference on arbitrary bytes
+//! - a matching If-None-Match gets 304 with its headers and no body: `*`, or a list over one field line or several, of
+//!   weak or strong tags; a comma inside the quotes is part of the tag; empty and malformed members are skipped
+//! - an If-None-Match that does not match gets 200
+//! - If-None-Match takes precedence over If-Modified-Since
+//! - If-Match uses strong comparison, and fails with 412
+//! - the parser agrees with a slow reference on arbitrary bytes
 
 use cathedral_publisher::domain::entity_tag::TagList;
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ async fn app() -> App {
 }
 
 #[actix_web::test]
-async fn what_matches_gets_304_with_its_headers_and_no_body() {
+async fn a_matching_if_none_match_gets_304_with_its_headers_and_no_body() {
     let app = app().await;
     for path in paths() {
         let full = app.get(&path).await;
@@ -58,13 +58,17 @@ async fn what_matches_gets_304_with_its_headers_and_no_body() {
             assert!(answer.headers.get("content-length").is_none());
         }
         let lines = [("if-none-match", "\"a\""), ("if-none-match", tag.as_str())];
-        assert_eq!(app.get_with(&path, &lines).await.status, 304, "two lines");
+        assert_eq!(
+            app.get_with(&path, &lines).await.status,
+            304,
+            "two field lines"
+        );
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn what_does_not_match_gets_200() {
+async fn an_if_none_match_that_does_not_match_gets_200() {
     let app = app().await;
     for path in paths() {
         let tag = app.get(&path).await.header("etag").to_owned();
@@ -92,7 +96,7 @@ async fn what_does_not_match_gets_200() {
 }
 
 #[actix_web::test]
-async fn if_none_match_stands_above_if_modified_since() {
+async fn if_none_match_takes_precedence_over_if_modified_since() {
     let app = app().await;
     for path in paths() {
         let future = ("if-modified-since", "Fri, 01 Jan 2100 00:00:00 GMT");
@@ -115,7 +119,7 @@ async fn if_none_match_stands_above_if_modified_since() {
 }
 
 #[actix_web::test]
-async fn if_match_compares_strongly() {
+async fn if_match_uses_strong_comparison_and_fails_with_412() {
     let app = app().await;
     for path in paths() {
         let tag = app.get(&path).await.header("etag").to_owned();
@@ -133,7 +137,8 @@ async fn if_match_compares_strongly() {
     app.stop().await;
 }
 
-/// The tags of the list by regular expression: try a whole member; else skip past the next comma.
+/// Parses the list with regular expressions: takes a whole member if there is one, otherwise skips past the next
+/// comma. Returns `None` for `*`.
 fn reference(lines: &[Vec<u8>]) -> Option<Vec<(bool, Vec<u8>)>> {
     let member =
         Regex::new(r#"^(?-u)[ \t]*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(?:,|$)"#).unwrap();

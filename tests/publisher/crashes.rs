@@ -1,5 +1,6 @@
-//! kill -9 at random moments under many writers: nothing acknowledged is lost, and the database
-//! passes `integrity_check`.
+//! `kill -9` at random moments while many clients write:
+//!
+//! - kill -9 loses no acknowledged row, and the database passes `integrity_check`
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,7 +15,8 @@ use crate::client::Connection;
 
 pub const TOKEN: &str = "a-token-that-is-only-used-by-tests-000";
 
-/// What the rounds found.
+/// Totals over all rounds: acknowledged rows, acknowledged rows that are missing, and databases that fail
+/// `integrity_check`.
 #[derive(Debug, Default)]
 pub struct Found {
     pub acknowledged: u64,
@@ -22,7 +24,7 @@ pub struct Found {
     pub damaged: u64,
 }
 
-/// A publisher as a process of its own, on a free port. Killed when dropped.
+/// A publisher in its own process, on a free port. Killed when dropped.
 pub struct Server {
     child: Child,
     pub address: String,
@@ -52,12 +54,12 @@ impl Server {
             .map(Result::unwrap)
             .find_map(|line| Some(line.split_once("on http://")?.1.to_owned()))
             .expect("the server did not start");
-        // Read on, or the server would block on a full pipe.
+        // Keeps reading: otherwise the server would block on a full pipe.
         thread::spawn(move || lines.for_each(drop));
         Self { child, address }
     }
 
-    /// SIGTERM, as a service manager stops it.
+    /// Sends SIGTERM, as a service manager does to stop a service.
     #[allow(dead_code)]
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();
@@ -65,13 +67,13 @@ impl Server {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits until the process has exited.
     #[allow(dead_code)]
     pub fn wait(&mut self) -> std::process::ExitStatus {
         self.child.wait().unwrap()
     }
 
-    /// SIGKILL: no handler runs.
+    /// Sends SIGKILL, so that no signal handler runs.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -94,7 +96,7 @@ pub fn row(id: &str) -> String {
     )
 }
 
-/// Posts rows, one a request, until the server is gone; sends the id of each acknowledged one.
+/// Posts rows, one per request, until the connection breaks. Sends the id of each acknowledged row.
 fn write_until_killed(address: &str, prefix: &str, acknowledged: &mpsc::Sender<String>) {
     let Ok(mut connection) = Connection::open(address) else {
         return;
@@ -111,7 +113,7 @@ fn write_until_killed(address: &str, prefix: &str, acknowledged: &mpsc::Sender<S
     }
 }
 
-/// Kills a server under `writers` writers, `rounds` times on the same database.
+/// Kills a server while `writers` clients write, `rounds` times with the same database.
 pub fn rounds(publisher: &Path, rounds: u32, writers: u32) -> Found {
     let folder = tempfile::TempDir::new().unwrap();
     let database = folder.path().join("crash.db");
@@ -127,7 +129,7 @@ pub fn rounds(publisher: &Path, rounds: u32, writers: u32) -> Found {
                     write_until_killed(&address, &format!("{round}-{writer}"), &sender);
                 });
             }
-            // At a random moment: the one place where real time is the point.
+            // Real time on purpose: the moment of the crash is random.
             thread::sleep(Duration::from_millis(fastrand::u64(20..400)));
             server.kill();
         });
@@ -151,7 +153,7 @@ pub fn rounds(publisher: &Path, rounds: u32, writers: u32) -> Found {
 
 #[cfg(test)]
 #[test]
-fn kill_9_loses_nothing_acknowledged_and_damages_nothing() {
+fn kill_9_loses_no_acknowledged_row_and_damages_no_database() {
     let publisher = Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let found = rounds(publisher, 4, 16);
     assert!(found.acknowledged > 0, "{found:?}");

@@ -1,13 +1,14 @@
 //! Times and cursors (WIRE.md, leaderboard/recent):
 //!
-//! - no text makes the parser panic, and what it accepts is in the stored form
-//! - every instant, written with any offset and any fraction, comes out as a slow reference says
-//! - an unencoded plus, decoded to a space, changes nothing
+//! - no text causes a panic of the parser, and every accepted time has the stored form
+//! - an instant with any offset and any fraction is parsed as the reference says, also if an unencoded plus was decoded
+//!   to a space
 
 use cathedral_publisher::domain::ran_at::RanAt;
 use proptest::prelude::*;
 
-/// Days to a date by walking the calendar, a year and then a month at a time.
+/// Formats a time in the stored form. `minutes` counts from 2000-01-01; the date is found by counting years and
+/// months.
 fn reference(mut minutes: i64, second: u32, ms: u32) -> String {
     let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let mut days = minutes.div_euclid(1440);
@@ -49,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5000))]
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in "[0-9TtZz:+. \\-]{0,32}|\\PC{0,32}") {
+    fn no_text_causes_a_panic_of_the_parser(text in "[0-9TtZz:+. \\-]{0,32}|\\PC{0,32}") {
         for parsed in [RanAt::parse(&text), RanAt::parse_query(&text)].into_iter().flatten() {
             let stored = parsed.as_str();
             prop_assert_eq!(stored.len(), "2026-06-07T00:00:01.766Z".len());
@@ -58,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn an_instant_with_any_offset_comes_out_as_the_reference_says(
+    fn an_instant_with_any_offset_is_parsed_as_the_reference_says(
         minutes in 2000_i64..(400 * 365 * 1440),
         second in 0_u32..60,
         nanos in 0_u32..1_000_000_000,
@@ -66,7 +67,7 @@ proptest! {
         offset in -14_i64 * 60..=14 * 60,
     ) {
         let expected = reference(minutes, second, nanos / 1_000_000);
-        // Local time is what a clock at that offset shows.
+        // The local time at that offset.
         let local = reference(minutes + offset, second, 0);
         let fraction = &format!("{nanos:09}")[..digits];
         let sign = if offset < 0 { '-' } else { '+' };

@@ -1,8 +1,8 @@
-//! What describes the server is true:
+//! Descriptions of the server agree with its behaviour:
 //!
-//! - every operation of `/openapi.json` answers, with a status that it names
-//! - no public path is missing in it
-//! - the dashboard shows metrics that there are
+//! - every operation of `/openapi.json` answers with a status that it lists
+//! - no public path is missing from `/openapi.json`
+//! - the dashboard shows only existing metrics
 //! - the page of options is what the command line accepts
 //! - links of the documentation lead to files
 
@@ -33,7 +33,7 @@ async fn description(app: &App) -> Value {
 }
 
 #[actix_web::test]
-async fn every_operation_answers_with_a_status_that_it_names() {
+async fn every_operation_answers_with_a_status_that_it_lists() {
     let app = App::start(Data::sample()).await;
     let description = description(&app).await;
     let bearer = format!("Bearer {}", TOKENS[0]);
@@ -61,15 +61,15 @@ async fn every_operation_answers_with_a_status_that_it_names() {
                 let answer = app
                     .send_body(method.clone(), &url, &headers, body.into())
                     .await;
-                let named = &operation["responses"][answer.status.as_str()];
+                let listed = &operation["responses"][answer.status.as_str()];
                 assert!(
-                    named.is_object(),
-                    "{method} {path}: {} is not named",
+                    listed.is_object(),
+                    "{method} {path}: {} is not listed",
                     answer.status
                 );
                 let kind = answer.header("content-type").split(';').next().unwrap();
-                let content = &named["content"];
-                // A HEAD has the head of a GET, and nothing to describe.
+                let content = &listed["content"];
+                // An answer to HEAD has the header fields of GET but no content.
                 assert!(
                     method == Method::HEAD || kind.is_empty() || content[kind].is_object(),
                     "{method} {path}: {} as {kind}",
@@ -83,7 +83,7 @@ async fn every_operation_answers_with_a_status_that_it_names() {
 }
 
 #[actix_web::test]
-async fn no_public_path_is_missing() {
+async fn no_public_path_is_missing_from_openapi_json() {
     let app = App::start(Data::sample()).await;
     let description = description(&app).await;
     for path in [
@@ -108,10 +108,10 @@ async fn no_public_path_is_missing() {
 }
 
 #[actix_web::test]
-async fn the_dashboard_shows_metrics_that_there_are() {
+async fn the_dashboard_shows_only_existing_metrics() {
     let app = App::start(Data::sample()).await;
     let metrics = app.get("/metrics").await;
-    let there: BTreeSet<&str> = metrics
+    let existing: BTreeSet<&str> = metrics
         .text()
         .lines()
         .filter_map(|line| line.split(['{', ' ']).next())
@@ -124,7 +124,7 @@ async fn the_dashboard_shows_metrics_that_there_are() {
         .map(|name| name.as_str())
         .collect();
     assert!(shown.len() > 20, "{shown:?}");
-    let missing: Vec<&&str> = shown.difference(&there).collect();
+    let missing: Vec<&&str> = shown.difference(&existing).collect();
     assert!(missing.is_empty(), "{missing:?}");
     app.stop().await;
 }
@@ -242,6 +242,7 @@ fn links_of_the_documentation_lead_to_files() {
     assert!(links > 8, "{links}");
 }
 
+/// Returns the absolute path of a file of this repository.
 fn in_project(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

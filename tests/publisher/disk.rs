@@ -1,9 +1,9 @@
-//! When the disk fails, on a real file system of a few MiB (a mount of its own, where this machine
-//! allows one; else skipped, loudly):
+//! Disk failures, on a real file system of a few MiB. It is mounted for the test only; if mounting is not permitted,
+//! the test prints SKIPPED.
 //!
-//! - a full disk refuses writes with 503 and loses nothing; reads go on; with room again writes go on
-//! - on a read-only one it does not start, and says so in a line
-//! - a database that is deleted takes no writes into nowhere, and is not made anew
+//! - a full disk rejects writes with 503 and loses no acknowledged row; reads continue, and writes continue when there
+//!   is space again; on a read-only file system the server does not start and says why in one line
+//! - after the database is deleted, writes get 503 and no new database is created
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -15,15 +15,15 @@ use awc::http::Method;
 use tempfile::TempDir;
 
 use crate::{
-    app::{App, BOARD, Data, FEED, TOKENS, comes_about},
+    app::{App, BOARD, Data, FEED, TOKENS, wait_until},
     command_line::{get, publisher},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
 
-/// A server whose database lies on a small file system that no other process sees, and a shell beside
-/// it.
+/// A server whose database is on a small file system in a mount namespace of its own, and a shell in that
+/// namespace.
 struct OnSmallDisk {
     shell: Child,
     commands: ChildStdin,
@@ -54,7 +54,8 @@ impl OnSmallDisk {
         let path = disk.folder.path().display().to_string();
         let mounted = disk.run(&format!("mount -t tmpfs -o size=8m none {path}"));
         if mounted != "0" {
-            let skipped = b"SKIPPED: no file system can be mounted here, so none was filled\n";
+            let skipped =
+                b"SKIPPED: no file system can be mounted here, so a full disk was not tested\n";
             std::io::stderr().write_all(skipped).unwrap();
             return None;
         }
@@ -66,23 +67,23 @@ impl OnSmallDisk {
         let program = publisher(&[]).get_program().to_str().unwrap().to_owned();
         let folder = self.folder.path().display();
         let token = TOKENS[0];
-        // What an earlier one said must not be taken for what this one says.
+        // Deletes the log of an earlier server, which also contains an address.
         self.run(&format!(
             "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 2>{folder}/log & pid=$!"
         ));
         self.address = loop {
-            let said = format!(
+            let address = format!(
                 r"sed -n 's|.* on http://||p' {}/log",
                 self.folder.path().display()
             );
-            let lines = self.lines(&said);
+            let lines = self.lines(&address);
             if let [address, _] = lines.as_slice() {
                 break address.clone();
             }
         };
     }
 
-    /// What the command writes, and its exit status.
+    /// Runs a command in the shell. Returns the lines of its output, then its exit status.
     fn lines(&mut self, command: &str) -> Vec<String> {
         writeln!(self.commands, "{command}\necho \"done $?\"").unwrap();
         let mut lines = Vec::new();
@@ -105,7 +106,7 @@ impl OnSmallDisk {
         self.lines(command).pop().unwrap()
     }
 
-    /// The answer to a post of one row, padded.
+    /// Posts one row of about 20 kB and returns the response.
     fn post(&self, id: &str) -> String {
         let padding = "x".repeat(20_000);
         let row = format!(
@@ -134,8 +135,8 @@ impl OnSmallDisk {
         assert_eq!(page.matches(r#""id":""#).count(), acknowledged.len());
     }
 
-    /// Posts until it is refused for the disk's sake.
-    fn post_until_refused(&self, acknowledged: &mut Vec<String>) {
+    /// Posts rows until one gets 503.
+    fn post_until_rejected(&self, acknowledged: &mut Vec<String>) {
         for _ in 0..500 {
             let id = format!("row-{}", acknowledged.len());
             let answer = self.post(&id);
@@ -146,7 +147,7 @@ impl OnSmallDisk {
             }
             acknowledged.push(id);
         }
-        panic!("never refused");
+        panic!("no post was rejected");
     }
 
     fn post_until_accepted(&self, acknowledged: &mut Vec<String>) {
@@ -157,7 +158,7 @@ impl OnSmallDisk {
                 return;
             }
         }
-        panic!("never accepted again");
+        panic!("no post was accepted");
     }
 }
 
@@ -169,21 +170,21 @@ impl Drop for OnSmallDisk {
 }
 
 #[test]
-fn a_full_disk_refuses_writes_and_loses_nothing() {
+fn a_full_disk_rejects_writes_and_loses_no_acknowledged_row() {
     let Some(mut disk) = OnSmallDisk::start() else {
         return;
     };
     let folder = disk.folder.path().display().to_string();
     let mut acknowledged = Vec::new();
     disk.post_until_accepted(&mut acknowledged);
-    // Full to the last byte, of others.
+    // Another file fills the disk to the last byte.
     disk.run(&format!("cat /dev/zero >{folder}/filler"));
-    disk.post_until_refused(&mut acknowledged);
+    disk.post_until_rejected(&mut acknowledged);
     disk.assert_serves(&acknowledged);
     disk.run(&format!("rm {folder}/filler"));
     disk.post_until_accepted(&mut acknowledged);
-    // Full of its own.
-    disk.post_until_refused(&mut acknowledged);
+    // The database itself fills the disk.
+    disk.post_until_rejected(&mut acknowledged);
     disk.assert_serves(&acknowledged);
     disk.run(&format!("mount -o remount,size=64m {folder}"));
     disk.post_until_accepted(&mut acknowledged);
@@ -207,7 +208,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
 }
 
 #[actix_web::test]
-async fn a_deleted_database_takes_no_writes_into_nowhere() {
+async fn after_the_database_is_deleted_writes_get_503_and_no_new_database_is_created() {
     let app = App::start(Data::sample()).await;
     let row = |id: &str| {
         format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
@@ -217,18 +218,18 @@ async fn a_deleted_database_takes_no_writes_into_nowhere() {
     let away = app.data.path().with_extension("away");
     std::fs::rename(&path, &away).unwrap();
     for _ in 0..3 {
-        let refused = app.admin(Method::POST, RUNS, row("b")).await;
-        refused.assert_error(503, "temporarily unavailable, try again");
+        let rejected = app.admin(Method::POST, RUNS, row("b")).await;
+        rejected.assert_error(503, "temporarily unavailable, try again");
     }
-    assert!(!path.exists(), "an empty one was made");
+    assert!(!path.exists(), "an empty database was created");
     assert_eq!(app.get(BOARD).await.status, 200);
-    // A copy in its place, as from a backup.
+    // A copy takes its place, as when a backup is restored.
     std::fs::copy(&away, &path).unwrap();
     let accepted = async || app.admin(Method::POST, RUNS, row("c")).await.status == 200;
-    comes_about("writes", accepted).await;
+    wait_until("writes", accepted).await;
     let page = format!("{FEED}?since_ran_at=2026-06-01T00:00:00Z");
     let shows_it = async || app.get(&page).await.text().contains(r#""id":"c""#);
-    comes_about("the row", shows_it).await;
+    wait_until("the row", shows_it).await;
     let stored: i64 = app.data.write(|connection| {
         let count = "SELECT count(*) FROM eval_runs WHERE id = 'c'";
         connection.query_row(count, [], |row| row.get(0)).unwrap()

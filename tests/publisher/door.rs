@@ -25,7 +25,7 @@ use cathedral_publisher::demo::sample::Sample;
 use proptest::prelude::*;
 use socket2::SockRef;
 
-use crate::app::{App, BOARD, CURRENT, Data, FEED, Mode, comes_about, settings};
+use crate::app::{App, BOARD, CURRENT, Data, FEED, Mode, settings, wait_until};
 
 const FAST: &str = "publisher_http_fast_path_requests_total";
 /// Sends a request through actix-web, and changes no answer.
@@ -100,7 +100,7 @@ async fn settles(app: &App) {
             .header("content-encoding")
             == "br"
     };
-    comes_about("the strong coding", settled).await;
+    wait_until("the strong coding", settled).await;
 }
 
 #[actix_web::test]

@@ -122,7 +122,7 @@ fn pipelining_without_reading_costs_at_most_64_kb_a_connection() {
     // Another client that is answered again and again is proof that all others have had their turns.
     let mut other = Client::connect(&service.address);
     for _ in 0..20 {
-        assert_eq!(other.ask(get("/health", "")).status, 200);
+        assert_eq!(other.ask(get("/health/live", "")).status, 200);
     }
     let grown = memory_bytes(&service).saturating_sub(before);
     let bytes = grown / clients.len() as u64;

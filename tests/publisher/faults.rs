@@ -1,12 +1,12 @@
-//! What clients see when the database or the rebuild misbehaves, and that it passes:
+//! What clients see while the database or the rebuild of the board fails, and that the server recovers:
 //!
-//! - a rebuild that fails, panics or hangs leaves the stale board in service, and is not repeated
-//!   with every request
-//! - without any snapshot, readers get 503 with Retry-After, at the latest after the timeout
-//! - a lock held by another process keeps no reader waiting
-//! - a file replaced by garbage costs the feed, not the board; put back, all recovers
-//! - feed reads past their bound get 503, and the board does not notice
-//! - expensive work is shed first: scans and writes, never the board
+//! - a failing, panicking or hanging rebuild leaves the stale board in service; the rebuild is not repeated for every
+//!   request
+//! - without a snapshot, clients get 503 with Retry-After: at once if no build runs, otherwise when its timeout expires
+//! - a database lock of another process delays no client
+//! - a file replaced by garbage fails the feed but not the board, and putting it back recovers both
+//! - feed reads beyond their limit get 503, and the board is not affected
+//! - expensive work is shed first: scans and writes get 503, the board and cached pages do not
 
 use std::{
     cell::Cell,
@@ -22,7 +22,7 @@ use cathedral_publisher::{
 };
 use futures_util::future::{join, join_all};
 
-use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, comes_about, settings};
+use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, settings, wait_until};
 
 fn page() -> String {
     format!("{FEED}?since=2020-01-01T00:00:00Z")
@@ -40,7 +40,7 @@ async fn assert_stale_board_is_served(app: &App) {
     }
 }
 
-/// The board fails to be rebuilt in `mode`; it stays in service, and recovers.
+/// Asserts that the stale board stays in service while rebuilds behave as in `mode`, and that it recovers.
 async fn stays_in_service_and_recovers(mode: Mode) {
     let app = App::start(Data::sample()).await;
     app.data.put(&extra());
@@ -50,7 +50,11 @@ async fn stays_in_service_and_recovers(mode: Mode) {
     app.until("the failing build", |app| app.gate.builds() == 2)
         .await;
     assert_stale_board_is_served(&app).await;
-    assert_eq!(app.gate.builds(), 2, "not one build a request");
+    assert_eq!(
+        app.gate.builds(),
+        2,
+        "requests must not start further builds"
+    );
     app.gate.set(Mode::Pass);
     app.recovers_to(52).await;
     app.stop().await;
@@ -67,7 +71,7 @@ async fn a_panicking_rebuild_leaves_the_stale_board_in_service() {
 }
 
 #[actix_web::test]
-async fn a_hanging_rebuild_leaves_the_stale_board_in_service_and_stays_alone() {
+async fn a_hanging_rebuild_leaves_the_stale_board_in_service_and_no_second_one_starts() {
     let app = App::start(Data::sample()).await;
     app.data.put(&extra());
     app.gate.set(Mode::Hold);
@@ -79,18 +83,14 @@ async fn a_hanging_rebuild_leaves_the_stale_board_in_service_and_stays_alone() {
         app.clock.advance(Duration::from_secs(60));
         assert_stale_board_is_served(&app).await;
     }
-    assert_eq!(
-        app.gate.builds(),
-        2,
-        "a second one beside it would hang as well"
-    );
+    assert_eq!(app.gate.builds(), 2, "a second build would hang as well");
     app.gate.set(Mode::Pass);
     app.until_count(52).await;
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn without_a_snapshot_readers_get_503_at_once_while_no_build_runs() {
+async fn without_a_snapshot_clients_get_503_at_once_if_no_build_runs() {
     let app = App::start_in(Data::sample(), Mode::Fail).await;
     for _ in 0..20 {
         let answer = app.get(BOARD).await;
@@ -112,19 +112,21 @@ async fn without_a_snapshot_readers_get_503_at_once_while_no_build_runs() {
 }
 
 #[actix_web::test]
-async fn without_a_snapshot_readers_wait_for_the_build_up_to_its_timeout() {
+async fn without_a_snapshot_clients_wait_for_a_running_build_until_its_timeout() {
     let app = App::start_in(Data::sample(), Mode::Fail).await;
     app.gate.set(Mode::Hold);
     app.clock.advance(Duration::from_secs(3));
     app.until("the hanging build", |app| app.gate.builds() == 2)
         .await;
-    let readers = join_all((0..10).map(|_| app.get(BOARD)));
+    let clients = join_all((0..10).map(|_| app.get(BOARD)));
     let time_passes = async {
-        app.until("readers waiting", |app| app.cache.waiting_readers() == 10)
-            .await;
+        app.until("ten waiting clients", |app| {
+            app.cache.waiting_readers() == 10
+        })
+        .await;
         app.clock.advance(Duration::from_secs(5));
     };
-    let (answers, ()) = join(readers, time_passes).await;
+    let (answers, ()) = join(clients, time_passes).await;
     for answer in answers {
         answer.assert_error(503, "temporarily unavailable, try again");
         assert!(!answer.header("retry-after").is_empty());
@@ -133,7 +135,7 @@ async fn without_a_snapshot_readers_wait_for_the_build_up_to_its_timeout() {
 }
 
 #[actix_web::test]
-async fn a_lock_held_by_another_process_keeps_no_reader_waiting() {
+async fn a_database_lock_of_another_process_delays_no_client() {
     let app = App::start(Data::sample()).await;
     let other = rusqlite::Connection::open(app.data.path()).unwrap();
     other
@@ -151,7 +153,7 @@ async fn a_lock_held_by_another_process_keeps_no_reader_waiting() {
 }
 
 #[actix_web::test]
-async fn a_file_replaced_by_garbage_costs_the_feed_and_not_the_board_until_it_is_put_back() {
+async fn a_file_replaced_by_garbage_fails_the_feed_but_not_the_board_until_it_is_put_back() {
     let data = Data::sample();
     data.sample_runs(3, "2026-06-07T00:00:00Z");
     let app = App::start(data).await;
@@ -159,7 +161,7 @@ async fn a_file_replaced_by_garbage_costs_the_feed_and_not_the_board_until_it_is
     let path = app.data.path();
     let beside = |suffix: &str| path.with_file_name(format!("publisher.db{suffix}"));
     let replace = |from: &std::path::Path| {
-        // With its log, as one must: a log left behind would be applied to the new file.
+        // Deletes the write-ahead log as well: SQLite would apply it to the new file.
         for suffix in ["-wal", "-shm"] {
             let _ = fs::remove_file(beside(suffix));
         }
@@ -192,7 +194,7 @@ async fn a_file_replaced_by_garbage_costs_the_feed_and_not_the_board_until_it_is
     app.stop().await;
 }
 
-/// All connections to the database that the server has: as if each were at work.
+/// Takes all database connections of the server, as if each one were in use.
 async fn three_connections(app: &App) -> [Reader; 3] {
     let deadline = Instant::now() + Duration::from_secs(60);
     let pool = app.pool.clone();
@@ -201,30 +203,31 @@ async fn three_connections(app: &App) -> [Reader; 3] {
 }
 
 #[actix_web::test]
-async fn feed_reads_past_their_bound_get_503_and_the_board_does_not_notice() {
+async fn feed_reads_beyond_their_limit_get_503_and_the_board_is_not_affected() {
     let mut settings = settings(&[]);
     settings.store.pool_size = 3;
     settings.feed.queue_timeout = Duration::from_millis(10);
     settings.feed.read_timeout = Duration::from_secs(60);
     let app = App::start_with(Data::sample(), Mode::Pass, settings).await;
-    // The one read that may run waits for one.
+    // The only feed read that may run waits for a connection.
     let taken = three_connections(&app).await;
     let (path, answered) = (page(), Cell::new(0));
     let (app_of, count) = (&app, &answered);
-    // Each another page, or they would share one read.
+    // Each request is for a different page: otherwise they would share one read.
     let reads = join_all((1..=11).map(|limit| async move {
         let answer = app_of.get(&format!("{}&limit={limit}", page())).await;
         count.set(count.get() + 1);
         answer
     }));
     let release = async {
-        app.until("ten turned away", |_| answered.get() == 10).await;
+        app.until("ten rejected reads", |_| answered.get() == 10)
+            .await;
         assert_eq!(app.get(BOARD).await.status, 200);
         drop(taken);
     };
     let (mut answers, ()) = join(reads, release).await;
     answers.retain(|answer| answer.status != 200);
-    assert_eq!(answers.len(), 10, "one had its turn");
+    assert_eq!(answers.len(), 10, "exactly one read succeeds");
     for answer in answers {
         answer.assert_error(503, "temporarily unavailable, try again");
         assert_eq!(answer.header("retry-after"), "1");
@@ -241,10 +244,10 @@ async fn expensive_work_is_shed_first() {
     settings.feed.queue_timeout = Duration::from_millis(10);
     settings.feed.read_timeout = Duration::from_secs(60);
     let app = App::start_with(Data::sample(), Mode::Pass, settings).await;
-    // Somebody has pulled this page before.
+    // This page is cached.
     assert_eq!(app.get(&page()).await.status, 200);
     let etag = app.get(BOARD).await.header("etag").to_owned();
-    // The only write that is admitted is in flight, and every connection to the database is at work.
+    // The only write that may be in flight is, and every database connection is in use.
     let address = app.address();
     let write = format!(
         "POST /v1/admin/eval-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 99\r\n\r\n[",
@@ -256,7 +259,7 @@ async fn expensive_work_is_shed_first() {
         socket
     });
     let unfinished = unfinished.await.unwrap();
-    app.until("the write", |app| app.writer.in_flight() == 1)
+    app.until("the write in flight", |app| app.writer.in_flight() == 1)
         .await;
     let taken = three_connections(&app).await;
     let scan = format!("{}&limit=7", page());
@@ -264,17 +267,17 @@ async fn expensive_work_is_shed_first() {
     let shed = async {
         let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
         let reads = async || app.metric("publisher_feed_reads").await == 1;
-        comes_about("the only read that may run", reads).await;
+        wait_until("the only read that may run", reads).await;
         for _ in 0..20 {
             let another = format!("{}&limit=8", page());
-            for refused in [
+            for rejected in [
                 app.admin(Method::POST, "/v1/admin/eval-runs", row).await,
                 app.get(&another).await,
             ] {
-                refused.assert_error(503, "temporarily unavailable, try again");
-                assert_eq!(refused.header("retry-after"), "1");
+                rejected.assert_error(503, "temporarily unavailable, try again");
+                assert_eq!(rejected.header("retry-after"), "1");
             }
-            // Cached answers cost little.
+            // Cached answers are not shed.
             assert_eq!(app.get(&page()).await.status, 200);
             assert_eq!(app.get(BOARD).await.status, 200);
             let tag = [("if-none-match", etag.as_str())];
@@ -284,7 +287,7 @@ async fn expensive_work_is_shed_first() {
     };
     let (_, ()) = join(waits, shed).await;
     drop(unfinished);
-    app.until("room again", |app| app.writer.in_flight() == 0)
+    app.until("the end of the write", |app| app.writer.in_flight() == 0)
         .await;
     assert_eq!(app.get(&scan).await.status, 200);
     app.stop().await;

@@ -1,16 +1,16 @@
-//! Pages of the feed are read once, cached until a new row changes them, and never older than what a
-//! client has been told:
+//! Feed pages are read once, cached until a new row changes them, and never older than an acknowledged write:
 //!
-//! - two hundred validators that ask for the same page cost one read
-//! - a client that has the page already gets 304 without a read
-//! - a row is in the very next page after its acknowledgement
-//! - a full page is cached until a row is inserted into it; a page at the end until any row is
-//! - a new epoch is on every page
-//! - what other processes write is seen at the next poll, and so is another file in its place
-//! - a cache of no bytes holds nothing
-//! - bytes of pages that clients do not read are bounded: more pages get 503
-//! - a page is encoded for a client that accepts it, and keeps its tags when it is read anew
-//! - a request that joins a read waits no longer than a read may take
+//! - two hundred validators that request the same page cost one read; a client that has the page already gets 304
+//!   without a read
+//! - a row is in the next page after its acknowledgement
+//! - a full page is cached until a row is inserted into it, and the last page until any row is appended; a new epoch
+//!   invalidates every page
+//! - writes of other processes are seen at the next poll
+//! - a file that replaces the database is read at the next poll
+//! - a cache of no bytes reads for every request
+//! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
+//! - the bytes of pages that clients do not read are bounded: further pages get 503
+//! - a request that joins a read waits no longer than the time limit of a read
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ use cathedral_publisher::{
 };
 use futures_util::future::join_all;
 
-use crate::app::{App, Data, FEED, Mode, comes_about, settings};
+use crate::app::{App, Data, FEED, Mode, settings, wait_until};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 
@@ -42,7 +42,7 @@ fn page(second: u32, limit: u32) -> String {
     format!("{FEED}?since_ran_at=2026-06-07T00:00:{second:02}Z&limit={limit}")
 }
 
-/// Rows a, b, c, … one a second.
+/// Creates a database with rows `r1`, `r2`, …, one per second.
 fn data(rows: u32) -> Data {
     let data = Data::sample();
     for second in 1..=rows {
@@ -55,7 +55,7 @@ fn data(rows: u32) -> Data {
     data
 }
 
-/// Counts of hits, joins and misses.
+/// Returns the counts of hits, joins and misses from `/metrics`.
 async fn counts(app: &App) -> [u64; 3] {
     let mut counts = [0; 3];
     for (count, from) in counts.iter_mut().zip(["held", "joined", "read"]) {
@@ -71,9 +71,9 @@ async fn post(app: &App, rows: &str) {
 }
 
 #[actix_web::test]
-async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
+async fn two_hundred_validators_that_request_the_same_page_cost_one_read() {
     let app = Rc::new(App::start(data(5)).await);
-    // Written in different ways, and yet the same page.
+    // Two URLs of the same page.
     let ways = [
         page(1, 3),
         format!("{FEED}?limit=3&since_ran_at=2026-06-07T01:00:01%2B01:00&since_id="),
@@ -98,7 +98,7 @@ async fn two_hundred_validators_that_ask_for_the_same_page_cost_one_read() {
 }
 
 #[actix_web::test]
-async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
+async fn a_row_is_in_the_next_page_after_its_acknowledgement() {
     let app = App::start(data(1)).await;
     for number in 0..50 {
         assert_eq!(
@@ -116,19 +116,19 @@ async fn a_row_is_in_the_very_next_page_after_its_acknowledgement() {
 #[actix_web::test]
 async fn a_full_page_is_cached_until_a_row_is_inserted_into_it() {
     let app = App::start(data(6)).await;
-    // The first write after a start finds rows that nobody here has written: it clears all.
+    // The first write after a start finds rows that this process did not write, and invalidates all pages.
     post(&app, &row("first", 40)).await;
     let (full, tail) = (page(1, 2), page(4, 50));
     let before = [app.get(&full).await, app.get(&tail).await];
     let [hits, _, misses] = counts(&app).await;
-    // Behind the full page, within the tail.
+    // After the full page, within the last page.
     post(&app, &row("behind", 41)).await;
     assert_eq!(app.get(&full).await.body, before[0].body);
     assert_eq!(counts(&app).await, [hits + 1, 0, misses]);
     let after = app.get(&tail).await;
     assert!(after.text().contains("behind"));
     assert_eq!(counts(&app).await, [hits + 1, 0, misses + 1]);
-    // What is there already changes nothing by being sent again, and before both it is in neither.
+    // A row before both pages changes neither.
     post(&app, &row("before", 0)).await;
     app.get(&full).await;
     app.get(&tail).await;
@@ -149,16 +149,16 @@ async fn a_full_page_is_cached_until_a_row_is_inserted_into_it() {
 }
 
 #[actix_web::test]
-async fn what_other_processes_write_is_seen_at_the_next_poll() {
+async fn writes_of_other_processes_are_seen_at_the_next_poll() {
     let app = App::start(data(1)).await;
     assert!(!app.get(&page(0, 50)).await.text().contains("stranger"));
     app.data.run("stranger", "2026-06-07T00:00:30Z", 5);
-    comes_about("the stranger's row", async || {
+    wait_until("the row of another process", async || {
         app.clock.advance(Duration::from_millis(500));
         app.get(&page(0, 50)).await.text().contains("stranger")
     })
     .await;
-    // And with one's own write even without a look.
+    // A write of this process reveals other processes' writes without a poll.
     app.data.run("another", "2026-06-07T00:00:31Z", 5);
     post(&app, &row("own", 32)).await;
     let page = app.get(&page(0, 50)).await;
@@ -170,7 +170,7 @@ async fn what_other_processes_write_is_seen_at_the_next_poll() {
 async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
     let app = App::start(data(2)).await;
     assert!(app.get(&page(0, 50)).await.text().contains("r2"));
-    // As many rows, and others.
+    // The same number of rows, but other ones.
     let other = Data::sample();
     other.run("s1", "2026-06-07T00:00:01Z", 5);
     other.run("s2", "2026-06-07T00:00:02Z", 5);
@@ -181,7 +181,7 @@ async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
     let beside = path.with_file_name("other.db");
     fs::copy(other.path(), &beside).unwrap();
     fs::rename(&beside, &path).unwrap();
-    comes_about("the other file's rows", async || {
+    wait_until("the other file's rows", async || {
         app.clock.advance(Duration::from_millis(500));
         app.get(&page(0, 50)).await.text().contains("s2")
     })
@@ -226,7 +226,7 @@ async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
             _ => body = zstd::decode_all(&*coded.body).unwrap(),
         }
         assert_eq!(body, identity.body);
-        // Read anew, after a row behind another cursor: the same bytes have the same tag.
+        // An earlier row changes neither the bytes of the page nor its tag.
         post(&app, &row(&format!("before-{coding}"), 0)).await;
         let headers = [
             ("accept-encoding", codings),
@@ -246,7 +246,7 @@ fn pool(data: &Data, pool_size: u32) -> ReadPool {
 }
 
 #[actix_web::test]
-async fn pages_that_clients_do_not_read_are_bounded() {
+async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     let data = Data::sample();
     data.sample_runs(1000, "2026-06-07T00:00:01Z");
     let settings = feed::Settings {
@@ -260,7 +260,7 @@ async fn pages_that_clients_do_not_read_are_bounded() {
     let all = PageLimit::new(1000).unwrap();
     let key = |ms: u32| Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None).unwrap();
     let mut unsent = Vec::new();
-    // Bodies that are being sent, of pages that may have been evicted since.
+    // Keeps the bodies, as connections do that still send them; their pages may be evicted meanwhile.
     let error = loop {
         match feed.page(key(unsent.len() as u32), all).await {
             Ok((page, _)) => unsent.push(page.identity().body()),
@@ -271,7 +271,7 @@ async fn pages_that_clients_do_not_read_are_bounded() {
     let bytes: usize = unsent.iter().map(|body| body.len()).sum();
     let longest = unsent[0].len();
     assert!((4_000_000..4_000_000 + longest).contains(&bytes), "{bytes}");
-    assert_eq!(feed.usage().page_bytes, 0, "all are evicted");
+    assert_eq!(feed.usage().page_bytes, 0, "all pages are evicted");
     unsent.clear();
     let (page, source) = feed.page(key(999), all).await.unwrap();
     assert_eq!(source, Source::Miss);
@@ -279,7 +279,7 @@ async fn pages_that_clients_do_not_read_are_bounded() {
 }
 
 #[actix_web::test]
-async fn a_request_that_joins_a_read_waits_no_longer_than_a_read_may_take() {
+async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_read() {
     let data = data(3);
     let settings = feed::Settings {
         queue_timeout: Duration::from_millis(10),
@@ -288,16 +288,16 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_a_read_may_take() {
         max_in_flight_bytes: 1_000_000,
     };
     let pool = pool(&data, 1);
-    // The only connection is at work: the read waits for it on a blocking thread.
+    // The only connection is in use: the read waits for it on a blocking thread.
     let taken = pool
         .reader(Instant::now() + Duration::from_secs(60))
         .unwrap();
     let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
     let cursor = || Cursor::tuple("2026-06-07", None).unwrap();
-    let asked = Instant::now();
+    let begun = Instant::now();
     let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default()))).await;
     assert!(answers.iter().all(Result::is_err));
-    assert!(asked.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(30));
     drop(taken);
     assert!(feed.page(cursor(), PageLimit::default()).await.is_ok());
 }

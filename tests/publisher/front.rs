@@ -1,19 +1,18 @@
-//! What operators see, and what the server bounds:
+//! Observability, and the limits and options of the HTTP server:
 //!
-//! - requests are counted by route and status, with what they took, sent and saved
-//! - the levels of `/metrics` are those of the server
-//! - ready means a board, a database and live actors; a board that cannot be confirmed is too old
-//! - an idle server is ready, however long nobody polled
-//! - readiness turns 503 before the server stops
-//! - an actor that dies ends the server with a clear error
-//! - with an admin address, the public one has neither admin routes nor metrics
-//! - other origins may read where that is on, and are told of the ETag
-//! - the cache says how it came by an answer where it is asked to
-//! - a request's id comes back, unless it is unfit for a log
-//! - answers have no banner, and tell browsers not to guess
-//! - a client that asks too often gets 429; who it is, only trusted proxies say
-//! - a target that is too long is 414, a header section 431
-//! - a head that does not end, and a client that does not read, are cut off
+//! - requests are counted by route and status, with their duration, bytes sent and bytes saved
+//! - the gauges of `/metrics` show the state of the server
+//! - ready means a recent board, a database that answers and running actors; an idle server stays ready; readiness is
+//!   503 before the server stops
+//! - an actor that stops ends the server with a clear error
+//! - with an admin address, the public address has neither admin routes nor metrics
+//! - metrics are gathered a bounded number of times per second
+//! - with `--cors`, other origins may read answers and their ETag
+//! - with `--cache-status` and `--server-timing`, answers have these fields
+//! - answers have no banner and forbid content sniffing; a request id is returned if it is valid
+//! - a client above its rate gets 429; only trusted proxies may name the client
+//! - a target that is too long gets 414, a header section that is too long 431
+//! - a head that does not end and a client that does not read are cut off
 
 use std::{
     io::{Read, Write},
@@ -36,7 +35,7 @@ use cathedral_publisher::{
 };
 use serde_json::json;
 
-use crate::app::{Answer, App, BOARD, CURRENT, Data, FEED, Mode, comes_about, settings};
+use crate::app::{Answer, App, BOARD, CURRENT, Data, FEED, Mode, settings, wait_until};
 
 const READY: &str = "/health/ready";
 
@@ -79,10 +78,14 @@ async fn requests_are_counted_by_route_and_status() {
     let route = r#"{route="active-challenges"}"#;
     let took = format!("publisher_http_request_duration_seconds_count{route}");
     assert_eq!(app.metric(&took).await, 6);
-    let refused = br#"{"detail":"method not allowed"}"#.len();
+    let error = br#"{"detail":"method not allowed"}"#.len();
     let sent = format!("publisher_http_response_body_bytes_total{route}");
-    let bodies = board.body.len() + coded.body.len() + refused;
-    assert_eq!(app.metric(&sent).await, bodies as u64, "a HEAD sends none");
+    let bodies = board.body.len() + coded.body.len() + error;
+    assert_eq!(
+        app.metric(&sent).await,
+        bodies as u64,
+        "an answer to HEAD has no body"
+    );
     let saved = r#"publisher_http_saved_bytes_total{by="304"}"#;
     assert_eq!(app.metric(saved).await, 2 * board.body.len() as u64);
     let saved = r#"publisher_http_saved_bytes_total{by="coding"}"#;
@@ -94,7 +97,7 @@ async fn requests_are_counted_by_route_and_status() {
 }
 
 #[actix_web::test]
-async fn the_gauges_are_those_of_the_server() {
+async fn the_gauges_show_the_state_of_the_server() {
     let app = App::start(Data::sample()).await;
     assert_eq!(app.metric("publisher_board_age_seconds").await, 0);
     app.clock.advance(Duration::from_secs(31));
@@ -137,12 +140,12 @@ async fn the_gauges_are_those_of_the_server() {
     let open = app.metric("publisher_http_connections").await;
     let socket = TcpStream::connect(app.address()).unwrap();
     let connections = async || app.metric("publisher_http_connections").await;
-    comes_about("one more connection", async || {
+    wait_until("one more connection", async || {
         connections().await == open + 1
     })
     .await;
     drop(socket);
-    comes_about("its end", async || connections().await == open).await;
+    wait_until("its close", async || connections().await == open).await;
     app.stop().await;
 }
 
@@ -164,7 +167,7 @@ fn assert_not_ready(answer: &Answer, check: &str, says: &str) {
 }
 
 #[actix_web::test]
-async fn ready_means_a_board_a_database_and_live_actors() {
+async fn ready_means_a_recent_board_a_database_and_running_actors() {
     let app = App::start_in(Data::sample(), Mode::Fail).await;
     assert_not_ready(&app.get(READY).await, "snapshot", "none yet");
     assert_eq!(app.get("/health/live").await.status, 200);
@@ -175,19 +178,23 @@ async fn ready_means_a_board_a_database_and_live_actors() {
     let ok = json!({"snapshot": "ok", "database": "ok", "actors": "ok", "process": "ok"});
     assert_eq!(ready.json(), json!({"status": "ready", "checks": ok}));
     assert_eq!(ready.header("cache-control"), "no-store");
-    // Confirmed again and again it does not age.
+    // Without polls the board has become too old: the readiness check rebuilds it.
     app.clock.advance(Duration::from_secs(601));
-    assert_eq!(app.get(READY).await.status, 200, "an idle server is ready");
+    assert_eq!(
+        app.get(READY).await.status,
+        200,
+        "an idle server stays ready"
+    );
     app.gate.set(Mode::Fail);
     app.clock.advance(Duration::from_secs(601));
     assert_not_ready(&app.get(READY).await, "snapshot", "too old");
     assert_eq!(
         app.get(BOARD).await.status,
         200,
-        "it is served all the same"
+        "the old board is still served"
     );
     app.gate.set(Mode::Pass);
-    comes_about("readiness", async || {
+    wait_until("readiness", async || {
         app.clock.advance(Duration::from_secs(1));
         app.get(READY).await.status == 200
     })
@@ -196,14 +203,14 @@ async fn ready_means_a_board_a_database_and_live_actors() {
     std::fs::rename(&path, path.with_extension("gone")).unwrap();
     assert_not_ready(&app.get(READY).await, "database", "no answer");
     std::fs::rename(path.with_extension("gone"), &path).unwrap();
-    comes_about("readiness", async || app.get(READY).await.status == 200).await;
+    wait_until("readiness", async || app.get(READY).await.status == 200).await;
     app.server.announce();
     assert_not_ready(&app.get(READY).await, "process", "stopping");
     assert_eq!(app.get("/health").await.status, 200);
     app.stop().await;
 }
 
-/// A clock that makes whoever looks at it on one thread panic, once it is armed.
+/// A clock that panics when one thread reads it, once it is armed.
 #[derive(Debug, Clone)]
 struct Fragile {
     armed: Arc<AtomicBool>,
@@ -223,7 +230,7 @@ impl Clock for Fragile {
 }
 
 #[actix_web::test]
-async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
+async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
     let data = Data::sample();
     let mut settings = settings(&[]);
     settings.watch.change_poll = Duration::from_secs(3600);
@@ -251,7 +258,7 @@ async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
     cache.invalidate();
     let ended = serving.await.unwrap().unwrap_err();
     assert!(
-        ended.to_string().starts_with("the cache has died"),
+        ended.to_string().starts_with("the cache has stopped"),
         "{ended}"
     );
     assert!(!cache.is_alive());
@@ -259,7 +266,7 @@ async fn an_actor_that_dies_ends_the_server_with_a_clear_error() {
 }
 
 #[actix_web::test]
-async fn with_an_admin_address_the_public_one_has_neither_admin_routes_nor_metrics() {
+async fn with_an_admin_address_the_public_address_has_neither_admin_routes_nor_metrics() {
     let app = App::start_with_options(Data::sample(), &["--admin-address", "127.0.0.1:0"]).await;
     assert_eq!(app.get(BOARD).await.status, 200);
     assert_eq!(app.get("/health").await.status, 200);
@@ -284,11 +291,11 @@ async fn with_an_admin_address_the_public_one_has_neither_admin_routes_nor_metri
 }
 
 #[actix_web::test]
-async fn metrics_are_gathered_a_bounded_number_of_times_a_second() {
+async fn metrics_are_gathered_a_bounded_number_of_times_per_second() {
     let app = App::start(Data::sample()).await;
     let begun = std::time::Instant::now();
     let mut texts = std::collections::BTreeSet::new();
-    // Each text that is gathered anew counts the requests before it.
+    // Each newly gathered text counts the requests before it, so that it differs from the others.
     let requests = 400;
     for _ in 0..requests {
         let answer = app.get("/metrics").await;
@@ -302,7 +309,7 @@ async fn metrics_are_gathered_a_bounded_number_of_times_a_second() {
 }
 
 #[actix_web::test]
-async fn other_origins_may_read_where_that_is_on() {
+async fn with_cors_other_origins_may_read_answers_and_their_etag() {
     let origin = ("origin", "https://board.example");
     let preflight = [
         origin,
@@ -365,7 +372,7 @@ async fn other_origins_may_read_where_that_is_on() {
 }
 
 #[actix_web::test]
-async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
+async fn with_cache_status_and_server_timing_answers_have_these_fields() {
     let app = App::start_with_options(Data::sample(), &["--cache-status", "--server-timing"]).await;
     app.clock.advance(Duration::from_secs(10));
     for path in [BOARD, CURRENT] {
@@ -376,8 +383,8 @@ async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
     }
     app.data.sample_runs(300, "2026-06-07T00:00:00Z");
     let page = format!("{FEED}?since_ran_at=2026-06-06T00:00:00Z&limit=300");
-    for how in ["publisher; fwd=uri-miss; stored", "publisher; hit"] {
-        assert_eq!(app.get(&page).await.header("cache-status"), how);
+    for status in ["publisher; fwd=uri-miss; stored", "publisher; hit"] {
+        assert_eq!(app.get(&page).await.header("cache-status"), status);
     }
     app.gate.set(Mode::Hold);
     app.clock.advance(Duration::from_secs(25));
@@ -392,7 +399,7 @@ async fn the_cache_says_how_it_came_by_an_answer_where_it_is_asked_to() {
 }
 
 #[actix_web::test]
-async fn answers_have_no_banner_and_a_requests_id_comes_back() {
+async fn answers_have_no_banner_and_a_valid_request_id_is_returned() {
     let app = App::start(Data::sample()).await;
     for path in [
         BOARD,
@@ -417,8 +424,8 @@ async fn answers_have_no_banner_and_a_requests_id_comes_back() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("x-request-id"), "a-1", "{path}");
     }
-    for unfit in ["", "a b", "a\"b", "é", &"x".repeat(129)] {
-        let answer = app.get_with(BOARD, &[("x-request-id", unfit)]).await;
+    for invalid in ["", "a b", "a\"b", "é", &"x".repeat(129)] {
+        let answer = app.get_with(BOARD, &[("x-request-id", invalid)]).await;
         assert_eq!(
             (answer.status.as_u16(), answer.header("x-request-id")),
             (200, "")
@@ -428,7 +435,7 @@ async fn answers_have_no_banner_and_a_requests_id_comes_back() {
 }
 
 #[actix_web::test]
-async fn a_client_that_asks_too_often_gets_429() {
+async fn a_client_above_its_rate_gets_429() {
     let app = App::start_with_options(
         Data::sample(),
         &[
@@ -447,11 +454,11 @@ async fn a_client_that_asks_too_often_gets_429() {
     for _ in 0..3 {
         assert_eq!(ask("x-forwarded-for", "192.0.2.1").await.status, 200);
     }
-    let refused = ask("x-forwarded-for", "192.0.2.1").await;
-    refused.assert_error(429, "too many requests from this address, try again");
-    let retry_after: u64 = refused.header("retry-after").parse().unwrap();
+    let rejected = ask("x-forwarded-for", "192.0.2.1").await;
+    rejected.assert_error(429, "too many requests from this address, try again");
+    let retry_after: u64 = rejected.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&retry_after), "{retry_after}");
-    // The same client by another road, and with lies in front.
+    // The same client in other notations, and behind entries that it forged.
     for (field, value) in [
         ("forwarded", "for=192.0.2.1;proto=http, for=10.1.2.3"),
         ("forwarded", "For=\"192.0.2.1:4711\""),
@@ -463,12 +470,12 @@ async fn a_client_that_asks_too_often_gets_429() {
     for other in ["192.0.2.2", "[2001:db8::1]:80"] {
         assert_eq!(ask("x-forwarded-for", other).await.status, 200, "{other}");
     }
-    // One network of 64 bits is one client.
+    // All addresses of an IPv6 /64 network are one client.
     for (last, status) in [("2", 200), ("3", 200), ("4", 429)] {
         let answer = ask("x-forwarded-for", &format!("2001:db8::{last}")).await;
         assert_eq!(answer.status, status, "{last}");
     }
-    // Nobody vouches for what stands before nonsense: the proxy itself is the client.
+    // The last entry is not an address: the entries before it are ignored, and the proxy counts as the client.
     for status in [200, 200, 200, 429] {
         assert_eq!(
             ask("forwarded", "for=192.0.2.77, for=unknown").await.status,
@@ -489,19 +496,19 @@ async fn a_client_that_asks_too_often_gets_429() {
     assert_eq!(
         statuses("192.0.2.3").await,
         429,
-        "a peer that is not trusted is believed nothing"
+        "fields of a peer that is not trusted are ignored"
     );
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_target_that_is_too_long_is_414() {
+async fn a_target_that_is_too_long_gets_414_and_a_header_section_431() {
     let app = App::start(Data::sample()).await;
     let filled = |bytes: usize| format!("{BOARD}?{}", "x".repeat(bytes - BOARD.len() - 1));
     assert_eq!(app.get(&filled(8192)).await.status, 200);
     app.get(&filled(8193))
         .await
-        .assert_error(414, "the request's target is too long");
+        .assert_error(414, "the request target is too long");
     let lines = |bytes: usize| "x".repeat(bytes / 8);
     let ask = async |bytes: usize| {
         let value = lines(bytes);
@@ -541,15 +548,15 @@ async fn a_head_that_does_not_end_and_a_client_that_does_not_read_are_cut_off() 
     data.sample_runs(1000, "2026-06-07T00:00:00Z");
     let app = App::start_with_options(data, &["--send-timeout-secs", "1"]).await;
     let open = app.metric("publisher_http_connections").await;
-    // More than the kernel takes on both sides, and nobody reads it.
+    // More bytes than the socket buffers of both sides hold, and the client does not read.
     let mut socket = TcpStream::connect(app.address()).unwrap();
     let page = format!("{FEED}?since_ran_at=2026-06-06T00:00:00Z&limit=1000");
     for _ in 0..40 {
         write!(socket, "GET {page} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     }
     let connections = async || app.metric("publisher_http_connections").await;
-    comes_about("the connection", async || connections().await == open + 1).await;
-    comes_about("its end", async || connections().await == open).await;
+    wait_until("the connection", async || connections().await == open + 1).await;
+    wait_until("its close", async || connections().await == open).await;
     drop(socket);
     app.stop().await;
 }

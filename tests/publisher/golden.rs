@@ -1,11 +1,11 @@
-//! Bytes that must never change by accident, pinned without anything from outside this repository:
+//! Bytes that must not change by accident, pinned without any file from outside this repository:
 //!
 //! - the sample board has the pinned bytes and tags in every coding
 //! - a page of sample rows has the pinned bytes and tags in every coding
 //! - signed rows come back with the pinned bytes, and their signatures verify
 //!
-//! Tags name the coded bytes, so a coder that writes other bytes must not keep them: if a vector of a
-//! coding changes, change the suffix of that coding's tags as well (WIRE.md).
+//! An entity-tag identifies encoded bytes. If the bytes of a coding change here, change the tag suffix of that coding
+//! as well (WIRE.md).
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    app::{App, BOARD, Data, FEED, comes_about},
+    app::{App, BOARD, Data, FEED, wait_until},
     wire_feed::signed_bytes,
 };
 
-/// The coding that is asked for, the tag, the length and the beginning of the body's SHA-256.
+/// The requested coding, and the entity-tag, length and first half of the SHA-256 of the body.
 type Vector = (&'static str, &'static str, usize, &'static str);
 
 const BOARD_VECTORS: [Vector; 4] = [
@@ -100,7 +100,7 @@ async fn assert_vectors(app: &App, path: &str, vectors: &[Vector]) {
 async fn the_sample_board_has_the_pinned_bytes_and_tags_in_every_coding() {
     let app = App::start(Data::sample()).await;
     app.clock.advance(Duration::from_secs(1));
-    comes_about("brotli", async || {
+    wait_until("brotli", async || {
         let answer = app.get_with(BOARD, &[("accept-encoding", "br")]).await;
         answer.header("content-encoding") == "br"
     })
@@ -119,8 +119,8 @@ async fn a_page_of_sample_rows_has_the_pinned_bytes_and_tags_in_every_coding() {
     app.stop().await;
 }
 
-/// Rows with what makes canonical JSON hard: numbers with points and exponents, text beyond ASCII and
-/// beyond 16 bits, nesting, both versions of the signed form.
+/// Returns rows that are difficult for canonical JSON: fractions and exponents, text outside ASCII and outside the
+/// basic multilingual plane, nesting, and both versions of the signed form.
 fn signed_rows(key: &SigningKey) -> Vec<String> {
     let mut sample = Sample::new(3);
     let ran_at = RanAt::parse("2026-06-07T00:00:00Z").unwrap();

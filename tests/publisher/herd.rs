@@ -1,9 +1,9 @@
 //! The thundering herd: 500 clients released by a barrier.
 //!
-//! - on a cold cache one build answers them all
+//! - on a cold cache one build answers all clients
 //! - on a warm cache nothing is built
-//! - on an expired cache one rebuild is made, and nobody waits for it
-//! - `/metrics` counts builds by outcome
+//! - on an expired cache one rebuild runs, and no client waits for it
+//! - builds are counted by outcome
 //! - a herd of health checks is answered by few probes of the database
 
 use std::{rc::Rc, time::Duration};
@@ -11,11 +11,11 @@ use std::{rc::Rc, time::Duration};
 use futures_util::future::join_all;
 use tokio::sync::Barrier;
 
-use crate::app::{App, BOARD, Data, Mode, comes_about};
+use crate::app::{App, BOARD, Data, Mode, wait_until};
 
 const CLIENTS: usize = 500;
 
-/// Starts the clients; each polls the board once, all at the same moment.
+/// Starts the clients; each requests `path` once, all at the same moment.
 fn release(
     app: &Rc<App>,
     path: &'static str,
@@ -44,12 +44,12 @@ async fn assert_all_200(clients: Vec<actix_rt::task::JoinHandle<crate::app::Answ
 async fn stop(app: Rc<App>) {
     match Rc::try_unwrap(app) {
         Ok(app) => app.stop().await,
-        Err(_) => panic!("a client still runs"),
+        Err(_) => panic!("a client is still running"),
     }
 }
 
 #[actix_web::test]
-async fn on_a_cold_cache_one_build_answers_them_all() {
+async fn on_a_cold_cache_one_build_answers_all_clients() {
     let app = Rc::new(App::start_in(Data::sample(), Mode::Fail).await);
     assert_eq!(app.gate.builds(), 1, "the first build failed");
     app.gate.set(Mode::Hold);
@@ -76,7 +76,7 @@ async fn on_a_warm_cache_nothing_is_built() {
 }
 
 #[actix_web::test]
-async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
+async fn on_an_expired_cache_one_rebuild_runs_and_no_client_waits_for_it() {
     let app = Rc::new(App::start(Data::sample()).await);
     let before = app
         .cache
@@ -87,12 +87,12 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
         let builds = app.gate.builds();
         app.gate.set(Mode::Hold);
         app.clock.advance(Duration::from_secs(31));
-        // All are answered although the rebuild is held.
+        // All clients are answered while the rebuild is held.
         assert_all_200(release(&app, BOARD)).await;
         app.until("the rebuild", |app| app.gate.builds() > builds)
             .await;
         app.gate.set(Mode::Pass);
-        // One rebuild for the expiry, and one that this very line asks for.
+        // One rebuild for the expiry, and one for this invalidation.
         app.cache.invalidate_and_wait().await.unwrap();
         assert_eq!(app.gate.builds(), builds + 2);
         let after = app
@@ -102,7 +102,7 @@ async fn on_an_expired_cache_one_rebuild_is_made_and_nobody_waits_for_it() {
             .unwrap();
         assert!(
             std::ptr::eq(before.as_ref(), after.as_ref()),
-            "the same bytes keep their allocation"
+            "an unchanged board keeps its allocation"
         );
     }
     stop(app).await;
@@ -125,14 +125,14 @@ async fn builds_are_counted_by_outcome() {
     app.gate.set(Mode::Panic);
     app.clock.advance(Duration::from_secs(31));
     app.get(BOARD).await;
-    comes_about("the count of the panic", async || counts(1, 1).await).await;
+    wait_until("the count of the panic", async || counts(1, 1).await).await;
     app.stop().await;
 }
 
 #[actix_web::test]
 async fn a_herd_of_health_checks_is_answered_by_few_probes_of_the_database() {
     let app = Rc::new(App::start(Data::sample()).await);
-    // While all connections are taken no probe can end: all clients share the first two.
+    // No probe can finish while all connections are taken, so all clients share the first two probes.
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     let pool = app.pool.clone();
     let readers = actix_web::web::block(move || {
@@ -142,7 +142,7 @@ async fn a_herd_of_health_checks_is_answered_by_few_probes_of_the_database() {
     });
     let readers = readers.await.unwrap();
     let clients = release(&app, "/health");
-    app.until("a probe that waits", |app| app.pool.usage().idle == 0)
+    app.until("a waiting probe", |app| app.pool.usage().idle == 0)
         .await;
     drop(readers);
     for client in clients {

@@ -1,10 +1,10 @@
-//! A hundred thousand requests that nobody should send: every one is answered, none with 5xx, and none
-//! makes the server panic (a panic closes the connection without an answer).
+//! A hundred thousand hostile requests:
 //!
-//! - paths, queries, cursors, entity-tags, accepted codings and bodies, in pipelines
-//! - heads that are none, each on a connection of its own
+//! - a hundred thousand hostile requests are answered, none with 5xx and none with a panic (which would close the
+//!   connection without an answer): random paths, queries, cursors, entity-tags, codings and bodies, in pipelines, and
+//!   malformed heads, each on its own connection
 //!
-//! The seed is fixed, so that a failure comes again; HOSTILE_SEED sets another.
+//! The seed is fixed, so that failures can be reproduced. HOSTILE_SEED sets another one.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -35,7 +35,7 @@ impl Hostile {
         bytes.by_ref().take(length).collect()
     }
 
-    /// What may stand in a request's target: anything else percent-encoded.
+    /// Returns random bytes for a request target, percent-encoded as needed.
     fn encoded(&mut self, most: usize) -> String {
         let bytes = self.bytes(most, |_| true);
         let mut text = String::new();
@@ -149,7 +149,7 @@ impl Hostile {
                 continue;
             }
             let value = match self.0.u8(..4) {
-                // Bytes that a field's value may have (RFC 9110 §5.5), obs-text included.
+                // Bytes that a field value may contain (RFC 9110 §5.5), including obs-text.
                 0 => self.bytes(60, |byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f)),
                 1 => {
                     let parts = [
@@ -206,7 +206,7 @@ impl Hostile {
         }
     }
 
-    /// A request that a parser lets through; a HEAD where that is asked for, and else none.
+    /// Returns a request with a valid head; a HEAD request if and only if `is_head`.
     fn request(&mut self, is_head: bool) -> Vec<u8> {
         let target = self.target();
         let (method, body) = match self.0.u8(..20) {
@@ -268,7 +268,7 @@ fn connect(address: &str) -> TcpStream {
     socket
 }
 
-/// The status of the next answer, its body read; none where the connection was closed.
+/// Reads the next response and returns its status; `None` if the connection was closed.
 fn read_answer(socket: &mut impl BufRead, has_body: bool) -> Option<u16> {
     let mut line = String::new();
     if socket.read_line(&mut line).unwrap() == 0 {
@@ -296,13 +296,13 @@ fn read_answer(socket: &mut impl BufRead, has_body: bool) -> Option<u16> {
     Some(status)
 }
 
-/// Sends so many in pipelines, and asserts that each is answered.
+/// Sends `count` requests in pipelines, and asserts that each one is answered without a 5xx.
 fn pipelines(address: &str, seed: u64, count: usize) {
     let mut hostile = Hostile(Rng::with_seed(seed));
     let mut left = count;
     while left > 0 {
-        // Not mixed with others: behind a request that waits, actix-http frames every answer by the
-        // method of the last request that it has read.
+        // HEAD is not mixed with other methods: actix-http frames queued answers by the method of the request that it
+        // read last.
         let is_head = hostile.0.u8(..20) == 0;
         let requests: Vec<_> = (0..BATCH.min(left))
             .map(|_| hostile.request(is_head))
@@ -310,7 +310,7 @@ fn pipelines(address: &str, seed: u64, count: usize) {
         left -= requests.len();
         let all = requests.concat();
         let socket = connect(address);
-        // Beside reading: neither side may wait for the other to take what it sends.
+        // Sends and reads at the same time: otherwise both sides could block on full buffers.
         let mut sending = socket.try_clone().unwrap();
         let sender = thread::spawn(move || sending.write_all(&all));
         let mut reading = BufReader::new(socket);
@@ -331,7 +331,7 @@ fn broken_heads(address: &str, seed: u64, count: usize) {
     for _ in 0..count {
         let head = hostile.broken_head();
         let mut socket = connect(address);
-        // The server may refuse before it has read it all.
+        // The server may answer and close before it has read everything.
         let _ = socket.write_all(&head);
         let _ = socket.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
@@ -342,9 +342,9 @@ fn broken_heads(address: &str, seed: u64, count: usize) {
 }
 
 #[actix_web::test]
-async fn a_hundred_thousand_requests_that_nobody_should_send_are_answered() {
+async fn a_hundred_thousand_hostile_requests_are_answered() {
     let data = Data::empty();
-    data.put(&demo_board());
+    data.put(&small_board());
     data.sample_runs(20, "2026-06-07T00:00:00Z");
     let app = App::start(data).await;
     let seed = std::env::var("HOSTILE_SEED").map_or(1, |seed| seed.parse().unwrap());
@@ -372,8 +372,8 @@ async fn a_hundred_thousand_requests_that_nobody_should_send_are_answered() {
     app.stop().await;
 }
 
-/// Three challenges: the bytes are not what is tested.
-fn demo_board() -> Vec<cathedral_publisher::domain::challenge::Challenge> {
+/// Returns a board of three challenges.
+fn small_board() -> Vec<cathedral_publisher::domain::challenge::Challenge> {
     cathedral_publisher::demo::sample::Sample::new(1)
         .board()
         .into_iter()

@@ -1,9 +1,10 @@
 //! `import` and `export`:
 //!
-//! - an answer, a bare array and NDJSON are all read, from a file or standard input
-//! - importing the same again changes nothing; the same id with other bytes is an error naming it
-//! - a bad item is named by its index or line, its field and what is wrong; nothing is imported
-//! - export is the inverse of import
+//! - saved answers, bare arrays and NDJSON are read, and importing the same items again changes nothing
+//! - an invalid row is named by its index or line, with its field and the reason, and nothing is imported; a row whose
+//!   id is stored with different bytes is invalid as well
+//! - a board item with a missing key or a wrong type is rejected
+//! - export is the inverse of import on saved answers of the production service
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    app::live,
+    app::live_answer,
     command_line::{publisher, run},
 };
 
@@ -52,7 +53,7 @@ impl Fixture {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-        // The program may refuse the input before it has read all of it.
+        // The program may exit before it has read the whole input.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     }
@@ -69,7 +70,7 @@ impl Fixture {
     }
 
     #[track_caller]
-    fn refuses(&self, kind: &str, input: &[u8], reasons: &[&str]) {
+    fn rejects(&self, kind: &str, input: &[u8], reasons: &[&str]) {
         let before = self.export("rows");
         let board = self.export("board");
         let output = self.import(kind, input);
@@ -77,7 +78,10 @@ impl Fixture {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         for reason in reasons {
-            assert!(stderr.contains(reason), "{stderr} lacks {reason}");
+            assert!(
+                stderr.contains(reason),
+                "{stderr} does not contain {reason}"
+            );
         }
         assert_eq!(self.export("rows"), before, "nothing is imported");
         assert_eq!(self.export("board"), board, "nothing is imported");
@@ -109,7 +113,7 @@ fn with(key: &str, value: Value) -> Vec<u8> {
 }
 
 #[test]
-fn every_form_is_read_and_the_same_again_changes_nothing() {
+fn every_form_is_read_and_importing_the_same_again_changes_nothing() {
     let fixture = Fixture::new();
     let (a, b, c) = (row("a"), row("b"), row("c"));
     fixture.accepts(
@@ -140,27 +144,27 @@ fn every_form_is_read_and_the_same_again_changes_nothing() {
             r#"{{"items":[{a},{b},{c}],"next_since":null,"next_since_ran_at":null,"next_since_id":null,"merkle_epoch_latest":7}}"#
         )
     );
-    let unit = item().to_string();
-    fixture.accepts("board", unit.as_bytes(), "1 inserted, 0 unchanged");
+    let one = item().to_string();
+    fixture.accepts("board", one.as_bytes(), "1 inserted, 0 unchanged");
     fixture.accepts(
         "board",
-        format!(r#"{{"family_id":"synthetic_boolean_v1","count":1,"items":[{unit}]}}"#).as_bytes(),
+        format!(r#"{{"family_id":"synthetic_boolean_v1","count":1,"items":[{one}]}}"#).as_bytes(),
         "0 inserted, 1 unchanged",
     );
 }
 
 #[test]
-fn a_bad_row_is_named_and_nothing_is_imported() {
+fn an_invalid_row_is_named_and_nothing_is_imported() {
     let fixture = Fixture::new();
     let a = row("a");
     fixture.accepts("rows", a.as_bytes(), "1 inserted, 0 unchanged");
     let other = a.replace("1.0", "1");
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         format!("{}\n{other}", row("b")).as_bytes(),
-        &["line 2", "\"a\" is stored already, with other bytes"],
+        &["line 2", "\"a\" is already stored with different bytes"],
     );
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         format!("[{},{other}]", row("b")).as_bytes(),
         &["item 1", "\"a\""],
@@ -192,40 +196,40 @@ fn a_bad_row_is_named_and_nothing_is_imported() {
             &["line 2", "at most 65536 bytes"],
         ),
     ] {
-        fixture.refuses(
+        fixture.rejects(
             "rows",
             format!("{}\n{bad}", row("first")).as_bytes(),
             reasons,
         );
     }
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         format!("[{b},{{}}]").as_bytes(),
         &["item 1", "missing field `id`"],
     );
-    fixture.refuses("rows", format!("{{\"items\":[{b}").as_bytes(), &["EOF"]);
-    fixture.refuses(
+    fixture.rejects("rows", format!("{{\"items\":[{b}").as_bytes(), &["EOF"]);
+    fixture.rejects(
         "rows",
         format!("{{\"items\":[{b}]}}x").as_bytes(),
         &["trailing"],
     );
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         br#"{"rows":
         []}"#,
         &["unknown field `rows`"],
     );
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         b"hello",
-        &["neither an answer of the endpoint nor NDJSON"],
+        &["neither a saved answer of the endpoint nor NDJSON"],
     );
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         &[b"[\"", &vec![b'x'; 3 << 20][..]].concat(),
         &["longer than 1048576 bytes"],
     );
-    fixture.refuses(
+    fixture.rejects(
         "rows",
         &[b"{\"id\":\"\xff\"}\n"[..].to_vec(), a.into_bytes()].concat(),
         &["line 1: is not UTF-8"],
@@ -233,16 +237,20 @@ fn a_bad_row_is_named_and_nothing_is_imported() {
 }
 
 #[test]
-fn a_board_item_that_lacks_a_key_or_has_one_of_a_wrong_type_is_refused() {
+fn a_board_item_with_a_missing_key_or_a_wrong_type_is_rejected() {
     let fixture = Fixture::new();
     let keys: Vec<String> = item().as_object().unwrap().keys().cloned().collect();
     assert_eq!(keys.len(), 17);
     for key in keys {
-        let mut lacking = item();
-        lacking.as_object_mut().unwrap().remove(&key);
-        fixture.refuses("board", lacking.to_string().as_bytes(), &["line 1", &key]);
+        let mut incomplete = item();
+        incomplete.as_object_mut().unwrap().remove(&key);
+        fixture.rejects(
+            "board",
+            incomplete.to_string().as_bytes(),
+            &["line 1", &key],
+        );
         let wrong = with(&key, json!({"wrong": "type"}));
-        fixture.refuses("board", &wrong, &["line 1"]);
+        fixture.rejects("board", &wrong, &["line 1"]);
     }
     for (key, value) in [
         ("surprise", json!(1)),
@@ -257,7 +265,7 @@ fn a_board_item_that_lacks_a_key_or_has_one_of_a_wrong_type_is_refused() {
         ("num_vars", json!(u64::MAX)),
         ("challenge_id", json!("a\nb")),
     ] {
-        fixture.refuses(
+        fixture.rejects(
             "board",
             &with(key, value),
             &["line 1", if key == "status" { "open" } else { key }],
@@ -267,17 +275,17 @@ fn a_board_item_that_lacks_a_key_or_has_one_of_a_wrong_type_is_refused() {
         r#"{{"family_id":"synthetic_boolean_v1","count":2,"items":[{}]}}"#,
         item()
     );
-    fixture.refuses(
+    fixture.rejects(
         "board",
         board.as_bytes(),
-        &["count is 2, and there are 1 items"],
+        &["count is 2, but there are 1 items"],
     );
     fixture.accepts(
         "board",
         &with("status", json!("locked")),
         "1 inserted, 0 unchanged",
     );
-    fixture.refuses(
+    fixture.rejects(
         "board",
         &with("status", json!("active")),
         &["line 1", "is locked and cannot become active"],
@@ -285,9 +293,9 @@ fn a_board_item_that_lacks_a_key_or_has_one_of_a_wrong_type_is_refused() {
 }
 
 #[test]
-fn export_is_the_inverse_of_import_on_the_live_answers() {
+fn export_is_the_inverse_of_import_on_saved_answers() {
     for (kind, name) in [("board", "board.json"), ("rows", "rows.json")] {
-        let Some(path) = live(name) else {
+        let Some(path) = live_answer(name) else {
             return;
         };
         let fixture = Fixture::new();

@@ -1,4 +1,4 @@
-//! What the programs are made of, for machines without cargo-deny (`.cargo/deny.toml`):
+//! Licences and sources of all dependencies, for machines without cargo-deny (`.cargo/deny.toml`):
 //!
 //! - every dependency has a permissive licence
 //! - every dependency comes from crates.io
@@ -13,7 +13,7 @@ fn allowed() -> Vec<String> {
     let config = std::fs::read_to_string(path).unwrap();
     let list = config.split("allow = [").nth(1).unwrap();
     let list = list.split(']').next().unwrap();
-    // Every second piece between quotes is a name.
+    // Every second piece between quotation marks is a name.
     list.split('"')
         .skip(1)
         .step_by(2)
@@ -21,8 +21,8 @@ fn allowed() -> Vec<String> {
         .collect()
 }
 
-/// Whether an SPDX expression can be met with allowed licences: one of each OR, all of each AND. A slash
-/// is the older form of OR.
+/// Returns whether allowed licences satisfy an SPDX expression: one operand of each OR, all operands of each AND. A
+/// slash is the older form of OR.
 fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let expression = expression.replace('/', " OR ");
     let one_of = |part: &str| {
@@ -53,10 +53,10 @@ fn every_dependency_has_a_permissive_licence() {
     );
     let tree = String::from_utf8(output.stdout).unwrap();
     assert!(tree.lines().count() > 100, "{tree}");
-    let is_fine = |line: &&str| is_allowed(line.split_once('\t').unwrap().0, &allowed);
+    let has_allowed = |line: &&str| is_allowed(line.split_once('\t').unwrap().0, &allowed);
     // Blank lines separate the trees of the packages.
     let packages = tree.lines().filter(|line| !line.is_empty());
-    let others: Vec<&str> = packages.filter(|line| !is_fine(line)).collect();
+    let others: Vec<&str> = packages.filter(|line| !has_allowed(line)).collect();
     assert!(others.is_empty(), "{others:#?}");
     assert!(!is_allowed("GPL-3.0-or-later", &allowed));
     assert!(!is_allowed("MIT AND AGPL-3.0", &allowed));

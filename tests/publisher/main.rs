@@ -1,4 +1,5 @@
-//! The publisher's behaviour, over real HTTP and on real database files. A file a behaviour.
+//! Tests of the publisher over real HTTP, with real database files. Each module tests one area. Its doc comment is
+//! the specification: one bullet per behaviour, with the words of the test names.
 
 #![allow(
     clippy::unwrap_used,

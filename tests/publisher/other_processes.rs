@@ -1,30 +1,30 @@
-//! Other processes write to the same file:
+//! Other processes that use the same database file:
 //!
-//! - a change of the board is noticed at the next poll, without a request and without the TTL
-//! - a change of the feed is served at once, and has nothing rebuilt
-//! - `import` works while serving
-//! - `serve --read-only` serves somebody else's database and never writes to it
+//! - a change of the board by another process is noticed at the next poll, without a request and before the TTL;
+//!   a change of the feed is served without a rebuild of the board
+//! - import works while the server runs, and a read-only server shows the imported items
+//! - `--read-only` changes no byte of the database and creates none
 
 use std::{fs, time::Duration};
 
 use cathedral_publisher::demo::sample::Sample;
 
 use crate::{
-    app::{App, BOARD, Data, FEED, comes_about, eventually},
+    app::{App, BOARD, Data, FEED, eventually, wait_until},
     command_line::{get, run},
     crashes::Server,
 };
 
 #[actix_web::test]
-async fn a_change_of_the_board_is_noticed_at_the_next_poll() {
+async fn a_change_of_the_board_by_another_process_is_noticed_at_the_next_poll() {
     let app = App::start(Data::sample()).await;
     app.data.put(&[Sample::new(99).challenge(1)]);
     assert_eq!(
         app.get(BOARD).await.json()["count"],
         51,
-        "not polled yet, and still fresh"
+        "the database has not been polled, and the board is still fresh"
     );
-    // Less than the TTL in all.
+    // Advances by less than the TTL in total.
     for _ in 0..20_000 {
         app.clock.advance(Duration::from_millis(1));
         if app.gate.builds() == 2 {
@@ -34,9 +34,9 @@ async fn a_change_of_the_board_is_noticed_at_the_next_poll() {
     }
     app.until_count(52).await;
     assert_eq!(app.gate.builds(), 2);
-    // Nothing changes, or only the feed does: nothing is rebuilt.
+    // A change of the feed, or no change, causes no rebuild.
     app.data.run("a", "2026-06-07T00:00:00Z", 5);
-    comes_about("the row", async || {
+    wait_until("the row", async || {
         app.clock.advance(Duration::from_millis(500));
         let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
         page.text().contains("\"id\":\"a\"")
@@ -52,7 +52,7 @@ async fn a_change_of_the_board_is_noticed_at_the_next_poll() {
 }
 
 #[test]
-fn import_works_while_serving_and_read_only_never_writes() {
+fn import_works_while_the_server_runs_and_a_read_only_server_shows_it() {
     let data = Data::sample();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let server = Server::start(publisher, &data.path(), &["--change-poll-ms", "50"]);
@@ -87,7 +87,7 @@ fn import_works_while_serving_and_read_only_never_writes() {
 }
 
 #[test]
-fn read_only_changes_no_byte_and_makes_no_database() {
+fn read_only_changes_no_byte_and_creates_no_database() {
     let data = Data::sample();
     data.run("a", "2026-06-07T00:00:00Z", 5);
     let before = fs::read(data.path()).unwrap();

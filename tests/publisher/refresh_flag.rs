@@ -1,7 +1,7 @@
-//! The flag that makes one expiry one message, over all interleavings of its readers (loom):
+//! The flag that lets one expiry send one message, over all interleavings of its threads (loom):
 //!
-//! - of all readers of a stale snapshot exactly one asks
-//! - a publication in between gives the next expiry a message of its own
+//! - exactly one reader of a stale snapshot claims the refresh
+//! - after a publication, the next expiry sends its own message
 
 mod sync {
     pub use loom::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ mod model {
     use super::flag::RefreshFlag;
 
     #[test]
-    fn of_all_readers_of_a_stale_snapshot_exactly_one_asks() {
+    fn exactly_one_reader_of_a_stale_snapshot_claims_the_refresh() {
         loom::model(|| {
             let flag = Arc::new(RefreshFlag::new());
             let readers: Vec<_> = (0..2)
@@ -32,14 +32,14 @@ mod model {
                 })
                 .collect();
             let here = usize::from(flag.claim());
-            let asked: usize = readers.into_iter().map(|it| it.join().unwrap()).sum();
-            assert_eq!(asked + here, 1);
+            let claimed: usize = readers.into_iter().map(|it| it.join().unwrap()).sum();
+            assert_eq!(claimed + here, 1);
             assert!(!flag.claim());
         });
     }
 
     #[test]
-    fn a_publication_in_between_gives_the_next_expiry_a_message_of_its_own() {
+    fn after_a_publication_the_next_expiry_sends_its_own_message() {
         loom::model(|| {
             let published = Arc::new(RwLock::new(Arc::new(RefreshFlag::new())));
             let messages = Arc::new(AtomicUsize::new(0));

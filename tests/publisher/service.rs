@@ -1,11 +1,11 @@
-//! The program as a service manager runs it:
+//! The program under a service manager:
 //!
-//! - a signal turns readiness off first; a second one ends the process at once
-//! - a stop leaves no write-ahead log behind, and ends with 0
-//! - a socket that it is handed outlives it: a restart refuses no connection
-//! - the manager is told when it is ready, and when it stops
-//! - the access log has a line for each request, and neither query nor token in it
-//! - a clock that is set back changes the date, and no answer
+//! - a signal turns readiness off first, and a second signal ends the process at once
+//! - a clock that is set back changes the date but no answer
+//! - a stop leaves no write-ahead log behind and exits with 0
+//! - an inherited socket stays open after the server exits: a restart refuses no connection
+//! - the service manager is notified of readiness and of the stop
+//! - the access log has a line for each request, without query or token
 //! - completions are written for every shell
 
 use std::{
@@ -28,6 +28,7 @@ use crate::{
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
 
+/// A running server process and its log. Killed when dropped.
 pub struct Service {
     process: Guard,
     stderr: BufReader<ChildStderr>,
@@ -41,7 +42,11 @@ impl Service {
         let mut line = String::new();
         let address = loop {
             line.clear();
-            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it has ended");
+            assert_ne!(
+                stderr.read_line(&mut line).unwrap(),
+                0,
+                "the server has exited"
+            );
             if let Some((_, address)) = line.split_once(" on http://") {
                 let end = address.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
                 break address[..end.unwrap_or(address.len())].to_owned();
@@ -69,7 +74,7 @@ impl Service {
         );
     }
 
-    /// Its exit status, and what it said since it began to serve.
+    /// Waits until the process exits. Returns its exit code and its log since the start.
     pub fn ended(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
@@ -105,7 +110,7 @@ pub fn post(address: &str, row: &str) -> String {
 }
 
 #[test]
-fn a_signal_turns_readiness_off_first_and_a_second_one_ends_the_process() {
+fn a_signal_turns_readiness_off_first_and_a_second_signal_ends_the_process() {
     let folder = TempDir::new().unwrap();
     let delay = ["--shutdown-delay-ms", "600000"];
     let service = Service::start(serve(&folder.path().join("a.db"), &delay));
@@ -126,21 +131,22 @@ fn a_signal_turns_readiness_off_first_and_a_second_one_ends_the_process() {
     );
 }
 
-/// What lets a test set the clock of a process (Debian's libfaketime), where it is installed; else says
-/// so, loudly.
+/// Returns the path of Debian's libfaketime, which sets the clock of a process. If it is not installed, prints SKIPPED
+/// and returns `None`.
 fn settable_clock() -> Option<PathBuf> {
     let machines = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let libraries = machines.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
     let found = libraries.into_iter().find(|library| library.exists());
     if found.is_none() {
-        let skipped = b"SKIPPED: libfaketime is not installed, so no clock was set back\n";
+        let skipped =
+            b"SKIPPED: libfaketime is not installed, so a clock set back was not tested\n";
         std::io::stderr().write_all(skipped).unwrap();
     }
     found
 }
 
 #[test]
-fn a_clock_that_is_set_back_changes_the_date_and_no_answer() {
+fn a_clock_that_is_set_back_changes_the_date_but_no_answer() {
     let Some(library) = settable_clock() else {
         return;
     };
@@ -165,16 +171,16 @@ fn a_clock_that_is_set_back_changes_the_date_and_no_answer() {
     let paths = [BOARD, PAGE, "/health/ready"];
     let before = paths.map(ask);
     let (_, date) = &before[0];
-    // Somebody sets it back by most of a year: the day and the month are others.
+    // The clock is set back by 300 days, so that day and month differ.
     let day_and_month = "date: Wed, 25 Nov".len();
     fs::write(&clock, "-300d").unwrap();
-    eventually("the other date", || {
+    eventually("the new date", || {
         ask(BOARD).1[..day_and_month] != date[..day_and_month]
     });
     for (path, (body, _)) in paths.iter().zip(&before) {
         assert_eq!(&ask(path).0, body, "{path}");
     }
-    // Writes are taken, the board is rebuilt when its time has passed, and the end is an orderly one.
+    // Writes are accepted, the board is rebuilt after its TTL, and the process exits cleanly.
     let row = r#"{"id":"b","ran_at":"2026-06-08T00:00:00Z","eval_output_schema_version":5}"#;
     assert!(post(&service.address, row).starts_with("HTTP/1.1 200 "));
     assert!(ask(PAGE).0.contains(row));
@@ -193,7 +199,7 @@ fn a_clock_that_is_set_back_changes_the_date_and_no_answer() {
 }
 
 #[test]
-fn a_stop_leaves_no_log_behind() {
+fn a_stop_leaves_no_write_ahead_log_behind() {
     let folder = TempDir::new().unwrap();
     let database = folder.path().join("a.db");
     let service = Service::start(serve(&database, &[]));
@@ -204,7 +210,7 @@ fn a_stop_leaves_no_log_behind() {
     let (code, said) = service.ended();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(fs::metadata(&log).map_or(0, |log| log.len()), 0);
-    // All of it is in the one file.
+    // The database file alone contains everything.
     let copy = folder.path().join("copy.db");
     fs::copy(&database, &copy).unwrap();
     let connection = rusqlite::Connection::open(&copy).unwrap();
@@ -214,7 +220,7 @@ fn a_stop_leaves_no_log_behind() {
     assert_eq!(rows, 1);
 }
 
-/// The program with `listener` as systemd would hand it over: file descriptor 3.
+/// Returns a command that passes `listener` to the program as systemd does, as file descriptor 3.
 pub fn activated(database: &Path, listener: &TcpListener, options: &[&str]) -> Command {
     let serve = serve(database, options);
     let mut shell = Command::new("sh");
@@ -230,7 +236,7 @@ pub fn activated(database: &Path, listener: &TcpListener, options: &[&str]) -> C
 }
 
 #[test]
-fn a_socket_that_it_is_handed_outlives_it() {
+fn an_inherited_socket_stays_open_after_the_server_exits() {
     let folder = TempDir::new().unwrap();
     let database = folder.path().join("a.db");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -240,7 +246,7 @@ fn a_socket_that_it_is_handed_outlives_it() {
     assert!(get(&address, BOARD, "").starts_with("HTTP/1.1 200 "));
     first.signal("-TERM");
     assert_eq!(first.ended().0, Some(0));
-    // Nobody serves: the kernel takes the connection, and whoever comes next answers it.
+    // No server runs: the kernel queues the connection, and the next server answers it.
     let mut between = TcpStream::connect(&address).unwrap();
     between
         .set_read_timeout(Some(Duration::from_secs(30)))
@@ -259,14 +265,14 @@ fn a_socket_that_it_is_handed_outlives_it() {
 }
 
 #[test]
-fn the_service_manager_is_told() {
+fn the_service_manager_is_notified_of_readiness_and_of_the_stop() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
-    let told = || {
+    let notified = || {
         let mut message = [0; 100];
         let length = manager.recv(&mut message).unwrap();
         String::from_utf8(message[..length].to_vec()).unwrap()
@@ -274,14 +280,14 @@ fn the_service_manager_is_told() {
     let mut command = serve(&folder.path().join("a.db"), &[]);
     command.env("NOTIFY_SOCKET", &path);
     let service = Service::start(command);
-    assert_eq!(told().trim(), "READY=1");
+    assert_eq!(notified().trim(), "READY=1");
     service.signal("-TERM");
-    assert_eq!(told().trim(), "STOPPING=1");
+    assert_eq!(notified().trim(), "STOPPING=1");
     assert_eq!(service.ended().0, Some(0));
 }
 
 #[test]
-fn the_access_log_has_neither_query_nor_token_in_it() {
+fn the_access_log_has_a_line_for_each_request_without_query_or_token() {
     let folder = TempDir::new().unwrap();
     for format in ["json", "text"] {
         let options = ["--access-log", "all", "--log-format", format];
@@ -333,7 +339,7 @@ fn the_access_log_has_neither_query_nor_token_in_it() {
         assert_eq!(
             access[1]["request_id"].as_str().unwrap().len(),
             16,
-            "one is made"
+            "an id is generated"
         );
     }
 }

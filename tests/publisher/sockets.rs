@@ -1,10 +1,10 @@
-//! The wire on raw sockets:
+//! HTTP/1.1 on raw sockets:
 //!
-//! - a 304 has no body byte, and the connection is usable afterwards
+//! - a 304 has no body, and the connection stays usable
 //! - pipelined requests are answered in order
-//! - HEAD sends GET's Content-Length and no body
-//! - a body that does not arrive is 408, and gives its room back
-//! - malformed requests get 4xx, and the server lives on
+//! - HEAD sends the Content-Length of GET and no body
+//! - a body that does not arrive gets 408, and its admission is released
+//! - malformed requests get 4xx, and the server keeps serving
 
 use std::{
     io::{Read, Write},
@@ -14,7 +14,7 @@ use std::{
 
 use crate::app::{App, BOARD, Data, Mode, TOKENS, settings};
 
-/// Sends `bytes` and reads until the server closes; the last request must ask for that.
+/// Sends `bytes` and reads until the server closes the connection, which the last request must ask for.
 async fn exchange(app: &App, bytes: impl Into<Vec<u8>>) -> String {
     let (address, bytes) = (app.address(), bytes.into());
     let read = actix_web::web::block(move || {
@@ -33,7 +33,7 @@ async fn exchange(app: &App, bytes: impl Into<Vec<u8>>) -> String {
 const LAST: &str = "GET /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 #[actix_web::test]
-async fn a_304_has_no_body_byte_and_the_connection_is_usable_afterwards() {
+async fn a_304_has_no_body_and_the_connection_stays_usable() {
     let app = App::start(Data::sample()).await;
     let conditional = format!("GET {BOARD} HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n");
     let answer = exchange(&app, format!("{conditional}{LAST}")).await;
@@ -55,7 +55,7 @@ async fn pipelined_requests_are_answered_in_order() {
         requests += &format!("GET {BOARD} HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n");
     }
     let answer = exchange(&app, requests + LAST).await;
-    // Bodies are JSON and hold no status line.
+    // The JSON bodies contain no status line.
     let statuses: Vec<&str> = answer
         .match_indices("HTTP/1.1 ")
         .map(|(at, _)| &answer[at + 9..at + 12])
@@ -74,7 +74,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[actix_web::test]
-async fn head_sends_the_length_of_get_and_no_body() {
+async fn head_sends_the_content_length_of_get_and_no_body() {
     let app = App::start(Data::sample()).await;
     let length = app.get(BOARD).await.body.len();
     let answer = exchange(
@@ -92,7 +92,7 @@ async fn head_sends_the_length_of_get_and_no_body() {
 }
 
 #[actix_web::test]
-async fn a_body_that_does_not_arrive_is_408_and_gives_its_room_back() {
+async fn a_body_that_does_not_arrive_gets_408_and_its_admission_is_released() {
     let mut settings = settings(&[]);
     settings.http.body_timeout = Duration::from_millis(50);
     let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
@@ -108,7 +108,7 @@ async fn a_body_that_does_not_arrive_is_408_and_gives_its_room_back() {
 }
 
 #[actix_web::test]
-async fn malformed_requests_get_4xx_and_the_server_lives_on() {
+async fn malformed_requests_get_4xx_and_the_server_keeps_serving() {
     let app = App::start(Data::sample()).await;
     let many = "X: y\r\n".repeat(200);
     for request in [

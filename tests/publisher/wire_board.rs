@@ -1,10 +1,13 @@
-//! WIRE.md, active-challenges and current-challenge, the prefix, methods, errors, health:
+//! WIRE.md: active-challenges, current-challenge, the prefix, methods, errors and health:
 //!
-//! - the live board comes back byte for byte, under its entity-tag
-//! - only active challenges, by tier and then by id
-//! - current-challenge answers by tier and label, with the labels' fallback
-//! - HEAD has GET's headers; other methods are 405; unknown paths 404; errors are JSON
-//! - health says whether the database answers
+//! - the saved production board comes back byte for byte, with its entity-tag
+//! - an empty board is served, and has no current challenge
+//! - only active challenges are published, ordered by tier and then by id
+//! - an item has exactly the bytes of the contract
+//! - current-challenge answers by tier and label, and falls back to a challenge without a label
+//! - HEAD has the header fields of GET and no body
+//! - other methods get 405 with Allow, and unknown paths 404; errors are JSON
+//! - health says that the database answers
 
 use std::fs;
 
@@ -16,7 +19,7 @@ use cathedral_publisher::{
     import_export::import::import,
 };
 
-use crate::app::{App, BOARD, CURRENT, Data, FEED, live};
+use crate::app::{App, BOARD, CURRENT, Data, FEED, live_answer};
 
 fn challenge(id: &str, tier: u64, label: Option<&str>, status: Status) -> Challenge {
     Challenge {
@@ -28,8 +31,8 @@ fn challenge(id: &str, tier: u64, label: Option<&str>, status: Status) -> Challe
 }
 
 #[actix_web::test]
-async fn the_live_board_comes_back_byte_for_byte_under_its_entity_tag() {
-    let Some(path) = live("board.json") else {
+async fn the_saved_production_board_comes_back_byte_for_byte_with_its_entity_tag() {
+    let Some(path) = live_answer("board.json") else {
         return;
     };
     let board = fs::read(path).unwrap();
@@ -49,7 +52,7 @@ async fn the_live_board_comes_back_byte_for_byte_under_its_entity_tag() {
 }
 
 #[actix_web::test]
-async fn an_empty_board_is_an_answer_and_has_no_current_challenge() {
+async fn an_empty_board_is_served_and_has_no_current_challenge() {
     let app = App::start(Data::empty()).await;
     assert_eq!(
         app.get(BOARD).await.text(),
@@ -62,7 +65,7 @@ async fn an_empty_board_is_an_answer_and_has_no_current_challenge() {
 }
 
 #[actix_web::test]
-async fn only_active_challenges_are_published_by_tier_and_then_by_id() {
+async fn only_active_challenges_are_published_ordered_by_tier_and_then_by_id() {
     let data = Data::empty();
     data.put(&[
         challenge("b", 2, None, Status::Active),
@@ -87,7 +90,7 @@ async fn only_active_challenges_are_published_by_tier_and_then_by_id() {
 }
 
 #[actix_web::test]
-async fn an_item_is_written_to_the_byte_of_the_contract() {
+async fn an_item_has_exactly_the_bytes_of_the_contract() {
     let data = Data::empty();
     data.put(&[Challenge {
         challenge_id: "sat é/1".to_owned(),
@@ -118,7 +121,7 @@ async fn an_item_is_written_to_the_byte_of_the_contract() {
 }
 
 #[actix_web::test]
-async fn current_challenge_answers_by_tier_and_label() {
+async fn current_challenge_answers_by_tier_and_label_with_a_fallback() {
     let data = Data::empty();
     data.put(&[
         challenge("a", 1, Some("hard"), Status::Active),
@@ -163,7 +166,7 @@ async fn current_challenge_answers_by_tier_and_label() {
 }
 
 #[actix_web::test]
-async fn head_has_the_headers_of_get_and_no_body() {
+async fn head_has_the_header_fields_of_get_and_no_body() {
     let data = Data::sample();
     data.run("a", "2026-06-07T00:00:00Z", 5);
     let app = App::start(data).await;
@@ -187,7 +190,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[actix_web::test]
-async fn other_methods_are_405_with_allow_and_unknown_paths_404() {
+async fn other_methods_get_405_with_allow_and_unknown_paths_404() {
     let app = App::start(Data::empty()).await;
     for path in [BOARD, CURRENT, FEED, "/health", "/api/cathedral/health"] {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {

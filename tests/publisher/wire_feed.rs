@@ -1,10 +1,12 @@
 //! WIRE.md, leaderboard/recent:
 //!
-//! - the live page of 50 rows comes back byte for byte, and all 50 signatures verify
-//! - both cursors, and every way to write a time
-//! - a pull over all pages gives every row once, however many share a millisecond
-//! - limits and their errors; rows below schema version 5 are not published
-//! - rows are served as they were stored, to the byte
+//! - the saved production page of 50 rows comes back byte for byte, and all 50 signatures verify
+//! - the tuple cursor and the legacy cursor differ within a millisecond
+//! - a time is accepted in every notation of the contract
+//! - a pull over all pages returns every row once, however many share a millisecond
+//! - invalid limits and missing cursors get their errors
+//! - rows below schema version 5 are not published
+//! - a row is served with exactly its stored bytes
 
 use std::{collections::BTreeSet, fs};
 
@@ -15,7 +17,7 @@ use cathedral_publisher::{
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
-use crate::app::{App, Data, FEED, live};
+use crate::app::{App, Data, FEED, live_answer};
 
 fn ids(page: &Value) -> Vec<&str> {
     let items = page["items"].as_array().unwrap();
@@ -26,8 +28,8 @@ fn ids(page: &Value) -> Vec<&str> {
 }
 
 #[actix_web::test]
-async fn the_live_page_comes_back_byte_for_byte_and_its_signatures_verify() {
-    let (Some(rows), Some(keys)) = (live("rows.json"), live("jwks.json")) else {
+async fn the_saved_production_page_comes_back_byte_for_byte_and_its_signatures_verify() {
+    let (Some(rows), Some(keys)) = (live_answer("rows.json"), live_answer("jwks.json")) else {
         return;
     };
     let rows = fs::read(rows).unwrap();
@@ -73,7 +75,7 @@ async fn the_live_page_comes_back_byte_for_byte_and_its_signatures_verify() {
     app.stop().await;
 }
 
-/// The canonical JSON that the producer signs: sorted keys, no spaces, ASCII-escaped.
+/// Returns the canonical JSON that the producer signs: sorted keys, no spaces, non-ASCII characters escaped.
 pub fn signed_bytes(row: &Value) -> String {
     let mut row = row.as_object().unwrap().clone();
     row.remove("cathedral_signature");
@@ -81,7 +83,7 @@ pub fn signed_bytes(row: &Value) -> String {
     if row.remove("eval_output_schema_version").unwrap() == 6 {
         row.remove("output_card");
     }
-    // serde_json keeps its maps sorted.
+    // Maps of serde_json are sorted by key.
     let text = Value::Object(row).to_string();
     text.chars()
         .map(|c| {
@@ -98,7 +100,7 @@ pub fn signed_bytes(row: &Value) -> String {
 }
 
 #[actix_web::test]
-async fn the_tuple_cursor_and_the_legacy_one_differ_within_a_millisecond() {
+async fn the_tuple_cursor_and_the_legacy_cursor_differ_within_a_millisecond() {
     let data = Data::empty();
     for (id, at) in [
         ("a", "01.000Z"),
@@ -134,7 +136,7 @@ async fn the_tuple_cursor_and_the_legacy_one_differ_within_a_millisecond() {
 }
 
 #[actix_web::test]
-async fn a_time_may_be_written_in_every_way_of_the_contract() {
+async fn a_time_is_accepted_in_every_notation_of_the_contract() {
     let data = Data::empty();
     data.run("before", "2026-06-07T00:00:01.765Z", 5);
     data.run("at", "2026-06-07T02:00:01.766+02:00", 5);
@@ -179,7 +181,7 @@ async fn a_time_may_be_written_in_every_way_of_the_contract() {
 }
 
 #[actix_web::test]
-async fn a_pull_over_all_pages_gives_every_row_once() {
+async fn a_pull_over_all_pages_returns_every_row_once() {
     let data = Data::empty();
     data.sample_runs(257, "2026-06-07T00:00:01.766Z");
     data.run("later", "2026-06-07T00:00:01.767Z", 6);
@@ -195,7 +197,7 @@ async fn a_pull_over_all_pages_gives_every_row_once() {
                 .json();
             let count = ids(&page).len();
             for id in ids(&page) {
-                assert!(seen.insert(id.to_owned()), "{id} came twice");
+                assert!(seen.insert(id.to_owned()), "{id} was returned twice");
             }
             assert_eq!(page["merkle_epoch_latest"], 41);
             if count < limit {
@@ -218,13 +220,13 @@ async fn a_pull_over_all_pages_gives_every_row_once() {
 }
 
 #[actix_web::test]
-async fn limits_and_missing_cursors_have_their_errors() {
+async fn invalid_limits_and_missing_cursors_get_their_errors() {
     let data = Data::empty();
     data.sample_runs(201, "2026-06-07T00:00:00Z");
     let app = App::start(data).await;
     let since = "since=2020-01-01T00:00:00Z";
     let page = app.get(&format!("{FEED}?{since}")).await;
-    assert_eq!(ids(&page.json()).len(), 200, "the default");
+    assert_eq!(ids(&page.json()).len(), 200, "the default limit");
     for limit in ["0", "1001", "-1", "1.5", "ten", "", "%2B5", "99999999999"] {
         for query in [format!("{since}&limit={limit}"), format!("limit={limit}")] {
             let answer = app.get(&format!("{FEED}?{query}")).await;
@@ -254,7 +256,7 @@ async fn rows_below_schema_version_5_are_not_published() {
 }
 
 #[actix_web::test]
-async fn a_row_is_served_as_it_was_stored_to_the_byte() {
+async fn a_row_is_served_with_exactly_its_stored_bytes() {
     let row = r#"{"z":1.0, "a":1e2,"id":"x","unknown":{"deep":[1.50,"\u00e9é"]},"ran_at":"2026-06-07T00:00:00.123456+00:00","eval_output_schema_version":5,"big":123456789012345678901234567890}"#;
     let data = Data::empty();
     import(&data.path(), Kind::Rows, row.as_bytes()).unwrap();

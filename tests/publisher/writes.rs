@@ -1,13 +1,14 @@
-//! How writes behave beside readers:
+//! Writes next to concurrent reads:
 //!
-//! - whoever has its acknowledgement sees its write in the very next GET
-//! - readers go on being answered at once while a write waits for its rebuild
-//! - writes that pile up are committed together and share one rebuild; one bad one fails alone
-//! - where the rebuild fails, the acknowledgement says so
-//! - past the bounds of admission: 503 at once, and nothing queued
-//! - eval runs do not have the board rebuilt
-//! - a stop finishes what was admitted
-//! - the write-ahead log stays bounded under readers that overlap without end
+//! - an acknowledged write is visible in the next GET
+//! - clients are answered at once while a write waits for its rebuild
+//! - concurrent writes share a commit and a rebuild, and an invalid one fails alone
+//! - if the rebuild fails, the acknowledgement says so
+//! - writes beyond the admission limits get 503 at once, and none of them is queued
+//! - while another process keeps the database locked, writes get 503 and nothing is stored
+//! - eval runs cause no rebuild of the board
+//! - a stop finishes admitted writes, and SIGTERM then exits with 0
+//! - the write-ahead log stays bounded while other processes read without a gap
 
 use std::{
     sync::{
@@ -45,7 +46,7 @@ async fn put(app: &App, number: u64) -> crate::app::Answer {
     app.admin(Method::PUT, &path, body).await
 }
 
-/// Keeps every other writer waiting until it is dropped.
+/// The write lock of the database: other writers wait until it is released or dropped.
 struct Lock(rusqlite::Connection);
 
 impl Lock {
@@ -61,7 +62,7 @@ impl Lock {
 }
 
 #[actix_web::test]
-async fn whoever_has_its_acknowledgement_sees_its_write_in_the_very_next_get() {
+async fn an_acknowledged_write_is_visible_in_the_next_get() {
     let app = App::start(Data::empty()).await;
     for number in 0..50 {
         assert_eq!(
@@ -78,15 +79,15 @@ async fn whoever_has_its_acknowledgement_sees_its_write_in_the_very_next_get() {
 }
 
 #[actix_web::test]
-async fn readers_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
+async fn clients_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
     let app = App::start(Data::sample()).await;
     app.gate.set(Mode::Hold);
-    // A rebuild that began before the write does not count for it.
+    // Starts a rebuild before the write; the write needs a later one.
     app.clock.advance(Duration::from_secs(31));
     app.get(BOARD).await;
     app.until("the first rebuild", |app| app.gate.builds() == 2)
         .await;
-    let readers = async {
+    let polls = async {
         app.until("the commit", |app| {
             let connection = rusqlite::Connection::open(app.data.path()).unwrap();
             let sql = "SELECT count(*) FROM challenges";
@@ -99,10 +100,14 @@ async fn readers_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
         for _ in 0..20 {
             assert_eq!(app.get(BOARD).await.json()["count"], 51);
         }
-        assert_eq!(app.writer.in_flight(), 1, "not acknowledged yet");
+        assert_eq!(
+            app.writer.in_flight(),
+            1,
+            "the write is not acknowledged yet"
+        );
         app.gate.set(Mode::Pass);
     };
-    let (answer, ()) = join(put(&app, 0), readers).await;
+    let (answer, ()) = join(put(&app, 0), polls).await;
     assert_eq!(answer.text(), r#"{"inserted":1,"unchanged":0}"#);
     assert_eq!(app.get(BOARD).await.json()["count"], 52);
     assert_eq!(app.gate.builds(), 3);
@@ -110,7 +115,7 @@ async fn readers_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
 }
 
 #[actix_web::test]
-async fn writes_that_pile_up_share_a_commit_and_a_rebuild_and_a_bad_one_fails_alone() {
+async fn concurrent_writes_share_a_commit_and_a_rebuild_and_an_invalid_one_fails_alone() {
     let app = App::start(Data::empty()).await;
     app.data.put(&[Sample::new(1007).challenge(1)]);
     let retired = Sample::new(1007).challenge(1);
@@ -123,7 +128,7 @@ async fn writes_that_pile_up_share_a_commit_and_a_rebuild_and_a_bad_one_fails_al
     let lock = Lock::take(&app);
     let writes = join_all((0..40).map(|number| put(&app, number)));
     let release = async {
-        app.until("all admitted", |app| app.writer.in_flight() == 40)
+        app.until("all writes admitted", |app| app.writer.in_flight() == 40)
             .await;
         lock.release();
     };
@@ -143,7 +148,7 @@ async fn writes_that_pile_up_share_a_commit_and_a_rebuild_and_a_bad_one_fails_al
 }
 
 #[actix_web::test]
-async fn where_the_rebuild_fails_the_acknowledgement_says_so() {
+async fn if_the_rebuild_fails_the_acknowledgement_says_so() {
     let app = App::start(Data::sample()).await;
     app.gate.set(Mode::Fail);
     for number in 0..3 {
@@ -160,7 +165,7 @@ async fn where_the_rebuild_fails_the_acknowledgement_says_so() {
 }
 
 #[actix_web::test]
-async fn past_the_bounds_of_admission_the_answer_is_503_at_once() {
+async fn writes_beyond_the_admission_limits_get_503_at_once() {
     let mut settings = settings(&[]);
     settings.writer.max_writes = 4;
     settings.writer.max_write_bytes = 16 << 20;
@@ -173,8 +178,8 @@ async fn past_the_bounds_of_admission_the_answer_is_503_at_once() {
                 .await
         }
     }));
-    let turned_away = async {
-        app.until("all admitted", |app| app.writer.in_flight() == 4)
+    let rejected = async {
+        app.until("all writes admitted", |app| app.writer.in_flight() == 4)
             .await;
         for number in 0..20 {
             let answer = app
@@ -185,25 +190,25 @@ async fn past_the_bounds_of_admission_the_answer_is_503_at_once() {
         }
         lock.release();
     };
-    let (answers, ()) = join(admitted, turned_away).await;
+    let (answers, ()) = join(admitted, rejected).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
     let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
     assert_eq!(page.text().matches("\"id\":\"in-").count(), 4);
-    assert!(!page.text().contains("out-"), "nothing was queued");
-    // The bytes are bounded apart from the operations.
-    let room = app.writer.admit(16 << 20).unwrap();
+    assert!(!page.text().contains("out-"), "a rejected write was stored");
+    // Bytes have a limit of their own.
+    let admission = app.writer.admit(16 << 20).unwrap();
     assert_eq!(app.admin(Method::POST, RUNS, row("x")).await.status, 503);
-    drop(room);
+    drop(admission);
     assert_eq!(app.admin(Method::POST, RUNS, row("x")).await.status, 200);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_database_kept_locked_is_503_and_nothing_is_stored() {
+async fn while_the_database_is_locked_writes_get_503_and_nothing_is_stored() {
     let mut settings = settings(&[]);
     settings.writer.busy_timeout = Duration::from_millis(20);
     let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
-    // The connection is opened at the first write.
+    // The first write opens the connection.
     assert_eq!(
         app.admin(Method::POST, RUNS, row("first")).await.status,
         200
@@ -222,12 +227,12 @@ async fn a_database_kept_locked_is_503_and_nothing_is_stored() {
 }
 
 #[actix_web::test]
-async fn eval_runs_do_not_have_the_board_rebuilt() {
+async fn eval_runs_cause_no_rebuild_of_the_board() {
     let app = App::start(Data::sample()).await;
     for number in 0..20 {
         app.admin(Method::POST, RUNS, row(&format!("{number}")))
             .await;
-        // The watch for other processes looks, and finds the board's version unchanged.
+        // Lets the poll for writes of other processes run; the version of the board is unchanged.
         app.clock.advance(Duration::from_millis(600));
     }
     assert_eq!(app.get(BOARD).await.status, 200);
@@ -236,7 +241,7 @@ async fn eval_runs_do_not_have_the_board_rebuilt() {
 }
 
 #[actix_web::test]
-async fn a_stop_finishes_what_was_admitted() {
+async fn a_stop_finishes_admitted_writes() {
     let app = App::start(Data::empty()).await;
     assert_eq!(
         app.admin(Method::POST, RUNS, row("first")).await.status,
@@ -247,7 +252,7 @@ async fn a_stop_finishes_what_was_admitted() {
     let admission = app.writer.admit(0).unwrap();
     let run = cathedral_publisher::domain::eval_run::EvalRun::from_json(&row("last")).unwrap();
     let operation = cathedral_publisher::writer::operation::Operation::InsertEvalRuns(vec![run]);
-    // A caller that stops waiting does not take its write back.
+    // A caller that stops waiting does not cancel its write.
     let writer = app.writer.clone();
     let abandoned = tokio::time::timeout(Duration::ZERO, writer.write(admission, operation)).await;
     assert!(abandoned.is_err());
@@ -266,7 +271,7 @@ async fn a_stop_finishes_what_was_admitted() {
 }
 
 #[test]
-fn sigterm_finishes_what_was_admitted_and_exits_0() {
+fn sigterm_finishes_admitted_writes_and_exits_with_0() {
     let data = Data::empty();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let mut server = Server::start(publisher, &data.path(), &["--max-writes", "1"]);
@@ -275,10 +280,10 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
     let mut probe = Connection::open(&server.address).unwrap();
     assert_eq!(probe.request("GET", "/health", "", b"").unwrap().0, 200);
     let address = server.address.clone();
-    // There is room for one operation, and the probe below takes it too, for a moment: try again.
+    // Only one operation is admitted at a time, and the probe below can be that one for a moment: retries.
     let written = thread::spawn(move || {
         loop {
-            // A refusal leaves the body unread, and so ends its connection.
+            // A rejected request leaves its body unread, so the server closes the connection.
             let mut writer = Connection::open(&address).unwrap();
             let body = row("admitted");
             match writer.request("POST", RUNS, &bearer(), body.as_bytes()) {
@@ -287,14 +292,14 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
             }
         }
     });
-    // Once the probe is turned away, the write has been admitted.
-    eventually("another turned away", || {
-        let sent = probe.request("POST", RUNS, &bearer(), b"no row");
+    // If the probe gets 503, the write has been admitted.
+    eventually("a rejected probe", || {
+        let sent = probe.request("POST", RUNS, &bearer(), b"invalid");
         sent.unwrap().0 == 503
     });
     server.terminate();
-    // New clients are still answered, and told that the server stops.
-    eventually("stopping", || {
+    // New clients are still answered, and readiness is 503.
+    eventually("readiness off", || {
         let mut late = Connection::open(&server.address).unwrap();
         late.request("GET", "/health/ready", "", b"").unwrap().0 == 503
     });
@@ -311,13 +316,13 @@ fn sigterm_finishes_what_was_admitted_and_exits_0() {
 }
 
 #[actix_web::test]
-async fn the_write_ahead_log_stays_bounded_under_readers_that_overlap_without_end() {
+async fn the_write_ahead_log_stays_bounded_while_other_processes_read_without_a_gap() {
     let mut settings = settings(&[]);
     settings.writer.wal_soft_bytes = 1 << 20;
     settings.writer.wal_hard_bytes = 4 << 20;
     let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let log = app.data.path().with_extension("db-wal");
-    // Readers that take turns: at no moment does none of them hold a snapshot of the log.
+    // Overlapping readers: at every moment one of them holds a snapshot in the log.
     let path = app.data.path();
     let reader = move || {
         let connection = rusqlite::Connection::open(&path).unwrap();
@@ -330,13 +335,13 @@ async fn the_write_ahead_log_stays_bounded_under_readers_that_overlap_without_en
     let readers = thread::spawn({
         let done = Arc::clone(&done);
         move || {
-            let mut held = reader();
+            let mut current = reader();
             while !done.load(Ordering::Relaxed) {
                 let next = reader();
                 thread::sleep(Duration::from_millis(20));
-                held = next;
+                current = next;
             }
-            drop(held);
+            drop(current);
         }
     });
     let mut largest = 0;
@@ -356,7 +361,7 @@ async fn the_write_ahead_log_stays_bounded_under_readers_that_overlap_without_en
     }
     done.store(true, Ordering::Relaxed);
     readers.join().unwrap();
-    // 60 rounds write over 12 MiB of rows, and more of pages.
+    // The 60 rounds write more than 12 MiB of rows, and even more bytes of database pages.
     assert!(largest > 1 << 20, "{largest}");
     assert!(largest < 8 << 20, "{largest}");
     app.stop().await;

@@ -193,10 +193,10 @@ mod tests {
 
     use super::*;
 
-    /// The data of a body, and what is left behind the body.
+    /// A body's data, and what was left behind it.
     type Decoded = (Vec<u8>, Vec<u8>);
 
-    /// Decodes what arrives in these pieces.
+    /// Decodes what arrives in these pieces. Returns `None` if the body is incomplete.
     fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
         let mut decoder = BodyDecoder::new(framing);
         let (mut buffer, mut body) = (Vec::new(), Vec::new());

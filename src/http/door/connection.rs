@@ -109,7 +109,7 @@ impl Connection {
             closes: false,
         };
         if let Err(error) = connection.run(door).await {
-            log::debug!("a connection broke: {error}");
+            log::debug!("a connection failed: {error}");
         }
     }
 
