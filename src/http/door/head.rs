@@ -299,7 +299,6 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by it")]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
