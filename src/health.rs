@@ -23,7 +23,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// When the server counts as ready.
 #[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Front")]
+#[command(next_help_heading = "HTTP")]
 #[group(skip)]
 pub struct Settings {
     /// How old the board may be before /health/ready is 503, in seconds.

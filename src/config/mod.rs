@@ -45,7 +45,7 @@ pub struct Cli {
 /// How to log, one line each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For eyes: time, level, module, message, key=value.
+    /// Lines for people: time, level, module, message, key=value.
     Text,
     /// A JSON object.
     Json,
@@ -56,21 +56,21 @@ pub enum LogFormat {
 pub enum Command {
     /// Serve the board and the feed from a database.
     ///
-    /// The database is created or migrated first. SIGTERM or Ctrl-C ends the requests under way and
-    /// stops; a second one stops at once.
+    /// The database is created or migrated first. SIGTERM or Ctrl-C finishes the requests in flight and
+    /// stops; a second signal stops at once.
     Serve(Serve),
-    /// Bring in what another publisher serves: a saved answer of either endpoint, or NDJSON.
+    /// Import what another publisher serves: a saved answer of either endpoint, or NDJSON.
     ///
-    /// All or nothing, in one transaction, which keeps other writers waiting but no reader. Items
-    /// that are there already, to the byte, are left alone; a row whose id is there with other bytes
-    /// is an error, and so is a challenge whose status would go back.
+    /// Imports all items or nothing, in one transaction: other writers wait for it, readers do not.
+    /// Items that are stored already with the same bytes are skipped. A row whose id is stored with
+    /// different bytes is an error, and so is a challenge whose status would go back.
     Import(Import),
     /// Write what is stored to stdout, in the form that `import` reads.
     ///
-    /// `board` writes the answer of active-challenges; `rows` every eval run there is, in the feed's
-    /// order.
+    /// `board` writes the answer of active-challenges; `rows` writes all eval runs in the order of the
+    /// feed.
     Export(Export),
-    /// Serve a database of sample data in which something happens, and say what to try.
+    /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
     /// Write sample data to stdout, in the form that `import` reads.
     Sample(Sample),
@@ -103,8 +103,8 @@ pub struct Serve {
     pub address: Address,
     #[command(flatten)]
     pub admin: Admin,
-    /// Open somebody else's database (of the same tables) and never write to it: it is not made, not
-    /// migrated, and there are no admin routes.
+    /// Open an existing database and never write to it: it is neither created nor migrated, and there
+    /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
     // Last: its help headings hold for all that follows.
@@ -115,8 +115,8 @@ pub struct Serve {
 /// The admin tokens.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Admin {
-    /// A file whose lines are the admin tokens, at least 32 characters each: one, or two while one
-    /// takes the other's place. Tokens may also come from the environment, as PUBLISHER_ADMIN_TOKEN
+    /// A file with one admin token per line, of at least 32 characters each: one token, or two while one
+    /// replaces the other. Tokens may also come from the environment variables PUBLISHER_ADMIN_TOKEN
     /// and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
     #[arg(long, env = "PUBLISHER_ADMIN_TOKEN_FILE", value_name = "PATH")]
     pub admin_token_file: Option<PathBuf>,
@@ -125,7 +125,7 @@ pub struct Admin {
 /// The database.
 #[derive(Debug, Args)]
 pub struct Database {
-    /// The SQLite file; made where there is none.
+    /// The SQLite file; created if it is missing.
     #[arg(
         long,
         env = "PUBLISHER_DATABASE",
@@ -138,7 +138,7 @@ pub struct Database {
 /// The address to listen on.
 #[derive(Debug, Args)]
 pub struct Address {
-    /// Host and port to listen on; port 0 takes a free one.
+    /// Host and port to listen on; port 0 takes a free port.
     #[arg(
         long,
         env = "PUBLISHER_ADDRESS",
@@ -164,7 +164,7 @@ pub struct Import {
 pub struct Export {
     /// What to write.
     pub kind: Kind,
-    /// One item a line instead of one JSON object.
+    /// One item per line instead of one JSON object.
     #[arg(long)]
     pub ndjson: bool,
     #[command(flatten)]
@@ -187,7 +187,7 @@ pub struct Sample {
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Keep the database here, and go on with it the next time [default: a temporary one].
+    /// Keep the database here and continue with it the next time [default: a temporary one].
     #[arg(long, env = "PUBLISHER_DEMO_DATABASE", value_name = "PATH")]
     pub database: Option<PathBuf>,
     /// Sample eval runs to begin with.

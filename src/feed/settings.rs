@@ -11,7 +11,7 @@ use crate::units;
 #[command(next_help_heading = "Limits")]
 #[group(skip)]
 pub struct Settings {
-    /// How long a feed request waits for its turn before it gets 503, in milliseconds.
+    /// How long a feed request waits for a database connection before it gets 503, in milliseconds.
     #[arg(long = "feed-queue-timeout-ms", value_name = "MS")]
     #[arg(env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS")]
     #[arg(default_value = "500", value_parser = units::millis(0..))]
@@ -21,7 +21,7 @@ pub struct Settings {
     #[arg(default_value = "5000", value_name = "MS", value_parser = units::millis(0..))]
     pub read_timeout: Duration,
     // 0 caches nothing, and concurrent requests still share a read.
-    /// Pages of the feed that are held ready, in MiB; 0: none.
+    /// Size of the cache of feed pages, in MiB; 0 caches nothing.
     #[arg(long = "feed-cache-mib", env = "PUBLISHER_FEED_CACHE_MIB")]
     #[arg(default_value = "16", value_name = "MIB", value_parser = units::mib::<usize>(0..=65_536))]
     pub max_cached_bytes: usize,

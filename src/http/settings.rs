@@ -18,33 +18,33 @@ pub enum AccessLog {
 
 /// How connections and requests are served.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Front")]
+#[command(next_help_heading = "HTTP")]
 #[group(skip)]
 pub struct Settings {
-    /// Which requests are logged: those that the server failed (5xx), or all. A line has no query and
-    /// no token in it.
+    /// Which requests are logged: those that failed with 5xx, or all. A line contains neither the query
+    /// nor a token.
     #[arg(long, env = "PUBLISHER_ACCESS_LOG", default_value = "failures")]
     #[arg(value_name = "WHICH")]
     pub access_log: AccessLog,
-    /// Let pages of any origin read (CORS): the board, the feed and health, with their ETag.
+    /// Allow scripts of any origin to read (CORS) the board, the feed and health, with their ETag.
     #[arg(long, env = "PUBLISHER_CORS")]
     pub cors: bool,
-    /// Say on the board's answers how the cache came by them: Cache-Status (RFC 9211) and Age. Age
-    /// makes caches on the way hold them for a shorter time.
+    /// Add Cache-Status (RFC 9211) to public answers, and Age to those of the board. Age shortens the
+    /// time that caches on the way keep them.
     #[arg(long, env = "PUBLISHER_CACHE_STATUS")]
     pub cache_status: bool,
-    /// Say on every answer how long it took: Server-Timing.
+    /// Add Server-Timing, the time that the server took, to every answer.
     #[arg(long, env = "PUBLISHER_SERVER_TIMING")]
     pub server_timing: bool,
-    /// Proxies whose Forwarded or X-Forwarded-For is believed, as networks: 10.0.0.0/8,::1/128.
+    /// Proxies whose Forwarded or X-Forwarded-For is trusted, as networks: 10.0.0.0/8,::1/128.
     #[arg(long, env = "PUBLISHER_TRUSTED_PROXIES", value_name = "NETWORKS")]
     #[arg(value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
-    /// Requests a minute from one client address (with IPv6, from one /64), let through evenly; more
-    /// get 429 [default: no limit]. Health and metrics are not limited.
+    /// Requests per minute from one client address (IPv6: from one /64), spread evenly; more get 429
+    /// [default: no limit]. Health and the admin address are not limited.
     #[arg(long, env = "PUBLISHER_RATE_LIMIT", value_name = "REQUESTS")]
     pub rate_limit: Option<NonZeroU32>,
-    /// How many of those may come at once [default: a minute's].
+    /// How many of those may come at once [default: those of one minute].
     #[arg(long, env = "PUBLISHER_RATE_LIMIT_BURST", value_name = "REQUESTS")]
     #[arg(requires = "rate_limit")]
     pub rate_limit_burst: Option<NonZeroU32>,
@@ -52,12 +52,13 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_MAX_TARGET_BYTES", value_name = "BYTES")]
     #[arg(default_value = "8192", value_parser = units::number::<usize>(..=u64::from(u32::MAX)))]
     pub max_target_bytes: usize,
-    /// The longest header section of a request, in bytes; a longer one gets 431, and more than 96 fields
-    /// or 128 KiB do in any case.
+    /// The longest header section of a request, in bytes; a longer one gets 431. More than 96 fields or
+    /// 128 KiB always get 431.
     #[arg(long, env = "PUBLISHER_MAX_HEADER_BYTES", value_name = "BYTES")]
     #[arg(default_value = "32768", value_parser = units::number::<usize>(..=u64::from(u32::MAX)))]
     pub max_header_bytes: usize,
-    /// How long a client may leave what was sent to it unread, in seconds; then it is cut off.
+    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), in seconds; then the connection is
+    /// closed.
     #[arg(long = "send-timeout-secs", env = "PUBLISHER_SEND_TIMEOUT_SECS")]
     #[arg(value_name = "SECONDS", default_value = "60")]
     #[arg(value_parser = units::secs(1..=u64::from(u32::MAX)))]

@@ -24,9 +24,9 @@ pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
     let mut room = usize::try_from(available.saturating_sub(reserved)).unwrap_or(usize::MAX);
     let count = addresses.len();
     for (index, address) in addresses.iter_mut().enumerate().rev() {
-        // Each address gets its share, the last one (the admin address) first. The others get what it
-        // leaves.
-        let share = (room / (index + 1)).max(1);
+        // The last address is that of operators, if they have one: an eighth is enough for them. The public
+        // address gets the rest.
+        let share = if index == 0 { room } else { room / 8 }.max(1);
         if address.max_connections > share {
             log::warn!(
                 "the limit of {available} file descriptors allows only {share} connections instead of {} \

@@ -20,22 +20,22 @@ use crate::{
     reason = "clap would take the doc of a flattened field for its own"
 )]
 pub struct Settings {
-    /// Serve the admin routes, /metrics and /health here instead of on the public address; port 0
-    /// takes a free one.
+    /// Serve the admin routes and /metrics here instead of on the public address, and /health as well;
+    /// port 0 takes a free port.
     #[arg(long, env = "PUBLISHER_ADMIN_ADDRESS", value_name = "HOST:PORT")]
-    #[arg(help_heading = "Front")]
+    #[arg(help_heading = "HTTP")]
     pub admin_address: Option<String>,
-    /// How long to go on after SIGTERM with /health/ready at 503 before listening stops, in
-    /// milliseconds: for balancers to notice.
+    /// How long to serve as before after SIGTERM, with /health/ready at 503, in milliseconds: the time
+    /// that load balancers need to notice.
     #[arg(long = "shutdown-delay-ms", env = "PUBLISHER_SHUTDOWN_DELAY_MS")]
     #[arg(value_name = "MS", default_value = "0", value_parser = units::millis(0..))]
-    #[arg(help_heading = "Front")]
+    #[arg(help_heading = "HTTP")]
     pub shutdown_delay: Duration,
-    /// Threads that answer requests [default: one a core].
+    /// Threads that serve connections [default: one per core].
     #[arg(long, env = "PUBLISHER_WORKERS", value_name = "THREADS")]
     #[arg(value_parser = units::number::<usize>(1..=1024))]
     pub workers: Option<usize>,
-    /// Connections a worker holds open; more wait in the kernel.
+    /// Open connections per worker; further ones wait in the kernel.
     #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", value_name = "CONNECTIONS")]
     #[arg(default_value = "25000", value_parser = units::number::<usize>(1..=1_000_000))]
     pub max_connections: usize,

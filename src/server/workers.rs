@@ -83,7 +83,9 @@ impl Workers {
     /// Passes a connection to the worker with the fewest connections.
     pub(super) fn serve(&self, accepted: Accepted) {
         let load = |worker: &&Worker| worker.connections.load(Relaxed);
-        if let Some(worker) = self.0.iter().min_by_key(load) {
+        // One whose thread is gone would always have the fewest.
+        let live = self.0.iter().filter(|worker| !worker.commands.is_closed());
+        if let Some(worker) = live.min_by_key(load) {
             worker.connections.fetch_add(1, Relaxed);
             let load = Load(Arc::clone(&worker.connections));
             worker.tell(Command::Serve(accepted, load));

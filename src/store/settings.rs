@@ -11,7 +11,7 @@ use crate::units;
 #[command(next_help_heading = "Limits")]
 #[group(skip)]
 pub struct Settings {
-    /// Read connections to the database. One is kept for the board, one for the health check; the
+    /// Read connections to the database. One is reserved for the board and one for health checks; the
     /// others bound how many feed reads run at once.
     #[arg(long, env = "PUBLISHER_POOL_SIZE", value_name = "CONNECTIONS")]
     #[arg(default_value = "8", value_parser = units::number::<u32>(3..=1024))]

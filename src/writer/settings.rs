@@ -12,25 +12,25 @@ use crate::units;
 #[command(next_help_heading = "Limits")]
 #[group(skip)]
 pub struct Settings {
-    /// Writes under way at once; more get 503 at once.
+    /// Writes in flight; further ones get 503 at once.
     #[arg(long, env = "PUBLISHER_MAX_WRITES", value_name = "REQUESTS")]
     #[arg(default_value = "1024", value_parser = units::number::<u32>(1..=1_000_000))]
     pub max_writes: u32,
-    /// Bytes of request bodies under way at once, in MiB; more get 503 at once.
+    /// Request bodies in flight, in MiB; further ones get 503 at once.
     #[arg(long = "max-write-mib", env = "PUBLISHER_MAX_WRITE_MIB")]
     #[arg(value_name = "MIB", default_value = "64", value_parser = units::mib::<u32>(16..=2048))]
     pub max_write_bytes: u32,
-    /// How long a commit waits for another process that is writing, in milliseconds.
+    /// How long a commit waits while another process writes, in milliseconds.
     #[arg(id = "write_busy_timeout", long = "write-busy-timeout-ms")]
     #[arg(env = "PUBLISHER_WRITE_BUSY_TIMEOUT_MS", value_name = "MS")]
     #[arg(default_value = "5000", value_parser = units::millis(0..))]
     pub busy_timeout: Duration,
-    /// Size of the write-ahead log from which on a commit waits briefly for readers to let it go, in
-    /// MiB.
+    /// Size of the write-ahead log above which a commit waits 50 ms for readers, so that it can be
+    /// checkpointed, in MiB.
     #[arg(long = "wal-soft-mib", env = "PUBLISHER_WAL_SOFT_MIB")]
     #[arg(value_name = "MIB", default_value = "16", value_parser = units::mib::<u64>(0..))]
     pub wal_soft_bytes: u64,
-    /// Size from which on it waits as long as a read may take, in MiB.
+    /// Size of the write-ahead log above which a commit waits for twice the time of a feed read, in MiB.
     #[arg(long = "wal-hard-mib", env = "PUBLISHER_WAL_HARD_MIB")]
     #[arg(value_name = "MIB", default_value = "128", value_parser = units::mib::<u64>(0..))]
     pub wal_hard_bytes: u64,
