@@ -228,10 +228,16 @@ fn saturate(contestant: &Contestant, case: &Case, clients: u32, seconds: usize) 
     );
     let run = herd(&contestant.url(case.target), &options);
     let role = &run.pollers;
-    assert_eq!(role.failed, 0, "{}: {role:?}", contestant.name);
+    assert_eq!(role.failed, 0, "{}: {:?}", contestant.name, role.statuses);
     let expected = if case.not_modified { 304 } else { 200 };
-    let share = role.statuses.get(&expected).copied().unwrap_or(0) as f64 / role.attempts as f64;
-    assert!(share > 0.95, "{}: {role:?}", contestant.name);
+    // The first poll of a client has no entity-tag yet.
+    let others = role.attempts - role.statuses.get(&expected).copied().unwrap_or(0);
+    assert!(
+        others as f64 <= f64::from(clients) + 0.05 * role.attempts as f64,
+        "{}: {:?}",
+        contestant.name,
+        role.statuses
+    );
     run
 }
 
