@@ -50,7 +50,7 @@ const LOWER_BOUND: &str = "lower bound";
 const BOARD: &str = "v1/synthetic-boolean/active-challenges";
 /// A page of 34 kB, about what a validator pulls in 30 s, at the end of the sample data.
 const FEED: &str =
-    "v1/leaderboard/recent?since_ran_at=2020-01-01T00%3A00%3A00.000Z&since_id=&limit=60";
+    "v1/leaderboard/recent?since_ran_at=2020-01-01T00%3A00%3A00.000Z&since_id=&limit=30";
 
 /// A server of the board.
 struct Contestant {
