@@ -9,13 +9,24 @@ const OTHER_DATABASE_CONNECTIONS: u64 = 3;
 /// Standard streams, listening sockets, the poller of each thread, the log, /proc while it is read.
 const OTHERS: u64 = 40;
 
+/// Raises the soft limit to the hard one. Returns how many descriptors the process may open.
+fn raise() -> std::io::Result<u64> {
+    let (soft, hard) = rlimit::Resource::NOFILE.get()?;
+    // A sandbox may forbid the system call that sets a limit: it is not made in vain.
+    if soft == hard {
+        Ok(soft)
+    } else {
+        rlimit::increase_nofile_limit(hard)
+    }
+}
+
 /// Raises the soft limit of descriptors to the hard one, and lowers the addresses' limits of connections so
 /// that all of them fit. Logs each limit that it lowers.
 pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
     let reserved =
         (u64::from(pool_size) + OTHER_DATABASE_CONNECTIONS) * PER_DATABASE_CONNECTION + OTHERS;
-    let available = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(descriptors) => descriptors,
+    let available = match raise() {
+        Ok(available) => available,
         Err(error) => {
             log::warn!("cannot determine the limit of file descriptors: {error}");
             return;

@@ -29,7 +29,6 @@ mod golden;
 mod herd;
 mod hostile;
 mod import_export;
-mod licences;
 mod other_processes;
 mod refresh_flag;
 mod service;
