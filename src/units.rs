@@ -6,6 +6,8 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 
 /// Bytes of a MiB.
 pub(crate) const MIB: u64 = 1024 * 1024;
+/// A day, in milliseconds: the longest time of an option in milliseconds. SQLite takes 24 days.
+pub(crate) const DAY_MILLIS: u64 = 24 * 60 * 60 * 1000;
 /// A year, in seconds: the longest time of an option that is added to an instant. An instant that far ahead
 /// exists on every system.
 pub(crate) const YEAR_SECS: u64 = 365 * 24 * 60 * 60;

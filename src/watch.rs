@@ -23,7 +23,7 @@ use crate::{
 pub struct Settings {
     /// How often to look whether another process has written to the database, in milliseconds.
     #[arg(long = "change-poll-ms", env = "PUBLISHER_CHANGE_POLL_MS")]
-    #[arg(value_name = "MS", default_value = "500", value_parser = units::millis(1..))]
+    #[arg(value_name = "MS", default_value = "500", value_parser = units::millis(1..=units::DAY_MILLIS))]
     pub change_poll: Duration,
 }
 

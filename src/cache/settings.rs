@@ -18,10 +18,10 @@ pub struct Settings {
     pub ttl: Duration,
     /// How long a rebuild may take, in milliseconds; also how long a client waits for the first one.
     #[arg(long = "rebuild-timeout-ms", env = "PUBLISHER_REBUILD_TIMEOUT_MS")]
-    #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..))]
+    #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..=units::DAY_MILLIS))]
     pub rebuild_timeout: Duration,
     /// Clients that may wait for the first snapshot; further clients get 503 at once.
     #[arg(long, env = "PUBLISHER_MAX_WAITING", value_name = "REQUESTS")]
-    #[arg(default_value = "10000")]
+    #[arg(default_value = "10000", value_parser = units::number::<usize>(1..=1_000_000))]
     pub max_waiting: usize,
 }

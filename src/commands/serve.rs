@@ -2,7 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::Context as _;
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
     config::{Admin, Serve},
@@ -82,7 +81,5 @@ pub(crate) async fn listen(
         Some(listener) => Listen::On(listener),
         None => Listen::At(address.to_owned()),
     };
-    server::start(listen, settings, parts)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))
+    Ok(server::start(listen, settings, parts).await?)
 }

@@ -14,11 +14,11 @@ pub struct Settings {
     /// How long a feed request waits for a database connection before it gets 503, in milliseconds.
     #[arg(long = "feed-queue-timeout-ms", value_name = "MS")]
     #[arg(env = "PUBLISHER_FEED_QUEUE_TIMEOUT_MS")]
-    #[arg(default_value = "500", value_parser = units::millis(0..))]
+    #[arg(default_value = "500", value_parser = units::millis(..=units::DAY_MILLIS))]
     pub queue_timeout: Duration,
     /// How long a feed read may take, in milliseconds.
     #[arg(long = "feed-read-timeout-ms", env = "PUBLISHER_FEED_READ_TIMEOUT_MS")]
-    #[arg(default_value = "5000", value_name = "MS", value_parser = units::millis(0..))]
+    #[arg(default_value = "5000", value_name = "MS", value_parser = units::millis(..=units::DAY_MILLIS))]
     pub read_timeout: Duration,
     // 0 caches nothing, and concurrent requests still share a read.
     /// Size of the cache of feed pages, in MiB; 0 caches nothing.

@@ -50,12 +50,12 @@ pub struct Settings {
     pub rate_limit_burst: Option<NonZeroU32>,
     /// The longest path with its query, in bytes; a longer one gets 414.
     #[arg(long, env = "PUBLISHER_MAX_TARGET_BYTES", value_name = "BYTES")]
-    #[arg(default_value = "8192", value_parser = units::number::<usize>(..=u64::from(u32::MAX)))]
+    #[arg(default_value = "8192", value_parser = units::number::<usize>(256..=u64::from(u32::MAX)))]
     pub max_target_bytes: usize,
     /// The longest header section of a request, in bytes; a longer one gets 431. More than 96 fields or
     /// 128 KiB always get 431.
     #[arg(long, env = "PUBLISHER_MAX_HEADER_BYTES", value_name = "BYTES")]
-    #[arg(default_value = "32768", value_parser = units::number::<usize>(..=u64::from(u32::MAX)))]
+    #[arg(default_value = "32768", value_parser = units::number::<usize>(1024..=u64::from(u32::MAX)))]
     pub max_header_bytes: usize,
     /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), in seconds; then the connection is
     /// closed.
@@ -71,7 +71,7 @@ pub struct Settings {
     // From the end of the head to the end of the body.
     /// How long a client may take to send the body of a write, in milliseconds.
     #[arg(long = "body-timeout-ms", env = "PUBLISHER_BODY_TIMEOUT_MS")]
-    #[arg(value_name = "MS", default_value = "30000", value_parser = units::millis(1..))]
+    #[arg(value_name = "MS", default_value = "30000", value_parser = units::millis(1..=units::DAY_MILLIS))]
     #[arg(help_heading = "Limits")]
     pub body_timeout: Duration,
     /// How long an idle connection is kept open, in seconds; 0 closes each one after its first answer.
@@ -83,7 +83,7 @@ pub struct Settings {
     // From its first byte to its last, and from accepting a connection to its first request.
     /// How long a client may take to send the head of a request, in milliseconds.
     #[arg(long = "head-timeout-ms", env = "PUBLISHER_HEAD_TIMEOUT_MS")]
-    #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..))]
+    #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..=units::DAY_MILLIS))]
     #[arg(help_heading = "Limits")]
     pub head_timeout: Duration,
 }

@@ -42,22 +42,30 @@ impl Listen {
             }
             Self::At(address) => address,
         };
-        let (mut sockets, mut failed) = (Vec::new(), None);
-        for address in address.to_socket_addrs()? {
-            match bind(address) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if sockets.is_empty() {
-            let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-            return Err(failed.unwrap_or_else(none));
-        }
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        };
+        let sockets = bind_all(&address).map_err(failed)?;
         Ok(Listeners {
             sockets,
             are_inherited: false,
         })
     }
+}
+
+fn bind_all(address: &str) -> io::Result<Vec<TcpListener>> {
+    let (mut sockets, mut failed) = (Vec::new(), None);
+    for address in address.to_socket_addrs()? {
+        match bind(address) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if sockets.is_empty() {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        return Err(failed.unwrap_or_else(none));
+    }
+    Ok(sockets)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -28,7 +28,7 @@ pub struct Settings {
     /// How long to serve as before after SIGTERM, with /health/ready at 503, in milliseconds: the time
     /// that load balancers need to notice.
     #[arg(long = "shutdown-delay-ms", env = "PUBLISHER_SHUTDOWN_DELAY_MS")]
-    #[arg(value_name = "MS", default_value = "0", value_parser = units::millis(0..))]
+    #[arg(value_name = "MS", default_value = "0", value_parser = units::millis(..=units::DAY_MILLIS))]
     #[arg(help_heading = "HTTP")]
     pub shutdown_delay: Duration,
     /// Threads that serve connections [default: one per core].
@@ -42,7 +42,7 @@ pub struct Settings {
     /// How long connections are still answered after a signal, each answer with `Connection: close`,
     /// before idle ones are closed, in milliseconds. Ends early when no connection is left.
     #[arg(long = "shutdown-grace-ms", env = "PUBLISHER_SHUTDOWN_GRACE_MS")]
-    #[arg(value_name = "MS", default_value = "1000", value_parser = units::millis(0..))]
+    #[arg(value_name = "MS", default_value = "1000", value_parser = units::millis(..=units::DAY_MILLIS))]
     pub shutdown_grace: Duration,
     /// How long requests in flight may take to end after a signal, in seconds.
     #[arg(long = "shutdown-timeout-secs", value_name = "SECONDS")]

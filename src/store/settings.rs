@@ -18,6 +18,6 @@ pub struct Settings {
     pub pool_size: u32,
     /// How long a connection waits for another process that has the database locked, in milliseconds.
     #[arg(long = "busy-timeout-ms", env = "PUBLISHER_BUSY_TIMEOUT_MS")]
-    #[arg(value_name = "MS", default_value = "1000", value_parser = units::millis(0..))]
+    #[arg(value_name = "MS", default_value = "1000", value_parser = units::millis(..=units::DAY_MILLIS))]
     pub busy_timeout: Duration,
 }

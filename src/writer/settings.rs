@@ -23,7 +23,7 @@ pub struct Settings {
     /// How long a commit waits while another process writes, in milliseconds.
     #[arg(id = "write_busy_timeout", long = "write-busy-timeout-ms")]
     #[arg(env = "PUBLISHER_WRITE_BUSY_TIMEOUT_MS", value_name = "MS")]
-    #[arg(default_value = "5000", value_parser = units::millis(0..))]
+    #[arg(default_value = "5000", value_parser = units::millis(..=units::DAY_MILLIS))]
     pub busy_timeout: Duration,
     /// Size of the write-ahead log above which a commit waits 50 ms for readers, so that it can be
     /// checkpointed, in MiB.

@@ -133,6 +133,24 @@ fn an_address_in_use_gives_one_clear_line() {
         "{stderr}"
     );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    // The error names the address that is in use, not the other one.
+    let output = run(&[
+        "serve",
+        "--log-level",
+        "off",
+        "--address",
+        "127.0.0.1:0",
+        "--admin-address",
+        &address,
+        "--database",
+        database.to_str().unwrap(),
+    ]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr.contains(&format!("cannot listen on {address}")),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -141,6 +159,23 @@ fn limits_are_checked_and_can_come_from_environment_variables() {
         ("--ttl-secs", "PUBLISHER_TTL_SECS", "0"),
         ("--pool-size", "PUBLISHER_POOL_SIZE", "2"),
         ("--workers", "PUBLISHER_WORKERS", "0"),
+        (
+            "--busy-timeout-ms",
+            "PUBLISHER_BUSY_TIMEOUT_MS",
+            "2147483648",
+        ),
+        (
+            "--write-busy-timeout-ms",
+            "PUBLISHER_WRITE_BUSY_TIMEOUT_MS",
+            "2147483648",
+        ),
+        ("--max-waiting", "PUBLISHER_MAX_WAITING", "0"),
+        (
+            "--max-waiting",
+            "PUBLISHER_MAX_WAITING",
+            "9223372036854775807",
+        ),
+        ("--max-target-bytes", "PUBLISHER_MAX_TARGET_BYTES", "0"),
         ("--rebuild-timeout-ms", "PUBLISHER_REBUILD_TIMEOUT_MS", "-5"),
         (
             "--keep-alive-secs",
