@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// Counts bytes for as long as they exist, whoever holds them. Cheap to clone.
+/// Counts bytes until their last holder drops them. Cheap to clone.
 ///
 /// It never refuses bytes that were made already: a read that is about to begin waits for room instead. So
 /// the bytes exceed the bound by at most what the reads and encodings in flight produce.
@@ -48,8 +48,8 @@ impl ByteBudget {
         Bytes::from_owner(Charged { body, account })
     }
 
-    /// Waits until there is room. While there is none, calls `evict` again and again: it returns whether it
-    /// has evicted something.
+    /// Waits until there is room. Until then calls `evict` repeatedly, which returns whether it evicted
+    /// something.
     pub(super) async fn room(&self, evict: impl Fn() -> bool) {
         loop {
             let mut released = std::pin::pin!(self.0.released.notified());

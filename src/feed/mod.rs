@@ -5,7 +5,7 @@
 //! | `page` | how a page is read from the database |
 //! | `pages` | which pages are cached and which are being read; what an inserted row invalidates (pure) |
 //! | `cache` | the same behind a lock, for clients, the writer and the watcher |
-//! | `budget` | how many bytes of pages are in memory, whoever holds them |
+//! | `budget` | how many bytes of pages are in memory, cached or still being sent |
 //! | `encoder` | content codings of pages, each made once |
 //! | `settings` | the options of this room |
 

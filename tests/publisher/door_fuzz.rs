@@ -241,7 +241,7 @@ fn request(rng: &mut Rng, tags: &[String]) -> Request {
     }
 }
 
-/// What is the same whoever answers, and whenever.
+/// The parts of an answer that do not depend on the time or on the way of the request.
 fn comparable(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
     let varies = |line: &str| {
         ["date: ", "age: ", "x-request-id: "]

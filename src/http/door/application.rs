@@ -149,7 +149,7 @@ impl Connection {
             mut body,
             mut expects_continue,
         } = request;
-        // One limit for the body, whoever reads it.
+        // One limit for the body, also for what is only discarded.
         let deadline = Instant::now() + door.handles.settings.body_timeout;
         let (response, is_intact) = match exchange.admit(door) {
             Ok(()) => {

@@ -1,5 +1,5 @@
 //! A request from its head to the end of its answer's head: limits, identity, counts and the access log,
-//! in one place for all requests, whoever answers them.
+//! in one place for all requests.
 
 use std::{
     borrow::Cow,
