@@ -6,7 +6,8 @@
 //!    period ends early if all connections from before the stop have ended.
 //! 2. Idle connections are closed. New ones are still accepted and answered until all connections from before
 //!    the stop have ended.
-//! 3. No more connections are accepted. Requests on open connections are answered, then those are closed.
+//! 3. No more connections are accepted. Those that were opened during the stop have a few seconds to end: slow
+//!    ones must not keep the next process from starting.
 //!
 //! The three steps together take `--shutdown-timeout-secs` at most.
 
@@ -33,6 +34,9 @@ use super::{
 };
 use crate::{http::Handles, metrics::Metrics};
 
+/// How long connections that were opened during a stop may take to end once nothing is accepted any more: the
+/// time that a commit waits for another process, by default.
+const LAST_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting pauses after an error such as too many open files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// How many queued connections are accepted before a listening socket is closed.
@@ -152,6 +156,8 @@ impl Acceptor {
             .await;
         }
         self.accept_last();
+        // From now on clients are refused, or wait for the next process.
+        let deadline = deadline.min(Instant::now() + LAST_CONNECTIONS_TIMEOUT);
         let mut last = self.begin_generation();
         let last = async move { while last.recv().await.is_some() {} };
         if timeout_at(deadline.into(), last).await.is_err() {
