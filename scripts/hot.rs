@@ -30,7 +30,7 @@ use cathedral_publisher::{
     },
     feed::{self, FeedHandle},
     metrics::Metrics,
-    store::{self, open::open_writer, pool::ReadPool},
+    store::{self, file::DatabaseFile, open::open_writer, pool::ReadPool},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
@@ -147,7 +147,7 @@ fn feed(c: &mut Criterion) {
             pool_size: 3,
             busy_timeout: Duration::from_secs(5),
         };
-        let pool = ReadPool::new(&path, settings, true);
+        let pool = ReadPool::new(DatabaseFile::new(&path), settings, true);
         let settings = feed::Settings {
             queue_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
@@ -183,7 +183,7 @@ fn feed(c: &mut Criterion) {
 
 fn middle(path: &Path, rows: u32) -> Cursor {
     let connection = rusqlite::Connection::open(path).unwrap();
-    let query = "SELECT ran_at, id FROM eval_runs ORDER BY rowid LIMIT 1 OFFSET ?1";
+    let query = "SELECT ran_at, id FROM eval_runs ORDER BY seq LIMIT 1 OFFSET ?1";
     let row = connection.query_row(query, [rows / 2], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
     });

@@ -8,7 +8,7 @@ use std::{
 use cathedral_publisher::{
     config::{Demo, Kind, Sample},
     demo::{sample, simulation},
-    store::open::open_writer,
+    store::kept_open::KeptOpen,
 };
 
 use super::serve::{admin_tokens, listen, parts};
@@ -24,11 +24,11 @@ pub(crate) fn demo(options: Demo) -> anyhow::Result<()> {
         (None, Some(folder)) => folder.path().join("demo.db"),
         (None, None) => anyhow::bail!("no database"),
     };
-    let mut kept_open = open_writer(&path, options.settings.store.busy_timeout)?;
-    simulation::populate(&mut kept_open, options.rows)?;
+    let mut database = KeptOpen::open(&path, false, options.settings.store.busy_timeout)?;
+    simulation::populate(&mut database, options.rows)?;
     actix_web::rt::System::new().block_on(async {
         let tokens = admin_tokens(&options.admin)?;
-        let parts = parts(&path, options.settings.store, tokens, true);
+        let parts = parts(database.file(), options.settings.store, tokens, true);
         let running = listen(&options.address.address, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), writer));
@@ -36,8 +36,10 @@ pub(crate) fn demo(options: Demo) -> anyhow::Result<()> {
         if let Some(address) = running.addresses.first() {
             what_to_try(&path, &format!("http://{address}"))?;
         }
-        Ok(running.serve_until_signal().await?)
-    })
+        anyhow::Ok(running.serve_until_signal().await?)
+    })?;
+    database.close();
+    Ok(())
 }
 
 fn what_to_try(path: &Path, url: &str) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! `serve`.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
@@ -8,11 +8,7 @@ use cathedral_publisher::{
     domain::clock::SystemClock,
     http::AdminTokens,
     server::{self, Listen, Parts, Running, Settings},
-    store::{
-        self,
-        open::{checkpoint, open_reader, open_writer},
-        pool::ReadPool,
-    },
+    store::{self, file::DatabaseFile, kept_open::KeptOpen, pool::ReadPool},
 };
 use listenfd::ListenFd;
 
@@ -20,15 +16,14 @@ pub(crate) fn serve(options: Serve) -> anyhow::Result<()> {
     let path = &options.database.database;
     let busy_timeout = options.settings.store.busy_timeout;
     let tokens = admin_tokens(&options.admin)?;
-    // Stays open while the server runs: the last connection that closes checkpoints and deletes the
-    // write-ahead log.
-    let kept_open = if options.read_only {
-        open_reader(path, busy_timeout)?
-    } else {
-        open_writer(path, busy_timeout)?
-    };
+    let database = KeptOpen::open(path, options.read_only, busy_timeout)?;
     actix_web::rt::System::new().block_on(async {
-        let parts = parts(path, options.settings.store, tokens, !options.read_only);
+        let parts = parts(
+            database.file(),
+            options.settings.store,
+            tokens,
+            !options.read_only,
+        );
         let running = listen(&options.address.address, options.settings, parts).await?;
         for address in &running.addresses {
             log::info!("serving {} on http://{address}", path.display());
@@ -38,9 +33,7 @@ pub(crate) fn serve(options: Serve) -> anyhow::Result<()> {
         }
         anyhow::Ok(running.serve_until_signal().await?)
     })?;
-    if !options.read_only && !checkpoint(&kept_open)? {
-        log::info!("another process is reading the database: the write-ahead log was not removed");
-    }
+    database.close();
     Ok(())
 }
 
@@ -54,17 +47,16 @@ pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
 }
 
 pub(crate) fn parts(
-    path: &Path,
+    file: &DatabaseFile,
     settings: store::Settings,
     tokens: AdminTokens,
     writable: bool,
 ) -> Parts {
-    let pool = ReadPool::new(path, settings, !writable);
+    let pool = ReadPool::new(file.clone(), settings, !writable);
     Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
         pool,
         clock: Arc::new(SystemClock),
-        path: path.to_owned(),
         writable,
         tokens,
     }

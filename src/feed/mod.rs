@@ -31,7 +31,7 @@ use crate::{
         cursor::{Cursor, PageLimit},
     },
     metrics::{Metrics, Source},
-    store::{StoreError, pool::ReadPool, read::FeedStamp},
+    store::{StoreError, pool::ReadPool, read::Version},
 };
 use budget::ByteBudget;
 use cache::{Lookup, PendingRead};
@@ -113,10 +113,9 @@ impl FeedHandle {
         self.0.cache.clone()
     }
 
-    /// Notes the state of the feed as the watcher found it; `replaced` if it is that of another file than
-    /// before. Drops all cached pages if another process changed the feed.
-    pub fn observe(&self, stamp: FeedStamp, replaced: bool) {
-        self.0.cache.observe(stamp, replaced);
+    /// Notes the version that a poll found. Drops all cached pages if another process changed the feed.
+    pub fn observe(&self, version: Version) {
+        self.0.cache.observe(version);
     }
 
     /// Drops all cached pages: the database could not be checked.

@@ -18,7 +18,6 @@ mod workers;
 
 use std::{
     io,
-    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -33,7 +32,7 @@ use crate::{
     liveness::Liveness,
     metrics::Metrics,
     store::pool::ReadPool,
-    watch,
+    watch::{self, Watched},
     writer::actor::WriterActor,
 };
 
@@ -52,8 +51,6 @@ pub struct Parts {
     pub builder: Arc<dyn BuildSnapshot>,
     /// Decides when a snapshot is stale.
     pub clock: Arc<dyn Clock>,
-    /// The database file, which is watched for writes of other processes.
-    pub path: PathBuf,
     /// Whether there is a writer.
     pub writable: bool,
     /// Tokens of clients that may write over HTTP.
@@ -78,10 +75,11 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         Arc::clone(&parts.clock),
         liveness.guard("the cache"),
     );
+    let file = parts.pool.file().clone();
     let feed = FeedHandle::new(parts.pool.clone(), settings.feed, metrics.clone());
     let writer = parts.writable.then(|| {
         WriterActor::launch(
-            parts.path.clone(),
+            file.clone(),
             settings.writer,
             &feed,
             cache.clone(),
@@ -111,9 +109,12 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
     }
     // Before any page of the feed is cached.
     watch::launch(
-        parts.path,
+        Watched {
+            file,
+            writable: parts.writable,
+            busy_timeout: settings.store.busy_timeout,
+        },
         settings.watch,
-        settings.store.busy_timeout,
         parts.clock,
         cache.clone(),
         feed,

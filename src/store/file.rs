@@ -1,75 +1,166 @@
-//! Which file a path names. A connection whose database was replaced by a rename would otherwise serve the
-//! deleted file for ever.
+//! Which files a database consists of, and whether they are still those that were opened.
+//!
+//! SQLite finds the write-ahead log (`-wal`) and its index (`-shm`) by name. If another database is moved to the
+//! path of a live one, or a side file is deleted, the next connection would combine files that do not belong
+//! together, and damage them. So every connection is opened and used through [`DatabaseFile`], which compares
+//! the files with those that the open connections have, and refuses to touch them until they fit.
+
+mod fault;
+mod observation;
 
 use std::{
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::Connection;
 
-/// Returns where SQLite keeps the write-ahead log of the database at `path`.
-pub(crate) fn wal_path(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
-}
+use observation::{Observation, Relation};
 
-/// Returns the size of a file in bytes; 0 if it does not exist.
-pub(crate) fn bytes_of(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
+pub use fault::{FaultKind, FileFault};
+pub(crate) use observation::{check_log, record_file};
 
-/// Device and inode; `None` if the file does not exist, or the system has no such numbers.
-pub(crate) type FileIdentity = Option<(u64, u64)>;
+/// A database file, and its side files as the open connections know them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DatabaseFile(Arc<Shared>);
 
-/// Returns the identity of the file at `path`.
-#[cfg(unix)]
-pub(crate) fn identity(path: &Path) -> FileIdentity {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Returns nothing: elsewhere a file that is open cannot be replaced.
-#[cfg(not(unix))]
-pub(crate) fn identity(_: &Path) -> FileIdentity {
-    None
-}
-
-/// A connection, and which file it has open.
 #[derive(Debug)]
-pub(crate) struct FileConnection {
-    connection: Connection,
-    identity: FileIdentity,
+struct Shared {
+    path: PathBuf,
+    known: Mutex<Known>,
 }
 
-impl FileConnection {
-    /// Opens the file at `path` by calling `open`.
+/// The files that the connections of one generation have open.
+#[derive(Debug, Default)]
+struct Known {
+    /// Grows when the database is replaced as a whole.
+    generation: u64,
+    /// The open connections of this generation. While there is one, SQLite deletes no side file.
+    connections: usize,
+    files: Observation,
+    /// Set when the log of this generation was found to be truncated.
+    truncated: Option<FileFault>,
+}
+
+impl DatabaseFile {
+    /// The database at `path`, which may be a symbolic link.
+    pub fn new(path: &Path) -> Self {
+        Self(Arc::new(Shared {
+            path: path.to_owned(),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// Returns the path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Returns the size of the write-ahead log in bytes; 0 if it does not exist.
+    pub fn wal_bytes(&self) -> u64 {
+        observation::wal_bytes(&self.0.path)
+    }
+
+    /// Checks whether connections can be opened and used. Costs about ten system calls.
     ///
     /// # Errors
-    /// Those of `open`.
-    pub(crate) fn open<E>(
-        path: &Path,
+    /// [`FileFault`].
+    pub fn check(&self) -> Result<(), FileFault> {
+        self.known().check(&self.0.path).map(drop)
+    }
+
+    /// Opens a connection by calling `open`, which must have read from the database when it returns. If the
+    /// database was replaced as a whole, the connections that were opened before are not current any more.
+    ///
+    /// # Errors
+    /// [`FileFault`], or those of `open`.
+    pub(crate) fn open<E: From<FileFault>>(
+        &self,
         open: impl FnOnce() -> Result<Connection, E>,
-    ) -> Result<Self, E> {
-        // Asked before opening: if the file is replaced in between, the next check notices.
-        let identity = identity(path);
+    ) -> Result<FileConnection, E> {
+        let generation = self.known().check(self.path())?;
         let connection = open()?;
-        Ok(Self {
+        let mut known = self.known();
+        if known.check(self.path())? != generation {
+            return Err(FileFault::new(self.path(), FaultKind::Replaced).into());
+        }
+        known.connections += 1;
+        Ok(FileConnection {
             connection,
-            identity,
+            file: self.clone(),
+            generation,
         })
     }
 
-    /// Returns which file it has open.
-    pub(crate) fn identity(&self) -> FileIdentity {
-        self.identity
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing under this lock panics half-way through a change.
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Returns the generation of the files that are at `path` now.
+    fn check(&mut self, path: &Path) -> Result<u64, FileFault> {
+        let now = Observation::of(path)?;
+        let relation = if self.connections == 0 {
+            Relation::Other
+        } else {
+            now.relation(&self.files)?
+        };
+        if relation == Relation::Other {
+            check_log(path)?;
+            if !now.same_database(&self.files) {
+                self.generation += 1;
+            }
+            self.connections = 0;
+            self.truncated = None;
+        }
+        if let Some(fault) = &self.truncated {
+            return Err(fault.clone());
+        }
+        self.files = now;
+        Ok(self.generation)
+    }
+}
+
+/// A connection, and which generation of the file it has open.
+#[derive(Debug)]
+pub(crate) struct FileConnection {
+    connection: Connection,
+    file: DatabaseFile,
+    generation: u64,
+}
+
+impl FileConnection {
+    /// Returns whether the connection has the files open that are at the path now.
+    ///
+    /// # Errors
+    /// [`FileFault`]: then no connection can be used or opened.
+    pub(crate) fn is_current(&self) -> Result<bool, FileFault> {
+        let generation = self.file.known().check(self.file.path())?;
+        Ok(generation == self.generation)
     }
 
-    /// Returns whether `path` still names the open file. Costs one `stat`.
-    pub(crate) fn is_current(&self, path: &Path) -> bool {
-        self.identity == identity(path)
+    /// Checks that the log contains everything that SQLite has written to it. Call it outside a transaction.
+    ///
+    /// # Errors
+    /// [`FileFault`]: from then on until the database is replaced, no connection can be used or opened.
+    pub(crate) fn check_log_bytes(&self) -> Result<(), FileFault> {
+        let checked = observation::check_log_bytes(&self.connection, self.file.path());
+        if let Err(fault) = &checked {
+            self.file.known().truncated = Some(fault.clone());
+        }
+        checked
+    }
+}
+
+impl Drop for FileConnection {
+    fn drop(&mut self) {
+        let mut known = self.file.known();
+        if known.generation == self.generation {
+            known.connections = known.connections.saturating_sub(1);
+        }
     }
 }
 

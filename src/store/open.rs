@@ -3,6 +3,7 @@
 //! Every question is asked before anything is changed, so that a wrong path does no harm.
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,8 +11,13 @@ use std::{
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
+use super::file::{FileFault, check_log, record_file};
+
 /// The schema, by steps: `user_version` counts how many of them a file has had.
-const STEPS: &[M<'static>] = &[M::up(include_str!("../../sql/0001_initial.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../../sql/0001_initial.sql")),
+    M::up(include_str!("../../sql/0002_versions.sql")),
+];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Why a database was not opened. Nothing has been changed.
@@ -51,6 +57,15 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// There is a folder of that name.
+    #[error("{path}: is a folder")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A side file belongs to another database.
+    #[error(transparent)]
+    File(#[from] FileFault),
     /// Anything else that SQLite says.
     #[error("{path}: {source}")]
     Sqlite {
@@ -78,11 +93,11 @@ pub enum OpenError {
 /// [`OpenError`], each with the path in its text.
 pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    create_private(path)?;
+    check_log(path)?;
     let mut connection = Connection::open_with_flags(
         path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed)?;
     connection.busy_timeout(busy_timeout).map_err(failed)?;
@@ -105,6 +120,7 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
             path: path.to_owned(),
             source,
         })?;
+    record_file(&connection, path).map_err(failed)?;
     Ok(connection)
 }
 
@@ -114,6 +130,7 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// [`OpenError`]; a file that is not there is [`OpenError::CannotOpen`].
 pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    check_log(path)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -122,6 +139,21 @@ pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
     connection.busy_timeout(busy_timeout).map_err(failed)?;
     check_schema(&connection, path)?;
     Ok(connection)
+}
+
+/// Creates an empty file that only its owner may read and write, if there is none. SQLite gives the side files
+/// the same mode.
+fn create_private(path: &Path) -> Result<(), OpenError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(OpenError::CannotOpen {
+            path: path.to_owned(),
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
@@ -152,7 +184,7 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::NotWritable { path },
         // What SQLite says of a folder is that its disk has failed.
-        _ if path.is_dir() => OpenError::CannotOpen { path },
+        _ if path.is_dir() => OpenError::Folder { path },
         Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { path },
         _ => OpenError::Sqlite { path, source },
     }

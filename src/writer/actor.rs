@@ -1,6 +1,6 @@
 //! The writer actor: a queue in front of the one write connection.
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
@@ -12,8 +12,11 @@ use super::{
     operation::{Acknowledgement, Operation, Rejected},
 };
 use crate::{
-    cache::handle::CacheHandle, feed::FeedHandle, liveness::LivenessGuard, metrics::Metrics,
-    store::write::Counts,
+    cache::handle::CacheHandle,
+    feed::FeedHandle,
+    liveness::LivenessGuard,
+    metrics::Metrics,
+    store::{file::DatabaseFile, write::Counts},
 };
 
 /// Write this, and answer the caller.
@@ -47,10 +50,10 @@ pub(crate) struct WriterActor {
 }
 
 impl WriterActor {
-    /// Starts the actor on the current arbiter. It writes to the database at `path`, tells `cache` when the
+    /// Starts the actor on the current arbiter. It writes to the database `file`, tells `cache` when the
     /// board has changed, and tells `feed` of every row.
     pub(crate) fn launch(
-        path: PathBuf,
+        file: DatabaseFile,
         settings: Settings,
         feed: &FeedHandle,
         cache: CacheHandle,
@@ -58,7 +61,7 @@ impl WriterActor {
         liveness: LivenessGuard,
     ) -> WriterHandle {
         let target = Target {
-            path,
+            file,
             settings,
             feed: feed.cache(),
             // For readers of the WAL, and those that came while these were waited for.

@@ -24,7 +24,7 @@ use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
     feed::{self, FeedError, FeedHandle},
     metrics::{Metrics, Source},
-    store::{self, pool::ReadPool},
+    store::{self, file::DatabaseFile, pool::ReadPool},
 };
 use futures_util::future::join_all;
 
@@ -242,7 +242,7 @@ fn pool(data: &Data, pool_size: u32) -> ReadPool {
         pool_size,
         busy_timeout: Duration::from_secs(5),
     };
-    ReadPool::new(&data.path(), settings, true)
+    ReadPool::new(DatabaseFile::new(&data.path()), settings, true)
 }
 
 #[actix_web::test]

@@ -31,7 +31,7 @@ use cathedral_publisher::{
     domain::clock::{Clock, Sleep, SystemClock},
     http::AdminTokens,
     server::{self, Listen, Parts},
-    store::pool::ReadPool,
+    store::{file::DatabaseFile, pool::ReadPool},
 };
 use serde_json::json;
 
@@ -234,7 +234,7 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
     let data = Data::sample();
     let mut settings = settings(&[]);
     settings.watch.change_poll = Duration::from_secs(3600);
-    let pool = ReadPool::new(&data.path(), settings.store, false);
+    let pool = ReadPool::new(DatabaseFile::new(&data.path()), settings.store, false);
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
@@ -243,7 +243,6 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
             armed: Arc::clone(&armed),
             victim: thread::current().id(),
         }),
-        path: data.path(),
         writable: true,
         tokens: AdminTokens::default(),
     };

@@ -33,7 +33,7 @@ use cathedral_publisher::{
     http::AdminTokens,
     metrics::Metrics,
     server::{self, Listen, Parts, Settings},
-    store::pool::ReadPool,
+    store::{file::DatabaseFile, pool::ReadPool},
 };
 use clap::Parser;
 
@@ -60,7 +60,7 @@ fn main() {
     };
     let path = PathBuf::from(database);
     let settings = settings(ttl_secs);
-    let pool = ReadPool::new(&path, settings.store, true);
+    let pool = ReadPool::new(DatabaseFile::new(&path), settings.store, true);
     let slow = Arc::new(Slow {
         real: SqliteBuilder { pool: pool.clone() },
         takes: Duration::from_millis(build_ms.parse().unwrap()),
@@ -79,7 +79,6 @@ async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, settings: Set
         pool,
         builder: slow,
         clock: Arc::new(SystemClock),
-        path,
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
     };
