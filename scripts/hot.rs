@@ -147,7 +147,7 @@ fn feed(c: &mut Criterion) {
             pool_size: 3,
             busy_timeout: Duration::from_secs(5),
         };
-        let pool = ReadPool::new(DatabaseFile::new(&path), settings, true);
+        let pool = ReadPool::new(DatabaseFile::new(&path, true), settings, true);
         let settings = feed::Settings {
             queue_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),

@@ -32,7 +32,7 @@ END;
 -- had.
 CREATE TABLE eval_runs_with_seq (
     seq            INTEGER PRIMARY KEY AUTOINCREMENT,
-    id             TEXT    NOT NULL UNIQUE CHECK (octet_length(id) BETWEEN 1 AND 256),
+    id             TEXT    NOT NULL UNIQUE CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND 256),
     ran_at         TEXT    NOT NULL CHECK (ran_at GLOB
         '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9].[0-9][0-9][0-9]Z'),
     schema_version INTEGER NOT NULL,

@@ -28,6 +28,7 @@ pub struct DatabaseFile(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    read_only: bool,
     known: Mutex<Known>,
 }
 
@@ -44,10 +45,12 @@ struct Known {
 }
 
 impl DatabaseFile {
-    /// The database at `path`, which may be a symbolic link.
-    pub fn new(path: &Path) -> Self {
+    /// The database at `path`, which may be a symbolic link. Unless it is `read_only`, side files that are left
+    /// of a database that was replaced are renamed.
+    pub fn new(path: &Path, read_only: bool) -> Self {
         Self(Arc::new(Shared {
             path: path.to_owned(),
+            read_only,
             known: Mutex::default(),
         }))
     }
@@ -67,7 +70,7 @@ impl DatabaseFile {
     /// # Errors
     /// [`FileFault`].
     pub fn check(&self) -> Result<(), FileFault> {
-        self.known().check(&self.0.path).map(drop)
+        self.0.check(&mut self.known()).map(drop)
     }
 
     /// Opens a connection by calling `open`, which must have read from the database when it returns. If the
@@ -79,10 +82,10 @@ impl DatabaseFile {
         &self,
         open: impl FnOnce() -> Result<Connection, E>,
     ) -> Result<FileConnection, E> {
-        let generation = self.known().check(self.path())?;
+        let generation = self.0.check(&mut self.known())?;
         let connection = open()?;
         let mut known = self.known();
-        if known.check(self.path())? != generation {
+        if self.0.check(&mut known)? != generation {
             return Err(FileFault::new(self.path(), FaultKind::Replaced).into());
         }
         known.connections += 1;
@@ -99,28 +102,35 @@ impl DatabaseFile {
     }
 }
 
-impl Known {
-    /// Returns the generation of the files that are at `path` now.
-    fn check(&mut self, path: &Path) -> Result<u64, FileFault> {
-        let now = Observation::of(path)?;
-        let relation = if self.connections == 0 {
-            Relation::Other
+impl Shared {
+    /// Returns the generation of the files that are at the path now.
+    fn check(&self, known: &mut Known) -> Result<u64, FileFault> {
+        let now = Observation::of(&self.path)?;
+        let relation = if known.connections == 0 {
+            Relation::Other(Vec::new())
         } else {
-            now.relation(&self.files)?
+            now.relation(&known.files)?
         };
-        if relation == Relation::Other {
-            check_log(path)?;
-            if !now.same_database(&self.files) {
-                self.generation += 1;
+        if let Relation::Other(left) = relation {
+            for side_file in &left {
+                if self.read_only {
+                    return Err(FileFault::new(side_file, FaultKind::Foreign));
+                }
+                observation::set_aside(side_file)?;
             }
-            self.connections = 0;
-            self.truncated = None;
+            check_log(&self.path)?;
+            if !now.same_database(&known.files) {
+                known.generation += 1;
+            }
+            known.connections = 0;
+            known.truncated = None;
         }
-        if let Some(fault) = &self.truncated {
+        if let Some(fault) = &known.truncated {
             return Err(fault.clone());
         }
-        self.files = now;
-        Ok(self.generation)
+        // What was set aside is left out by the next look: no connection is open yet.
+        known.files = now;
+        Ok(known.generation)
     }
 }
 
@@ -138,7 +148,7 @@ impl FileConnection {
     /// # Errors
     /// [`FileFault`]: then no connection can be used or opened.
     pub(crate) fn is_current(&self) -> Result<bool, FileFault> {
-        let generation = self.file.known().check(self.file.path())?;
+        let generation = self.file.0.check(&mut self.file.known())?;
         Ok(generation == self.generation)
     }
 

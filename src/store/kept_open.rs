@@ -32,7 +32,7 @@ impl KeptOpen {
         } else {
             open_writer(path, busy_timeout)?
         };
-        let file = DatabaseFile::new(path);
+        let file = DatabaseFile::new(path, read_only);
         Ok(Self {
             connection: file.open::<OpenError>(|| Ok(connection))?,
             file,

@@ -257,7 +257,11 @@ impl App {
     pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
         // Tests with 500 clients hold both ends of each connection in this process.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let pool = ReadPool::new(DatabaseFile::new(&data.path()), settings.store, false);
+        let pool = ReadPool::new(
+            DatabaseFile::new(&data.path(), false),
+            settings.store,
+            false,
+        );
         let gate = Arc::new(Gate {
             real: SqliteBuilder { pool: pool.clone() },
             state: Mutex::new(GateState {

@@ -529,7 +529,11 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
     let mut settings = settings(&[]);
     settings.workers = Some(1);
     settings.watch.change_poll = Duration::from_secs(3600);
-    let pool = ReadPool::new(DatabaseFile::new(&data.path()), settings.store, false);
+    let pool = ReadPool::new(
+        DatabaseFile::new(&data.path(), false),
+        settings.store,
+        false,
+    );
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),

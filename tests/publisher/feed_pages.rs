@@ -242,7 +242,7 @@ fn pool(data: &Data, pool_size: u32) -> ReadPool {
         pool_size,
         busy_timeout: Duration::from_secs(5),
     };
-    ReadPool::new(DatabaseFile::new(&data.path()), settings, true)
+    ReadPool::new(DatabaseFile::new(&data.path(), false), settings, true)
 }
 
 #[actix_web::test]

@@ -201,7 +201,8 @@ async fn ready_means_a_recent_board_a_database_and_running_actors() {
     .await;
     let path = app.data.path();
     std::fs::rename(&path, path.with_extension("gone")).unwrap();
-    assert_not_ready(&app.get(READY).await, "database", "no answer");
+    let deleted = "publisher.db: does not exist any more";
+    assert_not_ready(&app.get(READY).await, "database", deleted);
     std::fs::rename(path.with_extension("gone"), &path).unwrap();
     wait_until("readiness", async || app.get(READY).await.status == 200).await;
     app.server.announce();
@@ -234,7 +235,11 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
     let data = Data::sample();
     let mut settings = settings(&[]);
     settings.watch.change_poll = Duration::from_secs(3600);
-    let pool = ReadPool::new(DatabaseFile::new(&data.path()), settings.store, false);
+    let pool = ReadPool::new(
+        DatabaseFile::new(&data.path(), false),
+        settings.store,
+        false,
+    );
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),

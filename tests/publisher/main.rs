@@ -16,6 +16,7 @@ mod command_line;
 mod conditional;
 mod crashes;
 mod cursor;
+mod database_files;
 mod description;
 mod disk;
 mod door;

@@ -60,7 +60,7 @@ fn main() {
     };
     let path = PathBuf::from(database);
     let settings = settings(ttl_secs);
-    let pool = ReadPool::new(DatabaseFile::new(&path), settings.store, true);
+    let pool = ReadPool::new(DatabaseFile::new(&path, true), settings.store, true);
     let slow = Arc::new(Slow {
         real: SqliteBuilder { pool: pool.clone() },
         takes: Duration::from_millis(build_ms.parse().unwrap()),

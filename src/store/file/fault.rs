@@ -23,7 +23,9 @@ pub enum FaultKind {
     #[error("was truncated")]
     Truncated,
     /// A side file remained when the database was replaced.
-    #[error("belongs to another database: move it away to use the database beside it as it is")]
+    #[error(
+        "belongs to another database: move the -wal and -shm files away to use the database beside them as it is"
+    )]
     Foreign,
 }
 

@@ -17,6 +17,9 @@ const LOG_HEADER_BYTES: u64 = 32;
 /// The size of the header in front of each page in the log.
 const FRAME_HEADER_BYTES: u64 = 24;
 
+/// How many files of databases that were replaced are kept beside a database.
+const MAX_SET_ASIDE: u32 = 100;
+
 /// Device and inode. While a connection has the file open, the numbers are not used again.
 type FileId = (u64, u64);
 
@@ -29,12 +32,12 @@ pub(super) struct Observation {
 }
 
 /// How the files are related to those of before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Relation {
     /// The same files.
     Same,
-    /// Another database, and no file of the one before is left.
-    Other,
+    /// Another database; these side files of the one before are left.
+    Other(Vec<PathBuf>),
 }
 
 impl Observation {
@@ -70,28 +73,49 @@ impl Observation {
     /// Compares the files with those that open connections have.
     ///
     /// # Errors
-    /// [`FileFault`] if a side file is missing, or belongs to another database.
+    /// [`FileFault`] if a side file is missing or was replaced, and the database was not.
     pub(super) fn relation(&self, before: &Self) -> Result<Relation, FileFault> {
         let same = self.same_database(before);
         let sides = [
             ("-wal", before.log, self.log),
             ("-shm", before.index, self.index),
         ];
+        let mut left = Vec::new();
         for (suffix, before, now) in sides {
-            let kind = match (before, now) {
-                (Some(before), Some(now)) if before == now && !same => FaultKind::Foreign,
-                (Some(before), Some(now)) if before != now && same => FaultKind::Replaced,
-                (Some(_), None) if same => FaultKind::Deleted,
-                _ => continue,
-            };
-            return Err(FileFault::new(&beside(&self.database.0, suffix), kind));
+            let path = beside(&self.database.0, suffix);
+            match (before, now) {
+                (Some(before), Some(now)) if before == now && !same => left.push(path),
+                (Some(before), Some(now)) if before != now && same => {
+                    return Err(FileFault::new(&path, FaultKind::Replaced));
+                }
+                (Some(_), None) if same => {
+                    return Err(FileFault::new(&path, FaultKind::Deleted));
+                }
+                _ => {}
+            }
         }
         Ok(if same {
             Relation::Same
         } else {
-            Relation::Other
+            Relation::Other(left)
         })
     }
+}
+
+/// Renames a side file of a database that was replaced, so that no connection to the new one finds it.
+///
+/// # Errors
+/// [`FaultKind::Foreign`] if it cannot be renamed.
+pub(super) fn set_aside(side_file: &Path) -> Result<(), FileFault> {
+    let failed = || FileFault::new(side_file, FaultKind::Foreign);
+    let mut names = (1..=MAX_SET_ASIDE).map(|number| beside(side_file, &format!(".old-{number}")));
+    let free = names.find(|name| !name.exists()).ok_or_else(failed)?;
+    fs::rename(side_file, &free).map_err(|_| failed())?;
+    log::warn!(
+        "the database was replaced while it was in use: its side file is now {}",
+        free.display()
+    );
+    Ok(())
 }
 
 /// Checks that the log beside the database, if it has content, belongs to it: the database must be in the file
