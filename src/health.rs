@@ -92,6 +92,9 @@ impl HealthHandle {
     /// Returns whether the database answers within two seconds, or what is wrong with its files. One probe runs at a time, and answers all
     /// that asked before it began: a herd of checks takes neither the pool from the board nor its turn
     /// from a balancer.
+    ///
+    /// # Errors
+    /// What is wrong.
     pub async fn database(&self) -> Check {
         let asked = Instant::now();
         let last = Arc::clone(&self.last_probe).lock_owned();
@@ -112,10 +115,10 @@ impl HealthHandle {
                 .and_then(|reader| read::probe(&reader));
             let outcome = answer.or_else(|error| {
                 log::debug!("health: {error}");
-                match error {
-                    StoreError::File(fault) => Err(fault.brief().into()),
-                    _ => NO_ANSWER,
+                if let StoreError::File(fault) = error {
+                    return Err(fault.brief().into());
                 }
+                NO_ANSWER
             });
             *last = Some(Probe {
                 begun,

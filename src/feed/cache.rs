@@ -137,7 +137,7 @@ pub(crate) struct PendingWrite<'a> {
 }
 
 impl PendingWrite<'_> {
-    /// Invalidates the pages that the rows fall into. The rows are durable; some may have been stored
+    /// Invalidates the pages that the rows fall into. The rows are committed; some may have been stored
     /// before. The feed was `before` and is `after`. Call it before anybody is told that they are stored.
     pub(crate) fn committed<'r>(
         mut self,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
+
 use super::{
     StoreError,
     file::{DatabaseFile, FileConnection},
@@ -49,7 +51,7 @@ impl ChangeDetector {
     /// [`StoreError`]; unless its files have a fault, the next poll opens the database anew.
     pub(crate) fn poll(&mut self) -> Result<Option<DatabaseState>, StoreError> {
         // If this fails the connection remains: as long as it is open, SQLite deletes no side file.
-        let is_current = self.connection.as_ref().map(FileConnection::is_current);
+        let is_current = self.connection.as_ref().map(FileConnection::is_whole);
         let connection = match (is_current.transpose()?, self.connection.take()) {
             (Some(true), Some(connection)) => connection,
             _ => {
@@ -58,7 +60,13 @@ impl ChangeDetector {
             }
         };
         let state = self.read(&connection);
-        if !matches!(state, Err(StoreError::Sqlite(_))) {
+        if matches!(state, Err(StoreError::Sqlite(_))) {
+            // Somebody may have touched the files meanwhile: then the connection is kept as well.
+            if let Err(fault) = connection.is_whole() {
+                self.connection = Some(connection);
+                return Err(fault.into());
+            }
+        } else {
             self.connection = Some(connection);
         }
         state
@@ -74,11 +82,11 @@ impl ChangeDetector {
             }
         })?;
         connection.pragma_update(None, "query_only", "ON")?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(connection)
     }
 
     fn read(&mut self, connection: &FileConnection) -> Result<Option<DatabaseState>, StoreError> {
-        connection.check_log_bytes()?;
         let data_version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
         if self.data_version == Some(data_version) {
             return Ok(None);

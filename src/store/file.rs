@@ -82,9 +82,12 @@ impl DatabaseFile {
         &self,
         open: impl FnOnce() -> Result<Connection, E>,
     ) -> Result<FileConnection, E> {
-        let generation = self.0.check(&mut self.known())?;
-        let connection = open()?;
         let mut known = self.known();
+        let generation = self.0.check(&mut known)?;
+        // The first connection may record where the database is: meanwhile nobody may compare that.
+        let first = (known.connections == 0).then_some(known);
+        let connection = open()?;
+        let mut known = first.unwrap_or_else(|| self.known());
         if self.0.check(&mut known)? != generation {
             return Err(FileFault::new(self.path(), FaultKind::Replaced).into());
         }
@@ -152,16 +155,19 @@ impl FileConnection {
         Ok(generation == self.generation)
     }
 
-    /// Checks that the log contains everything that SQLite has written to it. Call it outside a transaction.
+    /// As [`FileConnection::is_current`]; checks also that the log contains everything that SQLite has written
+    /// to it. Call it outside a transaction.
     ///
     /// # Errors
-    /// [`FileFault`]: from then on until the database is replaced, no connection can be used or opened.
-    pub(crate) fn check_log_bytes(&self) -> Result<(), FileFault> {
-        let checked = observation::check_log_bytes(&self.connection, self.file.path());
-        if let Err(fault) = &checked {
-            self.file.known().truncated = Some(fault.clone());
+    /// [`FileFault`]: if the log was truncated, no connection can be used or opened until the database is
+    /// replaced.
+    pub(crate) fn is_whole(&self) -> Result<bool, FileFault> {
+        let is_current = self.is_current()?;
+        if is_current {
+            let checked = observation::check_log_bytes(&self.connection, self.file.path());
+            checked.inspect_err(|fault| self.file.known().truncated = Some(fault.clone()))?;
         }
-        checked
+        Ok(is_current)
     }
 }
 

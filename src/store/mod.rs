@@ -36,7 +36,7 @@ pub enum StoreError {
     File(#[from] file::FileFault),
     /// The file is no database that this program can use.
     #[error(transparent)]
-    Open(#[from] open::OpenError),
+    Open(Box<open::OpenError>),
     /// A stored value is invalid: another program wrote it.
     #[error("database: challenge {challenge_id:?} has an invalid {column}")]
     Corrupt {
@@ -45,4 +45,10 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+}
+
+impl From<open::OpenError> for StoreError {
+    fn from(error: open::OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
 }

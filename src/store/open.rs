@@ -20,6 +20,10 @@ const STEPS: &[M<'static>] = &[
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
+/// How often a log is looked at before it counts as that of another database.
+const LOG_CHECKS: u32 = 10;
+const LOG_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Why a database was not opened. Nothing has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -40,6 +44,16 @@ pub enum OpenError {
         "{path}: has schema version {found}, and this program knows versions up to {SCHEMA_VERSION}: use a newer cathedral-publisher"
     )]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+    },
+    /// An earlier release wrote it, and it is opened for reading only.
+    #[error(
+        "{path}: has schema version {found}, and this program needs {SCHEMA_VERSION}: open it for writing once"
+    )]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its `user_version`.
@@ -94,7 +108,7 @@ pub enum OpenError {
 pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     create_private(path)?;
-    check_log(path)?;
+    wait_for_log(path)?;
     let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -130,15 +144,31 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// [`OpenError`]; a file that is not there is [`OpenError::CannotOpen`].
 pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
-    check_log(path)?;
+    wait_for_log(path)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed)?;
     connection.busy_timeout(busy_timeout).map_err(failed)?;
-    check_schema(&connection, path)?;
+    let found = check_schema(&connection, path)?;
+    if found < SCHEMA_VERSION {
+        let path = path.to_owned();
+        return Err(OpenError::Older { path, found });
+    }
     Ok(connection)
+}
+
+/// Checks that the log belongs to the database. Another process may have opened a copy a moment ago, and be about
+/// to record that.
+fn wait_for_log(path: &Path) -> Result<(), FileFault> {
+    for _ in 0..LOG_CHECKS {
+        if check_log(path).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(LOG_CHECK_INTERVAL);
+    }
+    check_log(path)
 }
 
 /// Creates an empty file that only its owner may read and write, if there is none. SQLite gives the side files
@@ -156,7 +186,8 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Returns the schema version of a database that is ours or empty.
+fn check_schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -175,7 +206,7 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             path: path.to_owned(),
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {

@@ -73,13 +73,11 @@ impl WriteConnection {
         operations: &[Operation],
     ) -> Result<Vec<Result<Counts, Rejected>>, CommitError> {
         let connection = match self.connection.take() {
-            Some(known) if known.is_current()? => self.connection.insert(known),
+            Some(known) if known.is_whole()? => self.connection.insert(known),
             _ => self.connection.insert(open(&self.target)?),
         };
-        connection.check_log_bytes()?;
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let feed = self.target.feed.begin_write();
         let before = read::feed_stamp(&transaction)?;
         let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
@@ -99,14 +97,14 @@ impl WriteConnection {
             results.push(result);
         }
         let after = read::feed_stamp(&transaction)?;
+        let feed = self.target.feed.begin_write();
         transaction.commit()?;
-        // What went into a file that nobody finds any more is not durable.
-        if !connection.is_current()? {
-            return Err(CommitError::Replaced);
-        }
-        connection.check_log_bytes()?;
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
+        // What went into a file that nobody finds any more is not durable.
+        if !connection.is_whole()? {
+            return Err(CommitError::Replaced);
+        }
         self.wal_size.keep_bounded(connection);
         Ok(results)
     }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
-const POLL: [&str; 2] = ["--change-poll-ms", "20"];
+const POLL: [&str; 3] = ["--change-poll-ms", "20", "--cache-status"];
 
 fn row(id: &str) -> String {
     format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
@@ -78,11 +78,15 @@ fn until_not_ready(service: &Service, reason: &str) {
     });
 }
 
-fn assert_served_from_memory(service: &Service) {
+fn assert_served_from_memory(service: Service) -> Service {
     for path in [BOARD, PAGE] {
         let answer = get(&service.address, path, "");
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            service.signal("-TERM");
+            panic!("{path}: {answer}\n{}", service.ended().1);
+        }
     }
+    service
 }
 
 /// A served database with the acknowledged row `before`, and with the feed in memory.
@@ -90,8 +94,16 @@ fn served(folder: &TempDir) -> (PathBuf, Service) {
     let path = database(folder, "live.db", &["old"]);
     let service = Service::start(serve(&path, &POLL));
     assert!(is_acknowledged(&service, "before"));
-    assert!(get(&service.address, PAGE, "").contains("before"));
+    until_cached(&service, "before");
     (path, service)
+}
+
+/// A read that began before the first poll is not cached.
+fn until_cached(service: &Service, id: &str) {
+    eventually("a cached page", || {
+        let page = get(&service.address, PAGE, "");
+        page.contains("; hit") && page.contains(id)
+    });
 }
 
 #[test]
@@ -133,7 +145,7 @@ fn after_the_log_is_deleted_nothing_is_acknowledged_and_a_stop_saves_what_was_ac
             &service,
             r#""database":"live.db-wal: does not exist any more""#,
         );
-        assert_served_from_memory(&service);
+        let service = assert_served_from_memory(service);
         assert!(!beside(&path, "-wal").exists(), "a new log was begun");
         if kill {
             // What the log held is lost with it; nothing was acknowledged since.
@@ -193,7 +205,7 @@ fn a_log_or_index_or_database_that_is_replaced_or_cut_ends_the_acknowledgements(
             assert!(!is_acknowledged(&service, "after"), "{reason}");
         }
         until_not_ready(&service, reason);
-        assert_served_from_memory(&service);
+        let service = assert_served_from_memory(service);
         assert_eq!(sizes(), left, "{reason}: nothing is touched");
         service.signal("-TERM");
         assert_eq!(service.ended().0, Some(0), "{reason}");
@@ -218,12 +230,15 @@ fn a_symbolic_link_that_is_pointed_at_another_database_is_followed() {
         let page = get(&service.address, PAGE, "");
         page.contains(r#""second""#) && !page.contains("first")
     });
-    assert!(is_acknowledged(&service, "into-second"));
-    let metrics = get(&service.address, "/metrics", "");
-    let wal = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("publisher_wal_bytes "));
-    assert_ne!(wal.unwrap(), "0");
+    if !is_acknowledged(&service, "into-second") {
+        service.signal("-TERM");
+        panic!("{}", service.ended().1);
+    }
+    eventually("the size of the log", || {
+        let metrics = get(&service.address, "/metrics", "");
+        let line = |line: &str| line.strip_prefix("publisher_wal_bytes ")?.parse().ok();
+        metrics.lines().find_map(line) == Some(fs::metadata(beside(&second, "-wal")).unwrap().len())
+    });
     service.signal("-TERM");
     assert_eq!(service.ended().0, Some(0));
     assert_eq!(stored(&first), ["first", "into-first"]);
@@ -280,14 +295,14 @@ fn a_log_that_a_killed_process_left_is_not_applied_to_another_database() {
 fn a_server_that_may_not_write_serves_what_it_has_in_memory_when_the_database_is_replaced() {
     let folder = TempDir::new().unwrap();
     let (path, writer) = served(&folder);
-    let reader = Service::start(serve(&path, &["--read-only", POLL[0], POLL[1]]));
-    assert!(get(&reader.address, PAGE, "").contains("before"));
+    let reader = Service::start(serve(&path, &[&POLL[..], &["--read-only"]].concat()));
+    until_cached(&reader, "before");
     writer.signal("-KILL");
     writer.ended();
     let other = database(&folder, "other.db", &["new"]);
     fs::rename(other, &path).unwrap();
     until_not_ready(&reader, "live.db-wal: belongs to another database");
-    assert_served_from_memory(&reader);
+    let reader = assert_served_from_memory(reader);
     for suffix in ["-wal", "-shm"] {
         fs::rename(
             beside(&path, suffix),
@@ -336,6 +351,9 @@ fn a_database_of_the_first_schema_is_migrated_and_the_statements_of_its_release_
     connection
         .execute_batch("DELETE FROM eval_runs WHERE id = 'gone'; PRAGMA user_version = 1; PRAGMA journal_mode = WAL;")
         .unwrap();
+    let output = run(&["serve", "--read-only", "--database", path.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("has schema version 1"), "{said}");
     let service = Service::start(serve(&path, &POLL));
     let rowids = || -> Vec<(String, i64)> {
         let mut rows = connection

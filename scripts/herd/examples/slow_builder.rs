@@ -16,7 +16,6 @@
 )]
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -58,23 +57,27 @@ fn main() {
     let [mode, database, build_ms, ttl_secs] = arguments.as_slice() else {
         panic!("publisher|origin DATABASE BUILD_MS TTL_SECS");
     };
-    let path = PathBuf::from(database);
+
     let settings = settings(ttl_secs);
-    let pool = ReadPool::new(DatabaseFile::new(&path, true), settings.store, true);
+    let pool = ReadPool::new(
+        DatabaseFile::new(database.as_ref(), true),
+        settings.store,
+        true,
+    );
     let slow = Arc::new(Slow {
         real: SqliteBuilder { pool: pool.clone() },
         takes: Duration::from_millis(build_ms.parse().unwrap()),
     });
     actix_web::rt::System::new().block_on(async {
         match mode.as_str() {
-            "publisher" => publisher(path, pool, slow, settings).await,
+            "publisher" => publisher(pool, slow, settings).await,
             "origin" => origin(slow, ttl_secs).await,
             _ => panic!("publisher or origin"),
         }
     });
 }
 
-async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
+async fn publisher(pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
     let parts = Parts {
         pool,
         builder: slow,
