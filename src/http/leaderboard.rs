@@ -9,6 +9,7 @@ use super::{
     query,
     respond::{conditions, respond},
 };
+use crate::domain::coding::Coding;
 
 pub(super) async fn recent(
     request: HttpRequest,
@@ -18,8 +19,10 @@ pub(super) async fn recent(
     let conditions = conditions(&request);
     let feed = &app.handles.feed;
     let (page, source) = feed.page(cursor, limit).await?;
-    if let Some(coding) = conditions.missing_encoding(&page) {
-        feed.encode(&page, coding).await;
+    // Too expensive for a page, which few clients share: a client that accepts nothing else gets 406.
+    let missing = conditions.missing_encoding(&page);
+    if missing.is_some_and(|missing| missing.coding == Coding::Brotli) {
+        return Err(ApiError::NotAcceptable);
     }
-    respond(&app, &conditions, &page, CacheStatus::Page(source))
+    respond(&app, &conditions, &page, CacheStatus::Page(source)).await
 }
