@@ -75,7 +75,7 @@ impl<'a> Conditions<'a> {
     /// # Errors
     /// [`Denied`].
     pub fn decide<'r>(&self, representation: &'r Representation) -> Result<Decision<'r>, Denied> {
-        if self.acceptable.in_order().next().is_none() {
+        if self.available(representation).next().is_none() {
             return Err(Denied::NotAcceptable);
         }
         if self.candidates(representation).next().is_none() {
@@ -115,11 +115,16 @@ impl<'a> Conditions<'a> {
         })
     }
 
-    /// The codings that the client accepts and whose tags `If-Match` does not rule out, the most preferred
-    /// first.
+    /// The codings that the client accepts and the representation offers, the most preferred first.
+    fn available(&self, representation: &Representation) -> impl Iterator<Item = Coding> {
+        let codings = self.acceptable.in_order();
+        codings.filter(|coding| representation.offers(*coding))
+    }
+
+    /// Those of them whose tags `If-Match` does not rule out.
     fn candidates(&self, representation: &Representation) -> impl Iterator<Item = Coding> {
         let if_match = self.if_match.as_ref();
-        self.acceptable.in_order().filter(move |coding| {
+        self.available(representation).filter(move |coding| {
             if_match.is_none_or(|list| list.matches_strongly(&representation.tag(*coding)))
         })
     }

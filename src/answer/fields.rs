@@ -1,8 +1,6 @@
 //! The header fields of a representation's responses: one list, from which both the written heads and
 //! any other form of the response are made.
 
-use std::io::Write as _;
-
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
 /// How long a client may reuse a response without asking again (WIRE.md).
@@ -52,7 +50,8 @@ fn write_validating(head: &mut Vec<u8>, etag: &EntityTag) {
 
 fn write_lines(head: &mut Vec<u8>, fields: impl Iterator<Item = (&'static str, &'static str)>) {
     for (name, value) in fields {
-        // Writing to memory does not fail.
-        let _ = write!(head, "{name}: {value}\r\n");
+        for piece in [name, ": ", value, "\r\n"] {
+            head.extend_from_slice(piece.as_bytes());
+        }
     }
 }

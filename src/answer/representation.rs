@@ -34,6 +34,7 @@ const BROTLI_FAST: i32 = 4;
 #[derive(Debug)]
 pub struct Representation {
     identity: Variant,
+    has_brotli: bool,
     /// Gzip, zstd and brotli, once they are made; `Some(None)` if the encoder has failed.
     encoded: [OnceLock<Option<Variant>>; 3],
 }
@@ -95,8 +96,22 @@ impl Representation {
         let etag = EntityTag::of(&body);
         Self {
             identity: Variant::new(body, etag),
+            has_brotli: true,
             encoded: Default::default(),
         }
+    }
+
+    /// Does as [`Representation::new`], for a body that too few clients share to be worth brotli's cost.
+    pub fn without_brotli(body: impl Into<Bytes>) -> Self {
+        Self {
+            has_brotli: false,
+            ..Self::new(body)
+        }
+    }
+
+    /// Whether the coding is made of this body, at once or on demand.
+    pub fn offers(&self, coding: Coding) -> bool {
+        coding != Coding::Brotli || self.has_brotli
     }
 
     /// The variant without a content coding.

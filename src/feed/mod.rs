@@ -134,16 +134,15 @@ impl FeedHandle {
         }
     }
 
-    /// Returns the page if it is cached and `serves` the request as it is; then counts the hit. Costs a
-    /// look-up under one short lock.
-    pub fn cached(
-        &self,
-        key: &PageKey,
-        serves: impl FnOnce(&Representation) -> bool,
-    ) -> Option<Arc<Representation>> {
-        let page = self.0.cache.get(key).filter(|page| serves(page))?;
+    /// Returns the page if it is cached. Costs a look-up under one short lock. The caller that answers with
+    /// it counts the hit.
+    pub fn cached(&self, key: &PageKey) -> Option<Arc<Representation>> {
+        self.0.cache.get(key)
+    }
+
+    /// Counts an answer with a page from [`FeedHandle::cached`].
+    pub fn count_hit(&self) {
         self.0.metrics.feed_page(Source::Hit);
-        Some(page)
     }
 
     /// Returns the page of up to `limit` rows after `cursor`. A cached one costs a look-up. Otherwise the

@@ -44,7 +44,7 @@ pub(super) fn read(
     };
     body.extend(feed_envelope::end(last.as_ref(), end.merkle_epoch_latest)?);
     Ok(Page {
-        representation: Arc::new(Representation::new(budget.charge(body))),
+        representation: Arc::new(Representation::without_brotli(budget.charge(body))),
         last,
     })
 }

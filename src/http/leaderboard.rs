@@ -9,7 +9,6 @@ use super::{
     query,
     respond::{conditions, respond},
 };
-use crate::domain::coding::Coding;
 
 pub(super) async fn recent(
     request: HttpRequest,
@@ -19,10 +18,5 @@ pub(super) async fn recent(
     let conditions = conditions(&request);
     let feed = &app.handles.feed;
     let (page, source) = feed.page(cursor, limit).await?;
-    // Too expensive for a page, which few clients share: a client that accepts nothing else gets 406.
-    let missing = conditions.missing_encoding(&page);
-    if missing.is_some_and(|missing| missing.coding == Coding::Brotli) {
-        return Err(ApiError::NotAcceptable);
-    }
     respond(&app, &conditions, &page, CacheStatus::Page(source)).await
 }

@@ -283,10 +283,12 @@ impl Connection {
             if let Err(refused) = exchange.admit(door) {
                 return Some(self.reject(door, scratch, exchange, &refused));
             }
-            if let CacheStatus::Board(freshness) = status
-                && exchange.route == Route::Board
-            {
-                door.counters.from_snapshot(freshness.is_stale());
+            match status {
+                CacheStatus::Board(freshness) if exchange.route == Route::Board => {
+                    door.counters.from_snapshot(freshness.is_stale());
+                }
+                CacheStatus::Board(_) => {}
+                CacheStatus::Page(_) => door.handles.feed.count_hit(),
             }
             let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
             door.counters.saved(not_modified_bytes, coding_bytes);
@@ -301,9 +303,11 @@ impl Connection {
                 reply(chosen(snapshot, &choice)?, CacheStatus::Board(freshness))
             })?,
             Target::Page(cursor, limit) => {
-                // If a coding is missing, the application has it made first.
-                let serves = |page: &Representation| conditions.missing_encoding(page).is_none();
-                let page = door.handles.feed.cached(&(cursor, limit), serves)?;
+                let page = door.handles.feed.cached(&(cursor, limit))?;
+                // The application has it made first.
+                if conditions.missing_encoding(&page).is_some() {
+                    return None;
+                }
                 reply(&page, CacheStatus::Page(Source::Hit))
             }
         }
