@@ -4,11 +4,12 @@
 //! - brotli is added when the board has settled; until then clients get a coding that is faster to make
 //! - a client gets the coding that it prefers, and identity if it names none
 //! - If-None-Match matches the tag of every variant that the client accepts, and no other
-//! - the tag of a coding gets 304 before that coding is made, from the board, one challenge and the feed
+//! - the tag of a coding gets 304 before that coding is made
 //! - a request that excludes every coding gets 406
 //! - a body that is too short to gain is not encoded, but still has `Vary`
-//! - a client that excludes identity gets any body encoded, a short one too, and only that client
-//! - a coding that is not made in time gets 503, if the client excludes identity, and identity if not
+//! - a client that excludes identity gets a short body encoded, and others still do not
+//! - a coding that is not made yet is unavailable only if identity is excluded
+//! - a coding that gets no turn in time gets 503
 //! - a page too large for the cache is encoded for a client that excludes identity
 //! - the bytes of a coding are those of its generation
 //! - codings are ordered by weight
@@ -372,7 +373,7 @@ async fn a_page_too_large_for_the_cache_is_encoded_for_a_client_that_excludes_id
 }
 
 #[actix_web::test]
-async fn a_coding_that_gets_no_turn_in_time_gets_503_or_identity() {
+async fn a_coding_that_gets_no_turn_in_time_gets_503() {
     let options = ["--feed-queue-timeout-ms", "0", "--feed-cache-mib", "0"];
     let app = App::start_with_options(large_page(), &options).await;
     let mut refused = 0;
