@@ -39,7 +39,7 @@ checks=0
 tag() { curl -s -D - -o /dev/null "${@:2}" "$1" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
 # Brotli is added when the board has not changed for a second. Then its variants stay the same.
 for _ in $(seq 200); do
-    ! tag "$direct$board" -H 'Accept-Encoding: br' | grep -q -- '-br"' || break
+    ! tag "$direct$board" -H 'Accept-Encoding: br' | grep -q -- '-br[0-9]*"' || break
     sleep 0.05
 done
 fail() { echo "proxies: $1" >&2; exit 1; }

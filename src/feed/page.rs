@@ -47,7 +47,7 @@ pub(super) fn read(
         end.stamp.merkle_epoch_latest,
     )?);
     Ok(Page {
-        representation: Arc::new(Representation::new(budget.charge(body))),
+        representation: Arc::new(Representation::without_brotli(budget.charge(body))),
         last,
         version: end.stamp.version,
     })

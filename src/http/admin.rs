@@ -14,7 +14,7 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Settings, error::ApiError, routes::method_not_allowed, token::AdminTokens};
+use super::{Settings, error::ApiError, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
     json_stream::{SourceError, read_items},
@@ -83,23 +83,27 @@ pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles)
         .service(
             web::resource(format!("{CHALLENGES}/{{challenge_id}}"))
                 .route(web::put().to(put_challenge))
-                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+                .default_service(web::to(|| other_method("PUT"))),
         )
         .service(
             web::resource(CHALLENGES)
                 .route(web::post().to(post_challenges))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+                .default_service(web::to(|| other_method("POST"))),
         )
         .service(
             web::resource(EVAL_RUNS)
                 .route(web::post().to(post_eval_runs))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+                .default_service(web::to(|| other_method("POST"))),
         )
         .service(
             web::resource(format!("{MERKLE_EPOCHS}/{{epoch}}"))
                 .route(web::put().to(put_merkle_epoch))
-                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+                .default_service(web::to(|| other_method("PUT"))),
         );
+}
+
+async fn other_method(allow: &'static str) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed { allow })
 }
 
 async fn put_challenge(
@@ -182,13 +186,11 @@ async fn accept(
 }
 
 fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(Acknowledged {
-            inserted: receipt.counts.inserted,
-            unchanged: receipt.counts.unchanged,
-            published: (!receipt.published).then_some(false),
-        })
+    HttpResponse::Ok().json(Acknowledged {
+        inserted: receipt.counts.inserted,
+        unchanged: receipt.counts.unchanged,
+        published: (!receipt.published).then_some(false),
+    })
 }
 
 fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {

@@ -56,7 +56,6 @@ fn answer(is_well: bool, body: impl Serialize) -> HttpResponse {
         StatusCode::SERVICE_UNAVAILABLE
     };
     HttpResponse::build(code)
-        .insert_header(("cache-control", "no-store"))
         .insert_header(("x-content-type-options", "nosniff"))
         .json(body)
 }

@@ -28,7 +28,7 @@ use crate::{
     domain::clock::Clock,
     feed::FeedHandle,
     health::HealthHandle,
-    http::{AdminHandles, AdminTokens, Handles, RateLimit},
+    http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit},
     liveness::Liveness,
     metrics::Metrics,
     store::pool::ReadPool,
@@ -102,6 +102,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         metrics_page: Arc::default(),
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
         rate_limit: RateLimit::launch(&settings.http, Arc::clone(&parts.clock)),
+        date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         settings: settings.http.clone(),
     };
     if cache.read(|_, _| ()).await.is_err() {

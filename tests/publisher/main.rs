@@ -10,6 +10,7 @@
 
 mod admin;
 mod app;
+mod caches;
 mod client;
 mod codings;
 mod command_line;

@@ -135,6 +135,6 @@ async fn board(builder: web::Data<Measured>, cache_control: web::Data<String>) -
     HttpResponse::Ok()
         .insert_header(("content-type", "application/json"))
         .insert_header(("cache-control", cache_control.as_str()))
-        .insert_header(("etag", board.etag().as_str()))
+        .insert_header(("etag", board.etag().to_string()))
         .body(board.identity().body())
 }

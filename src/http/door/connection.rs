@@ -30,7 +30,7 @@ use super::{
 use crate::{
     answer::{Conditions, Decision, Representation},
     http::{board::chosen, cache_status::CacheStatus, error::ApiError},
-    metrics::Source,
+    metrics::{Source, requests::Route},
 };
 
 /// How much is gathered, at most, before it is sent.
@@ -283,6 +283,13 @@ impl Connection {
             if let Err(refused) = exchange.admit(door) {
                 return Some(self.reject(door, scratch, exchange, &refused));
             }
+            match status {
+                CacheStatus::Board(freshness) if exchange.route == Route::Board => {
+                    door.counters.from_snapshot(freshness.is_stale());
+                }
+                CacheStatus::Board(_) => {}
+                CacheStatus::Page(_) => door.handles.feed.count_hit(),
+            }
             let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
             door.counters.saved(not_modified_bytes, coding_bytes);
             door.counters.on_fast_path();
@@ -290,7 +297,6 @@ impl Connection {
         };
         match target {
             Target::Board => door.handles.board.try_read(|snapshot, freshness| {
-                door.counters.from_snapshot(freshness.is_stale());
                 reply(snapshot.board(), CacheStatus::Board(freshness))
             })?,
             Target::Current(choice) => door.handles.board.try_read(|snapshot, freshness| {
@@ -298,7 +304,7 @@ impl Connection {
             })?,
             Target::Page(cursor, limit) => {
                 let page = door.handles.feed.cached(&(cursor, limit))?;
-                // The application has it encoded first.
+                // The application has it made first.
                 if conditions.missing_encoding(&page).is_some() {
                     return None;
                 }
@@ -328,7 +334,7 @@ impl Connection {
         };
         self.closes |= !outcome.persists;
         let Scratch { output, date, .. } = scratch;
-        output.extend_from_slice(decision.head());
+        decision.write_head(output);
         if door.handles.settings.cache_status {
             for (name, value) in cache_status.fields() {
                 write_field(output, name, &value);
