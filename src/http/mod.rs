@@ -32,6 +32,7 @@ mod settings;
 mod token;
 
 pub use admin::AdminHandles;
+pub use client_address::ClientAddressFrom;
 pub use door::Door;
 pub use metrics::MetricsPage;
 pub use rate_limit::RateLimit;

@@ -103,7 +103,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         metrics,
         metrics_page: Arc::default(),
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
-        rate_limit: RateLimit::launch(&settings.http, Arc::clone(&parts.clock)),
+        rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         settings: settings.http.clone(),
     };
     if cache.read(|_, _| ()).await.is_err() {

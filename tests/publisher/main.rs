@@ -11,6 +11,7 @@
 mod admin;
 mod app;
 mod client;
+mod client_address;
 mod codings;
 mod command_line;
 mod conditional;

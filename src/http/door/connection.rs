@@ -100,7 +100,9 @@ impl Connection {
         let peer = stream.peer_addr();
         let mut connection = Self {
             stream,
-            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
+            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| {
+                peer.ip().to_canonical()
+            }),
             unread: Vec::new(),
             head_since: None,
             unsent: None,
