@@ -67,6 +67,8 @@ pub(super) enum ApiError {
     HeadTimeout,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
+    #[error("the outcome of the write is unknown: repeat it")]
+    OutcomeUnknown,
     #[error("too many requests from this address, try again")]
     TooManyRequests { retry_after: Duration },
     #[error("the request target is too long")]
@@ -126,9 +128,13 @@ impl From<Rejected> for ApiError {
                 },
                 WriteError::Store(_) => Self::Internal,
             },
-            Rejected::Busy | Rejected::Store(_) | Rejected::Stopped => Self::Unavailable {
-                retry_after: Duration::from_secs(1),
-            },
+            Rejected::Slow => Self::BodyTimeout,
+            Rejected::Unknown => Self::OutcomeUnknown,
+            Rejected::Busy | Rejected::Store(_) | Rejected::Queued | Rejected::Stopped => {
+                Self::Unavailable {
+                    retry_after: Duration::from_secs(1),
+                }
+            }
         }
     }
 }
@@ -163,7 +169,7 @@ impl ResponseError for ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -176,6 +182,9 @@ impl ResponseError for ApiError {
         if let Self::Unavailable { retry_after } | Self::TooManyRequests { retry_after } = self {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1);
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if matches!(self, Self::OutcomeUnknown) {
+            response.insert_header((header::RETRY_AFTER, "1"));
         }
         if matches!(self, Self::NotAcceptable) {
             response.insert_header((header::VARY, "accept-encoding"));

@@ -66,12 +66,17 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_MAX_HEADER_BYTES", value_name = "BYTES")]
     #[arg(default_value = "32768", value_parser = units::number::<usize>(1024..=u64::from(u32::MAX)))]
     pub max_header_bytes: usize,
-    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), in seconds; then the connection is
-    /// closed.
+    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), and a client may accept nothing, in
+    /// seconds; then the connection is closed.
     #[arg(long = "send-timeout-secs", env = "PUBLISHER_SEND_TIMEOUT_SECS")]
     #[arg(value_name = "SECONDS", default_value = "60")]
     #[arg(value_parser = units::secs(1..=u64::from(u32::MAX)))]
     pub send_timeout: Duration,
+    /// How fast a client must accept an answer, in bytes per second: beyond --send-timeout-secs and the time
+    /// that its bytes take at this rate, the connection is closed.
+    #[arg(long, env = "PUBLISHER_MIN_SEND_BYTES_PER_SEC", value_name = "BYTES")]
+    #[arg(default_value = "4096", value_parser = units::number::<u64>(1..=u64::from(u32::MAX)))]
+    pub min_send_bytes_per_sec: u64,
     /// The longest body of a write, in MiB; a longer one gets 413.
     #[arg(long = "max-body-mib", env = "PUBLISHER_MAX_BODY_MIB")]
     #[arg(value_name = "MIB", default_value = "16", value_parser = units::mib::<u32>(1..=1024))]

@@ -85,6 +85,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
             settings.writer,
             &feed,
             cache.clone(),
+            Arc::clone(&parts.clock),
             metrics.clone(),
             liveness.guard("the writer"),
         )

@@ -33,6 +33,7 @@ mod import_export;
 mod other_processes;
 mod refresh_flag;
 mod service;
+mod slow_clients;
 mod sockets;
 mod stopping;
 mod wire;
