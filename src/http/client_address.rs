@@ -120,7 +120,11 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     loop {
         rest = rest.trim_start_matches([' ', '\t', ';']);
         if rest.is_empty() {
-            return node(&client?);
+            let client = client?;
+            // Without brackets `::` hides whether a port follows, so that a client could choose its network by
+            // the rest of its address.
+            let is_ambiguous = !client.starts_with('[') && client.contains("::");
+            return node(&client).filter(|_| !is_ambiguous);
         }
         let (name, after) = rest.split_once('=')?;
         let is_token = !name.is_empty() && name.bytes().all(is_token_byte);
@@ -306,6 +310,11 @@ mod tests {
             ("for=8.8.8.8, for=192.0.2.1, for=10.0.0.1", "192.0.2.1"),
             (" for=192.0.2.1 ; proto=http ,, ", "192.0.2.1"),
             ("for=\"192.0.2\\.1\"", "192.0.2.1"),
+            (
+                "for=2001:861:3a42:b7b0:9971:120a:391f:f585",
+                "2001:861:3a42:b7b0:9971:120a:391f:f585",
+            ),
+            ("for=\"2001:db8::a:b:c:d:8080\"", "127.0.0.1"),
             // A client's host, in quotes, is no element; its quotes in front harm nothing behind.
             ("for=192.0.2.1;host=\"a,for=6.6.6.6\"", "192.0.2.1"),
             ("for=192.0.2.1;host=\"a\\\",for=6.6.6.6\"", "192.0.2.1"),
