@@ -139,6 +139,18 @@ caches() { # PROXY
     done
     echo "proxies: varnish: every coding is cached"
 }
+# The refusal of one client (429) is neither stored nor in the way of an answer for the next one.
+refusals() { # PROXY, in front of a publisher that admits two requests per client
+    local proxy=$1 seen="" from
+    for from in 7 7 7 8 7; do
+        # Two pages of the feed, then the board, which is not in the cache yet.
+        local path="$board"
+        [ ${#seen} -ge 8 ] || path="$feed&number=${#seen}"
+        seen+=$(curl -s --interface 127.0.0.$from -o /dev/null -w '%{http_code} ' "$proxy$path")
+    done
+    [ "$seen" = "200 200 429 200 200 " ] || fail "varnish in front of a rate limit: $seen"
+    echo "proxies: varnish: refusals are not stored"
+}
 
 if command -v nginx >/dev/null; then
     proxy=$(free_port)
@@ -155,15 +167,27 @@ else
     echo "proxies: SKIPPED: nginx is not installed" >&2
 fi
 if command -v varnishd >/dev/null; then
-    proxy=$(free_port)
-    sed "s/\"8080\"/\"$port\"/" scripts/deploy/varnish.vcl >"$work/a.vcl"
-    varnishd -F -n "$work/varnish" -a "127.0.0.1:$proxy" -f "$work/a.vcl" -s malloc,32m >"$work/varnish.log" 2>&1 &
-    pids+=($!)
-    wait_for "http://127.0.0.1:$proxy$board"
+    varnish() { # NAME PUBLISHER-PORT
+        proxy=$(free_port)
+        sed "s/\"8080\"/\"$2\"/" scripts/deploy/varnish.vcl >"$work/$1.vcl"
+        varnishd -F -n "$work/$1" -a "127.0.0.1:$proxy" -f "$work/$1.vcl" -s malloc,32m >"$work/$1.log" 2>&1 &
+        pids+=($!)
+        # A path that the publisher never sees.
+        for _ in $(seq 200); do ! curl -s "http://127.0.0.1:$proxy/" | grep -q 'not found' || return 0; sleep 0.05; done
+        fail "varnish does not answer: $(cat "$work/$1.log")"
+    }
+    varnish a "$port"
     through varnish "http://127.0.0.1:$proxy"
     caches "http://127.0.0.1:$proxy"
     hidden varnish "http://127.0.0.1:$proxy"
     addresses varnish "http://127.0.0.1:$proxy"
+    port=$(free_port)
+    "$publisher" serve --database "$work/a.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 \
+        --rate-limit 1 --rate-limit-burst 2 --log-level warn &
+    pids+=($!)
+    wait_for "http://127.0.0.1:$port/health/live"
+    varnish limited "$port"
+    refusals "http://127.0.0.1:$proxy"
 else
     echo "proxies: SKIPPED: varnish is not installed" >&2
 fi

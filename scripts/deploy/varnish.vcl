@@ -59,14 +59,14 @@ sub vcl_backend_fetch {
 }
 
 sub vcl_backend_response {
+    # A refusal of one client (429) or a failure does not replace an answer that can still be served.
+    if (bereq.is_bgfetch && (beresp.status == 429 || beresp.status >= 500)) {
+        return (abandon);
+    }
+    # Errors are not stored. For a second, requests for them do not wait for each other either.
     if (beresp.status >= 400) {
-        # A refusal of one client (429) or a failure neither replaces a stored answer nor keeps the next one from
-        # being stored.
-        if (bereq.is_bgfetch) {
-            return (abandon);
-        }
-        set beresp.ttl = 0s;
-        set beresp.grace = 0s;
+        set beresp.uncacheable = true;
+        set beresp.ttl = 1s;
         return (deliver);
     }
     if (beresp.http.Vary ~ "(?i)^\s*accept-encoding\s*$") {
