@@ -251,6 +251,8 @@ pub(super) fn trusted_network(text: &str) -> Result<IpNet, String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const PROXIES: [&str; 3] = ["10.0.0.0/8", "fd00::/8", "127.0.0.1"];
@@ -332,6 +334,25 @@ mod tests {
             ("", "127.0.0.1"),
         ] {
             assert_eq!(from_forwarded(line), client, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_front_changes_how_the_proxys_element_is_read(
+            front in prop_oneof!["[for=\"\\\\,; a1.:\\[\\]]{0,40}", "\\PC{0,20}"],
+        ) {
+            for (element, client) in [
+                ("for=192.0.2.1", "192.0.2.1"),
+                ("proto=http;for=\"[2001:db8::1]:80\"", "2001:db8::1"),
+                ("for=192.0.2.1;host=\"a,for=6.6.6.6;\\\"\"", "192.0.2.1"),
+            ] {
+                prop_assert_eq!(from_forwarded(&format!("{front},{element}")), client);
+            }
+            // As the last element it is read without a panic.
+            from_forwarded(&front);
+            node(&front);
+            let _ = trusted_network(&front);
         }
     }
 
