@@ -63,6 +63,8 @@ pub(super) enum ApiError {
     HeadTimeout,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
+    #[error("the outcome of the write is unknown: repeat it")]
+    OutcomeUnknown,
     #[error("too many requests from this address, try again")]
     TooManyRequests { retry_after: Duration },
     #[error("the request target is too long")]
@@ -125,9 +127,13 @@ impl From<Rejected> for ApiError {
                 },
                 WriteError::Store(_) => Self::Internal,
             },
-            Rejected::Busy | Rejected::Store(_) | Rejected::Stopped => Self::Unavailable {
-                retry_after: Duration::from_secs(1),
-            },
+            Rejected::Slow => Self::BodyTimeout,
+            Rejected::Unknown => Self::OutcomeUnknown,
+            Rejected::Busy | Rejected::Store(_) | Rejected::Queued | Rejected::Stopped => {
+                Self::Unavailable {
+                    retry_after: Duration::from_secs(1),
+                }
+            }
         }
     }
 }
@@ -180,7 +186,7 @@ impl ResponseError for ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -199,6 +205,9 @@ impl ResponseError for ApiError {
         }
         if let Self::MethodNotAllowed { allow } = self {
             response.insert_header((header::ALLOW, *allow));
+        }
+        if matches!(self, Self::OutcomeUnknown) {
+            response.insert_header((header::RETRY_AFTER, "1"));
         }
         if matches!(self, Self::NotAcceptable) {
             response.insert_header((header::VARY, "accept-encoding"));

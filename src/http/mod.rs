@@ -35,6 +35,7 @@ mod token;
 
 pub use admin::AdminHandles;
 pub use date::DateSource;
+pub use client_address::ClientAddressFrom;
 pub use door::Door;
 pub use metrics::MetricsPage;
 pub use rate_limit::RateLimit;

@@ -6,6 +6,8 @@ use actix_web::http::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::writer::handle::Bearer;
+
 /// The least length of a token.
 pub(super) const MIN_TOKEN_CHARS: usize = 32;
 
@@ -61,20 +63,22 @@ impl AdminTokens {
         self.0.is_empty()
     }
 
-    /// Returns whether the request carries a valid token. Compares every token, in constant time.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some((scheme, token)) = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-        else {
-            return false;
-        };
+    /// Returns which valid token the request carries. Compares every token, in constant time.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Option<Bearer> {
+        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
         let given: [u8; 32] = Sha256::digest(token.trim()).into();
-        let known = self.0.iter().fold(subtle::Choice::from(0), |known, token| {
-            known | token.ct_eq(&given)
-        });
-        scheme.eq_ignore_ascii_case("bearer") && known.into()
+        let mut known = None;
+        for (number, token) in self.0.iter().enumerate() {
+            if token.ct_eq(&given).into() {
+                known = Some(number);
+            }
+        }
+        let token = known.filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+        Some(Bearer {
+            token,
+            tokens: self.0.len(),
+        })
     }
 }
 

@@ -83,6 +83,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
             settings.writer,
             &feed,
             cache.clone(),
+            Arc::clone(&parts.clock),
             metrics.clone(),
             liveness.guard("the writer"),
         )
@@ -101,8 +102,8 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         metrics,
         metrics_page: Arc::default(),
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
-        rate_limit: RateLimit::launch(&settings.http, Arc::clone(&parts.clock)),
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
+        rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         settings: settings.http.clone(),
     };
     if cache.read(|_, _| ()).await.is_err() {

@@ -13,6 +13,7 @@ use std::{
 use actix_rt::net::TcpStream;
 use actix_web::ResponseError as _;
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::futures::Notified,
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     answer::{Conditions, Decision, Representation},
-    http::{board::chosen, cache_status::CacheStatus, error::ApiError},
+    http::{Settings, board::chosen, cache_status::CacheStatus, error::ApiError},
     metrics::{Source, requests::Route},
 };
 
@@ -71,6 +72,16 @@ struct Unsent {
     head: Vec<u8>,
     body: Bytes,
     sent_bytes: usize,
+    since: Instant,
+}
+
+impl Unsent {
+    /// Until when all of it must have been sent.
+    fn deadline(&self, settings: &Settings) -> Instant {
+        let bytes = (self.head.len() + self.body.len()) as u64;
+        let millis = bytes.saturating_mul(1000) / settings.min_send_bytes_per_sec;
+        self.since + settings.send_timeout + Duration::from_millis(millis)
+    }
 }
 
 /// What a connection needs next.
@@ -100,7 +111,9 @@ impl Connection {
         let peer = stream.peer_addr();
         let mut connection = Self {
             stream,
-            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
+            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| {
+                peer.ip().to_canonical()
+            }),
             unread: Vec::new(),
             head_since: None,
             unsent: None,
@@ -134,7 +147,7 @@ impl Connection {
                 Next::End => break,
             }
         }
-        if self.closes {
+        if self.closes && self.unsent.is_none() {
             Box::pin(self.linger()).await?;
         }
         Ok(())
@@ -393,6 +406,7 @@ impl Connection {
                 head: output.clone(),
                 body: body.clone(),
                 sent_bytes,
+                since: Instant::now(),
             });
         }
         output.clear();
@@ -405,6 +419,7 @@ impl Connection {
             head: mem::take(output),
             body,
             sent_bytes: 0,
+            since: Instant::now(),
         });
         self.active_at = Instant::now();
     }
@@ -427,7 +442,7 @@ impl Connection {
     /// Sends what is unsent.
     ///
     /// # Errors
-    /// If the connection breaks, or the client accepts nothing for too long.
+    /// If the connection breaks, or the client accepts nothing for too long, or too little.
     pub(super) async fn flush(&mut self, door: &Door) -> io::Result<()> {
         let alarm = pin!(sleep_until(self.deadline(door).into()));
         let stopping = pin!(door.stopping.changed.notified());
@@ -464,12 +479,12 @@ impl Connection {
     fn deadline(&self, door: &Door) -> Instant {
         let settings = &door.handles.settings;
         let ending = door.stopping.ending.get();
-        if self.unsent.is_some() {
+        if let Some(unsent) = &self.unsent {
             let timeout = match ending {
                 Some(_) => settings.send_timeout.min(STOPPING_SEND_TIMEOUT),
                 None => settings.send_timeout,
             };
-            return self.active_at + timeout;
+            return (self.active_at + timeout).min(unsent.deadline(settings));
         }
         if let Some(since) = self.head_since {
             return since + settings.head_timeout;
@@ -515,7 +530,15 @@ impl Connection {
     }
 
     fn expire(&mut self) -> Next {
-        if self.unsent.is_none() && self.head_since.take().is_some() {
+        if self.unsent.is_some() {
+            // The connection is reset when it closes, or the kernel would keep what it has to send for a client
+            // that does not take it.
+            if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+                log::debug!("SO_LINGER cannot be set: {error}");
+            }
+            return Next::End;
+        }
+        if self.head_since.take().is_some() {
             return Next::Refuse(ApiError::HeadTimeout);
         }
         Next::End

@@ -46,8 +46,7 @@ impl<'a> Exchange<'a> {
         let settings = &door.handles.settings;
         let asks_for_address =
             door.handles.rate_limit.is_some() || settings.access_log == AccessLog::All;
-        let client =
-            asks_for_address.then(|| client_address(peer, head, &settings.trusted_proxies));
+        let client = asks_for_address.then(|| client_address(peer, head, settings));
         Self {
             route: classify(path),
             method: Cow::Borrowed(head.method),
