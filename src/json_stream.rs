@@ -201,7 +201,7 @@ fn read_document<E>(
         (Ok(envelope), None) => Ok(envelope),
         (Err(error), None) if error.is_io() => Err(SourceError::Io(error.into())),
         (Err(error), None) => Err(SourceError::Form(format!(
-            "neither a saved answer of the endpoint nor NDJSON: {error}"
+            "neither a saved answer of the endpoint nor NDJSON (one item per line): {error}"
         ))),
     }
 }

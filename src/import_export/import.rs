@@ -24,6 +24,9 @@ use crate::{
 
 /// How long an import waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// SQLite's page cache; negative means KiB. Ids come in no order, so with the default of 2 MiB the pages of their
+/// index are written again and again, and the write lock is held for half as long again.
+const CACHE_KIB: i64 = -64 * 1024;
 /// How long a batch holds the write lock, beside the time of its commit.
 const BATCH: Duration = Duration::from_millis(250);
 /// How long the write lock is free between two batches. SQLite's busy handler tries every 100 ms, so everybody
@@ -121,6 +124,7 @@ pub fn import(
         drop(open_writer(path, BUSY_TIMEOUT)?);
     }
     let mut connection = FileConnection::open(path, || open_writer(path, BUSY_TIMEOUT))?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     let mut counts = Counts::default();
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
