@@ -157,8 +157,8 @@ pub struct Import {
     /// The file, or `-` for standard input.
     pub file: PathBuf,
     /// Write in short transactions, so that a server that uses the database can write in between: it
-    /// waits for less than a second, even if the input has millions of rows. If such an import fails or
-    /// is killed while it writes, some items are stored; the same import again adds the others.
+    /// waits for about a second, even if the input has millions of rows. If such an import fails or is
+    /// killed while it writes, some items are stored; the same import again adds the others.
     #[arg(long)]
     pub batches: bool,
     #[command(flatten)]
