@@ -34,8 +34,8 @@ mod settings;
 mod token;
 
 pub use admin::AdminHandles;
-pub use date::DateSource;
 pub use client_address::ClientAddressFrom;
+pub use date::DateSource;
 pub use door::Door;
 pub use metrics::MetricsPage;
 pub use rate_limit::RateLimit;
