@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use cathedral_publisher::{
     config::{Export, Import},
-    import_export::{export::export, import::import},
+    import_export::{all, export::export, import::import},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -24,7 +24,11 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     };
     let bar = progress_bar(bytes)?;
     let source = BufReader::with_capacity(64 * 1024, bar.wrap_read(source));
-    let done = import(&options.database.database, options.kind, source);
+    let path = &options.database.database;
+    let done = match options.content.kind() {
+        Some(kind) => import(path, kind, source).map_err(anyhow::Error::from),
+        None => all::import(path, source).map_err(anyhow::Error::from),
+    };
     bar.finish_and_clear();
     let done = done.with_context(|| format!("{}: nothing was imported", options.file.display()))?;
     writeln!(
@@ -36,7 +40,8 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn progress_bar(bytes: Option<u64>) -> anyhow::Result<ProgressBar> {
+/// A bar of bytes on a terminal; of an unknown number of bytes without a length.
+pub(super) fn progress_bar(bytes: Option<u64>) -> anyhow::Result<ProgressBar> {
     if !io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
@@ -52,10 +57,10 @@ fn progress_bar(bytes: Option<u64>) -> anyhow::Result<ProgressBar> {
 
 pub(crate) fn export_to_stdout(options: &Export) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    Ok(export(
-        &options.database.database,
-        options.kind,
-        options.ndjson,
-        out,
-    )?)
+    let path = &options.database.database;
+    match options.content.kind() {
+        Some(kind) => export(path, kind, options.ndjson, out)?,
+        None => all::export(path, out)?,
+    }
+    Ok(())
 }

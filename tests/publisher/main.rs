@@ -10,6 +10,7 @@
 
 mod admin;
 mod app;
+mod backup;
 mod caches;
 mod client;
 mod codings;
@@ -24,6 +25,7 @@ mod door;
 mod door_bounds;
 mod door_framing;
 mod door_fuzz;
+mod export_all;
 mod faults;
 mod feed_pages;
 mod front;
