@@ -11,7 +11,7 @@ use std::{
 use cathedral_publisher::config::{Cli, Command};
 use clap::{CommandFactory, Parser};
 
-use commands::{demo, import_export, serve};
+use commands::{backup, demo, import_export, serve};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::serve(options),
         Command::Import(options) => import_export::import_file(&options),
         Command::Export(options) => import_export::export_to_stdout(&options),
+        Command::Backup(options) => backup::backup(&options),
+        Command::Restore(options) => backup::restore(&options),
         Command::Demo(options) => demo::demo(options),
         Command::Sample(options) => demo::sample(&options),
         Command::Completions(options) => {
