@@ -68,7 +68,15 @@ fn main() {
     }
     if options.step > 0 {
         scenario::one_by_one(&publisher, options.step, &mut report);
+        eprintln!(
+            "calls that fail one by one: {:.0} s",
+            begun.elapsed().as_secs_f64()
+        );
         scenario::for_a_while(&publisher, 5, &mut report);
+        eprintln!(
+            "calls that fail for a while: {:.0} s",
+            begun.elapsed().as_secs_f64()
+        );
         outside::all(&publisher, 5, &mut report);
     }
     println!("{report}");

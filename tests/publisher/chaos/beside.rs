@@ -45,9 +45,9 @@ fn pause(limit_ms: u64) {
 impl Beside<'_> {
     /// Does what the kind of the round asks for. Returns what it has taken away.
     pub fn run(&mut self, kind: Kind) -> Option<Loss> {
-        pause(120);
+        pause(250);
         match kind {
-            Kind::Killed | Kind::Starting | Kind::Second => pause(200),
+            Kind::Killed | Kind::Starting | Kind::Second => pause(250),
             Kind::Backup => self.backup_is_checked(),
             Kind::Restore => return self.restore(),
             Kind::Retention => return self.retention(),
@@ -150,7 +150,7 @@ impl Beside<'_> {
         if fastrand::u8(0..8) == 0 {
             thread::sleep(SLACK + Duration::from_millis(500));
         } else {
-            pause(150);
+            pause(300);
         }
     }
 
