@@ -274,6 +274,7 @@ impl App {
             path: data.path(),
             writable: true,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
+            dropped_log_lines: Default::default(),
         };
         let listen = Listen::At("127.0.0.1:0".to_owned());
         let running = server::start(listen, settings, parts).await.unwrap();
