@@ -1,7 +1,7 @@
 //! The form of a line of the log. Text that came from a client cannot end a line or control a terminal: control
 //! characters are written as in JSON, `\n` or `\u001b`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, time::SystemTime};
 
 use cathedral_publisher::config::LogFormat;
 use log::{
@@ -21,7 +21,7 @@ pub(super) fn of(format: LogFormat, record: &Record<'_>) -> String {
 }
 
 fn text(record: &Record<'_>) -> String {
-    let now = jiff::Timestamp::now();
+    let now = now();
     let (level, target) = (record.level(), record.target());
     let mut line = format!("{now:.3} {level} {target}: {}", record.args());
     for (key, value) in pairs(record) {
@@ -37,11 +37,16 @@ fn text(record: &Record<'_>) -> String {
 fn json(record: &Record<'_>) -> String {
     let mut line = pairs(record);
     let mut say = |key: &str, value: String| line.insert(key.to_owned(), value.into());
-    say("time", format!("{:.3}", jiff::Timestamp::now()));
+    say("time", format!("{:.3}", now()));
     say("level", record.level().to_string());
     say("target", record.target().to_owned());
     say("message", record.args().to_string());
     serde_json::Value::from_iter(line).to_string()
+}
+
+/// Returns the time; 1970 if the machine's clock is beyond the year 9999: a panic here would end the process.
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// Returns the text with control characters and line separators replaced. JSON stays the same JSON.
