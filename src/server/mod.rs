@@ -159,5 +159,6 @@ pub async fn start(
         stopping,
         liveness,
         shutdown_delay: settings.shutdown_delay,
+        shutdown_timeout: settings.shutdown_timeout,
     })
 }

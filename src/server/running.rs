@@ -20,6 +20,10 @@ use super::{
 };
 use crate::{cache::handle::CacheHandle, liveness::Liveness, writer::handle::WriterHandle};
 
+/// How much longer than `--shutdown-timeout-secs` a stop may take: for admitted writes, hanging reads and the last
+/// checkpoint. A disk that does not answer must not hold the process for ever.
+const LAST_WORK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A running server.
 pub struct Running {
     /// The addresses that it listens on.
@@ -35,6 +39,7 @@ pub struct Running {
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) liveness: Liveness,
     pub(super) shutdown_delay: Duration,
+    pub(super) shutdown_timeout: Duration,
 }
 
 /// Reads again what can change while the server runs, and logs what came of it. May block.
@@ -108,6 +113,7 @@ impl Running {
     ) -> io::Result<()> {
         let stopper = self.stopper();
         let delay = self.shutdown_delay;
+        let limit = delay + self.shutdown_timeout + LAST_WORK_TIMEOUT;
         tell_manager(&[NotifyState::Ready]);
         if let Some(reload) = reload
             && let Some(mut hangup) = signals.take_hangup()
@@ -123,6 +129,7 @@ impl Running {
             log::info!("{name}: stopping");
             tell_manager(&[NotifyState::Stopping]);
             stopper.announce();
+            exit_after(limit, name.to_owned());
             actix_rt::spawn(async move {
                 tokio::time::sleep(delay).await;
                 stopper.stop(true).await;
@@ -132,7 +139,28 @@ impl Running {
             log::logger().flush();
             std::process::exit(1);
         });
-        self.serve().await
+        let served = self.serve().await;
+        if let Err(error) = &served {
+            exit_after(LAST_WORK_TIMEOUT, error.to_string());
+        }
+        served
+    }
+}
+
+/// Ends the process if it has not ended by then, and says why it should. The thread does not keep it from ending earlier.
+fn exit_after(limit: Duration, why: String) {
+    let thread = thread::Builder::new().name("stop".to_owned());
+    let started = thread.spawn(move || {
+        thread::sleep(limit);
+        let seconds = limit.as_secs();
+        log::error!(
+            "{why}: the stop has not ended after {seconds} s, the database may hang: exiting at once"
+        );
+        log::logger().flush();
+        std::process::exit(1);
+    });
+    if let Err(error) = started {
+        log::warn!("the stop has no time limit: {error}");
     }
 }
 
