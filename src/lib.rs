@@ -56,6 +56,7 @@
 //!   reads and encodings a bounded number at a time, with connections left over for the board.
 //! - Nothing is acknowledged before it is durable, nor, on the board, before clients see it (or the
 //!   acknowledgement says that they do not).
+//! - Nothing waits for stderr: the log is a bounded queue, and what does not fit is dropped and counted.
 //! - There is no static state: everything is passed in, the clock included.
 //!
 //! # Reasons
