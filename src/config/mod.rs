@@ -121,8 +121,8 @@ pub struct Serve {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Admin {
     /// A file with one admin token per line, of at least 32 characters each: one token, or two while one
-    /// replaces the other. Tokens may also come from the environment variables PUBLISHER_ADMIN_TOKEN
-    /// and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
+    /// replaces the other. SIGHUP reads it again; a file without a token is refused. Tokens may also come
+    /// from the environment variables PUBLISHER_ADMIN_TOKEN and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
     #[arg(long, env = "PUBLISHER_ADMIN_TOKEN_FILE", value_name = "PATH")]
     pub admin_token_file: Option<PathBuf>,
 }
