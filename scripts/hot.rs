@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use cathedral_publisher::{
-    answer::Representation,
+    answer::{Conditions, Representation},
     cache::snapshot::Snapshot,
     demo::{sample::Sample, simulation::populate},
     domain::{
@@ -30,7 +30,7 @@ use cathedral_publisher::{
     },
     feed::{self, FeedHandle},
     metrics::Metrics,
-    store::{self, open::open_writer, pool::ReadPool},
+    store::{self, file::DatabaseFile, open::open_writer, pool::ReadPool},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ fn request(c: &mut Criterion) {
     snapshot.encode_fast();
     snapshot.precompress();
     let board = snapshot.board();
-    let tag = board.etag().as_str().as_bytes().to_vec();
+    let tag = board.etag().to_string().into_bytes();
     let mut group = c.benchmark_group("request");
     group.bench_function("If-None-Match, one tag", |b| {
         b.iter(|| TagList::parse([black_box(tag.as_slice())]).matches_weakly(board.etag()));
@@ -57,18 +57,15 @@ fn request(c: &mut Criterion) {
     group.bench_function("Accept-Encoding of a browser", |b| {
         b.iter(|| Acceptable::parse([black_box(BROWSER)]).in_order().next());
     });
-    let held = TagList::parse([tag.as_slice()]);
-    group.bench_function("select, nothing accepted", |b| {
-        b.iter(|| {
-            board
-                .select(&Acceptable::default(), Some(black_box(&held)))
-                .is_some()
+    for (name, acceptable) in [
+        ("decide, nothing accepted", Acceptable::default()),
+        ("decide, a browser", Acceptable::parse([BROWSER])),
+    ] {
+        let conditions = Conditions::new(acceptable, [], [tag.as_slice()]);
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(&conditions).decide(board).is_ok());
         });
-    });
-    let browser = Acceptable::parse([BROWSER]);
-    group.bench_function("select, a browser", |b| {
-        b.iter(|| board.select(&browser, Some(black_box(&held))).is_some());
-    });
+    }
     group.finish();
 }
 
@@ -147,7 +144,7 @@ fn feed(c: &mut Criterion) {
             pool_size: 3,
             busy_timeout: Duration::from_secs(5),
         };
-        let pool = ReadPool::new(&path, settings, true);
+        let pool = ReadPool::new(DatabaseFile::new(&path, true), settings, true);
         let settings = feed::Settings {
             queue_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
@@ -183,7 +180,7 @@ fn feed(c: &mut Criterion) {
 
 fn middle(path: &Path, rows: u32) -> Cursor {
     let connection = rusqlite::Connection::open(path).unwrap();
-    let query = "SELECT ran_at, id FROM eval_runs ORDER BY rowid LIMIT 1 OFFSET ?1";
+    let query = "SELECT ran_at, id FROM eval_runs ORDER BY seq LIMIT 1 OFFSET ?1";
     let row = connection.query_row(query, [rows / 2], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
     });

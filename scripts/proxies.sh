@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks nginx and Varnish with the configurations of scripts/deploy: a request through each of them gets the
-# same bytes, entity-tags and 304s as a direct request.
+# same bytes, entity-tags and 304s as a direct request, what is not public gets 404 however its path is written, and
+# no client chooses the address that it is limited by.
 #
 #   scripts/proxies.sh
 #
@@ -28,10 +29,11 @@ wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep
 "$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
 "$publisher" sample rows --count 500 | "$publisher" import rows - --database "$work/a.db" >/dev/null
 port=$(free_port)
-"$publisher" serve --database "$work/a.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.0/8 --log-level warn &
+PUBLISHER_ADMIN_TOKEN=$(head -c 24 /dev/urandom | base64) "$publisher" serve --database "$work/a.db" \
+    --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 --access-log all --log-level warn,access=info 2>"$work/log" &
 pids+=($!)
 direct=http://127.0.0.1:$port
-wait_for "$direct/health"
+wait_for "$direct/health/live"
 
 board=/v1/synthetic-boolean/active-challenges
 feed="/v1/leaderboard/recent?since_ran_at=2020-01-01T00:00:00Z&limit=100"
@@ -39,7 +41,7 @@ checks=0
 tag() { curl -s -D - -o /dev/null "${@:2}" "$1" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
 # Brotli is added when the board has not changed for a second. Then its variants stay the same.
 for _ in $(seq 200); do
-    ! tag "$direct$board" -H 'Accept-Encoding: br' | grep -q -- '-br"' || break
+    ! tag "$direct$board" -H 'Accept-Encoding: br' | grep -q -- '-br[0-9]*"' || break
     sleep 0.05
 done
 fail() { echo "proxies: $1" >&2; exit 1; }
@@ -82,9 +84,72 @@ through() { # NAME PROXY
         same "$name" "$proxy" "$path" -I
     done
     same "$name" "$proxy" /v1/leaderboard/recent
-    same "$name" "$proxy" /nope
     same "$name" "$proxy" "$board" -X DELETE
     echo "proxies: $name: $checks answers are the same"
+}
+
+# Whatever is not public, in every notation that a proxy and a server might understand differently.
+hidden() { # NAME PROXY
+    local name=$1 proxy=$2 path prefix status checked=0
+    for prefix in "" /api/cathedral; do
+        for path in / /nope /metrics /metrics/ '/metrics?a' /METRICS /%6detrics /%6Detrics /%256detrics //metrics \
+            /./metrics /v1/../metrics /metrics%3F '/metrics;a' '/metrics%00' /metrics%2f '/\metrics' '/metrics#a' \
+            /health /health/live /health/ready /Health /%68ealth //health //health/ready /v1/../health /health/x \
+            /v1/admin/eval-runs /v1/admin/challenges /v1/admin/challenges/a /v1/admin/merkle-epochs/1 \
+            /v1/%61dmin/eval-runs //v1/admin/eval-runs /v1//admin/eval-runs /V1/admin/eval-runs \
+            /v1/leaderboard/recent/../../admin/eval-runs /v1/leaderboard/recent/..%2f..%2fadmin%2feval-runs \
+            /v1/leaderboard/recent/%2e%2e/%2e%2e/admin/eval-runs /api/cathedral/metrics /api/cathedral/health; do
+            for method in GET POST PUT; do
+                status=$(curl -s --interface 127.0.0.9 --path-as-is -X $method -o "$work/body" -w '%{http_code}' "$proxy$prefix$path")
+                [[ $status = 40[034] ]] || fail "$name passes $method $prefix$path: $status"
+                ! grep -qE 'publisher_|checks|token' "$work/body" || fail "$name shows $prefix$path"
+                checked=$((checked + 1))
+            done
+        done
+    done
+    # With an absolute target, as for a forward proxy.
+    for path in http://a/metrics HTTP://a/metrics http://a//metrics; do
+        status=$(curl -s --interface 127.0.0.9 --request-target "$path" -o /dev/null -w '%{http_code}' "$proxy")
+        [[ $status = 40[034] ]] || fail "$name passes $path: $status"
+    done
+    ! grep -q 'client=127.0.0.9 ' "$work/log" || fail "$name has passed on: $(grep 'client=127.0.0.9 ' "$work/log")"
+    echo "proxies: $name: $checked requests of hidden paths are refused"
+}
+# Each client has the address that it connects from, whatever its fields say.
+addresses() { # NAME PROXY
+    local name=$1 proxy=$2 from
+    for from in 127.0.0.7 127.0.0.8; do
+        # A query of its own, so that no cache answers.
+        curl -s --interface $from -o /dev/null "$proxy$feed&address=$name-$from" \
+            -H 'X-Forwarded-For: 192.0.2.1' -H 'X-Forwarded-For: 192.0.2.2, 127.0.0.1' \
+            -H 'Forwarded: for=192.0.2.3' -H 'Forwarded: for=192.0.2.4' -H 'X-Real-IP: 192.0.2.5'
+        for _ in $(seq 100); do ! tail -n 1 "$work/log" | grep -q "client=$from " || break; sleep 0.05; done
+        tail -n 1 "$work/log" | grep -q "client=$from " || fail "$name: $(tail -n 1 "$work/log") is not of $from"
+    done
+    ! grep -q 'client=192' "$work/log" || fail "$name: a client has chosen its address"
+    echo "proxies: $name: clients have their addresses"
+}
+# The cache answers the second request for each coding, of any host, and with a cache buster.
+caches() { # PROXY
+    local proxy=$1 coding
+    for coding in identity gzip zstd br; do
+        curl -s -o /dev/null -H "Accept-Encoding: $coding" "$proxy$board"
+        curl -s -o /dev/null -D - -H "Accept-Encoding: $coding" -H "Host: $coding" "$proxy/api/cathedral$board?_=$coding" |
+            grep -qi '^x-varnish: [0-9]* [0-9]' || fail "varnish does not cache $coding"
+    done
+    echo "proxies: varnish: every coding is cached"
+}
+# The refusal of one client (429) is neither stored nor in the way of an answer for the next one.
+refusals() { # PROXY, in front of a publisher that admits two requests per client
+    local proxy=$1 seen="" from
+    for from in 7 7 7 8 7; do
+        # Two pages of the feed, then the board, which is not in the cache yet.
+        local path="$board"
+        [ ${#seen} -ge 8 ] || path="$feed&number=${#seen}"
+        seen+=$(curl -s --interface 127.0.0.$from -o /dev/null -w '%{http_code} ' "$proxy$path")
+    done
+    [ "$seen" = "200 200 429 200 200 " ] || fail "varnish in front of a rate limit: $seen"
+    echo "proxies: varnish: refusals are not stored"
 }
 
 if command -v nginx >/dev/null; then
@@ -96,16 +161,33 @@ if command -v nginx >/dev/null; then
     nginx -c "$work/nginx.conf" -e "$work/nginx.log"
     wait_for "http://127.0.0.1:$proxy$board"
     through nginx "http://127.0.0.1:$proxy"
+    hidden nginx "http://127.0.0.1:$proxy"
+    addresses nginx "http://127.0.0.1:$proxy"
 else
     echo "proxies: SKIPPED: nginx is not installed" >&2
 fi
 if command -v varnishd >/dev/null; then
-    proxy=$(free_port)
-    sed "s/\"8080\"/\"$port\"/" scripts/deploy/varnish.vcl >"$work/a.vcl"
-    varnishd -F -n "$work/varnish" -a "127.0.0.1:$proxy" -f "$work/a.vcl" -s malloc,32m -p http_gzip_support=off >"$work/varnish.log" 2>&1 &
-    pids+=($!)
-    wait_for "http://127.0.0.1:$proxy$board"
+    varnish() { # NAME PUBLISHER-PORT
+        proxy=$(free_port)
+        sed "s/\"8080\"/\"$2\"/" scripts/deploy/varnish.vcl >"$work/$1.vcl"
+        varnishd -F -n "$work/$1" -a "127.0.0.1:$proxy" -f "$work/$1.vcl" -s malloc,32m >"$work/$1.log" 2>&1 &
+        pids+=($!)
+        # A path that the publisher never sees.
+        for _ in $(seq 200); do ! curl -s "http://127.0.0.1:$proxy/" | grep -q 'not found' || return 0; sleep 0.05; done
+        fail "varnish does not answer: $(cat "$work/$1.log")"
+    }
+    varnish a "$port"
     through varnish "http://127.0.0.1:$proxy"
+    caches "http://127.0.0.1:$proxy"
+    hidden varnish "http://127.0.0.1:$proxy"
+    addresses varnish "http://127.0.0.1:$proxy"
+    port=$(free_port)
+    "$publisher" serve --database "$work/a.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 \
+        --rate-limit 1 --rate-limit-burst 2 --log-level warn &
+    pids+=($!)
+    wait_for "http://127.0.0.1:$port/health/live"
+    varnish limited "$port"
+    refusals "http://127.0.0.1:$proxy"
 else
     echo "proxies: SKIPPED: varnish is not installed" >&2
 fi

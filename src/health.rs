@@ -1,6 +1,7 @@
 //! Health: whether the database answers (WIRE.md, GET /health), and whether the server is ready.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,13 +14,15 @@ use tokio::sync::Mutex;
 
 use crate::{
     cache::handle::CacheHandle,
-    store::{pool::ReadPool, read},
+    store::{StoreError, pool::ReadPool, read},
     units,
     writer::handle::WriterHandle,
 };
 
 /// The time limit of a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The outcome if it is over, or the database cannot be read.
+const NO_ANSWER: Check = Err(Cow::Borrowed("no answer"));
 
 /// When the server counts as ready.
 #[derive(Debug, Clone, Copy, Args)]
@@ -51,28 +54,31 @@ pub struct HealthHandle {
 }
 
 /// A probe of the database.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Probe {
     begun: Instant,
-    answers: bool,
+    outcome: Check,
 }
+
+/// Well, or what is wrong.
+pub type Check = Result<(), Cow<'static, str>>;
 
 /// The checks of readiness: each is well, or says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// A board that was confirmed not too long ago.
-    pub snapshot: Result<(), &'static str>,
+    pub snapshot: Check,
     /// The database.
-    pub database: Result<(), &'static str>,
+    pub database: Check,
     /// The actors.
-    pub actors: Result<(), &'static str>,
+    pub actors: Check,
     /// The process is not about to end.
-    pub process: Result<(), &'static str>,
+    pub process: Check,
 }
 
 impl Readiness {
     /// Returns the checks by name.
-    pub fn checks(&self) -> [(&'static str, Result<(), &'static str>); 4] {
+    pub fn checks(self) -> [(&'static str, Check); 4] {
         [
             ("snapshot", self.snapshot),
             ("database", self.database),
@@ -83,19 +89,22 @@ impl Readiness {
 }
 
 impl HealthHandle {
-    /// Returns whether the database answers within two seconds. One probe runs at a time, and answers all
+    /// Returns whether the database answers within two seconds, or what is wrong with its files. One probe runs at a time, and answers all
     /// that asked before it began: a herd of checks takes neither the pool from the board nor its turn
     /// from a balancer.
-    pub async fn database_answers(&self) -> bool {
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn database(&self) -> Check {
         let asked = Instant::now();
         let last = Arc::clone(&self.last_probe).lock_owned();
         let Ok(mut last) = tokio::time::timeout(PROBE_TIMEOUT, last).await else {
-            return false;
+            return NO_ANSWER;
         };
-        if let Some(probe) = *last
+        if let Some(probe) = &*last
             && probe.begun >= asked
         {
-            return probe.answers;
+            return probe.outcome.clone();
         }
         let pool = self.pool.clone();
         // The lock goes with it: a probe that hangs has no second one beside it.
@@ -104,15 +113,23 @@ impl HealthHandle {
             let answer = pool
                 .reader(begun + PROBE_TIMEOUT)
                 .and_then(|reader| read::probe(&reader));
-            if let Err(error) = &answer {
+            let outcome = answer.or_else(|error| {
                 log::debug!("health: {error}");
-            }
-            let answers = answer.is_ok();
-            *last = Some(Probe { begun, answers });
-            answers
+                if let StoreError::File(fault) = error {
+                    return Err(fault.brief().into());
+                }
+                NO_ANSWER
+            });
+            *last = Some(Probe {
+                begun,
+                outcome: outcome.clone(),
+            });
+            outcome
         });
-        let probe = tokio::time::timeout(PROBE_TIMEOUT, probe).await;
-        probe.is_ok_and(|answers| answers.unwrap_or(false))
+        match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => NO_ANSWER,
+        }
     }
 
     /// Returns whether balancers should send requests here.
@@ -120,13 +137,13 @@ impl HealthHandle {
         let stopping = self.stopping.load(Ordering::Relaxed);
         Readiness {
             snapshot: self.snapshot().await,
-            database: well(self.database_answers().await, "no answer"),
+            database: self.database().await,
             actors: self.actors(),
             process: well(!stopping, "stopping"),
         }
     }
 
-    async fn snapshot(&self) -> Result<(), &'static str> {
+    async fn snapshot(&self) -> Check {
         let cache = &self.cache;
         let max_age = self.settings.max_snapshot_age;
         let young = || cache.snapshot_age().map(|age| age <= max_age);
@@ -136,18 +153,18 @@ impl HealthHandle {
         }
         match young() {
             Some(true) => Ok(()),
-            Some(false) => Err("too old"),
-            None => Err("none yet"),
+            Some(false) => Err("too old".into()),
+            None => Err("none yet".into()),
         }
     }
 
-    fn actors(&self) -> Result<(), &'static str> {
+    fn actors(&self) -> Check {
         well(self.cache.is_alive(), "the cache has stopped")?;
         let writer_lives = self.writer.as_ref().is_none_or(WriterHandle::is_alive);
         well(writer_lives, "the writer has stopped")
     }
 }
 
-fn well(is_well: bool, otherwise: &'static str) -> Result<(), &'static str> {
-    is_well.then_some(()).ok_or(otherwise)
+fn well(is_well: bool, otherwise: &'static str) -> Check {
+    is_well.then_some(()).ok_or(otherwise.into())
 }

@@ -1,6 +1,6 @@
 //! Notices what other processes write to the database, and tells the board's cache and the feed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -12,6 +12,7 @@ use crate::{
     store::{
         StoreError,
         change_detector::{ChangeDetector, DatabaseState},
+        file::DatabaseFile,
     },
     units,
 };
@@ -27,28 +28,42 @@ pub struct Settings {
     pub change_poll: Duration,
 }
 
-/// Starts a task that polls the database for ever. A poll costs one pragma if nothing was written. A file
-/// that replaces the database after this call is noticed.
+/// What is watched, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    /// The database.
+    pub(crate) file: DatabaseFile,
+    /// Whether a database that takes its place is migrated.
+    pub(crate) writable: bool,
+    /// How long a poll waits for a lock.
+    pub(crate) busy_timeout: Duration,
+}
+
+/// Starts a task that polls the database for ever. A poll costs some twenty system calls if nothing was written.
 pub(crate) fn launch(
-    path: PathBuf,
+    watched: Watched,
     settings: Settings,
-    busy_timeout: Duration,
     clock: Arc<dyn Clock>,
     cache: CacheHandle,
     feed: FeedHandle,
     liveness: LivenessGuard,
 ) {
-    let detector = ChangeDetector::new(path.clone(), busy_timeout);
+    let new = move || {
+        let Watched {
+            file,
+            writable,
+            busy_timeout,
+        } = watched.clone();
+        ChangeDetector::new(file, writable, busy_timeout)
+    };
     actix_rt::spawn(async move {
         let _liveness = liveness;
-        let mut detector = Some(detector);
-        let mut failing = false;
+        let mut detector = Some(new());
+        let mut log = PollLog::default();
         loop {
             clock.sleep_until(clock.now() + settings.change_poll).await;
             // A panic while polling loses the detector; another takes its place.
-            let mut polling = detector
-                .take()
-                .unwrap_or_else(|| ChangeDetector::new(path.clone(), busy_timeout));
+            let mut polling = detector.take().unwrap_or_else(&new);
             let polled = actix_rt::task::spawn_blocking(move || {
                 let state = polling.poll();
                 (polling, state)
@@ -58,32 +73,52 @@ pub(crate) fn launch(
                 continue;
             };
             detector = Some(polled);
-            log_change(&state, &mut failing);
+            log.polled(&state);
             match state {
                 Ok(Some(state)) => {
-                    feed.observe(state.feed, state.replaced);
+                    feed.observe(state.feed);
                     let version = cache.board_version();
                     // If nothing is published, the cache is trying already.
-                    if version.is_some_and(|old| old != state.board_version) {
+                    if version.is_some_and(|old| old != state.board) {
                         cache.invalidate();
                     }
                 }
                 Ok(None) => {}
-                // On error, assume that everything changed.
+                // The database that was served is out of reach; what is cached of it is still true of it.
+                Err(StoreError::File(_) | StoreError::Open(_)) => {}
+                // On other errors, assume that everything changed.
                 Err(_) => feed.invalidate_all(),
             }
         }
     });
 }
 
-/// Logs the first failure in a row, and the first success after it.
-fn log_change(state: &Result<Option<DatabaseState>, StoreError>, failing: &mut bool) {
-    if let Err(error) = state {
-        if !*failing {
-            log::warn!("cannot poll the database for writes of other processes: {error}");
+/// What was logged of the polls.
+#[derive(Debug, Default)]
+struct PollLog {
+    failure: Option<String>,
+    lineage: Option<String>,
+}
+
+impl PollLog {
+    /// Logs every new failure, the first success after it, and a new lineage.
+    fn polled(&mut self, state: &Result<Option<DatabaseState>, StoreError>) {
+        let failure = state.as_ref().err().map(ToString::to_string);
+        if failure != self.failure {
+            match &failure {
+                Some(error) => log::warn!("cannot poll the database: {error}"),
+                None => log::info!("polling the database again"),
+            }
+            self.failure = failure;
         }
-    } else if *failing {
-        log::info!("polling the database again");
+        if let Ok(Some(state)) = state {
+            let before = self.lineage.replace(state.lineage.clone());
+            if before.is_some_and(|before| before != state.lineage) {
+                log::warn!(
+                    "the database was restored: its lineage is {}",
+                    state.lineage
+                );
+            }
+        }
     }
-    *failing = state.is_err();
 }

@@ -1,30 +1,94 @@
 # Varnish in front of the publisher, as a shared cache for 15 s (the publisher's max-age). It stores one variant per
 # Accept-Encoding, passes entity-tags on unchanged, and answers 304 by itself.
 #
-# Start varnishd with `-p http_gzip_support=off`. Otherwise it replaces every Accept-Encoding with "gzip", which
-# loses br and zstd.
+# Start the publisher with `--trusted-proxies 127.0.0.1` (the address that Varnish connects from).
 vcl 4.1;
+
+import std;
 
 backend publisher {
     .host = "127.0.0.1";
     .port = "8080";
+    # How long the publisher may send nothing.
+    .first_byte_timeout = 40s;
+    .between_bytes_timeout = 40s;
     .probe = { .url = "/health/ready"; .interval = 5s; .timeout = 6s; }
 }
 
 sub vcl_recv {
+    # The public paths, all others are 404: metrics, health and admin routes are for the private network, where
+    # --admin-address serves them. The path is matched as it was sent, so that an encoded one never matches.
+    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges|current-challenge)|leaderboard/recent)(\?|$)"
+        && req.url !~ "^/openapi\.json(\?|$)") {
+        return (synth(404));
+    }
+    # Varnish appends the client's address to the field that the client sent. This proxy is the outermost one, so
+    # it replaces that, and it removes the field that the publisher does not read. Behind another proxy of yours,
+    # leave X-Forwarded-For as it is, and add that proxy to --trusted-proxies.
+    set req.http.X-Forwarded-For = client.ip;
+    unset req.http.Forwarded;
+    # Varnish knows gzip only: it would replace this field, and decompress for clients that do not accept gzip. So
+    # the field has another name until the publisher is asked, it is part of the cache's key, and all stored
+    # answers are passed on as they are.
+    std.collect(req.http.Accept-Encoding);
+    set req.http.X-Codings = req.http.Accept-Encoding;
+    set req.http.Accept-Encoding = "gzip";
+    # The same path has the same answer with and without the prefix. The board ignores its query, so cache
+    # busters (?_=…) share one object.
+    set req.url = regsub(req.url, "^/api/cathedral", "");
+    set req.url = regsub(req.url, "^([^?]*/active-challenges)\?.*$", "\1");
     if (req.method != "GET" && req.method != "HEAD") {
         return (pass);
     }
-    if (req.url ~ "^(/api/cathedral)?/(metrics|health|v1/admin/)") {
-        return (pass);
+    return (hash);
+}
+
+# Without the host: the publisher does not tell hosts apart.
+sub vcl_hash {
+    hash_data(req.url);
+    hash_data(req.http.X-Codings);
+    return (lookup);
+}
+
+sub vcl_backend_fetch {
+    unset bereq.http.Accept-Encoding;
+    if (bereq.http.X-Codings) {
+        set bereq.http.Accept-Encoding = bereq.http.X-Codings;
     }
-    # The board ignores its query, so cache busters (?_=…) share one object.
-    if (req.url ~ "/active-challenges\?") {
-        set req.url = regsub(req.url, "\?.*$", "");
-    }
+    unset bereq.http.X-Codings;
 }
 
 sub vcl_backend_response {
+    # A refusal of one client (429) or a failure does not replace an answer that can still be served.
+    if (bereq.is_bgfetch && (beresp.status == 429 || beresp.status >= 500)) {
+        return (abandon);
+    }
+    # Errors are not stored. For a second, requests for them do not wait for each other either.
+    if (beresp.status >= 400) {
+        set beresp.uncacheable = true;
+        set beresp.ttl = 1s;
+        return (deliver);
+    }
+    if (beresp.http.Vary ~ "(?i)^\s*accept-encoding\s*$") {
+        set beresp.http.X-Vary = beresp.http.Vary;
+        unset beresp.http.Vary;
+    }
     # Serves a stale answer while the next one is fetched.
     set beresp.grace = 10s;
+}
+
+sub vcl_deliver {
+    if (resp.http.X-Vary) {
+        set resp.http.Vary = resp.http.X-Vary;
+        unset resp.http.X-Vary;
+    }
+}
+
+sub vcl_synth {
+    if (resp.status == 404) {
+        set resp.http.Content-Type = "application/json";
+        set resp.http.Cache-Control = "no-store";
+        set resp.body = """{"detail":"not found"}""";
+        return (deliver);
+    }
 }

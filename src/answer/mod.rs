@@ -3,13 +3,12 @@
 //! | file | knows |
 //! |---|---|
 //! | `representation` | the immutable bytes of a response in each content coding |
-//! | `fields` | the header fields of its responses, and the heads prepared from them |
-//! | `conditions` | negotiation and preconditions: 200, 304, 406 or 412 |
+//! | `fields` | the header fields of its responses, and the their heads |
+//! | `conditions` | negotiation and preconditions: 200, 304, 406, 412 or 503 |
 
 mod conditions;
 mod fields;
 mod representation;
 
-pub use conditions::{Conditions, Decision, Denied};
-pub use fields::Heads;
+pub use conditions::{Conditions, Decision, Denied, MissingEncoding};
 pub use representation::{Representation, Variant};

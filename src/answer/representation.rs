@@ -11,11 +11,11 @@ use std::{
 
 use bytes::Bytes;
 
-use super::fields::Heads;
-use crate::domain::{
-    coding::{Acceptable, Coding},
-    entity_tag::{EntityTag, TagList},
-};
+use super::fields::whole_head;
+use crate::domain::{coding::Coding, entity_tag::EntityTag};
+
+// What these constants and the encoders' versions decide are the bytes that an entity-tag names: whoever
+// changes them begins a new generation (`Coding::tag_suffix`). Neither the load nor the machine may matter.
 
 /// A smaller body fits in one packet, encoded or not.
 const WORTH_ENCODING_BYTES: usize = 1400;
@@ -34,38 +34,34 @@ const BROTLI_FAST: i32 = 4;
 #[derive(Debug)]
 pub struct Representation {
     identity: Variant,
-    /// Gzip, zstd and brotli, once they are made; `Some(None)` if encoding would not save bytes.
+    has_brotli: bool,
+    /// Gzip, zstd and brotli, once they are made; `Some(None)` if the encoder has failed.
     encoded: [OnceLock<Option<Variant>>; 3],
 }
 
 /// The bytes of a representation in one content coding, ready to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Variant {
-    coding: Coding,
     body: Bytes,
     etag: EntityTag,
-    heads: Heads,
+    head: Box<[u8]>,
 }
 
 impl Variant {
-    fn new(coding: Coding, body: Bytes, etag: EntityTag) -> Self {
-        let heads = Heads::write(coding, &body, &etag);
-        Self {
-            coding,
-            body,
-            etag,
-            heads,
-        }
+    fn new(body: Bytes, etag: EntityTag) -> Self {
+        let head = whole_head(&etag, body.len());
+        Self { body, etag, head }
     }
 
-    /// The prepared response heads (see [`Heads`]).
-    pub fn heads(&self) -> &Heads {
-        &self.heads
+    /// The prepared head of the 200: status line and fields, without those that differ from answer to
+    /// answer and without the final empty line.
+    pub fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// The content coding.
     pub fn coding(&self) -> Coding {
-        self.coding
+        self.etag.coding()
     }
 
     /// The bytes, shared.
@@ -99,9 +95,23 @@ impl Representation {
         let body = body.into();
         let etag = EntityTag::of(&body);
         Self {
-            identity: Variant::new(Coding::Identity, body, etag),
+            identity: Variant::new(body, etag),
+            has_brotli: true,
             encoded: Default::default(),
         }
+    }
+
+    /// Does as [`Representation::new`], for a body that too few clients share to be worth brotli's cost.
+    pub fn without_brotli(body: impl Into<Bytes>) -> Self {
+        Self {
+            has_brotli: false,
+            ..Self::new(body)
+        }
+    }
+
+    /// Whether the coding is made of this body, at once or on demand.
+    pub fn offers(&self, coding: Coding) -> bool {
+        coding != Coding::Brotli || self.has_brotli
     }
 
     /// The variant without a content coding.
@@ -114,23 +124,14 @@ impl Representation {
         self.identity.etag()
     }
 
-    /// Returns the coding that this client prefers among those that are cheap to make (all but brotli)
-    /// and that is not made yet. Returns `None` if the client gets what it prefers, or already holds a
-    /// variant that it accepts.
-    pub fn missing_encoding(
-        &self,
-        acceptable: &Acceptable,
-        known: Option<&TagList<'_>>,
-    ) -> Option<Coding> {
-        let selected = self.select(acceptable, known);
-        if selected.is_some_and(|variant| known.is_some_and(|known| known.names(&variant.etag))) {
-            return None;
-        }
-        let preferred = acceptable
-            .in_order()
-            .find(|coding| *coding != Coding::Brotli)?;
-        let missing = self.slot(preferred)?.get().is_none();
-        missing.then_some(preferred)
+    /// The entity-tag of the bytes in a coding, made yet or not.
+    pub fn tag(&self, coding: Coding) -> EntityTag {
+        self.identity.etag.coded(coding)
+    }
+
+    /// Whether the body is so short that encoding it is no gain.
+    pub fn is_short(&self) -> bool {
+        self.identity.body.len() < WORTH_ENCODING_BYTES
     }
 
     /// An upper estimate of the memory that the body and its cheap codings take, in bytes.
@@ -138,10 +139,20 @@ impl Representation {
         2 * self.identity.body.len()
     }
 
-    /// Makes the codings that cost a fraction of a millisecond per 100 kB: gzip and zstd.
+    /// Makes the codings that cost a fraction of a millisecond per 100 kB, gzip and zstd, unless the body
+    /// is too short to gain.
     pub fn encode_fast(&self) {
-        self.encode(Coding::Gzip);
-        self.encode(Coding::Zstd);
+        if !self.is_short() {
+            self.encode(Coding::Gzip);
+            self.encode(Coding::Zstd);
+        }
+    }
+
+    /// Makes brotli unless the body is too short to gain. Takes up to a second.
+    pub fn precompress(&self) {
+        if !self.is_short() {
+            self.encode(Coding::Brotli);
+        }
     }
 
     /// Makes one coding unless it is made already. CPU-bound: call it on a blocking thread.
@@ -160,27 +171,33 @@ impl Representation {
             return;
         };
         slot.get_or_init(|| {
-            let body = &self.identity.body;
-            if body.len() < WORTH_ENCODING_BYTES {
-                return None;
-            }
             // Writing to memory does not fail; if it did, the identity bytes would be served.
-            let encoded = encoded(coding, body).ok()?;
-            (encoded.len() < body.len())
-                .then(|| Variant::new(coding, into_body(encoded), self.identity.etag.coded(coding)))
+            let encoded = encoded(coding, &self.identity.body).ok()?;
+            Some(Variant::new(into_body(encoded), self.tag(coding)))
         });
     }
 
-    /// Selects the variant for a client that accepts these codings and names these tags: among the
-    /// accepted variants that exist, one that the client holds already, else the most preferred one.
-    /// Returns `None` if no variant is acceptable.
-    pub fn select(&self, acceptable: &Acceptable, known: Option<&TagList<'_>>) -> Option<&Variant> {
-        let accepted = || acceptable.in_order().filter_map(|coding| self.made(coding));
-        let named = known.and_then(|known| accepted().find(|variant| known.names(&variant.etag)));
-        named.or_else(|| accepted().next())
+    /// Selects the variant for a client that accepts these codings, the most preferred one first: the
+    /// first one that is made. A coding that saves no bytes is selected only if identity is not among them.
+    pub fn select<I>(&self, codings: impl Fn() -> I) -> Option<&Variant>
+    where
+        I: Iterator<Item = Coding>,
+    {
+        let accepts_identity = codings().any(|coding| coding == Coding::Identity);
+        let serves = |variant: &&Variant| {
+            !accepts_identity || variant.coding() == Coding::Identity || self.gains(variant)
+        };
+        codings()
+            .filter_map(|coding| self.made(coding))
+            .find(serves)
     }
 
-    fn made(&self, coding: Coding) -> Option<&Variant> {
+    fn gains(&self, variant: &Variant) -> bool {
+        !self.is_short() && variant.body.len() < self.identity.body.len()
+    }
+
+    /// Returns the variant in a coding if it is made.
+    pub(super) fn made(&self, coding: Coding) -> Option<&Variant> {
         match self.slot(coding) {
             None => Some(&self.identity),
             Some(slot) => slot.get()?.as_ref(),

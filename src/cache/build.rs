@@ -3,7 +3,11 @@
 use std::{fmt, time::Instant};
 
 use super::snapshot::Snapshot;
-use crate::store::{StoreError, pool::ReadPool, read};
+use crate::store::{
+    StoreError,
+    pool::ReadPool,
+    read::{self, Version},
+};
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +28,8 @@ pub enum BuildError {
 pub struct Built {
     /// The board.
     pub snapshot: Snapshot,
-    /// The database's count of changes to it, at the moment of reading.
-    pub board_version: i64,
+    /// Its version at the moment of reading.
+    pub board_version: Version,
 }
 
 /// Something that makes snapshots. Called on a blocking thread, by one thread at a time.

@@ -15,14 +15,14 @@ use super::{
     snapshot::Snapshot,
     state::Answer,
 };
-use crate::domain::clock::Clock;
+use crate::{domain::clock::Clock, store::read::Version};
 
 /// A snapshot in service.
 #[derive(Debug)]
 pub struct Published {
     /// What readers get.
     pub snapshot: Arc<Snapshot>,
-    pub(super) board_version: i64,
+    pub(super) board_version: Version,
     /// When it was published, or found to be the same again.
     pub(super) confirmed_at: Instant,
     pub(super) fresh_until: Instant,
@@ -133,7 +133,7 @@ impl CacheHandle {
     }
 
     /// Returns the database's count of changes to the board at the time of the published snapshot.
-    pub fn board_version(&self) -> Option<i64> {
+    pub fn board_version(&self) -> Option<Version> {
         self.cell.load().as_ref().map(|p| p.board_version)
     }
 

@@ -4,16 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     answer::Representation,
-    domain::{
-        challenge::{Challenge, FAMILY_ID},
-        coding::Coding,
-    },
+    domain::challenge::{Challenge, FAMILY_ID},
 };
 
 /// An immutable picture of the active challenges. Made once, read by every worker.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    board: Representation,
+    board: Arc<Representation>,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
 }
@@ -64,14 +61,14 @@ impl Snapshot {
         }
         body.extend_from_slice(b"]}");
         Ok(Self {
-            board: Representation::new(body),
+            board: Arc::new(Representation::new(body)),
             first,
             tiers,
         })
     }
 
     /// Returns the answer of active-challenges.
-    pub fn board(&self) -> &Representation {
+    pub fn board(&self) -> &Arc<Representation> {
         &self.board
     }
 
@@ -82,25 +79,24 @@ impl Snapshot {
 
     /// Makes brotli, up to a second; clients that accept it get it from then on. For blocking threads.
     pub fn precompress(&self) {
-        self.board.encode(Coding::Brotli);
+        self.board.precompress();
     }
 
     /// Returns the answer of current-challenge without parameters.
-    pub fn first(&self) -> Option<&Representation> {
-        self.first.as_deref()
+    pub fn first(&self) -> Option<&Arc<Representation>> {
+        self.first.as_ref()
     }
 
     /// Returns the answer of current-challenge for a tier.
-    pub fn first_of_tier(&self, tier: u64) -> Option<&Representation> {
+    pub fn first_of_tier(&self, tier: u64) -> Option<&Arc<Representation>> {
         Some(&self.tiers.get(&tier)?.first)
     }
 
     /// Returns the answer of current-challenge for a tier and a label; without a match, the first unlabelled one.
-    pub fn first_of_label(&self, tier: u64, label: &str) -> Option<&Representation> {
+    pub fn first_of_label(&self, tier: u64, label: &str) -> Option<&Arc<Representation>> {
         let by_label = &self.tiers.get(&tier)?.by_label;
         by_label
             .get(&Some(label.to_owned()))
             .or_else(|| by_label.get(&None))
-            .map(AsRef::as_ref)
     }
 }

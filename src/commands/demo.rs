@@ -11,7 +11,7 @@ use cathedral_publisher::{
     demo::{sample, simulation},
     metrics::DroppedLines,
     server::{Inherited, Signals},
-    store::open::open_writer,
+    store::kept_open::KeptOpen,
 };
 
 use super::serve::{admin_tokens, listen, parts};
@@ -29,12 +29,18 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
         (None, Some(folder)) => folder.path().join("demo.db"),
         (None, None) => anyhow::bail!("no database"),
     };
-    let mut kept_open = open_writer(&path, options.settings.store.busy_timeout)?;
-    simulation::populate(&mut kept_open, options.rows)?;
+    let mut database = KeptOpen::open(&path, false, options.settings.store.busy_timeout)?;
+    simulation::populate(&mut database, options.rows)?;
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
         let tokens = admin_tokens(&options.admin)?;
-        let parts = parts(&path, options.settings.store, tokens, true, dropped);
+        let parts = parts(
+            database.file(),
+            options.settings.store,
+            tokens,
+            true,
+            dropped,
+        );
         let running = listen(&options.address.address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), writer));
@@ -44,8 +50,10 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
             // If nobody reads stdout, the demo serves all the same.
             thread::spawn(move || what_to_try(&path, &url));
         }
-        Ok(running.serve_until_signal(signals, None).await?)
-    })
+        anyhow::Ok(running.serve_until_signal(signals, None).await?)
+    })?;
+    database.close();
+    Ok(())
 }
 
 fn what_to_try(path: &Path, url: &str) -> io::Result<()> {

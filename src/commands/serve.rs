@@ -1,6 +1,6 @@
 //! `serve`.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use cathedral_publisher::{
     cache::build::SqliteBuilder,
@@ -9,41 +9,34 @@ use cathedral_publisher::{
     http::AdminTokens,
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
-    store::{
-        self,
-        open::{checkpoint, open_reader, open_writer},
-        pool::ReadPool,
-    },
+    store::{self, file::DatabaseFile, kept_open::KeptOpen, pool::ReadPool},
 };
 
 pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
     // Before there are threads: it changes the environment.
     let inherited = Inherited::take()?;
     options.settings.fit_descriptors()?;
-    actix_web::rt::System::new().block_on(async {
+    let database = actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
         run(options, inherited, signals, dropped).await
-    })
+    })?;
+    database.close();
+    Ok(())
 }
 
+/// Serves until a signal to stop. Returns the database, which is closed after everything else.
 async fn run(
     options: Serve,
     inherited: Inherited,
     mut signals: Signals,
     dropped: DroppedLines,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<KeptOpen> {
     let path = &options.database.database;
     let busy_timeout = options.settings.store.busy_timeout;
     let tokens = admin_tokens(&options.admin)?;
-    // Stays open while the server runs: the last connection that closes checkpoints and deletes the
-    // write-ahead log.
-    let kept_open = if options.read_only {
-        open_reader(path, busy_timeout)?
-    } else {
-        open_writer(path, busy_timeout)?
-    };
+    let database = KeptOpen::open(path, options.read_only, busy_timeout)?;
     let parts = parts(
-        path,
+        database.file(),
         options.settings.store,
         tokens.clone(),
         !options.read_only,
@@ -54,7 +47,7 @@ async fn run(
         running = listening => running?,
         name = signals.stop() => {
             log::info!("{name}: stopping before the server was ready");
-            return Ok(());
+            return Ok(database);
         }
     };
     for address in &running.addresses {
@@ -68,19 +61,7 @@ async fn run(
     }
     let reload = reload(options.admin, tokens);
     running.serve_until_signal(signals, Some(reload)).await?;
-    if !options.read_only {
-        // Whatever was acknowledged is in the log, which the next process reads.
-        match checkpoint(&kept_open) {
-            Ok(true) => {}
-            Ok(false) => log::info!(
-                "another process is reading the database: the write-ahead log was not removed"
-            ),
-            Err(error) => log::warn!(
-                "the write-ahead log was not removed, and the next process reads it: {error}"
-            ),
-        }
-    }
-    Ok(())
+    Ok(database)
 }
 
 /// Returns what reads the token file again. If that fails the old tokens stay.
@@ -108,18 +89,17 @@ pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
 }
 
 pub(crate) fn parts(
-    path: &Path,
+    file: &DatabaseFile,
     settings: store::Settings,
     tokens: AdminTokens,
     writable: bool,
     dropped_log_lines: DroppedLines,
 ) -> Parts {
-    let pool = ReadPool::new(path, settings, !writable);
+    let pool = ReadPool::new(file.clone(), settings, !writable);
     Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
         pool,
         clock: Arc::new(SystemClock),
-        path: path.to_owned(),
         writable,
         tokens,
         dropped_log_lines,

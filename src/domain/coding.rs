@@ -27,6 +27,20 @@ impl Coding {
         }
     }
 
+    /// What the entity-tags of this coding end in: its name, and the generation of its encoder if that is
+    /// not the first (WIRE.md). A strong tag names one sequence of bytes for ever (RFC 9110 §8.8.1), so a
+    /// new generation begins whenever our encoder makes other bytes of the same body.
+    ///
+    /// Brotli is in its second generation: an earlier encoder used another window.
+    pub fn tag_suffix(self) -> &'static str {
+        match self {
+            Self::Identity => "",
+            Self::Gzip => "-gzip",
+            Self::Zstd => "-zstd",
+            Self::Brotli => "-br2",
+        }
+    }
+
     fn parse(name: &[u8]) -> Option<Self> {
         // An old name of gzip (RFC 9110 §8.4.1.3).
         if name.eq_ignore_ascii_case(b"x-gzip") {

@@ -1,39 +1,70 @@
 //! Entity-tags and the lists of them that `If-None-Match` and `If-Match` carry
 //! (RFC 9110 §8.8.3, §13.1.1, §13.1.2).
 
+use std::fmt;
+
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use super::coding::Coding;
 
-/// A strong entity-tag of ours: a quoted run of visible ASCII.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EntityTag(String);
+/// A strong entity-tag of ours. It follows from the identity body and the coding alone, so that it is known
+/// before the coding is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EntityTag {
+    /// The beginning of the SHA-256 of the identity body, in hex.
+    digits: [u8; 16],
+    coding: Coding,
+}
 
 impl EntityTag {
     /// The tag of a representation by its identity body: the first 16 hex digits of the SHA-256,
     /// in quotes (WIRE.md). Costs one hash of the body.
     pub fn of(identity_body: &[u8]) -> Self {
         let digest = Sha256::digest(identity_body);
-        let hex: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
-        Self(format!("\"{hex}\""))
+        let mut digits = [0; 16];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(digest) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        Self {
+            digits,
+            coding: Coding::Identity,
+        }
     }
 
-    /// The tag of the same representation in a content coding: the same digits and the coding's name,
-    /// `"…-br"` (WIRE.md).
+    /// The tag of the same representation in a content coding: the same digits and
+    /// [`Coding::tag_suffix`].
     pub fn coded(&self, coding: Coding) -> Self {
-        let digits = self.0.trim_matches('"');
-        Self(format!("\"{digits}-{}\"", coding.as_str()))
+        Self { coding, ..*self }
     }
 
-    /// Returns the field value, quotes included.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The coding of the bytes that the tag names.
+    pub fn coding(&self) -> Coding {
+        self.coding
     }
 
-    fn opaque(&self) -> &[u8] {
-        let quoted = self.0.as_bytes();
-        &quoted[1..quoted.len() - 1]
+    /// Writes the field value, quotes included.
+    pub fn write(&self, output: &mut Vec<u8>) {
+        output.push(b'"');
+        output.extend_from_slice(&self.digits);
+        output.extend_from_slice(self.coding.tag_suffix().as_bytes());
+        output.push(b'"');
+    }
+
+    fn is_opaque(&self, opaque: &[u8]) -> bool {
+        opaque.strip_prefix(&self.digits) == Some(self.coding.tag_suffix().as_bytes())
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The field value, quotes included.
+impl fmt::Display for EntityTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = Vec::new();
+        self.write(&mut value);
+        f.write_str(&String::from_utf8_lossy(&value))
     }
 }
 
@@ -95,17 +126,12 @@ impl<'a> TagList<'a> {
 
     /// Compares weakly (RFC 9110 §8.8.3.2): the opaque parts are equal, weak or not.
     pub fn matches_weakly(&self, current: &EntityTag) -> bool {
-        self.matches(|member| member.opaque == current.opaque())
+        self.matches(|member| current.is_opaque(member.opaque))
     }
 
     /// Compares strongly (RFC 9110 §8.8.3.2): equal, and neither is weak.
     pub fn matches_strongly(&self, current: &EntityTag) -> bool {
-        self.matches(|member| !member.weak && member.opaque == current.opaque())
-    }
-
-    /// Returns whether the list contains the tag, weakly compared; `*` contains no tag.
-    pub fn names(&self, tag: &EntityTag) -> bool {
-        *self != Self::Any && self.matches_weakly(tag)
+        self.matches(|member| !member.weak && current.is_opaque(member.opaque))
     }
 
     fn matches(&self, equal: impl Fn(&Member<'_>) -> bool) -> bool {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     answer::Representation,
     domain::{cursor::Cursor, eval_run::EvalRun},
-    store::read::FeedStamp,
+    store::read::{FeedStamp, Version},
 };
 
 /// The cached pages and the reads in flight, behind one short lock. Cheap to clone.
@@ -62,14 +62,9 @@ impl FeedCache {
         self.pages().bytes()
     }
 
-    /// Notes the state of the feed as the watcher found it. Drops all pages if somebody else left it so, or
-    /// if another file took the place of the database.
-    pub(super) fn observe(&self, stamp: FeedStamp, replaced: bool) {
-        let mut pages = self.pages();
-        if replaced {
-            pages.invalidate_all();
-        }
-        pages.observe(stamp);
+    /// Notes the version that a poll found. Drops all pages if another process left the feed so.
+    pub(super) fn observe(&self, version: Version) {
+        self.pages().observe(version);
     }
 
     /// Drops all pages: anything may have changed.
@@ -79,6 +74,7 @@ impl FeedCache {
 
     /// Returns a guard for a transaction that writes rows. Call it before the transaction commits.
     pub(crate) fn begin_write(&self) -> PendingWrite<'_> {
+        self.pages().begin_write();
         PendingWrite {
             cache: self,
             committed: false,
@@ -141,7 +137,7 @@ pub(crate) struct PendingWrite<'a> {
 }
 
 impl PendingWrite<'_> {
-    /// Invalidates the pages that the rows fall into. The rows are durable; some may have been stored
+    /// Invalidates the pages that the rows fall into. The rows are committed; some may have been stored
     /// before. The feed was `before` and is `after`. Call it before anybody is told that they are stored.
     pub(crate) fn committed<'r>(
         mut self,
@@ -157,9 +153,11 @@ impl PendingWrite<'_> {
 
 impl Drop for PendingWrite<'_> {
     fn drop(&mut self) {
+        let mut pages = self.cache.pages();
         if !self.committed {
-            self.cache.invalidate_all();
+            pages.invalidate_all();
         }
+        pages.end_write();
     }
 }
 

@@ -25,13 +25,10 @@ use std::{
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    answer::Representation,
-    domain::{
-        coding::Coding,
-        cursor::{Cursor, PageLimit},
-    },
+    answer::{MissingEncoding, Representation},
+    domain::cursor::{Cursor, PageLimit},
     metrics::{Metrics, Source},
-    store::{StoreError, pool::ReadPool, read::FeedStamp},
+    store::{StoreError, pool::ReadPool, read::Version},
 };
 use budget::ByteBudget;
 use cache::{Lookup, PendingRead};
@@ -113,10 +110,9 @@ impl FeedHandle {
         self.0.cache.clone()
     }
 
-    /// Notes the state of the feed as the watcher found it; `replaced` if it is that of another file than
-    /// before. Drops all cached pages if another process changed the feed.
-    pub fn observe(&self, stamp: FeedStamp, replaced: bool) {
-        self.0.cache.observe(stamp, replaced);
+    /// Notes the version that a poll found. Drops all cached pages if another process changed the feed.
+    pub fn observe(&self, version: Version) {
+        self.0.cache.observe(version);
     }
 
     /// Drops all cached pages: the database could not be checked.
@@ -137,11 +133,15 @@ impl FeedHandle {
         }
     }
 
-    /// Returns the page if it is cached, and counts the hit. Costs a look-up under one short lock.
+    /// Returns the page if it is cached. Costs a look-up under one short lock. The caller that answers with
+    /// it counts the hit.
     pub fn cached(&self, key: &PageKey) -> Option<Arc<Representation>> {
-        let page = self.0.cache.get(key)?;
+        self.0.cache.get(key)
+    }
+
+    /// Counts an answer with a page from [`FeedHandle::cached`].
+    pub fn count_hit(&self) {
         self.0.metrics.feed_page(Source::Hit);
-        Some(page)
     }
 
     /// Returns the page of up to `limit` rows after `cursor`. A cached one costs a look-up. Otherwise the
@@ -182,11 +182,24 @@ impl FeedHandle {
         }
     }
 
-    /// Makes a coding of a page, once for all requests that want it, on a blocking thread. Waits at most
-    /// `queue_timeout`; returns false if the coding is not made by then.
-    pub async fn encode(&self, page: &Arc<Representation>, coding: Coding) -> bool {
-        let timeout = self.0.settings.queue_timeout;
-        self.0.encoder.encode(page, coding, timeout).await
+    /// Makes a coding of a page or of a part of the board, once for all requests that want it, on a blocking
+    /// thread. Waits at most `queue_timeout`; if the request cannot be answered without the coding, at most
+    /// `queue_timeout` for its turn and `read_timeout` more.
+    ///
+    /// The latter is longer because the page may be too large for the cache: what a request does not wait for is
+    /// lost then, and a client that tries again would never get it.
+    pub async fn encode(&self, page: &Arc<Representation>, missing: MissingEncoding) {
+        let settings = &self.0.settings;
+        let timeout = if missing.is_required {
+            settings.queue_timeout + settings.read_timeout
+        } else {
+            settings.queue_timeout
+        };
+        let turn_timeout = settings.queue_timeout;
+        let encoder = &self.0.encoder;
+        encoder
+            .encode(page, missing.coding, turn_timeout, timeout)
+            .await;
     }
 
     async fn read(self, read: PendingRead) {

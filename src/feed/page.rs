@@ -42,9 +42,13 @@ pub(super) fn read(
         Some(row) => Some(Cursor::of_row(&row.ran_at, row.id).map_err(|_| FeedError::Time)?),
         None => None,
     };
-    body.extend(feed_envelope::end(last.as_ref(), end.merkle_epoch_latest)?);
+    body.extend(feed_envelope::end(
+        last.as_ref(),
+        end.stamp.merkle_epoch_latest,
+    )?);
     Ok(Page {
-        representation: Arc::new(Representation::new(budget.charge(body))),
+        representation: Arc::new(Representation::without_brotli(budget.charge(body))),
         last,
+        version: end.stamp.version,
     })
 }

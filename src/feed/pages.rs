@@ -4,7 +4,10 @@
 //! stays valid until a row is inserted between them. A shorter one, at the end of the feed, spans everything
 //! after its cursor.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use hashlink::LruCache;
 use tokio::sync::oneshot;
@@ -13,7 +16,7 @@ use super::FeedError;
 use crate::{
     answer::Representation,
     domain::cursor::{Cursor, PageLimit},
-    store::read::FeedStamp,
+    store::read::{FeedStamp, Version},
 };
 
 /// What a page weighs beside its body and the bytes of its key: tags and the entries that lead to it.
@@ -22,6 +25,9 @@ const OVERHEAD_BYTES: usize = 768;
 const MAX_PAGES: usize = 4096;
 /// The most reads in flight, running or queued. Each look-up walks all of them.
 const MAX_IN_FLIGHT: usize = 1024;
+/// How many of the feed's last versions are remembered. A read that takes longer than as many commits of this
+/// process drops all cached pages.
+const MAX_RECENT: usize = 1024;
 
 /// What a page answers.
 pub type PageKey = (Cursor, PageLimit);
@@ -33,6 +39,8 @@ pub(super) struct Page {
     pub(super) representation: Arc<Representation>,
     /// The sort key of its last row, if it is full.
     pub(super) last: Option<Cursor>,
+    /// The version of the feed that was read.
+    pub(super) version: Version,
 }
 
 /// What everybody who waits for a page gets.
@@ -91,7 +99,12 @@ pub(super) struct Pages {
     max_bytes: usize,
     in_flight: Vec<InFlight>,
     reads: u64,
-    stamp: Option<FeedStamp>,
+    /// The version that the cached pages show.
+    version: Option<Version>,
+    /// Earlier versions, each left behind by a commit of this process only.
+    recent: VecDeque<Version>,
+    /// How many transactions of this process may have committed, and have not said so yet.
+    writes: usize,
 }
 
 impl Pages {
@@ -105,7 +118,9 @@ impl Pages {
             max_bytes,
             in_flight: Vec::new(),
             reads: 0,
-            stamp: None,
+            version: None,
+            recent: VecDeque::new(),
+            writes: 0,
         }
     }
 
@@ -160,6 +175,7 @@ impl Pages {
         if let Ok(page) = answer
             && read.has_seen_all(page)
         {
+            self.found(page.version);
             self.insert(token.key, page.clone());
         }
         for waiter in read.waiters {
@@ -168,21 +184,48 @@ impl Pages {
         }
     }
 
+    /// Notes that a transaction of this process may commit from now on.
+    pub(super) fn begin_write(&mut self) {
+        self.writes += 1;
+    }
+
+    /// Notes that a transaction has ended. Call it after [`Pages::committed`], if that is called.
+    pub(super) fn end_write(&mut self) {
+        self.writes -= 1;
+    }
+
     /// Notes that this process committed rows; it found the feed as `before` and left it as `after`.
     pub(super) fn committed(&mut self, before: FeedStamp, after: FeedStamp, rows: &[Cursor]) {
-        let epoch_changed = before.merkle_epoch_latest != after.merkle_epoch_latest;
-        if epoch_changed || self.stamp != Some(before) {
+        if self.version != Some(before.version) {
+            self.invalidate_all();
+        } else if before.merkle_epoch_latest != after.merkle_epoch_latest {
+            // Every page contains the epoch.
             self.invalidate_all();
         } else {
             self.invalidate(rows);
+            if self.recent.len() == MAX_RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(before.version);
         }
-        self.stamp = Some(after);
+        self.version = Some(after.version);
     }
 
-    /// Notes the state of the feed. If this process did not leave it so, anything may have been written.
-    pub(super) fn observe(&mut self, stamp: FeedStamp) {
-        if self.stamp.replace(stamp) != Some(stamp) {
+    /// Notes the version that a poll found. If this process did not leave the feed so, anything may have been
+    /// written.
+    pub(super) fn observe(&mut self, version: Version) {
+        if self.version.replace(version) != Some(version) {
             self.invalidate_all();
+        }
+    }
+
+    /// Notes the version that a read found: pages of before and after a change by another process are never
+    /// cached together, even before a poll.
+    fn found(&mut self, version: Version) {
+        let known = self.version == Some(version) || self.recent.contains(&version);
+        // A commit of this process may be visible before it is told of here.
+        if !known && self.writes == 0 {
+            self.observe(version);
         }
     }
 
@@ -192,6 +235,7 @@ impl Pages {
         self.at_end.clear();
         self.greatest_last = None;
         self.bytes = 0;
+        self.recent.clear();
         for read in &mut self.in_flight {
             read.invalidated = true;
         }

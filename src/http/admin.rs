@@ -1,7 +1,7 @@
 //! The admin routes: writes of challenges, eval runs and Merkle epochs.
 //!
 //! Each request passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
-//! request that is rejected on the way has stored nothing.
+//! request that is rejected on the way has stored nothing, unless the answer says that its outcome is unknown.
 
 use std::io::ErrorKind;
 
@@ -9,18 +9,19 @@ use actix_web::{
     HttpRequest, HttpResponse,
     error::PayloadError,
     http::header,
-    web::{self, Bytes, Payload},
+    web::{self, Payload},
 };
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Settings, error::ApiError, routes::method_not_allowed, token::AdminTokens};
+use super::{Settings, error::ApiError, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
     json_stream::{SourceError, read_items},
     writer::{
         handle::{Admission, WriterHandle},
-        operation::{Acknowledgement, Operation},
+        operation::{Acknowledgement, Operation, Rejected},
     },
 };
 
@@ -83,23 +84,27 @@ pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles)
         .service(
             web::resource(format!("{CHALLENGES}/{{challenge_id}}"))
                 .route(web::put().to(put_challenge))
-                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+                .default_service(web::to(|| other_method("PUT"))),
         )
         .service(
             web::resource(CHALLENGES)
                 .route(web::post().to(post_challenges))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+                .default_service(web::to(|| other_method("POST"))),
         )
         .service(
             web::resource(EVAL_RUNS)
                 .route(web::post().to(post_eval_runs))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+                .default_service(web::to(|| other_method("POST"))),
         )
         .service(
             web::resource(format!("{MERKLE_EPOCHS}/{{epoch}}"))
                 .route(web::put().to(put_merkle_epoch))
-                .default_service(web::to(|| async { method_not_allowed("PUT") })),
+                .default_service(web::to(|| other_method("PUT"))),
         );
+}
+
+async fn other_method(allow: &'static str) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed { allow })
 }
 
 async fn put_challenge(
@@ -167,12 +172,12 @@ async fn accept(
     handles: &AdminHandles,
     parse: impl FnOnce(&[u8]) -> Result<Operation, ApiError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
-    if !handles.tokens.admit(request.headers()) {
-        return Err(ApiError::Unauthorized);
-    }
+    let bearer = handles.tokens.admit(request.headers());
+    let bearer = bearer.ok_or(ApiError::Unauthorized)?;
     check_content_type(request)?;
-    let admission = admit(request, handles)?;
-    let body = read_body(body, handles).await?;
+    check_length(request, handles)?;
+    let admission = handles.writer.begin(bearer)?;
+    let body = read_body(body, handles, &admission).await?;
     // A body may be 16 MiB of JSON: too long for an async thread.
     let operation = web::block(move || parse(&body))
         .await
@@ -182,13 +187,11 @@ async fn accept(
 }
 
 fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(Acknowledged {
-            inserted: receipt.counts.inserted,
-            unchanged: receipt.counts.unchanged,
-            published: (!receipt.published).then_some(false),
-        })
+    HttpResponse::Ok().json(Acknowledged {
+        inserted: receipt.counts.inserted,
+        unchanged: receipt.counts.unchanged,
+        published: (!receipt.published).then_some(false),
+    })
 }
 
 fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
@@ -207,34 +210,49 @@ fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// Reserves room for the body: its announced length, or the greatest length if it announces none.
-fn admit(request: &HttpRequest, handles: &AdminHandles) -> Result<Admission, ApiError> {
+/// Refuses a body whose announced length is too long before any of it is read.
+fn check_length(request: &HttpRequest, handles: &AdminHandles) -> Result<(), ApiError> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let max_bytes = handles.max_body_bytes;
-    let bytes = match announced.map(u32::try_from) {
-        None => max_bytes,
-        Some(Ok(bytes)) if bytes <= max_bytes => bytes,
-        Some(_) => return Err(ApiError::PayloadTooLarge { max_bytes }),
-    };
-    Ok(handles.writer.admit(bytes)?)
+    match announced {
+        Some(bytes) if bytes > max_bytes.into() => Err(ApiError::PayloadTooLarge { max_bytes }),
+        Some(_) | None => Ok(()),
+    }
 }
 
-/// Reads the whole body. The door sees to it that it ends in time.
-async fn read_body(body: Payload, handles: &AdminHandles) -> Result<Bytes, ApiError> {
+/// Reads the whole body; its bytes are admitted as they arrive. The door sees to it that it ends in time.
+async fn read_body(
+    mut body: Payload,
+    handles: &AdminHandles,
+    admission: &Admission,
+) -> Result<Vec<u8>, ApiError> {
     let max_bytes = handles.max_body_bytes;
-    match body.to_bytes_limited(max_bytes as usize).await {
-        Err(_) => Err(ApiError::PayloadTooLarge { max_bytes }),
-        Ok(Err(error)) => Err(match error.as_error::<PayloadError>() {
-            Some(PayloadError::Io(error)) if error.kind() == ErrorKind::TimedOut => {
-                ApiError::BodyTimeout
+    let mut read = Vec::new();
+    loop {
+        let piece = tokio::select! {
+            biased;
+            () = admission.cut_off() => return Err(Rejected::Slow.into()),
+            piece = body.next() => piece,
+        };
+        let piece = match piece {
+            None => break,
+            Some(Ok(piece)) => piece,
+            Some(Err(PayloadError::Io(error))) if error.kind() == ErrorKind::TimedOut => {
+                return Err(ApiError::BodyTimeout);
             }
-            Some(_) | None => ApiError::BodyBroken,
-        }),
-        Ok(Ok(bytes)) => Ok(bytes),
+            Some(Err(_)) => return Err(ApiError::BodyBroken),
+        };
+        if read.len() + piece.len() > max_bytes as usize {
+            return Err(ApiError::PayloadTooLarge { max_bytes });
+        }
+        admission.grow(piece.len())?;
+        read.extend_from_slice(&piece);
     }
+    admission.complete()?;
+    Ok(read)
 }
 
 fn utf8(body: &[u8]) -> Result<&str, ApiError> {

@@ -19,7 +19,7 @@ use crate::{
 
 /// The body of an error.
 #[derive(Debug, Serialize)]
-pub(super) struct Detail<'a> {
+struct Detail<'a> {
     detail: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     item: Option<BadItem<'a>>,
@@ -34,17 +34,13 @@ struct BadItem<'a> {
     reason: &'a str,
 }
 
-impl<'a> Detail<'a> {
-    pub(super) fn new(detail: &'a str) -> Self {
-        Self { detail, item: None }
-    }
-}
-
 /// An error that a client sees.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     #[error("not found")]
     NotFound,
+    #[error("method not allowed")]
+    MethodNotAllowed { allow: &'static str },
     #[error("no_active_challenge")]
     NoActiveChallenge,
     #[error("difficulty requires tier")]
@@ -67,6 +63,8 @@ pub(super) enum ApiError {
     HeadTimeout,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
+    #[error("the outcome of the write is unknown: repeat it")]
+    OutcomeUnknown,
     #[error("too many requests from this address, try again")]
     TooManyRequests { retry_after: Duration },
     #[error("the request target is too long")]
@@ -96,6 +94,9 @@ impl From<Denied> for ApiError {
         match denied {
             Denied::NotAcceptable => Self::NotAcceptable,
             Denied::PreconditionFailed => Self::PreconditionFailed,
+            Denied::NotEncodedYet => Self::Unavailable {
+                retry_after: Duration::from_secs(1),
+            },
         }
     }
 }
@@ -126,9 +127,13 @@ impl From<Rejected> for ApiError {
                 },
                 WriteError::Store(_) => Self::Internal,
             },
-            Rejected::Busy | Rejected::Store(_) | Rejected::Stopped => Self::Unavailable {
-                retry_after: Duration::from_secs(1),
-            },
+            Rejected::Slow => Self::BodyTimeout,
+            Rejected::Unknown => Self::OutcomeUnknown,
+            Rejected::Busy | Rejected::Store(_) | Rejected::Queued | Rejected::Stopped => {
+                Self::Unavailable {
+                    retry_after: Duration::from_secs(1),
+                }
+            }
         }
     }
 }
@@ -145,10 +150,28 @@ impl From<Arc<FeedError>> for ApiError {
     }
 }
 
+impl ApiError {
+    /// Whether the target alone decides the error. A cache in front may keep it for a second, so that a
+    /// herd at a wrong address costs one request a second; the door marks all others `no-store`.
+    fn follows_from_target(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::NoActiveChallenge
+                | Self::DifficultyWithoutTier
+                | Self::BadTier
+                | Self::MissingCursor
+                | Self::BadCursor
+                | Self::BadLimit(_)
+        )
+    }
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::NotFound | Self::NoActiveChallenge => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::DifficultyWithoutTier | Self::BadTier | Self::MissingCursor | Self::BadCursor => {
                 StatusCode::BAD_REQUEST
             }
@@ -163,7 +186,7 @@ impl ResponseError for ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -177,6 +200,15 @@ impl ResponseError for ApiError {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1);
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
+        if self.follows_from_target() {
+            response.insert_header((header::CACHE_CONTROL, "public, max-age=1"));
+        }
+        if let Self::MethodNotAllowed { allow } = self {
+            response.insert_header((header::ALLOW, *allow));
+        }
+        if matches!(self, Self::OutcomeUnknown) {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
         if matches!(self, Self::NotAcceptable) {
             response.insert_header((header::VARY, "accept-encoding"));
         }
@@ -185,7 +217,10 @@ impl ResponseError for ApiError {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         let text = self.to_string();
-        let mut detail = Detail::new(&text);
+        let mut detail = Detail {
+            detail: &text,
+            item: None,
+        };
         if let Self::BadItem { index, invalid } = self {
             detail.item = Some(BadItem {
                 index: *index,

@@ -1,12 +1,13 @@
 //! /health: does the database answer (WIRE.md)? /health/live: does the process run? /health/ready: should
 //! balancers send requests here?
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 
 use super::App;
+use crate::health::Check;
 
 #[derive(Serialize)]
 struct Health<C> {
@@ -16,16 +17,14 @@ struct Health<C> {
 
 #[derive(Serialize)]
 struct DatabaseCheck {
-    db: &'static str,
+    db: Cow<'static, str>,
 }
 
 pub(super) async fn health(app: web::Data<App>) -> HttpResponse {
-    let answers = app.handles.health.database_answers().await;
-    let (status, db) = if answers {
-        ("ok", "ok")
-    } else {
-        ("unavailable", "no answer")
-    };
+    let check = app.handles.health.database().await;
+    let answers = check.is_ok();
+    let status = if answers { "ok" } else { "unavailable" };
+    let db = said(check);
     let checks = DatabaseCheck { db };
     answer(answers, Health { status, checks })
 }
@@ -40,10 +39,14 @@ pub(super) async fn ready(app: web::Data<App>) -> HttpResponse {
     let readiness = app.handles.health.readiness().await;
     let checks = readiness.checks();
     let is_ready = checks.iter().all(|(_, check)| check.is_ok());
-    let said = |(name, check): (_, Result<(), _>)| (name, check.err().unwrap_or("ok"));
-    let checks: BTreeMap<&str, &str> = checks.into_iter().map(said).collect();
+    let said = checks.into_iter().map(|(name, check)| (name, said(check)));
+    let checks: BTreeMap<&str, Cow<'_, str>> = said.collect();
     let status = if is_ready { "ready" } else { "not ready" };
     answer(is_ready, Health { status, checks })
+}
+
+fn said(check: Check) -> Cow<'static, str> {
+    check.err().unwrap_or(Cow::Borrowed("ok"))
 }
 
 fn answer(is_well: bool, body: impl Serialize) -> HttpResponse {
@@ -53,7 +56,6 @@ fn answer(is_well: bool, body: impl Serialize) -> HttpResponse {
         StatusCode::SERVICE_UNAVAILABLE
     };
     HttpResponse::build(code)
-        .insert_header(("cache-control", "no-store"))
         .insert_header(("x-content-type-options", "nosniff"))
         .json(body)
 }

@@ -18,8 +18,5 @@ pub(super) async fn recent(
     let conditions = conditions(&request);
     let feed = &app.handles.feed;
     let (page, source) = feed.page(cursor, limit).await?;
-    if let Some(coding) = conditions.missing_encoding(&page) {
-        feed.encode(&page, coding).await;
-    }
-    respond(&app, &conditions, &page, CacheStatus::Page(source))
+    respond(&app, &conditions, &page, CacheStatus::Page(source)).await
 }

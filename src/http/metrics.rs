@@ -57,7 +57,6 @@ impl MetricsPage {
 pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let text = app.handles.metrics_page.text(&app.handles)?;
     Ok(HttpResponse::Ok()
-        .insert_header(("cache-control", "no-store"))
         .insert_header(("x-content-type-options", "nosniff"))
         .content_type(CONTENT_TYPE)
         .body(text))

@@ -5,11 +5,12 @@
 //! | `door` | every connection: reading, answering from memory, sending, time limits |
 //! | `routes` | which path is served by what, with and without the prefix |
 //! | `board`, `leaderboard` | the public reads that the door does not answer from memory |
-//! | `respond` | the actix-web form of a decision: 200, 304, 406, 412 |
+//! | `respond` | the actix-web form of a decision: 200, 304, 406, 412, 503 |
 //! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
 //! | `health`, `metrics`, `description` | /health, /metrics, /openapi.json |
 //! | `client_address`, `rate_limit` | which client a request comes from, and how often it may ask |
 //! | `cache_status` | `Cache-Status` and `Age` |
+//! | `date` | `Date`, which never runs back |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON |
 //! | `settings` | the options of this room |
@@ -18,6 +19,7 @@ mod admin;
 mod board;
 mod cache_status;
 mod client_address;
+mod date;
 mod description;
 mod door;
 mod error;
@@ -32,6 +34,8 @@ mod settings;
 mod token;
 
 pub use admin::AdminHandles;
+pub use client_address::ClientAddressFrom;
+pub use date::DateSource;
 pub use door::Door;
 pub use metrics::MetricsPage;
 pub use rate_limit::RateLimit;
@@ -71,6 +75,8 @@ pub struct Handles {
     pub rate_limit: Option<Arc<RateLimit>>,
     /// Bounds the lines of the log about answers of 5xx, by route and status.
     pub logged_failures: Arc<Throttle<(Route, u16)>>,
+    /// The date of answers.
+    pub date: Arc<DateSource>,
     /// The options of this room.
     pub settings: Settings,
 }

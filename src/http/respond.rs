@@ -1,5 +1,7 @@
 //! The actix-web form of a [`Decision`]: for requests that the door does not answer by itself.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -21,16 +23,19 @@ pub(super) fn conditions(request: &HttpRequest) -> Conditions<'_> {
     Conditions::new(acceptable, lines(IF_MATCH), lines(IF_NONE_MATCH))
 }
 
-/// Answers with 200 or 304.
+/// Answers with 200 or 304, after making the coding that the client should get.
 ///
 /// # Errors
-/// 406 and 412.
-pub(super) fn respond(
+/// 406 and 412; 503 if no acceptable coding is made in time.
+pub(super) async fn respond(
     app: &App,
     conditions: &Conditions<'_>,
-    representation: &Representation,
+    representation: &Arc<Representation>,
     status: CacheStatus,
 ) -> Result<HttpResponse, ApiError> {
+    if let Some(missing) = conditions.missing_encoding(representation) {
+        app.handles.feed.encode(representation, missing).await;
+    }
     let decision = conditions.decide(representation)?;
     let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
     app.counters.saved(not_modified_bytes, coding_bytes);
@@ -39,8 +44,8 @@ pub(super) fn respond(
         Decision::Whole(_) => StatusCode::OK,
     };
     let mut response = HttpResponse::build(code);
-    for field in decision.fields() {
-        response.insert_header(field);
+    for (name, value) in decision.fields() {
+        response.insert_header((name, value.as_ref()));
     }
     if app.handles.settings.cache_status {
         for field in status.fields() {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, ResponseError as _,
     dev::HttpServiceFactory,
     http::{
         Method,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, HeaderValue,
+            ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue, VARY,
         },
     },
     web::{self, ServiceConfig},
@@ -25,6 +25,8 @@ use crate::metrics::requests::{RequestCounters, Route};
 pub(super) const PREFIX: &str = "/api/cathedral";
 /// How long a browser may reuse the answer to a preflight request, in seconds.
 const PREFLIGHT_MAX_AGE_SECS: &str = "3600";
+/// The fields that decide the answer to a preflight request.
+const PREFLIGHT_VARY: &str = "access-control-request-method, access-control-request-headers";
 
 pub(super) const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
@@ -119,30 +121,31 @@ where
 }
 
 /// Answers a CORS preflight request (Fetch standard §4.8), or 405.
-async fn other_method(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+async fn other_method(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let is_preflight = request.method() == Method::OPTIONS
         && request
             .headers()
             .contains_key("access-control-request-method");
-    if !(app.handles.settings.cors && is_preflight && classify(request.path()).is_public()) {
-        return method_not_allowed("GET, HEAD");
+    let error = ApiError::MethodNotAllowed { allow: "GET, HEAD" };
+    if !(app.handles.settings.cors && classify(request.path()).is_public()) {
+        return Err(error);
+    }
+    if !is_preflight {
+        let mut response = error.error_response();
+        let vary = HeaderValue::from_static(PREFLIGHT_VARY);
+        response.headers_mut().insert(VARY, vary);
+        return Ok(response);
     }
     let requested = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS);
     let requested = requested
         .cloned()
         .unwrap_or_else(|| HeaderValue::from_static("*"));
-    HttpResponse::NoContent()
+    Ok(HttpResponse::NoContent()
         .insert_header((ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"))
         .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, requested))
         .insert_header((ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_SECS))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .finish()
-}
-
-pub(super) fn method_not_allowed(allow: &'static str) -> HttpResponse {
-    HttpResponse::MethodNotAllowed()
-        .insert_header((ALLOW, allow))
-        .json(super::error::Detail::new("method not allowed"))
+        .insert_header((VARY, PREFLIGHT_VARY))
+        .finish())
 }
 
 async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {

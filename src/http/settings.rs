@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use super::client_address::{ClientAddressFrom, trusted_network};
 use crate::units;
 
 /// Which requests the access log has.
@@ -36,12 +37,20 @@ pub struct Settings {
     /// Add Server-Timing, the time that the server took, to every answer.
     #[arg(long, env = "PUBLISHER_SERVER_TIMING")]
     pub server_timing: bool,
-    /// Proxies whose Forwarded or X-Forwarded-For is trusted, as networks: 10.0.0.0/8,::1/128.
+    /// What names the client of a request, for --rate-limit and the access log: the other end of the
+    /// connection, or one header field that the trusted proxies set. The other field is never read
+    /// [default: peer; x-forwarded-for if there are trusted proxies].
+    #[arg(long, env = "PUBLISHER_CLIENT_ADDRESS_FROM", value_name = "SOURCE")]
+    #[arg(requires_ifs = [("x-forwarded-for", "trusted_proxies"), ("forwarded", "trusted_proxies")])]
+    pub client_address_from: Option<ClientAddressFrom>,
+    /// Proxies that may name the client of a request: addresses or networks, such as 10.0.0.1,fd00::/8.
+    /// Each of them must set the field of --client-address-from.
     #[arg(long, env = "PUBLISHER_TRUSTED_PROXIES", value_name = "NETWORKS")]
-    #[arg(value_delimiter = ',')]
+    #[arg(value_delimiter = ',', value_parser = trusted_network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Requests per minute from one client address (IPv6: from one /64), spread evenly; more get 429
-    /// [default: no limit]. Health and the admin address are not limited.
+    /// Requests per minute from one client address, spread evenly; more get 429 [default: no limit]. IPv6:
+    /// from one /64, 16 times as many from one /48, 256 times as many from one /32. Health and the admin
+    /// address are not limited.
     #[arg(long, env = "PUBLISHER_RATE_LIMIT", value_name = "REQUESTS")]
     pub rate_limit: Option<NonZeroU32>,
     /// How many of those may come at once [default: those of one minute].
@@ -57,12 +66,17 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_MAX_HEADER_BYTES", value_name = "BYTES")]
     #[arg(default_value = "32768", value_parser = units::number::<usize>(1024..=u64::from(u32::MAX)))]
     pub max_header_bytes: usize,
-    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), in seconds; then the connection is
-    /// closed.
+    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), and a client may accept nothing, in
+    /// seconds; then the connection is closed.
     #[arg(long = "send-timeout-secs", env = "PUBLISHER_SEND_TIMEOUT_SECS")]
     #[arg(value_name = "SECONDS", default_value = "60")]
     #[arg(value_parser = units::secs(1..=u64::from(u32::MAX)))]
     pub send_timeout: Duration,
+    /// How fast a client must accept an answer, in bytes per second: beyond --send-timeout-secs and the time
+    /// that its bytes take at this rate, the connection is closed.
+    #[arg(long, env = "PUBLISHER_MIN_SEND_BYTES_PER_SEC", value_name = "BYTES")]
+    #[arg(default_value = "4096", value_parser = units::number::<u64>(1..=u64::from(u32::MAX)))]
+    pub min_send_bytes_per_sec: u64,
     /// The longest body of a write, in MiB; a longer one gets 413.
     #[arg(long = "max-body-mib", env = "PUBLISHER_MAX_BODY_MIB")]
     #[arg(value_name = "MIB", default_value = "16", value_parser = units::mib::<u32>(1..=1024))]
@@ -86,4 +100,16 @@ pub struct Settings {
     #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..=units::DAY_MILLIS))]
     #[arg(help_heading = "Limits")]
     pub head_timeout: Duration,
+}
+
+impl Settings {
+    /// Returns what names the client of a request.
+    pub(super) fn client_address_from(&self) -> ClientAddressFrom {
+        let default = if self.trusted_proxies.is_empty() {
+            ClientAddressFrom::Peer
+        } else {
+            ClientAddressFrom::XForwardedFor
+        };
+        self.client_address_from.unwrap_or(default)
+    }
 }

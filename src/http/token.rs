@@ -13,6 +13,8 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::writer::handle::Bearer;
+
 /// The least length of a token.
 pub(super) const MIN_TOKEN_CHARS: usize = 32;
 /// The longest file of tokens.
@@ -81,21 +83,23 @@ impl AdminTokens {
         self.0.load().len()
     }
 
-    /// Returns whether the request carries a valid token. Compares every token, in constant time.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some((scheme, token)) = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-        else {
-            return false;
-        };
+    /// Returns which valid token the request carries. Compares every token, in constant time.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Option<Bearer> {
+        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
         let given: [u8; 32] = Sha256::digest(token.trim()).into();
         let tokens = self.0.load();
-        let known = tokens.iter().fold(subtle::Choice::from(0), |known, token| {
-            known | token.ct_eq(&given)
-        });
-        scheme.eq_ignore_ascii_case("bearer") && known.into()
+        let mut known = None;
+        for (number, token) in tokens.iter().enumerate() {
+            if token.ct_eq(&given).into() {
+                known = Some(number);
+            }
+        }
+        let token = known.filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+        Some(Bearer {
+            token,
+            tokens: tokens.len(),
+        })
     }
 }
 

@@ -22,7 +22,6 @@ mod workers;
 
 use std::{
     io,
-    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -34,12 +33,12 @@ use crate::{
     domain::clock::Clock,
     feed::FeedHandle,
     health::HealthHandle,
-    http::{AdminHandles, AdminTokens, Handles, RateLimit},
+    http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit},
     liveness::Liveness,
     metrics::{DroppedLines, Metrics},
     store::pool::ReadPool,
     throttle::Throttle,
-    watch,
+    watch::{self, Watched},
     writer::actor::WriterActor,
 };
 
@@ -63,8 +62,6 @@ pub struct Parts {
     pub builder: Arc<dyn BuildSnapshot>,
     /// Decides when a snapshot is stale.
     pub clock: Arc<dyn Clock>,
-    /// The database file, which is watched for writes of other processes.
-    pub path: PathBuf,
     /// Whether there is a writer.
     pub writable: bool,
     /// Tokens of clients that may write over HTTP.
@@ -97,13 +94,15 @@ pub async fn start(
         Arc::clone(&parts.clock),
         liveness.guard("the cache"),
     );
+    let file = parts.pool.file().clone();
     let feed = FeedHandle::new(parts.pool.clone(), settings.feed, metrics.clone());
     let writer = parts.writable.then(|| {
         WriterActor::launch(
-            parts.path.clone(),
+            file.clone(),
             settings.writer,
             &feed,
             cache.clone(),
+            Arc::clone(&parts.clock),
             metrics.clone(),
             liveness.guard("the writer"),
         )
@@ -122,7 +121,8 @@ pub async fn start(
         metrics,
         metrics_page: Arc::default(),
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
-        rate_limit: RateLimit::launch(&settings.http, Arc::clone(&parts.clock)),
+        date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
+        rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         logged_failures: Arc::new(Throttle::new(1, LOG_FAILURES_EVERY)),
         settings: settings.http.clone(),
     };
@@ -131,9 +131,12 @@ pub async fn start(
     }
     // Before any page of the feed is cached.
     watch::launch(
-        parts.path,
+        Watched {
+            file,
+            writable: parts.writable,
+            busy_timeout: settings.store.busy_timeout,
+        },
         settings.watch,
-        settings.store.busy_timeout,
         parts.clock,
         cache.clone(),
         feed,

@@ -23,6 +23,11 @@ use crate::{
 /// own; this one is for their sum.
 const MAX_BLOCKING_THREADS: usize = 64;
 
+/// How much the kernel takes of an answer beyond what is on its way to the client. What a client does not take
+/// stays in shared bytes instead of in a copy of the kernel's, of which there may be megabytes a connection.
+#[cfg(target_os = "linux")]
+const MAX_NOT_SENT_BYTES: u32 = 128 * 1024;
+
 /// An accepted connection, with the guards that are dropped when it ends.
 #[derive(Debug)]
 pub(super) struct Accepted {
@@ -184,15 +189,22 @@ async fn obey(
 }
 
 /// Makes the socket send without delay (TCP_NODELAY), and limits how long sent data may stay
-/// unacknowledged (TCP_USER_TIMEOUT, RFC 5482).
+/// unacknowledged (TCP_USER_TIMEOUT, RFC 5482), and how much the kernel takes that cannot be sent yet
+/// (TCP_NOTSENT_LOWAT).
 fn prepared(stream: TcpStream, send_timeout: Duration) -> io::Result<actix_rt::net::TcpStream> {
     stream.set_nonblocking(true)?;
     if let Err(error) = stream.set_nodelay(true) {
         log::debug!("TCP_NODELAY cannot be set, so answers may be delayed: {error}");
     }
     #[cfg(target_os = "linux")]
-    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(send_timeout)) {
-        log::debug!("TCP_USER_TIMEOUT cannot be set, so sent data has no time limit: {error}");
+    {
+        let socket = SockRef::from(&stream);
+        if let Err(error) = socket.set_tcp_user_timeout(Some(send_timeout)) {
+            log::debug!("TCP_USER_TIMEOUT cannot be set, so sent data has no time limit: {error}");
+        }
+        if let Err(error) = socket.set_tcp_notsent_lowat(MAX_NOT_SENT_BYTES) {
+            log::debug!("TCP_NOTSENT_LOWAT cannot be set, so the kernel buffers more: {error}");
+        }
     }
     actix_rt::net::TcpStream::from_std(stream)
 }

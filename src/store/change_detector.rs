@@ -1,42 +1,43 @@
 //! Notices commits of other connections to the database file.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 
 use super::{
     StoreError,
-    file::{FileConnection, FileIdentity, identity},
-    read::{self, FeedStamp},
+    file::{DatabaseFile, FileConnection},
+    open::{open_reader, open_writer},
+    read::{self, Version},
 };
 
 /// The state of the database at one poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DatabaseState {
-    /// The count of changes to the board.
-    pub(crate) board_version: i64,
-    /// The state of the feed.
-    pub(crate) feed: FeedStamp,
-    /// Whether another file has replaced the file of the poll before.
-    pub(crate) replaced: bool,
+    /// The version of the board.
+    pub(crate) board: Version,
+    /// The version of the feed.
+    pub(crate) feed: Version,
+    /// Which history the database tells.
+    pub(crate) lineage: String,
 }
 
 /// A connection of its own: `PRAGMA data_version` tells the commits of all other connections.
 #[derive(Debug)]
 pub(crate) struct ChangeDetector {
-    path: PathBuf,
+    file: DatabaseFile,
+    writable: bool,
     busy_timeout: Duration,
-    file: FileIdentity,
     connection: Option<FileConnection>,
     data_version: Option<i64>,
 }
 
 impl ChangeDetector {
-    /// Watches the file at `path` as it is now. Opens it at the first poll.
-    pub(crate) fn new(path: PathBuf, busy_timeout: Duration) -> Self {
+    /// Watches the file. Opens it at the first poll. With `writable`, a file that takes its place is migrated.
+    pub(crate) fn new(file: DatabaseFile, writable: bool, busy_timeout: Duration) -> Self {
         Self {
-            file: identity(&path),
-            path,
+            file,
+            writable,
             busy_timeout,
             connection: None,
             data_version: None,
@@ -47,35 +48,56 @@ impl ChangeDetector {
     /// the last one.
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`]; the next poll opens the file anew.
+    /// [`StoreError`]; unless its files have a fault, the next poll opens the database anew.
     pub(crate) fn poll(&mut self) -> Result<Option<DatabaseState>, StoreError> {
-        let known = self.connection.take();
-        let connection = match known.filter(|known| known.is_current(&self.path)) {
-            Some(known) => known,
-            None => {
+        // If this fails the connection remains: as long as it is open, SQLite deletes no side file.
+        let is_current = self.connection.as_ref().map(FileConnection::is_whole);
+        let connection = match (is_current.transpose()?, self.connection.take()) {
+            (Some(true), Some(connection)) => connection,
+            _ => {
                 self.data_version = None;
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = FileConnection::open(&self.path, || {
-                    rusqlite::Connection::open_with_flags(&self.path, flags)
-                })?;
-                connection.busy_timeout(self.busy_timeout)?;
-                connection
+                self.open()?
             }
         };
-        let file = connection.identity();
-        let data_version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
-        let state = if self.data_version == Some(data_version) {
-            None
+        let state = self.read(&connection);
+        if matches!(state, Err(StoreError::Sqlite(_))) {
+            // Somebody may have touched the files meanwhile: then the connection is kept as well.
+            if let Err(fault) = connection.is_whole() {
+                self.connection = Some(connection);
+                return Err(fault.into());
+            }
         } else {
-            Some(DatabaseState {
-                board_version: read::board_version(&connection)?,
-                feed: read::feed_stamp(&connection)?,
-                replaced: self.file != file,
-            })
+            self.connection = Some(connection);
+        }
+        state
+    }
+
+    fn open(&self) -> Result<FileConnection, StoreError> {
+        let path = self.file.path();
+        let connection = self.file.open(|| {
+            if self.writable {
+                open_writer(path, self.busy_timeout)
+            } else {
+                open_reader(path, self.busy_timeout)
+            }
+        })?;
+        connection.pragma_update(None, "query_only", "ON")?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(connection)
+    }
+
+    fn read(&mut self, connection: &FileConnection) -> Result<Option<DatabaseState>, StoreError> {
+        let data_version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if self.data_version == Some(data_version) {
+            return Ok(None);
+        }
+        let transaction = connection.unchecked_transaction()?;
+        let state = DatabaseState {
+            board: read::board_version(&transaction)?,
+            feed: read::feed_stamp(&transaction)?.version,
+            lineage: read::lineage(&transaction)?,
         };
         self.data_version = Some(data_version);
-        self.file = file;
-        self.connection = Some(connection);
-        Ok(state)
+        Ok(Some(state))
     }
 }

@@ -1,75 +1,182 @@
-//! Which file a path names. A connection whose database was replaced by a rename would otherwise serve the
-//! deleted file for ever.
+//! Which files a database consists of, and whether they are still those that were opened.
+//!
+//! SQLite finds the write-ahead log (`-wal`) and its index (`-shm`) by name. If another database is moved to the
+//! path of a live one, or a side file is deleted, the next connection would combine files that do not belong
+//! together, and damage them. So every connection is opened and used through [`DatabaseFile`], which compares
+//! the files with those that the open connections have, and refuses to touch them until they fit.
+
+mod fault;
+mod observation;
 
 use std::{
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::Connection;
 
-/// Returns where SQLite keeps the write-ahead log of the database at `path`.
-pub(crate) fn wal_path(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
-}
+use observation::{Observation, Relation};
 
-/// Returns the size of a file in bytes; 0 if it does not exist.
-pub(crate) fn bytes_of(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
+pub use fault::{FaultKind, FileFault};
+pub(crate) use observation::{check_log, record_file};
 
-/// Device and inode; `None` if the file does not exist, or the system has no such numbers.
-pub(crate) type FileIdentity = Option<(u64, u64)>;
+/// A database file, and its side files as the open connections know them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DatabaseFile(Arc<Shared>);
 
-/// Returns the identity of the file at `path`.
-#[cfg(unix)]
-pub(crate) fn identity(path: &Path) -> FileIdentity {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Returns nothing: elsewhere a file that is open cannot be replaced.
-#[cfg(not(unix))]
-pub(crate) fn identity(_: &Path) -> FileIdentity {
-    None
-}
-
-/// A connection, and which file it has open.
 #[derive(Debug)]
-pub(crate) struct FileConnection {
-    connection: Connection,
-    identity: FileIdentity,
+struct Shared {
+    path: PathBuf,
+    read_only: bool,
+    known: Mutex<Known>,
 }
 
-impl FileConnection {
-    /// Opens the file at `path` by calling `open`.
+/// The files that the connections of one generation have open.
+#[derive(Debug, Default)]
+struct Known {
+    /// Grows when the database is replaced as a whole.
+    generation: u64,
+    /// The open connections of this generation. While there is one, SQLite deletes no side file.
+    connections: usize,
+    files: Observation,
+    /// Set when the log of this generation was found to be truncated.
+    truncated: Option<FileFault>,
+}
+
+impl DatabaseFile {
+    /// The database at `path`, which may be a symbolic link. Unless it is `read_only`, side files that are left
+    /// of a database that was replaced are renamed.
+    pub fn new(path: &Path, read_only: bool) -> Self {
+        Self(Arc::new(Shared {
+            path: path.to_owned(),
+            read_only,
+            known: Mutex::default(),
+        }))
+    }
+
+    /// Returns the path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Returns the size of the write-ahead log in bytes; 0 if it does not exist.
+    pub fn wal_bytes(&self) -> u64 {
+        observation::wal_bytes(&self.0.path)
+    }
+
+    /// Checks whether connections can be opened and used. Costs about ten system calls.
     ///
     /// # Errors
-    /// Those of `open`.
-    pub(crate) fn open<E>(
-        path: &Path,
+    /// [`FileFault`].
+    pub fn check(&self) -> Result<(), FileFault> {
+        self.0.check(&mut self.known()).map(drop)
+    }
+
+    /// Opens a connection by calling `open`, which must have read from the database when it returns. If the
+    /// database was replaced as a whole, the connections that were opened before are not current any more.
+    ///
+    /// # Errors
+    /// [`FileFault`], or those of `open`.
+    pub(crate) fn open<E: From<FileFault>>(
+        &self,
         open: impl FnOnce() -> Result<Connection, E>,
-    ) -> Result<Self, E> {
-        // Asked before opening: if the file is replaced in between, the next check notices.
-        let identity = identity(path);
+    ) -> Result<FileConnection, E> {
+        let mut known = self.known();
+        let generation = self.0.check(&mut known)?;
+        // The first connection may record where the database is: meanwhile nobody may compare that.
+        let first = (known.connections == 0).then_some(known);
         let connection = open()?;
-        Ok(Self {
+        let mut known = first.unwrap_or_else(|| self.known());
+        if self.0.check(&mut known)? != generation {
+            return Err(FileFault::new(self.path(), FaultKind::Replaced).into());
+        }
+        known.connections += 1;
+        Ok(FileConnection {
             connection,
-            identity,
+            file: self.clone(),
+            generation,
         })
     }
 
-    /// Returns which file it has open.
-    pub(crate) fn identity(&self) -> FileIdentity {
-        self.identity
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing under this lock panics half-way through a change.
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Returns the generation of the files that are at the path now.
+    fn check(&self, known: &mut Known) -> Result<u64, FileFault> {
+        let now = Observation::of(&self.path)?;
+        let relation = if known.connections == 0 {
+            Relation::Other(Vec::new())
+        } else {
+            now.relation(&known.files)?
+        };
+        if let Relation::Other(left) = relation {
+            for side_file in &left {
+                if self.read_only {
+                    return Err(FileFault::new(side_file, FaultKind::Foreign));
+                }
+                observation::set_aside(side_file)?;
+            }
+            check_log(&self.path)?;
+            if !now.same_database(&known.files) {
+                known.generation += 1;
+            }
+            known.connections = 0;
+            known.truncated = None;
+        }
+        if let Some(fault) = &known.truncated {
+            return Err(fault.clone());
+        }
+        // What was set aside is left out by the next look: no connection is open yet.
+        known.files = now;
+        Ok(known.generation)
+    }
+}
+
+/// A connection, and which generation of the file it has open.
+#[derive(Debug)]
+pub(crate) struct FileConnection {
+    connection: Connection,
+    file: DatabaseFile,
+    generation: u64,
+}
+
+impl FileConnection {
+    /// Returns whether the connection has the files open that are at the path now.
+    ///
+    /// # Errors
+    /// [`FileFault`]: then no connection can be used or opened.
+    pub(crate) fn is_current(&self) -> Result<bool, FileFault> {
+        let generation = self.file.0.check(&mut self.file.known())?;
+        Ok(generation == self.generation)
     }
 
-    /// Returns whether `path` still names the open file. Costs one `stat`.
-    pub(crate) fn is_current(&self, path: &Path) -> bool {
-        self.identity == identity(path)
+    /// As [`FileConnection::is_current`]; checks also that the log contains everything that SQLite has written
+    /// to it. Call it outside a transaction.
+    ///
+    /// # Errors
+    /// [`FileFault`]: if the log was truncated, no connection can be used or opened until the database is
+    /// replaced.
+    pub(crate) fn is_whole(&self) -> Result<bool, FileFault> {
+        let is_current = self.is_current()?;
+        if is_current {
+            let checked = observation::check_log_bytes(&self.connection, self.file.path());
+            checked.inspect_err(|fault| self.file.known().truncated = Some(fault.clone()))?;
+        }
+        Ok(is_current)
+    }
+}
+
+impl Drop for FileConnection {
+    fn drop(&mut self) {
+        let mut known = self.file.known();
+        if known.generation == self.generation {
+            known.connections = known.connections.saturating_sub(1);
+        }
     }
 }
 

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `open` | what must be true of a file before it is used, migrations |
 //! | `change_detector` | notices commits of other connections |
-//! | `file` | which file a path names |
+//! | `file` | whether the files of the database are those that were opened |
+//! | `kept_open` | the connection that is opened first and closed last |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
 //! | `settings` | the options of this room |
 //! | `write` | inserts and replacements, and when they conflict |
 
 pub(crate) mod change_detector;
-pub(crate) mod file;
+pub mod file;
+pub mod kept_open;
 pub mod open;
 pub mod pool;
 pub mod read;
@@ -29,6 +31,12 @@ pub enum StoreError {
     /// SQLite says why.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The files of the database do not belong together.
+    #[error(transparent)]
+    File(#[from] file::FileFault),
+    /// The file is no database that this program can use.
+    #[error(transparent)]
+    Open(Box<open::OpenError>),
     /// A stored value is invalid: another program wrote it.
     #[error("database: challenge {challenge_id:?} has an invalid {column}")]
     Corrupt {
@@ -37,4 +45,10 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+}
+
+impl From<open::OpenError> for StoreError {
+    fn from(error: open::OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
 }

@@ -3,6 +3,7 @@
 //! Every question is asked before anything is changed, so that a wrong path does no harm.
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,9 +11,18 @@ use std::{
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
+use super::file::{FileFault, check_log, record_file};
+
 /// The schema, by steps: `user_version` counts how many of them a file has had.
-const STEPS: &[M<'static>] = &[M::up(include_str!("../../sql/0001_initial.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../../sql/0001_initial.sql")),
+    M::up(include_str!("../../sql/0002_versions.sql")),
+];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
+
+/// How often a log is looked at before it counts as that of another database.
+const LOG_CHECKS: u32 = 10;
+const LOG_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a database was not opened. Nothing has been changed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +49,16 @@ pub enum OpenError {
         /// Its `user_version`.
         found: i64,
     },
+    /// An earlier release wrote it, and it is opened for reading only.
+    #[error(
+        "{path}: has schema version {found}, and this program needs {SCHEMA_VERSION}: open it for writing once"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+    },
     /// The file or its folder is not writable.
     #[error("{path}: cannot be written")]
     NotWritable {
@@ -51,6 +71,15 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// There is a folder of that name.
+    #[error("{path}: is a folder")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A side file belongs to another database.
+    #[error(transparent)]
+    File(#[from] FileFault),
     /// Anything else that SQLite says.
     #[error("{path}: {source}")]
     Sqlite {
@@ -78,11 +107,11 @@ pub enum OpenError {
 /// [`OpenError`], each with the path in its text.
 pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    create_private(path)?;
+    wait_for_log(path)?;
     let mut connection = Connection::open_with_flags(
         path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed)?;
     connection.busy_timeout(busy_timeout).map_err(failed)?;
@@ -105,6 +134,7 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
             path: path.to_owned(),
             source,
         })?;
+    record_file(&connection, path).map_err(failed)?;
     Ok(connection)
 }
 
@@ -114,17 +144,50 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// [`OpenError`]; a file that is not there is [`OpenError::CannotOpen`].
 pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    wait_for_log(path)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed)?;
     connection.busy_timeout(busy_timeout).map_err(failed)?;
-    check_schema(&connection, path)?;
+    let found = check_schema(&connection, path)?;
+    if found < SCHEMA_VERSION {
+        let path = path.to_owned();
+        return Err(OpenError::Older { path, found });
+    }
     Ok(connection)
 }
 
-fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Checks that the log belongs to the database. Another process may have opened a copy a moment ago, and be about
+/// to record that.
+fn wait_for_log(path: &Path) -> Result<(), FileFault> {
+    for _ in 0..LOG_CHECKS {
+        if check_log(path).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(LOG_CHECK_INTERVAL);
+    }
+    check_log(path)
+}
+
+/// Creates an empty file that only its owner may read and write, if there is none. SQLite gives the side files
+/// the same mode.
+fn create_private(path: &Path) -> Result<(), OpenError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(OpenError::CannotOpen {
+            path: path.to_owned(),
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Returns the schema version of a database that is ours or empty.
+fn check_schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -143,7 +206,7 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             path: path.to_owned(),
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
@@ -152,7 +215,7 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::NotWritable { path },
         // What SQLite says of a folder is that its disk has failed.
-        _ if path.is_dir() => OpenError::CannotOpen { path },
+        _ if path.is_dir() => OpenError::Folder { path },
         Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { path },
         _ => OpenError::Sqlite { path, source },
     }

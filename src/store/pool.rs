@@ -3,17 +3,16 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    path::{Path, PathBuf},
     time::Instant,
 };
 
 use r2d2::ManageConnection;
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     Settings, StoreError,
-    file::{FileConnection, bytes_of, wal_path},
+    file::{DatabaseFile, FileConnection},
 };
 
 /// SQLite's virtual-machine steps between two checks of the clock: some tens of microseconds.
@@ -28,7 +27,7 @@ const READER_CACHE_KIB: i64 = -256;
 #[derive(Clone)]
 pub struct ReadPool {
     pool: r2d2::Pool<FileManager>,
-    path: PathBuf,
+    file: DatabaseFile,
 }
 
 /// The numbers of connections of a pool.
@@ -41,19 +40,21 @@ pub struct PoolUsage {
 }
 
 impl ReadPool {
-    /// A pool of connections to the file at `path`, opened as they are needed. With `read_only`, SQLite
+    /// A pool of connections to the file, opened as they are needed. With `read_only`, SQLite
     /// avoids changing even the write-ahead log and its index, as far as it can.
-    pub fn new(path: &Path, settings: Settings, read_only: bool) -> Self {
+    pub fn new(file: DatabaseFile, settings: Settings, read_only: bool) -> Self {
         let access = if read_only {
             OpenFlags::SQLITE_OPEN_READ_ONLY
         } else {
             OpenFlags::SQLITE_OPEN_READ_WRITE
         };
-        let inner = SqliteConnectionManager::file(path)
+        let inner = SqliteConnectionManager::file(file.path())
             // Without CREATE: a file that has gone must not come back empty.
             .with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| {
                 connection.busy_timeout(settings.busy_timeout)?;
+                // The files may have been replaced: only the writer copies the log into the database.
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
                 // Responses are cached as bytes, and the kernel caches the file's pages. The pragma reads
                 // the schema. Its error is ignored: if the file is no database, the first query fails at
                 // once, but an error here would make the pool retry until its timeout.
@@ -68,12 +69,9 @@ impl ReadPool {
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(FileManager {
                 inner,
-                path: path.to_owned(),
+                file: file.clone(),
             });
-        Self {
-            pool,
-            path: path.to_owned(),
-        }
+        Self { pool, file }
     }
 
     /// Returns how many connections the pool has at most.
@@ -92,14 +90,21 @@ impl ReadPool {
 
     /// Returns the size of the write-ahead log in bytes; 0 if it does not exist.
     pub fn wal_bytes(&self) -> u64 {
-        bytes_of(&wal_path(&self.path))
+        self.file.wal_bytes()
+    }
+
+    /// Returns the database file.
+    pub fn file(&self) -> &DatabaseFile {
+        &self.file
     }
 
     /// Waits for a reader until `deadline` at most; its queries end in an error at `deadline`.
     ///
     /// # Errors
-    /// [`StoreError::Pool`] if no connection came free in time.
+    /// [`StoreError::Pool`] if no connection came free in time, [`StoreError::File`] at once if the files do not
+    /// belong together.
     pub fn reader(&self, deadline: Instant) -> Result<Reader, StoreError> {
+        self.file.check()?;
         let wait = deadline.saturating_duration_since(Instant::now());
         let connection = self.pool.get_timeout(wait)?;
         connection.progress_handler(
@@ -136,22 +141,23 @@ impl DerefMut for Reader {
 /// Opens connections, and discards one if another file has replaced its file.
 struct FileManager {
     inner: SqliteConnectionManager,
-    path: PathBuf,
+    file: DatabaseFile,
 }
 
 impl ManageConnection for FileManager {
     type Connection = FileConnection;
-    type Error = rusqlite::Error;
+    type Error = StoreError;
 
-    fn connect(&self) -> Result<FileConnection, rusqlite::Error> {
-        FileConnection::open(&self.path, || self.inner.connect())
+    fn connect(&self) -> Result<FileConnection, StoreError> {
+        self.file.open(|| Ok(self.inner.connect()?))
     }
 
-    fn is_valid(&self, connection: &mut FileConnection) -> Result<(), rusqlite::Error> {
-        if connection.is_current(&self.path) {
+    fn is_valid(&self, connection: &mut FileConnection) -> Result<(), StoreError> {
+        if connection.is_current()? {
             Ok(())
         } else {
-            Err(rusqlite::Error::InvalidPath(self.path.clone()))
+            let path = self.file.path().to_owned();
+            Err(rusqlite::Error::InvalidPath(path).into())
         }
     }
 

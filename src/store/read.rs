@@ -23,21 +23,40 @@ pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, Stor
     Ok(challenges)
 }
 
-/// Returns how often the challenges have been changed, by whichever program.
+/// A state of the board or of the feed. Every change draws a new one, by whichever program: equal versions mean
+/// equal contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The number of changes.
+    pub count: i64,
+    /// Random, drawn by the last change: after a restore the count may be one that was there before.
+    pub change_id: i64,
+}
+
+impl Version {
+    fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            count: row.get(0)?,
+            change_id: row.get(1)?,
+        })
+    }
+}
+
+/// Returns the version of the board.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
-pub fn board_version(connection: &Connection) -> Result<i64, StoreError> {
+pub fn board_version(connection: &Connection) -> Result<Version, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT version FROM board_version")?
-        .query_row([], |row| row.get(0))?)
+        .prepare_cached("SELECT version, change_id FROM board_version")?
+        .query_row([], Version::of_row)?)
 }
 
 /// Returns the [`board_version`] and the [`active_challenges`] of one moment: one transaction.
 ///
 /// # Errors
 /// Those of [`active_challenges`].
-pub fn board(connection: &Connection) -> Result<(i64, Vec<Challenge>), StoreError> {
+pub fn board(connection: &Connection) -> Result<(Version, Vec<Challenge>), StoreError> {
     let transaction = connection.unchecked_transaction()?;
     Ok((
         board_version(&transaction)?,
@@ -105,8 +124,8 @@ pub struct LastRow {
 pub struct PageEnd {
     /// The last row of a full page; `None` if the feed ended first.
     pub next: Option<LastRow>,
-    /// The greatest epoch stored.
-    pub merkle_epoch_latest: Option<i64>,
+    /// The feed that was read.
+    pub stamp: FeedStamp,
 }
 
 /// Hands the stored bytes of up to `limit` rows after `cursor` to `each_row`, in the feed's order.
@@ -138,31 +157,40 @@ pub fn feed_page(
     }
     Ok(PageEnd {
         next,
-        merkle_epoch_latest: merkle_epoch_latest(&transaction)?,
+        stamp: feed_stamp(&transaction)?,
     })
 }
 
-/// Tells one state of the feed from another. It does not tell deleted or changed rows: rows are immutable.
-/// Two look-ups, whatever the size of the table.
+/// A state of the feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedStamp {
-    /// Grows with every row.
-    pub last_row: Option<i64>,
+    /// The version of the eval runs and the epochs.
+    pub version: Version,
     /// The greatest epoch stored.
     pub merkle_epoch_latest: Option<i64>,
 }
 
-/// Returns the feed's stamp.
+/// Returns the feed's stamp: two look-ups, whatever the size of the tables.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
     Ok(FeedStamp {
-        last_row: connection
-            .prepare_cached("SELECT max(rowid) FROM eval_runs")?
-            .query_row([], |row| row.get(0))?,
+        version: connection
+            .prepare_cached("SELECT version, change_id FROM feed_version")?
+            .query_row([], Version::of_row)?,
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
     })
+}
+
+/// Returns which history the database tells: random at creation, new after a restore.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn lineage(connection: &Connection) -> Result<String, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT id FROM lineage")?
+        .query_row([], |row| row.get(0))?)
 }
 
 /// Converts an error of SQLite.

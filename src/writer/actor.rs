@@ -1,6 +1,6 @@
 //! The writer actor: a queue in front of the one write connection.
 
-use std::{path::PathBuf, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
@@ -8,27 +8,31 @@ use tokio::sync::oneshot;
 use super::{
     Settings,
     commit::{Target, WriteConnection},
-    handle::{Admission, WriterHandle},
-    operation::{Acknowledgement, Operation, Rejected},
+    handle::{Admission, CommitSince, Ticket, WriterHandle},
+    operation::{Acknowledgement, Rejected},
 };
 use crate::{
-    cache::handle::CacheHandle, feed::FeedHandle, liveness::LivenessGuard, metrics::Metrics,
-    store::write::Counts,
+    cache::handle::CacheHandle,
+    domain::clock::Clock,
+    feed::FeedHandle,
+    liveness::LivenessGuard,
+    metrics::Metrics,
+    store::{file::DatabaseFile, write::Counts},
 };
 
 /// Write this, and answer the caller.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Enqueue {
-    pub(super) operation: Operation,
+    pub(super) ticket: Arc<Ticket>,
     pub(super) caller: Caller,
-    pub(super) admission: Admission,
 }
 
 type Caller = oneshot::Sender<Result<Acknowledgement, Rejected>>;
 
 /// A caller whose operation is being committed.
 struct Waiting {
+    ticket: Arc<Ticket>,
     caller: Caller,
     touches_board: bool,
     _admission: Admission,
@@ -42,29 +46,35 @@ pub(crate) struct WriterActor {
     /// Absent while a commit runs.
     connection: Option<WriteConnection>,
     queue: Vec<Enqueue>,
+    clock: Arc<dyn Clock>,
+    commit_since: CommitSince,
     metrics: Metrics,
     _liveness: LivenessGuard,
 }
 
 impl WriterActor {
-    /// Starts the actor on the current arbiter. It writes to the database at `path`, tells `cache` when the
+    /// Starts the actor on the current arbiter. It writes to the database `file`, tells `cache` when the
     /// board has changed, and tells `feed` of every row.
     pub(crate) fn launch(
-        path: PathBuf,
+        file: DatabaseFile,
         settings: Settings,
         feed: &FeedHandle,
         cache: CacheHandle,
+        clock: Arc<dyn Clock>,
         metrics: Metrics,
         liveness: LivenessGuard,
     ) -> WriterHandle {
         let target = Target {
-            path,
+            file,
             settings,
             feed: feed.cache(),
             // For readers of the WAL, and those that came while these were waited for.
             long_wait: 2 * feed.read_timeout(),
         };
+        let commit_since = CommitSince::default();
         let actor = Self {
+            clock: Arc::clone(&clock),
+            commit_since: commit_since.clone(),
             connection: Some(WriteConnection::new(target.clone())),
             target,
             cache,
@@ -72,27 +82,39 @@ impl WriterActor {
             metrics,
             _liveness: liveness,
         };
-        WriterHandle::new(settings, actor.start().recipient())
+        WriterHandle::new(&settings, clock, commit_since, actor.start().recipient())
     }
 
     /// Commits all that is queued, unless a commit is in flight: its end calls this again.
     fn commit_queue(&mut self, context: &mut Context<Self>) {
-        if self.queue.is_empty() {
+        if self.connection.is_none() {
+            // During a commit that hangs, callers give up, and leave empty tickets behind.
+            if self.queue.len() >= 2 * self.target.settings.max_writes as usize {
+                self.queue.retain(|enqueued| enqueued.ticket.is_queued());
+            }
+            return;
+        }
+        let mut operations = Vec::with_capacity(self.queue.len());
+        let mut callers = Vec::with_capacity(self.queue.len());
+        for enqueued in self.queue.drain(..) {
+            let Some((operation, admission)) = enqueued.ticket.take() else {
+                continue;
+            };
+            callers.push(Waiting {
+                ticket: enqueued.ticket,
+                caller: enqueued.caller,
+                touches_board: operation.touches_board(),
+                _admission: admission,
+            });
+            operations.push(operation);
+        }
+        if operations.is_empty() {
             return;
         }
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let mut operations = Vec::with_capacity(self.queue.len());
-        let mut callers = Vec::with_capacity(self.queue.len());
-        for enqueued in self.queue.drain(..) {
-            callers.push(Waiting {
-                caller: enqueued.caller,
-                touches_board: enqueued.operation.touches_board(),
-                _admission: enqueued.admission,
-            });
-            operations.push(enqueued.operation);
-        }
+        self.commit_since.set(Some(self.clock.now()));
         let count = operations.len();
         let commit = actix_rt::task::spawn_blocking(move || {
             let begun = Instant::now();
@@ -110,6 +132,7 @@ impl WriterActor {
                 Err(_) => (WriteConnection::new(actor.target.clone()), Vec::new()),
             };
             actor.connection = Some(connection);
+            actor.commit_since.set(None);
             actor.answer(callers, results, context);
             actor.commit_queue(context);
         }));
@@ -127,7 +150,10 @@ impl WriterActor {
         let mut unpublished = Vec::new();
         for waiting in callers {
             match results.next().unwrap_or(Err(Rejected::Stopped)) {
-                Ok(counts) if waiting.touches_board => unpublished.push((waiting, counts)),
+                Ok(counts) if waiting.touches_board => {
+                    waiting.ticket.stored();
+                    unpublished.push((waiting, counts));
+                }
                 Ok(counts) => waiting.acknowledge(counts, true),
                 Err(rejected) => waiting.send(Err(rejected)),
             }

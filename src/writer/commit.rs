@@ -1,8 +1,8 @@
 //! Group commit: one transaction, and so one wait for the disk, for all operations that are queued.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{TransactionBehavior, config::DbConfig};
 
 use super::{
     Settings,
@@ -13,7 +13,7 @@ use crate::{
     feed::FeedCache,
     store::{
         StoreError,
-        file::FileConnection,
+        file::{DatabaseFile, FileConnection, FileFault},
         open::{OpenError, open_writer},
         read,
         write::Counts,
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     /// The database.
-    pub(super) path: PathBuf,
+    pub(super) file: DatabaseFile,
     pub(super) settings: Settings,
     /// How long a commit waits for readers if the WAL is past its hard limit.
     pub(super) long_wait: Duration,
@@ -72,18 +72,12 @@ impl WriteConnection {
         &mut self,
         operations: &[Operation],
     ) -> Result<Vec<Result<Counts, Rejected>>, CommitError> {
-        let path = &self.target.path;
-        let known = self.connection.take();
-        let connection = match known.filter(|known| known.is_current(path)) {
-            Some(known) => self.connection.insert(known),
-            None => {
-                let opened = FileConnection::open(path, || open(&self.target))?;
-                self.connection.insert(opened)
-            }
+        let connection = match self.connection.take() {
+            Some(known) if known.is_whole()? => self.connection.insert(known),
+            _ => self.connection.insert(open(&self.target)?),
         };
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let feed = self.target.feed.begin_write();
         let before = read::feed_stamp(&transaction)?;
         let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
@@ -93,39 +87,47 @@ impl WriteConnection {
             if result.is_ok() {
                 savepoint.commit()?;
                 stored.push(operation);
-            } else {
-                // Rolls back to the savepoint, and reports if even that fails.
-                savepoint.finish()?;
+            } else if let Err(error) = savepoint.finish() {
+                // SQLite has rolled back the whole transaction: the disk is full, or failed.
+                return Err(match result {
+                    Err(Rejected::Store(reason)) => CommitError::RolledBack(reason),
+                    _ => error.into(),
+                });
             }
             results.push(result);
         }
         let after = read::feed_stamp(&transaction)?;
+        let feed = self.target.feed.begin_write();
         transaction.commit()?;
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
-        self.wal_size.keep_bounded(connection);
         // What went into a file that nobody finds any more is not durable.
-        if connection.is_current(path) {
-            Ok(results)
-        } else {
-            Err(CommitError::Gone)
+        if !connection.is_whole()? {
+            return Err(CommitError::Replaced);
         }
+        self.wal_size.keep_bounded(connection);
+        Ok(results)
     }
 }
 
-/// Opens the file that is there: one that was deleted must not come back empty.
-fn open(target: &Target) -> Result<Connection, CommitError> {
-    if !target.path.exists() {
-        return Err(CommitError::Gone);
-    }
-    Ok(open_writer(&target.path, target.settings.busy_timeout)?)
+fn open(target: &Target) -> Result<FileConnection, CommitError> {
+    let busy_timeout = target.settings.busy_timeout;
+    target.file.open(|| {
+        let connection = open_writer(target.file.path(), busy_timeout)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(connection)
+    })
 }
 
 /// Why a whole transaction failed.
 #[derive(Debug, thiserror::Error)]
 enum CommitError {
-    #[error("the database file was deleted or replaced")]
-    Gone,
+    #[error("the database was replaced by another file")]
+    Replaced,
+    #[error("{0}")]
+    RolledBack(String),
+    #[error(transparent)]
+    File(#[from] FileFault),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]

@@ -35,7 +35,7 @@ pub struct Acknowledgement {
     pub published: bool,
 }
 
-/// Why an operation was rejected: nothing of it is stored.
+/// Why an operation was rejected: nothing of it is stored, unless the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
     /// An item is invalid or conflicts with what is stored.
@@ -52,6 +52,15 @@ pub enum Rejected {
     /// Too many writes are in flight.
     #[error("too many writes are in flight")]
     Busy,
+    /// Its body arrived so slowly that others needed its room.
+    #[error("the body arrived too slowly")]
+    Slow,
+    /// It waited too long for the commit before it.
+    #[error("not stored: an earlier commit takes too long")]
+    Queued,
+    /// Its commit takes too long: it may be stored later.
+    #[error("the outcome is unknown: the commit takes too long")]
+    Unknown,
     /// The writer has stopped: the process is ending.
     #[error("the writer has stopped")]
     Stopped,

@@ -12,14 +12,22 @@ use crate::units;
 #[command(next_help_heading = "Limits")]
 #[group(skip)]
 pub struct Settings {
-    /// Writes in flight; further ones get 503 at once.
+    /// Writes in flight; further ones get 503 at once, unless a body that arrives at less than 64 KiB per
+    /// second can be cut off instead, with 408.
     #[arg(long, env = "PUBLISHER_MAX_WRITES", value_name = "REQUESTS")]
     #[arg(default_value = "1024", value_parser = units::number::<u32>(1..=1_000_000))]
     pub max_writes: u32,
-    /// Request bodies in flight, in MiB; further ones get 503 at once.
+    /// Request bodies in flight, in MiB, counted as they arrive; further bytes get 503 at once. A quarter is
+    /// for the first 64 KiB of each body.
     #[arg(long = "max-write-mib", env = "PUBLISHER_MAX_WRITE_MIB")]
     #[arg(value_name = "MIB", default_value = "64", value_parser = units::mib::<u32>(16..=2048))]
     pub max_write_bytes: u32,
+    // Longer than the two waits below together: a commit that only waits is no commit that hangs.
+    /// How long a write may wait for an earlier commit before it gets 503, and how long for its own commit
+    /// before it gets 503 and the outcome is unknown, in milliseconds.
+    #[arg(long = "write-timeout-ms", env = "PUBLISHER_WRITE_TIMEOUT_MS")]
+    #[arg(value_name = "MS", default_value = "15000", value_parser = units::millis(1..=units::DAY_MILLIS))]
+    pub write_timeout: Duration,
     /// How long a commit waits while another process writes, in milliseconds.
     #[arg(id = "write_busy_timeout", long = "write-busy-timeout-ms")]
     #[arg(env = "PUBLISHER_WRITE_BUSY_TIMEOUT_MS", value_name = "MS")]

@@ -7,15 +7,12 @@
 //! use the WAL any more, so it waits only for readers that were there. Readers of this program end at their
 //! timeout. A reader of another process that never ends keeps the WAL for as long as it lives.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::{Settings, commit::Target};
-use crate::store::{
-    file::{bytes_of, wal_path},
-    open::checkpoint,
-};
+use crate::store::{file::DatabaseFile, open::checkpoint};
 
 const BRIEF_WAIT: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_millis(250);
@@ -23,7 +20,7 @@ const ATTEMPT: Duration = Duration::from_millis(250);
 /// Watches the size of one WAL.
 #[derive(Debug)]
 pub(super) struct WalSize {
-    wal: PathBuf,
+    file: DatabaseFile,
     settings: Settings,
     long_wait: Duration,
     /// The size at which to try next: after a failure, the WAL must first grow by a quarter.
@@ -34,7 +31,7 @@ impl WalSize {
     /// Watches the WAL of the target.
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            wal: wal_path(&target.path),
+            file: target.file.clone(),
             settings: target.settings,
             long_wait: target.long_wait,
             next_bytes: target.settings.wal_soft_bytes,
@@ -44,7 +41,7 @@ impl WalSize {
     /// Checkpoints if the WAL has grown past a limit. Call it after a commit; costs one `stat` while the WAL
     /// is small.
     pub(super) fn keep_bounded(&mut self, connection: &Connection) {
-        let bytes = bytes_of(&self.wal);
+        let bytes = self.file.wal_bytes();
         if bytes < self.next_bytes {
             return;
         }

@@ -22,6 +22,7 @@ use cathedral_publisher::{
     http::AdminTokens,
     server::{self, Listen, Parts, Settings, Stopper},
     store::{
+        file::DatabaseFile,
         open::open_writer,
         pool::ReadPool,
         write::{insert_eval_run, put_challenge},
@@ -256,7 +257,11 @@ impl App {
     pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
         // Tests with 500 clients hold both ends of each connection in this process.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let pool = ReadPool::new(&data.path(), settings.store, false);
+        let pool = ReadPool::new(
+            DatabaseFile::new(&data.path(), false),
+            settings.store,
+            false,
+        );
         let gate = Arc::new(Gate {
             real: SqliteBuilder { pool: pool.clone() },
             state: Mutex::new(GateState {
@@ -271,7 +276,6 @@ impl App {
             pool: pool.clone(),
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
-            path: data.path(),
             writable: true,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
             dropped_log_lines: Default::default(),

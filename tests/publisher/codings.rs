@@ -4,17 +4,28 @@
 //! - brotli is added when the board has settled; until then clients get a coding that is faster to make
 //! - a client gets the coding that it prefers, and identity if it names none
 //! - If-None-Match matches the tag of every variant that the client accepts, and no other
+//! - the tag of a coding gets 304 before that coding is made
 //! - a request that excludes every coding gets 406
 //! - a body that is too short to gain is not encoded, but still has `Vary`
+//! - a client that excludes identity gets a short body encoded, and others still do not
+//! - a coding that is not made yet is unavailable only if identity is excluded
+//! - a coding that gets no turn in time gets 503
+//! - a page too large for the cache is encoded for a client that excludes identity
+//! - the bytes of a coding are those of its generation
 //! - codings are ordered by weight
 //! - no field value causes a panic
 
 use std::{io::Read, time::Duration};
 
-use cathedral_publisher::domain::coding::{Acceptable, Coding};
+use cathedral_publisher::{
+    answer::{Conditions, Decision, Denied, Representation},
+    demo::sample::Sample,
+    domain::coding::{Acceptable, Coding},
+};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
-use crate::app::{Answer, App, BOARD, CURRENT, Data, wait_until};
+use crate::app::{Answer, App, BOARD, CURRENT, Data, FEED, wait_until};
 
 fn decoded(answer: &Answer) -> Vec<u8> {
     let mut body = Vec::new();
@@ -58,16 +69,16 @@ async fn every_coding_decodes_to_the_same_bytes_and_has_its_own_tag() {
     let identity = app.get(BOARD).await;
     assert_eq!(identity.header("content-encoding"), "");
     let digits = identity.header("etag").trim_matches('"').to_owned();
-    for (codings, coding) in [
-        ("gzip", "gzip"),
-        ("zstd", "zstd"),
-        ("br", "br"),
-        ("x-gzip", "gzip"),
+    for (codings, coding, suffix) in [
+        ("gzip", "gzip", "gzip"),
+        ("zstd", "zstd", "zstd"),
+        ("br", "br", "br2"),
+        ("x-gzip", "gzip", "gzip"),
     ] {
         let answer = get(&app, BOARD, codings).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-encoding"), coding);
-        assert_eq!(answer.header("etag"), format!("\"{digits}-{coding}\""));
+        assert_eq!(answer.header("etag"), format!("\"{digits}-{suffix}\""));
         assert_eq!(answer.header("vary"), "accept-encoding");
         assert_eq!(answer.header("content-type"), "application/json");
         assert_eq!(
@@ -185,13 +196,271 @@ async fn if_none_match_matches_the_variants_that_the_client_accepts() {
 }
 
 #[actix_web::test]
+async fn the_tag_of_a_coding_gets_304_before_that_coding_is_made() {
+    let data = Data::sample();
+    data.sample_runs(20, "2026-06-07T00:00:00Z");
+    let app = App::start(data).await;
+    // Brotli of the board, any coding of a short body, and of a page that nobody has requested encoded.
+    let page = format!("{FEED}?since=2020-01-01");
+    for path in [BOARD, CURRENT, &page, &format!("{page}&limit=1")] {
+        let identity = app.get(path).await.header("etag").to_owned();
+        let digits = identity.trim_matches('"');
+        let codings = [("br", "-br2"), ("zstd", "-zstd"), ("gzip", "-gzip")];
+        // Pages have no brotli.
+        for (coding, suffix) in codings.into_iter().skip(path.contains(FEED).into()) {
+            let tag = format!("\"{digits}{suffix}\"");
+            let ask = async |accepted: &str, tag: &str| {
+                let fields = [("accept-encoding", accepted), ("if-none-match", tag)];
+                app.get_with(path, &fields).await
+            };
+            for accepted in [
+                coding.to_owned(),
+                "gzip, deflate, br, zstd".to_owned(),
+                "*".to_owned(),
+                format!("{coding}, identity;q=0"),
+                format!("identity, {coding};q=0.1"),
+            ] {
+                for sent in [tag.clone(), format!("W/{tag}"), format!("\"a\", {tag}")] {
+                    let answer = ask(&accepted, &sent).await;
+                    assert_eq!(answer.status, 304, "{path} {accepted} {sent}");
+                    assert_eq!(answer.header("etag"), tag, "{path} {accepted}");
+                    assert_eq!(answer.header("vary"), "accept-encoding");
+                    assert_eq!(answer.header("cache-control"), "public, max-age=15");
+                    assert_eq!(answer.header("content-encoding"), "");
+                }
+            }
+            // No 200 to these requests would carry that tag.
+            for accepted in ["", "identity", &format!("*, {coding};q=0")] {
+                let answer = ask(accepted, &tag).await;
+                assert_eq!(answer.status, 200, "{path} {accepted}");
+                assert_ne!(answer.header("etag"), tag);
+            }
+            // Other digits, other generations and more than the tag.
+            for wrong in [
+                format!("\"0123456789abcdef{suffix}\""),
+                format!("\"{digits}-{coding}9\""),
+                format!("\"{digits}{suffix}{suffix}\""),
+                format!("\"{digits}-br\""),
+                format!("\"{suffix}\""),
+            ] {
+                let answer = ask(coding, &wrong).await;
+                assert_eq!(answer.status, 200, "{path} {coding} {wrong}");
+            }
+        }
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_request_that_excludes_every_coding_gets_406() {
     let app = App::start(Data::sample()).await;
     let rejected = get(&app, BOARD, "identity;q=0").await;
     rejected.assert_error(406, "no available content coding is acceptable");
     assert_eq!(rejected.header("vary"), "accept-encoding");
     assert_eq!(get(&app, CURRENT, "*;q=0").await.status, 406);
+    // Brotli is not made of a page.
+    let page = format!("{FEED}?since=2020-01-01");
+    for codings in ["deflate, identity;q=0", "br, identity;q=0", "br, *;q=0"] {
+        assert_eq!(get(&app, &page, codings).await.status, 406, "{codings}");
+    }
+    let etag = app.get(&page).await.header("etag").to_owned();
+    let brotli = etag.trim_end_matches('"').to_owned() + "-br2\"";
+    for (condition, status) in [("if-none-match", 200), ("if-match", 412)] {
+        let fields = [
+            ("accept-encoding", "br, gzip"),
+            (condition, brotli.as_str()),
+        ];
+        assert_eq!(app.get_with(&page, &fields).await.status, status);
+    }
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_excludes_identity_gets_a_short_body_encoded() {
+    let app = App::start(Data::empty()).await;
+    let page = format!("{FEED}?since=2020-01-01");
+    let check = async |path: &str, codings: &str, coding: &str| {
+        let identity = app.get(path).await;
+        for _ in 0..2 {
+            let answer = get(&app, path, codings).await;
+            assert_eq!(answer.status, 200, "{path} {codings}");
+            assert_eq!(answer.header("content-encoding"), coding, "{path}");
+            assert_eq!(answer.header("vary"), "accept-encoding");
+            assert_eq!(decoded(&answer), identity.body);
+            let fields = [
+                ("accept-encoding", codings),
+                ("if-match", answer.header("etag")),
+            ];
+            let same = app.get_with(path, &fields).await;
+            assert_eq!((same.status.as_u16(), same.body), (200, answer.body));
+        }
+        // Others get what they would get without that client.
+        let other = get(&app, path, "gzip, zstd, br").await;
+        assert_eq!(other.header("content-encoding"), "", "{path}");
+    };
+    for path in [BOARD, &page] {
+        check(path, "gzip, identity;q=0", "gzip").await;
+        check(path, "zstd;q=0.1, *;q=0", "zstd").await;
+        check(path, "br;q=0.9, zstd;q=0.5, identity;q=0", "zstd").await;
+    }
+    check(BOARD, "br, identity;q=0", "br").await;
+    app.data.put(&Sample::new(1).board());
+    app.cache.invalidate_and_wait().await.unwrap();
+    for coding in ["gzip", "zstd", "br"] {
+        check(CURRENT, &format!("{coding}, identity;q=0"), coding).await;
+    }
+    // A board that is not settled yet.
+    let brotli = get(&app, BOARD, "br, identity;q=0").await;
+    assert_eq!(brotli.header("content-encoding"), "br");
+    assert_eq!(decoded(&brotli), app.get(BOARD).await.body);
+    app.stop().await;
+}
+
+#[test]
+fn a_coding_that_is_not_made_yet_is_unavailable_only_if_identity_is_excluded() {
+    let decide = |body: &Representation, codings: &str, if_match: Option<&str>| {
+        let acceptable = Acceptable::parse([codings.as_bytes()]);
+        let if_match = if_match.into_iter().map(str::as_bytes);
+        let decision = Conditions::new(acceptable, if_match, []).decide(body);
+        decision.map(|decision| match decision {
+            Decision::Whole(variant) => variant.coding(),
+            Decision::NotModified(_) => panic!("no If-None-Match was sent"),
+        })
+    };
+    let body = Representation::new("x".repeat(10_000));
+    assert_eq!(decide(&body, "gzip", None), Ok(Coding::Identity));
+    let only_gzip = "gzip, identity;q=0";
+    assert_eq!(decide(&body, only_gzip, None), Err(Denied::NotEncodedYet));
+    let tag = body.tag(Coding::Gzip).to_string();
+    assert_eq!(
+        decide(&body, "gzip", Some(&tag)),
+        Err(Denied::NotEncodedYet)
+    );
+    let identity = body.etag().to_string();
+    assert_eq!(
+        decide(&body, only_gzip, Some(&identity)),
+        Err(Denied::PreconditionFailed)
+    );
+    body.encode(Coding::Gzip);
+    for (codings, if_match) in [(only_gzip, None), ("gzip", Some(tag.as_str()))] {
+        assert_eq!(decide(&body, codings, if_match), Ok(Coding::Gzip));
+    }
+}
+
+/// A database whose feed is one page of about 400 kB.
+fn large_page() -> Data {
+    let data = Data::sample();
+    data.sample_runs(900, "2026-06-07T00:00:00Z");
+    data
+}
+
+#[actix_web::test]
+async fn a_page_too_large_for_the_cache_is_encoded_for_a_client_that_excludes_identity() {
+    // A turn that is free is taken at once, and the encoding is waited for: another request would read the
+    // page anew, and find nothing made again.
+    let options = ["--feed-queue-timeout-ms", "0", "--feed-cache-mib", "0"];
+    let app = App::start_with_options(large_page(), &options).await;
+    let page = format!("{FEED}?since=2020-01-01&limit=1000");
+    let identity = app.get(&page).await;
+    assert!(identity.body.len() > 300_000, "{}", identity.body.len());
+    for coding in ["gzip", "zstd"] {
+        let answer = get(&app, &page, &format!("{coding}, identity;q=0")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("content-encoding"), coding);
+        assert_eq!(decoded(&answer), identity.body);
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_coding_that_gets_no_turn_in_time_gets_503() {
+    let options = ["--feed-queue-timeout-ms", "0", "--feed-cache-mib", "0"];
+    let app = App::start_with_options(large_page(), &options).await;
+    let mut refused = 0;
+    for _ in 0..50 {
+        let asked = (0..20).map(|at| {
+            let page = format!("{FEED}?since=2020-01-01&limit={}", 900 + at);
+            let app = &app;
+            async move { get(app, &page, "gzip, identity;q=0").await }
+        });
+        for answer in futures_util::future::join_all(asked).await {
+            match answer.status.as_u16() {
+                200 => assert_eq!(answer.header("content-encoding"), "gzip"),
+                503 => {
+                    assert_eq!(answer.header("retry-after"), "1");
+                    assert_eq!(answer.header("cache-control"), "no-store");
+                    refused += 1;
+                }
+                other => panic!("{other}: {}", answer.text()),
+            }
+        }
+        if refused > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0);
+    app.stop().await;
+}
+
+/// Text that an encoder can do something with, the same in every run.
+fn sample_text(bytes: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{{\"id\":{},\"tier\":{}}},", state >> 20, state % 7)
+    });
+    let mut text: Vec<u8> = words.take(bytes / 10).collect::<String>().into_bytes();
+    text.truncate(bytes);
+    assert_eq!(text.len(), bytes);
+    text
+}
+
+/// A short body, a board's, and one of those that brotli encodes at its fast quality.
+const SAMPLE_BYTES: [usize; 3] = [500, 32_669, 300_000];
+
+/// The suffix of a coding's tags, and the beginning of the SHA-256 of each sample in it.
+type Generation = (Coding, &'static str, [&'static str; 3]);
+
+const GENERATIONS: [Generation; 3] = [
+    (
+        Coding::Gzip,
+        "-gzip",
+        ["42e650bb08d8e1a8", "2d3fae1aafe1ec87", "cf9728f642b0afd2"],
+    ),
+    (
+        Coding::Zstd,
+        "-zstd",
+        ["44253b00848c8a7e", "e6bd6212da1c228b", "11d1a7ececdf39d1"],
+    ),
+    (
+        Coding::Brotli,
+        "-br2",
+        ["edd2354c2114cb9f", "7224460a32e71cdd", "6a14325a2b12d79f"],
+    ),
+];
+
+#[test]
+fn the_bytes_of_a_coding_are_those_of_its_generation() {
+    for (coding, suffix, pinned) in GENERATIONS {
+        let made = SAMPLE_BYTES.map(|bytes| {
+            let body = Representation::new(sample_text(bytes));
+            body.encode(coding);
+            let only = format!("{}, identity;q=0", coding.as_str());
+            let accepted = Acceptable::parse([only.as_bytes()]);
+            let variant = body.select(|| accepted.in_order()).unwrap();
+            assert_eq!(*variant.etag(), body.tag(coding));
+            let digest = Sha256::digest(variant.body_ref());
+            digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+        });
+        let made: [String; 3] = made;
+        assert_eq!(
+            (coding.tag_suffix(), made.each_ref().map(String::as_str)),
+            (suffix, pinned),
+            "\nThe encoder of {coding:?} makes other bytes than before, perhaps since its crate was updated. Strong \
+             entity-tags that clients hold must not name them: give the coding its next generation in \
+             `Coding::tag_suffix` (`-gzip`, `-gzip2`, `-gzip3`, …), and pin suffix and digests here and in golden.rs."
+        );
+    }
 }
 
 #[actix_web::test]

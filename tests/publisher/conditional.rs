@@ -86,7 +86,7 @@ async fn an_if_none_match_that_does_not_match_gets_200() {
             format!("\"{}\"", bare.to_uppercase() + "X"),
             "*, *".to_owned(),
             "*, \"a\"".to_owned(),
-            format!("\"{bare}-br\""),
+            format!("\"{bare}-br2\""),
         ] {
             let answer = app.get_with(&path, &[("if-none-match", &value)]).await;
             assert_eq!(answer.status, 200, "{path} {value}");

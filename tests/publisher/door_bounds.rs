@@ -32,7 +32,7 @@ use cathedral_publisher::{
     domain::clock::{Clock, Sleep, SystemClock},
     http::AdminTokens,
     server::{self, Listen, Parts},
-    store::pool::ReadPool,
+    store::{file::DatabaseFile, pool::ReadPool},
 };
 use socket2::SockRef;
 
@@ -599,7 +599,11 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
     let mut settings = settings(&[]);
     settings.workers = Some(1);
     settings.watch.change_poll = Duration::from_secs(3600);
-    let pool = ReadPool::new(&data.path(), settings.store, false);
+    let pool = ReadPool::new(
+        DatabaseFile::new(&data.path(), false),
+        settings.store,
+        false,
+    );
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
@@ -608,7 +612,6 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
             armed: Arc::clone(&armed),
             spared: thread::current().id(),
         }),
-        path: data.path(),
         writable: true,
         tokens: AdminTokens::default(),
         dropped_log_lines: Default::default(),

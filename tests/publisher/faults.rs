@@ -4,7 +4,7 @@
 //!   request
 //! - without a snapshot, clients get 503 with Retry-After: at once if no build runs, otherwise when its timeout expires
 //! - a database lock of another process delays no client
-//! - a file replaced by garbage fails the feed but not the board, and putting it back recovers both
+//! - a file replaced by garbage fails uncached pages only, until it is put back
 //! - feed reads beyond their limit get 503, and the board is not affected
 //! - expensive work is shed first: scans and writes get 503, the board and cached pages do not
 
@@ -153,7 +153,7 @@ async fn a_database_lock_of_another_process_delays_no_client() {
 }
 
 #[actix_web::test]
-async fn a_file_replaced_by_garbage_fails_the_feed_but_not_the_board_until_it_is_put_back() {
+async fn a_file_replaced_by_garbage_fails_uncached_pages_only_until_it_is_put_back() {
     let data = Data::sample();
     data.sample_runs(3, "2026-06-07T00:00:00Z");
     let app = App::start(data).await;
@@ -175,7 +175,8 @@ async fn a_file_replaced_by_garbage_fails_the_feed_but_not_the_board_until_it_is
     replace(&beside(".garbage"));
     app.clock.advance(Duration::from_secs(31));
     assert_stale_board_is_served(&app).await;
-    let answer = app.get(&page()).await;
+    assert_eq!(app.get(&page()).await.status, 200, "a cached page");
+    let answer = app.get(&format!("{}&limit=7", page())).await;
     answer.assert_error(503, "temporarily unavailable, try again");
     assert_eq!(answer.header("retry-after"), "1");
     let health = app.get("/health").await;

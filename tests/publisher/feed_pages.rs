@@ -8,6 +8,7 @@
 //! - writes of other processes are seen at the next poll
 //! - a file that replaces the database is read at the next poll
 //! - a cache of no bytes reads for every request
+//! - a request is counted once, also if its page must be encoded first
 //! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
 //! - the bytes of pages that clients do not read are bounded: further pages get 503
 //! - a request that joins a read waits no longer than the time limit of a read
@@ -24,7 +25,7 @@ use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
     feed::{self, FeedError, FeedHandle},
     metrics::{Metrics, Source},
-    store::{self, pool::ReadPool},
+    store::{self, file::DatabaseFile, pool::ReadPool},
 };
 use futures_util::future::join_all;
 
@@ -202,6 +203,33 @@ async fn a_cache_of_no_bytes_reads_for_every_request() {
 }
 
 #[actix_web::test]
+async fn a_request_is_counted_once_also_if_its_page_must_be_encoded_first() {
+    let data = Data::sample();
+    data.sample_runs(100, "2026-06-07T00:00:01Z");
+    let app = App::start(data).await;
+    app.get(&page(1, 200)).await;
+    assert_eq!(counts(&app).await, [0, 0, 1]);
+    let short = page(2, 200);
+    app.get(&short).await;
+    for (at, (path, codings, status)) in [
+        (page(1, 200), "gzip", 200),
+        (page(1, 200), "gzip", 200),
+        (page(1, 200), "zstd, identity;q=0", 200),
+        (page(1, 200), "br, identity;q=0", 406),
+        (short.clone(), "gzip", 200),
+        (short.clone(), "gzip, identity;q=0", 200),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = app.get_with(&path, &[("accept-encoding", codings)]).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(counts(&app).await, [at as u64 + 1, 0, 2], "{codings}");
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
     let data = Data::sample();
     data.sample_runs(100, "2026-06-07T00:00:01Z");
@@ -242,7 +270,7 @@ fn pool(data: &Data, pool_size: u32) -> ReadPool {
         pool_size,
         busy_timeout: Duration::from_secs(5),
     };
-    ReadPool::new(&data.path(), settings, true)
+    ReadPool::new(DatabaseFile::new(&data.path(), false), settings, true)
 }
 
 #[actix_web::test]

@@ -46,7 +46,7 @@ const BOARD_VECTORS: [Vector; 4] = [
     ),
     (
         "br",
-        "\"b8bcfa528230c672-br\"",
+        "\"b8bcfa528230c672-br2\"",
         2_910,
         "ef77aafaab2658d001a122722d7f1ca0",
     ),

@@ -10,12 +10,15 @@
 
 mod admin;
 mod app;
+mod caches;
 mod client;
+mod client_address;
 mod codings;
 mod command_line;
 mod conditional;
 mod crashes;
 mod cursor;
+mod database_files;
 mod description;
 mod disk;
 mod door;
@@ -34,6 +37,7 @@ mod other_processes;
 mod refresh_flag;
 mod service;
 mod signals;
+mod slow_clients;
 mod sockets;
 mod stopping;
 mod wire;

@@ -167,7 +167,8 @@ async fn if_the_rebuild_fails_the_acknowledgement_says_so() {
 #[actix_web::test]
 async fn writes_beyond_the_admission_limits_get_503_at_once() {
     let mut settings = settings(&[]);
-    settings.writer.max_writes = 4;
+    // Of two tokens each may have three quarters, which is four writes.
+    settings.writer.max_writes = 5;
     settings.writer.max_write_bytes = 16 << 20;
     let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let lock = Lock::take(&app);
@@ -196,9 +197,20 @@ async fn writes_beyond_the_admission_limits_get_503_at_once() {
     assert_eq!(page.text().matches("\"id\":\"in-").count(), 4);
     assert!(!page.text().contains("out-"), "a rejected write was stored");
     // Bytes have a limit of their own.
-    let admission = app.writer.admit(16 << 20).unwrap();
-    assert_eq!(app.admin(Method::POST, RUNS, row("x")).await.status, 503);
-    drop(admission);
+    let longest = app.writer.max_bytes() as usize;
+    let mut all = vec![app.writer.admit(longest).unwrap()];
+    // The rest is for short bodies.
+    for _ in 0..4 {
+        all.push(app.writer.admit(64 << 10).unwrap());
+    }
+    assert!(app.writer.admit(0).is_err());
+    all.pop();
+    assert!(app.writer.admit(1 << 20).is_err());
+    drop(all.split_off(1));
+    assert_eq!(app.admin(Method::POST, RUNS, row("x")).await.status, 200);
+    let too_long = format!("{}{}", row("y"), " ".repeat(1 << 20));
+    assert_eq!(app.admin(Method::POST, RUNS, too_long).await.status, 503);
+    drop(all);
     assert_eq!(app.admin(Method::POST, RUNS, row("x")).await.status, 200);
     app.stop().await;
 }

@@ -16,7 +16,6 @@
 )]
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -33,7 +32,7 @@ use cathedral_publisher::{
     http::AdminTokens,
     metrics::Metrics,
     server::{self, Listen, Parts, Settings},
-    store::pool::ReadPool,
+    store::{file::DatabaseFile, pool::ReadPool},
 };
 use clap::Parser;
 
@@ -58,28 +57,31 @@ fn main() {
     let [mode, database, build_ms, ttl_secs] = arguments.as_slice() else {
         panic!("publisher|origin DATABASE BUILD_MS TTL_SECS");
     };
-    let path = PathBuf::from(database);
+
     let settings = settings(ttl_secs);
-    let pool = ReadPool::new(&path, settings.store, true);
+    let pool = ReadPool::new(
+        DatabaseFile::new(database.as_ref(), true),
+        settings.store,
+        true,
+    );
     let slow = Arc::new(Slow {
         real: SqliteBuilder { pool: pool.clone() },
         takes: Duration::from_millis(build_ms.parse().unwrap()),
     });
     actix_web::rt::System::new().block_on(async {
         match mode.as_str() {
-            "publisher" => publisher(path, pool, slow, settings).await,
+            "publisher" => publisher(pool, slow, settings).await,
             "origin" => origin(slow, ttl_secs).await,
             _ => panic!("publisher or origin"),
         }
     });
 }
 
-async fn publisher(path: PathBuf, pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
+async fn publisher(pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
     let parts = Parts {
         pool,
         builder: slow,
         clock: Arc::new(SystemClock),
-        path,
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
         dropped_log_lines: Default::default(),
@@ -134,6 +136,6 @@ async fn board(builder: web::Data<Measured>, cache_control: web::Data<String>) -
     HttpResponse::Ok()
         .insert_header(("content-type", "application/json"))
         .insert_header(("cache-control", cache_control.as_str()))
-        .insert_header(("etag", board.etag().as_str()))
+        .insert_header(("etag", board.etag().to_string()))
         .body(board.identity().body())
 }

@@ -20,7 +20,10 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     http::{
         ConnectionType, Method, StatusCode, Uri, Version,
-        header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING},
+        header::{
+            CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue,
+            TRANSFER_ENCODING,
+        },
     },
 };
 use bytes::Bytes;
@@ -34,7 +37,7 @@ use super::{
     exchange::{Exchange, Outcome, write_field, write_pieces},
     head::{Framing, Head},
 };
-use crate::http::error::ApiError;
+use crate::{http::error::ApiError, metrics::requests::Route};
 
 /// A request for the application.
 pub(super) struct AppRequest {
@@ -434,7 +437,15 @@ impl Door {
             BodySize::Stream => write_field(output, "transfer-encoding", "chunked"),
         }
         for (name, value) in response.headers() {
-            if [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING].contains(name) {
+            if [
+                CACHE_CONTROL,
+                CONNECTION,
+                CONTENT_LENGTH,
+                DATE,
+                TRANSFER_ENCODING,
+            ]
+            .contains(name)
+            {
                 continue;
             }
             output.extend_from_slice(name.as_str().as_bytes());
@@ -442,6 +453,13 @@ impl Door {
             output.extend_from_slice(value.as_bytes());
             output.extend_from_slice(b"\r\n");
         }
+        // Without the field a cache may keep even an error for as long as it likes (RFC 9111 §4.2.2).
+        let may_be_kept = self.serves_reads && exchange.route != Route::Admin;
+        let policy = response.headers().get(CACHE_CONTROL);
+        let policy = policy.filter(|_| may_be_kept).map(HeaderValue::as_bytes);
+        output.extend_from_slice(b"cache-control: ");
+        output.extend_from_slice(policy.unwrap_or(b"no-store"));
+        output.extend_from_slice(b"\r\n");
         let outcome = Outcome {
             status: status.as_u16(),
             body_bytes,

@@ -13,6 +13,7 @@ use std::{
 use actix_rt::net::TcpStream;
 use actix_web::ResponseError as _;
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::futures::Notified,
@@ -29,8 +30,8 @@ use super::{
 };
 use crate::{
     answer::{Conditions, Decision, Representation},
-    http::{board::chosen, cache_status::CacheStatus, error::ApiError},
-    metrics::Source,
+    http::{Settings, board::chosen, cache_status::CacheStatus, error::ApiError},
+    metrics::{Source, requests::Route},
 };
 
 /// How much is gathered, at most, before it is sent.
@@ -74,6 +75,16 @@ struct Unsent {
     head: Vec<u8>,
     body: Bytes,
     sent_bytes: usize,
+    since: Instant,
+}
+
+impl Unsent {
+    /// Until when all of it must have been sent.
+    fn deadline(&self, settings: &Settings) -> Instant {
+        let bytes = (self.head.len() + self.body.len()) as u64;
+        let millis = bytes.saturating_mul(1000) / settings.min_send_bytes_per_sec;
+        self.since + settings.send_timeout + Duration::from_millis(millis)
+    }
 }
 
 /// What a connection needs next.
@@ -103,7 +114,9 @@ impl Connection {
         let peer = stream.peer_addr();
         let mut connection = Self {
             stream,
-            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
+            peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| {
+                peer.ip().to_canonical()
+            }),
             unread: Vec::new(),
             head_since: None,
             unsent: None,
@@ -137,7 +150,7 @@ impl Connection {
                 Next::End => break,
             }
         }
-        if self.closes {
+        if self.closes && self.unsent.is_none() {
             Box::pin(self.linger()).await?;
         }
         Ok(())
@@ -286,6 +299,13 @@ impl Connection {
             if let Err(refused) = exchange.admit(door) {
                 return Some(self.reject(door, scratch, exchange, &refused));
             }
+            match status {
+                CacheStatus::Board(freshness) if exchange.route == Route::Board => {
+                    door.counters.from_snapshot(freshness.is_stale());
+                }
+                CacheStatus::Board(_) => {}
+                CacheStatus::Page(_) => door.handles.feed.count_hit(),
+            }
             let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
             door.counters.saved(not_modified_bytes, coding_bytes);
             door.counters.on_fast_path();
@@ -293,7 +313,6 @@ impl Connection {
         };
         match target {
             Target::Board => door.handles.board.try_read(|snapshot, freshness| {
-                door.counters.from_snapshot(freshness.is_stale());
                 reply(snapshot.board(), CacheStatus::Board(freshness))
             })?,
             Target::Current(choice) => door.handles.board.try_read(|snapshot, freshness| {
@@ -301,7 +320,7 @@ impl Connection {
             })?,
             Target::Page(cursor, limit) => {
                 let page = door.handles.feed.cached(&(cursor, limit))?;
-                // The application has it encoded first.
+                // The application has it made first.
                 if conditions.missing_encoding(&page).is_some() {
                     return None;
                 }
@@ -331,7 +350,7 @@ impl Connection {
         };
         self.closes |= !outcome.persists;
         let Scratch { output, date, .. } = scratch;
-        output.extend_from_slice(decision.head());
+        decision.write_head(output);
         if door.handles.settings.cache_status {
             for (name, value) in cache_status.fields() {
                 write_field(output, name, &value);
@@ -390,6 +409,7 @@ impl Connection {
                 head: output.clone(),
                 body: body.clone(),
                 sent_bytes,
+                since: Instant::now(),
             });
         }
         output.clear();
@@ -402,6 +422,7 @@ impl Connection {
             head: mem::take(output),
             body,
             sent_bytes: 0,
+            since: Instant::now(),
         });
         self.active_at = Instant::now();
     }
@@ -424,7 +445,7 @@ impl Connection {
     /// Sends what is unsent.
     ///
     /// # Errors
-    /// If the connection breaks, or the client accepts nothing for too long.
+    /// If the connection breaks, or the client accepts nothing for too long, or too little.
     pub(super) async fn flush(&mut self, door: &Door) -> io::Result<()> {
         let alarm = pin!(sleep_until(self.deadline(door).into()));
         let stopping = pin!(door.stopping.changed.notified());
@@ -461,12 +482,12 @@ impl Connection {
     fn deadline(&self, door: &Door) -> Instant {
         let settings = &door.handles.settings;
         let ending = door.stopping.ending.get();
-        if self.unsent.is_some() {
+        if let Some(unsent) = &self.unsent {
             let timeout = match ending {
                 Some(_) => settings.send_timeout.min(STOPPING_SEND_TIMEOUT),
                 None => settings.send_timeout,
             };
-            return self.active_at + timeout;
+            return (self.active_at + timeout).min(unsent.deadline(settings));
         }
         if let Some(since) = self.head_since {
             return since + settings.head_timeout;
@@ -518,7 +539,15 @@ impl Connection {
     }
 
     fn expire(&mut self) -> Next {
-        if self.unsent.is_none() && self.head_since.take().is_some() {
+        if self.unsent.is_some() {
+            // The connection is reset when it closes, or the kernel would keep what it has to send for a client
+            // that does not take it.
+            if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+                log::debug!("SO_LINGER cannot be set: {error}");
+            }
+            return Next::End;
+        }
+        if self.head_since.take().is_some() {
             return Next::Refuse(ApiError::HeadTimeout);
         }
         Next::End

@@ -3,23 +3,25 @@
 
 use std::{
     borrow::Cow,
-    io::Write as _,
     net::IpAddr,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{Door, head::Head};
 use crate::{
     http::{
-        client_address::client_address, error::ApiError, routes::classify, settings::AccessLog,
+        client_address::client_address, date::DateLine, error::ApiError, routes::classify,
+        settings::AccessLog,
     },
     metrics::requests::Route,
 };
 
 /// Longer request ids are neither echoed nor logged.
 const MAX_ID_BYTES: usize = 128;
-/// Response fields that scripts of other origins may read.
-const EXPOSED_FIELDS: &str = "etag, retry-after";
+/// Response fields that scripts of other origins may read, beside those that they always may
+/// (Fetch standard, CORS-safelisted response-header name).
+const EXPOSED_FIELDS: &str =
+    "etag, retry-after, age, allow, cache-status, date, server-timing, x-request-id";
 
 /// What is known of a request until its answer is written.
 #[derive(Debug)]
@@ -44,8 +46,7 @@ impl<'a> Exchange<'a> {
         let settings = &door.handles.settings;
         let asks_for_address =
             door.handles.rate_limit.is_some() || settings.access_log == AccessLog::All;
-        let client =
-            asks_for_address.then(|| client_address(peer, head, &settings.trusted_proxies));
+        let client = asks_for_address.then(|| client_address(peer, head, settings));
         Self {
             route: classify(path),
             method: Cow::Borrowed(head.method),
@@ -122,7 +123,7 @@ impl Door {
         &self,
         exchange: &Exchange<'_>,
         outcome: Outcome,
-        date: &mut Date,
+        date: &mut DateLine,
         output: &mut Vec<u8>,
     ) {
         let now = Instant::now();
@@ -152,9 +153,11 @@ impl Door {
             let timing = format!("app;dur={:.3}", took.as_secs_f64() * 1e3);
             write_field(output, "server-timing", &timing);
         }
-        if settings.cors && exchange.route.is_public() {
-            // On every answer, asked for by another origin or not: shared caches must not tell them
-            // apart.
+        // A path that does not exist and a request that could not be read are the public's too.
+        let is_unknown = exchange.route == Route::None && self.serves_reads;
+        if settings.cors && (exchange.route.is_public() || is_unknown) {
+            // On every answer, requested by another origin or not: a shared cache may give it to both.
+            // `*` does not depend on `Origin`, which `Vary` therefore does not name.
             write_field(output, "access-control-allow-origin", "*");
             write_field(output, "access-control-expose-headers", EXPOSED_FIELDS);
         }
@@ -163,7 +166,7 @@ impl Door {
             (true, 0) => write_field(output, "connection", "keep-alive"),
             (true, _) => {}
         }
-        output.extend_from_slice(date.line(now));
+        output.extend_from_slice(date.ending(&self.handles.date));
     }
 }
 
@@ -210,29 +213,6 @@ fn fit_id(id: &[u8]) -> Option<&str> {
     let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=~".contains(byte);
     let is_fit = (1..=MAX_ID_BYTES).contains(&id.len()) && id.iter().all(fit);
     std::str::from_utf8(id).ok().filter(|_| is_fit)
-}
-
-/// The `date` field and the empty line behind it (RFC 9110 §6.6.1), formatted once a second.
-#[derive(Debug, Default)]
-pub(super) struct Date {
-    line: Vec<u8>,
-    until: Option<Instant>,
-}
-
-impl Date {
-    fn line(&mut self, now: Instant) -> &[u8] {
-        if self.until.is_none_or(|until| now >= until) {
-            let time = SystemTime::now();
-            let since = time.duration_since(SystemTime::UNIX_EPOCH);
-            let passed = since.unwrap_or_default().subsec_nanos();
-            self.until = Some(now + Duration::from_secs(1) - Duration::from_nanos(passed.into()));
-            self.line.clear();
-            // Writing to memory does not fail.
-            let date = httpdate::HttpDate::from(time);
-            let _ = write!(self.line, "date: {date}\r\n\r\n");
-        }
-        &self.line
-    }
 }
 
 #[cfg(test)]

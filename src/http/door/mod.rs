@@ -1,8 +1,8 @@
 //! The front door: owns every connection from its acceptance to its end.
 //!
 //! It reads one head at a time, bounded in bytes and time, the second one like the first. Requests that
-//! memory can answer (the board, current-challenge, cached pages of the feed) are answered at once, with
-//! a head that was prepared when the representation was made and with its shared bytes: one `recv` and
+//! memory can answer (the board, current-challenge, cached pages of the feed) are answered at once: a 200
+//! with the head that was prepared when its bytes were made, and with these shared bytes; one `recv` and
 //! one `send` each. Every other request goes to the actix-web application, one whole request at a time:
 //! the door frames, bounds and times its body, and reads the next head only when the answer is sent.
 //! Both ways decide by the same [`Conditions`](crate::answer::Conditions).
@@ -44,8 +44,8 @@ use actix_web::{
 };
 use tokio::sync::Notify;
 
-use self::{connection::Connection, exchange::Date, head::HeadLimits, memory::LastAcceptable};
-use super::{Handles, RouteSet, routes};
+use self::{connection::Connection, head::HeadLimits, memory::LastAcceptable};
+use super::{Handles, RouteSet, date::DateLine, routes};
 use crate::metrics::requests::RequestCounters;
 
 pub(super) use self::head::Head;
@@ -72,7 +72,7 @@ struct Scratch {
     /// Heads and short bodies, in the order of their requests.
     output: Vec<u8>,
     acceptable: LastAcceptable,
-    date: Date,
+    date: DateLine,
 }
 
 /// How far a worker is in stopping.

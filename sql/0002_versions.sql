@@ -1,0 +1,71 @@
+-- Expands the schema: every statement of the release before still works, so that its process may go on while
+-- that of the next release starts.
+
+-- Which history the database tells: random at creation, new after a restore. `file_mark` names the file in which
+-- it was last opened for writing: if another file has its name, that was put there since, and a
+-- write-ahead log beside it may belong to another database.
+CREATE TABLE lineage (
+    only_row   INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    id         TEXT    NOT NULL CHECK (length(id) = 16),
+    file_mark TEXT
+) STRICT;
+INSERT INTO lineage VALUES (1, lower(hex(randomblob(8))), NULL);
+
+-- Every change draws a new `change_id`: two states with equal ids are equal, even if one of them was restored
+-- and the counts agree.
+ALTER TABLE board_version ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
+UPDATE board_version SET change_id = random();
+DROP TRIGGER challenges_inserted;
+DROP TRIGGER challenges_updated;
+DROP TRIGGER challenges_deleted;
+CREATE TRIGGER challenges_inserted AFTER INSERT ON challenges BEGIN
+    UPDATE board_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER challenges_updated AFTER UPDATE ON challenges BEGIN
+    UPDATE board_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER challenges_deleted AFTER DELETE ON challenges BEGIN
+    UPDATE board_version SET version = version + 1, change_id = random();
+END;
+
+-- `seq` is the order of insertion, and is never used again, unlike a rowid. Eval runs keep the rowid that they
+-- had.
+CREATE TABLE eval_runs_with_seq (
+    seq            INTEGER PRIMARY KEY AUTOINCREMENT,
+    id             TEXT    NOT NULL UNIQUE CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND 256),
+    ran_at         TEXT    NOT NULL CHECK (ran_at GLOB
+        '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9].[0-9][0-9][0-9]Z'),
+    schema_version INTEGER NOT NULL,
+    body           TEXT    NOT NULL   -- the JSON of the eval run, byte for byte as received
+) STRICT;
+INSERT INTO eval_runs_with_seq (seq, id, ran_at, schema_version, body)
+    SELECT rowid, id, ran_at, schema_version, body FROM eval_runs ORDER BY rowid;
+DROP TABLE eval_runs;
+ALTER TABLE eval_runs_with_seq RENAME TO eval_runs;
+CREATE INDEX eval_runs_feed ON eval_runs (ran_at, id) WHERE schema_version >= 5;
+
+-- Counts the changes of `eval_runs` and `merkle_epochs` by any program.
+CREATE TABLE feed_version (
+    only_row  INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    version   INTEGER NOT NULL,
+    change_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO feed_version VALUES (1, 0, random());
+CREATE TRIGGER eval_runs_inserted AFTER INSERT ON eval_runs BEGIN
+    UPDATE feed_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER eval_runs_updated AFTER UPDATE ON eval_runs BEGIN
+    UPDATE feed_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER eval_runs_deleted AFTER DELETE ON eval_runs BEGIN
+    UPDATE feed_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER merkle_epochs_inserted AFTER INSERT ON merkle_epochs BEGIN
+    UPDATE feed_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER merkle_epochs_updated AFTER UPDATE ON merkle_epochs BEGIN
+    UPDATE feed_version SET version = version + 1, change_id = random();
+END;
+CREATE TRIGGER merkle_epochs_deleted AFTER DELETE ON merkle_epochs BEGIN
+    UPDATE feed_version SET version = version + 1, change_id = random();
+END;

@@ -1,0 +1,255 @@
+//! The files of a database at one moment. They are only asked for by name, never opened: closing a file drops the
+//! locks that SQLite has on it in the same process (POSIX).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::{FaultKind, FileFault};
+
+/// The size of a log's header (<https://sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
+const LOG_HEADER_BYTES: u64 = 32;
+/// The size of the header in front of each page in the log.
+const FRAME_HEADER_BYTES: u64 = 24;
+
+/// How many files of databases that were replaced are kept beside a database.
+const MAX_SET_ASIDE: u32 = 100;
+
+/// Device and inode. While a connection has the file open, the numbers are not used again.
+type FileId = (u64, u64);
+
+/// The files of a database at one moment.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Observation {
+    database: (PathBuf, Option<FileId>),
+    log: Option<FileId>,
+    index: Option<FileId>,
+}
+
+/// How the files are related to those of before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// The same files.
+    Same,
+    /// Another database; these side files of the one before are left.
+    Other(Vec<PathBuf>),
+}
+
+impl Observation {
+    /// Looks at the files of the database at `path`.
+    ///
+    /// # Errors
+    /// [`FileFault`] if the database is missing or empty.
+    pub(super) fn of(path: &Path) -> Result<Self, FileFault> {
+        let path = target(path);
+        let fault = |kind| FileFault::new(&path, kind);
+        let database = fs::metadata(&path).map_err(|_| fault(FaultKind::Deleted))?;
+        if database.len() == 0 {
+            return Err(fault(FaultKind::Truncated));
+        }
+        let id_beside = |suffix| {
+            fs::metadata(beside(&path, suffix))
+                .ok()
+                .as_ref()
+                .and_then(file_id)
+        };
+        let (log, index) = (id_beside("-wal"), id_beside("-shm"));
+        Ok(Self {
+            database: (path, file_id(&database)),
+            log,
+            index,
+        })
+    }
+
+    pub(super) fn same_database(&self, before: &Self) -> bool {
+        self.database.1 == before.database.1
+    }
+
+    /// Compares the files with those that open connections have.
+    ///
+    /// # Errors
+    /// [`FileFault`] if a side file is missing or was replaced, and the database was not.
+    pub(super) fn relation(&self, before: &Self) -> Result<Relation, FileFault> {
+        let same = self.same_database(before);
+        let sides = [
+            ("-wal", before.log, self.log),
+            ("-shm", before.index, self.index),
+        ];
+        let mut left = Vec::new();
+        for (suffix, before, now) in sides {
+            let path = beside(&self.database.0, suffix);
+            match (before, now) {
+                (Some(before), Some(now)) if before == now && !same => left.push(path),
+                (Some(before), Some(now)) if before != now && same => {
+                    return Err(FileFault::new(&path, FaultKind::Replaced));
+                }
+                (Some(_), None) if same => {
+                    return Err(FileFault::new(&path, FaultKind::Deleted));
+                }
+                _ => {}
+            }
+        }
+        Ok(if same {
+            Relation::Same
+        } else {
+            Relation::Other(left)
+        })
+    }
+}
+
+/// Renames a side file of a database that was replaced, so that no connection to the new one finds it.
+///
+/// # Errors
+/// [`FaultKind::Foreign`] if it cannot be renamed.
+pub(super) fn set_aside(side_file: &Path) -> Result<(), FileFault> {
+    let failed = || FileFault::new(side_file, FaultKind::Foreign);
+    let mut names = (1..=MAX_SET_ASIDE).map(|number| beside(side_file, &format!(".old-{number}")));
+    let free = names.find(|name| !name.exists()).ok_or_else(failed)?;
+    fs::rename(side_file, &free).map_err(|_| failed())?;
+    log::warn!(
+        "the database was replaced while it was in use: its side file is now {}",
+        free.display()
+    );
+    Ok(())
+}
+
+/// Checks that the log beside the database, if it has content, belongs to it: the database must be in the file
+/// in which it was last opened for writing. Reads the database alone, without the log.
+///
+/// # Errors
+/// [`FaultKind::Foreign`].
+pub(crate) fn check_log(path: &Path) -> Result<(), FileFault> {
+    let path = target(path);
+    let log = beside(&path, "-wal");
+    if bytes_of(&log) <= LOG_HEADER_BYTES {
+        return Ok(());
+    }
+    if bytes_of(&path) == 0 {
+        return Err(FileFault::new(&path, FaultKind::Truncated));
+    }
+    // If the database cannot be read, the next connection says why.
+    let recorded = recorded_without_log(&path).ok().flatten();
+    let found = file_mark(&path);
+    if recorded.is_some() && found.is_some() && recorded != found {
+        return Err(FileFault::new(&log, FaultKind::Foreign));
+    }
+    Ok(())
+}
+
+/// Records in the database which file it is in, if that has changed, and writes it through the log.
+///
+/// # Errors
+/// An error of SQLite.
+pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let recorded: Option<String> =
+        connection.query_row("SELECT file_mark FROM lineage", [], |row| row.get(0))?;
+    let found = file_mark(&target(path));
+    if found.is_none() || recorded == found {
+        return Ok(());
+    }
+    connection.execute("UPDATE lineage SET file_mark = ?1", [found])?;
+    if !crate::store::open::checkpoint(connection)? {
+        log::warn!(
+            "{}: another process reads it: the database was not checkpointed after it was put there",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
+    let path = path.as_os_str().as_encoded_bytes();
+    let uri = format!(
+        "file:{}?immutable=1",
+        percent_encode(path, NON_ALPHANUMERIC)
+    );
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    let recorded = connection
+        .query_row("SELECT file_mark FROM lineage", [], |row| row.get(0))
+        .optional()?;
+    Ok(recorded.flatten())
+}
+
+/// Checks that the log has as many bytes as SQLite has written to it.
+///
+/// # Errors
+/// [`FaultKind::Truncated`].
+pub(super) fn check_log_bytes(connection: &Connection, path: &Path) -> Result<(), FileFault> {
+    // If SQLite cannot answer, the next statement says why.
+    let Ok(written) = written_log_bytes(connection) else {
+        return Ok(());
+    };
+    let found = wal_bytes(path);
+    // Another process may have checkpointed and truncated it in between.
+    if found < written && written_log_bytes(connection) == Ok(written) {
+        let log = beside(&target(path), "-wal");
+        return Err(FileFault::new(&log, FaultKind::Truncated));
+    }
+    Ok(())
+}
+
+fn written_log_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
+    let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok(match u64::try_from(frames) {
+        // Not in WAL mode, or nothing is in the log.
+        Err(_) | Ok(0) => 0,
+        Ok(frames) => LOG_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + page),
+    })
+}
+
+/// Returns the size of the log of the database at `path`; 0 if it does not exist.
+pub(super) fn wal_bytes(path: &Path) -> u64 {
+    bytes_of(&beside(&target(path), "-wal"))
+}
+
+/// Returns the file that a symbolic link names: SQLite puts the side files beside it.
+fn target(path: &Path) -> PathBuf {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if is_link && let Ok(target) = fs::canonicalize(path) {
+        return target;
+    }
+    path.to_owned()
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+#[cfg(unix)]
+fn file_id(metadata: &fs::Metadata) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Returns nothing: elsewhere a file that is open cannot be replaced.
+#[cfg(not(unix))]
+fn file_id(_: &fs::Metadata) -> Option<FileId> {
+    None
+}
+
+/// Tells one file from another, even after the process ended: the inode, and when it was created, since inodes
+/// are used again. Without the device, whose number may be another one after a restart of the machine.
+fn file_mark(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    let (_, inode) = file_id(&metadata)?;
+    let created = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok();
+    Some(format!(
+        "{inode}.{}",
+        created.unwrap_or_default().as_nanos()
+    ))
+}

@@ -1,0 +1,90 @@
+//! The connection that stays open while a database is served.
+
+use std::{
+    ops::{Deref, DerefMut},
+    path::Path,
+    time::Duration,
+};
+
+use rusqlite::{Connection, config::DbConfig};
+
+use super::{
+    file::{DatabaseFile, FileConnection},
+    open::{OpenError, checkpoint, open_reader, open_writer},
+};
+
+/// A connection that is opened first and closed last. While it is open SQLite deletes no side file, and its end
+/// checkpoints the write-ahead log.
+#[derive(Debug)]
+pub struct KeptOpen {
+    connection: FileConnection,
+    file: DatabaseFile,
+}
+
+impl KeptOpen {
+    /// Opens the database at `path`. Unless it is `read_only`, creates or migrates it if needed.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: &Path, read_only: bool, busy_timeout: Duration) -> Result<Self, OpenError> {
+        let connection = if read_only {
+            open_reader(path, busy_timeout)?
+        } else {
+            open_writer(path, busy_timeout)?
+        };
+        let file = DatabaseFile::new(path, read_only);
+        Ok(Self {
+            connection: file.open::<OpenError>(|| Ok(connection))?,
+            file,
+        })
+    }
+
+    /// Returns the database file.
+    pub fn file(&self) -> &DatabaseFile {
+        &self.file
+    }
+
+    /// Copies the write-ahead log into the database and removes it, if no other process uses it. If the files
+    /// are not those that were opened, leaves them as they are. Everything that was acknowledged is durable
+    /// without this: an error is only logged.
+    pub fn close(self) {
+        let usable = match self.connection.is_current() {
+            Ok(is_current) => is_current,
+            // Only this process still has what the log contained.
+            Err(fault) => fault.is_deleted_log(),
+        };
+        if !usable {
+            let kept = self
+                .connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            log::warn!("the files of the database were replaced: they are left as they are");
+            if let Err(error) = kept {
+                log::warn!("{error}");
+            }
+            return;
+        }
+        match checkpoint(&self.connection) {
+            Ok(true) => {}
+            Ok(false) => {
+                log::info!(
+                    "another process uses the database: the write-ahead log was not removed"
+                );
+            }
+            Err(error) => log::warn!("the write-ahead log remains: {error}"),
+        }
+    }
+}
+
+impl Deref for KeptOpen {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for KeptOpen {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
