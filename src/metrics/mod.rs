@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `requests` | request counters of each worker |
 //! | `process` | what the process uses |
+//! | `dropped_lines` | lines of the log that were dropped |
 
+mod dropped_lines;
 mod process;
 pub mod requests;
 
@@ -14,6 +16,8 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder, core::Collector,
 };
+
+pub use dropped_lines::DroppedLines;
 
 use process::Process;
 use requests::Requests;
@@ -229,6 +233,14 @@ impl Metrics {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
         Ok(metrics)
+    }
+
+    /// Adds the count of dropped log lines.
+    ///
+    /// # Errors
+    /// If it was added before.
+    pub fn register_dropped_lines(&self, dropped: &DroppedLines) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(dropped.collector()?))
     }
 
     /// Returns the request counters of all workers.
