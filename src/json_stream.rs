@@ -5,7 +5,7 @@
 
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::HashSet,
     fmt,
     io::{self, BufRead, Cursor, Read},
     rc::Rc,
@@ -79,6 +79,10 @@ pub fn read_items<E>(
             return Ok(Envelope::default());
         }
     }
+    if first.starts_with(b"\xef\xbb\xbf") {
+        let reason = "begins with a byte order mark: expected UTF-8 without it";
+        return Err(SourceError::Form(reason.to_owned()));
+    }
     if is_ndjson(&first) {
         read_lines(source, first, lines_before, each)?;
         Ok(Envelope::default())
@@ -91,13 +95,60 @@ fn read_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize>
     source.take(MAX_ITEM_BYTES + 1).read_until(b'\n', line)
 }
 
-/// One whole object on the first line, and not a saved answer: that is a line of NDJSON. (A saved
-/// answer has items and no id; it may well stand on one line.)
+/// An object on the first line that is not a saved answer: that is a line of NDJSON. (A saved answer has items
+/// and no id; it may well stand on one line.) A line with an id is one even if its JSON is invalid, so that the
+/// error says where.
 fn is_ndjson(line: &[u8]) -> bool {
-    let keys: Result<HashMap<String, IgnoredAny>, _> = serde_json::from_slice(line);
-    keys.is_ok_and(|keys| {
-        !keys.contains_key("items") || keys.contains_key("id") || keys.contains_key("challenge_id")
-    })
+    let mut keys = Keys::default();
+    let whole = serde_json::Deserializer::from_slice(line)
+        .deserialize_map(&mut keys)
+        .is_ok();
+    keys.has_id || (whole && !keys.has_items)
+}
+
+/// Which keys a line has.
+#[derive(Default)]
+struct Keys {
+    has_id: bool,
+    has_items: bool,
+}
+
+impl<'de> Visitor<'de> for &mut Keys {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(KeyBytes(key)) = members.next_key()? {
+            self.has_id |= [&b"id"[..], b"challenge_id"].contains(&key.as_slice());
+            self.has_items |= key == b"items";
+            members.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+/// A key, whatever its escapes stand for: the item's own parser says what is wrong with it.
+struct KeyBytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for KeyBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = KeyBytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_bytes<E>(self, key: &[u8]) -> Result<KeyBytes, E> {
+                Ok(KeyBytes(key.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
 }
 
 fn read_lines<E>(
@@ -150,7 +201,7 @@ fn read_document<E>(
         (Ok(envelope), None) => Ok(envelope),
         (Err(error), None) if error.is_io() => Err(SourceError::Io(error.into())),
         (Err(error), None) => Err(SourceError::Form(format!(
-            "neither a saved answer of the endpoint nor NDJSON: {error}"
+            "neither a saved answer of the endpoint nor NDJSON (one item per line): {error}"
         ))),
     }
 }
@@ -223,7 +274,11 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
         } = self;
         let mut found = None;
         let mut said = Envelope::default();
+        let mut seen = HashSet::new();
         while let Some(key) = members.next_key::<Key>()? {
+            if !seen.insert(key) {
+                return Err(A::Error::custom("a key occurs twice"));
+            }
             match key {
                 Key::Items => {
                     let items = Document {
@@ -251,7 +306,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
 }
 
 /// The keys of the two answers (WIRE.md); any other means that the file is something else.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Key {
     Items,

@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context as _;
 use cathedral_publisher::{
     config::{Export, Import},
-    import_export::{export::export, import::import},
+    import_export::{
+        export::export,
+        import::{Progress, Transactions, import},
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -22,11 +25,41 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
         let metadata = file.metadata().with_context(|| name.to_string())?;
         (Box::new(file), metadata.is_file().then_some(metadata.len()))
     };
-    let bar = progress_bar(bytes)?;
-    let source = BufReader::with_capacity(64 * 1024, bar.wrap_read(source));
-    let done = import(&options.database.database, options.kind, source);
-    bar.finish_and_clear();
-    let done = done.with_context(|| format!("{}: nothing was imported", options.file.display()))?;
+    let reading = progress_bar(match bytes {
+        Some(bytes) => (
+            Some(bytes),
+            "reading {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        ),
+        None => (None, "{spinner} reading {bytes} {bytes_per_sec}"),
+    })?;
+    let writing = progress_bar((Some(0), "writing {wide_bar} {pos}/{len} items {eta}"))?;
+    let source = BufReader::with_capacity(64 * 1024, reading.wrap_read(source));
+    let transactions = if options.batches {
+        Transactions::Batches
+    } else {
+        Transactions::One
+    };
+    let database = &options.database.database;
+    let done = import(
+        database,
+        options.kind,
+        transactions,
+        source,
+        |progress| match progress {
+            Progress::Read { items } => {
+                reading.finish_and_clear();
+                log::info!("{items} items were read and checked, and are written now");
+                writing.set_length(items);
+            }
+            Progress::Written => writing.inc(1),
+        },
+    );
+    reading.finish_and_clear();
+    writing.finish_and_clear();
+    let done = done.with_context(|| match transactions {
+        Transactions::One => format!("{}: nothing was imported", options.file.display()),
+        Transactions::Batches => options.file.display().to_string(),
+    })?;
     writeln!(
         io::stdout(),
         "{} inserted, {} unchanged",
@@ -36,18 +69,13 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn progress_bar(bytes: Option<u64>) -> anyhow::Result<ProgressBar> {
+/// A bar on a terminal, given its length and its template.
+fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::Result<ProgressBar> {
     if !io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
-    Ok(match bytes {
-        Some(bytes) => ProgressBar::new(bytes).with_style(ProgressStyle::with_template(
-            "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        )?),
-        None => ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
-            "{spinner} {bytes} {bytes_per_sec}",
-        )?),
-    })
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    Ok(bar.with_style(ProgressStyle::with_template(template)?))
 }
 
 pub(crate) fn export_to_stdout(options: &Export) -> anyhow::Result<()> {

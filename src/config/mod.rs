@@ -66,9 +66,10 @@ pub enum Command {
     Serve(Serve),
     /// Import what another publisher serves: a saved answer of either endpoint, or NDJSON.
     ///
-    /// Imports all items or nothing, in one transaction: other writers wait for it, readers do not.
-    /// Items that are stored already with the same bytes are skipped. A row whose id is stored with
-    /// different bytes is an error, and so is a challenge whose status would go back.
+    /// Reads and checks the whole input first; only then other writers have to wait, and readers
+    /// never. Imports all items or nothing. Items that are stored already with the same bytes are
+    /// skipped. A row whose id is stored with different bytes is an error, and so is a challenge whose
+    /// status would go back.
     Import(Import),
     /// Write what is stored to stdout, in the form that `import` reads.
     ///
@@ -77,7 +78,7 @@ pub enum Command {
     Export(Export),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
-    /// Write sample data to stdout, in the form that `import` reads.
+    /// Write sample data to stdout as NDJSON, one item per line, which `import` reads.
     Sample(Sample),
     /// Write a script to stdout that completes this program's options in a shell.
     Completions(Completions),
@@ -93,9 +94,9 @@ pub struct Completions {
 /// A kind of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// Challenges: what active-challenges answers.
+    /// Challenges: the items of active-challenges.
     Board,
-    /// Eval runs: what leaderboard/recent answers.
+    /// Eval runs: the items of leaderboard/recent.
     Rows,
 }
 
@@ -160,6 +161,11 @@ pub struct Import {
     pub kind: Kind,
     /// The file, or `-` for standard input.
     pub file: PathBuf,
+    /// Write in short transactions, so that a server that uses the database can write in between: it
+    /// waits for about a second, even if the input has millions of rows. If such an import fails or is
+    /// killed while it writes, some items are stored; the same import again adds the others.
+    #[arg(long)]
+    pub batches: bool,
     #[command(flatten)]
     pub database: Database,
 }

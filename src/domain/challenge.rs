@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
-use super::{Invalid, check_id, parse_object};
+use super::{Invalid, check_id, number, parse_object};
 
 /// The one family of challenges there is.
 pub const FAMILY_ID: &str = "synthetic_boolean_v1";
@@ -97,7 +97,7 @@ impl Storage {
 /// One challenge: the item of the board less its constant keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Challenge {
-    /// Unique; 1 to 256 bytes without control characters.
+    /// Unique; see [`check_id`].
     pub challenge_id: String,
     /// Its status.
     pub status: Status,
@@ -105,7 +105,7 @@ pub struct Challenge {
     pub tier: u64,
     /// A name for its difficulty, if it has one.
     pub difficulty_label: Option<String>,
-    /// Finite and not negative.
+    /// Finite and not negative; not -0.0.
     pub score_multiplier: f64,
     /// `random_3sat`, `sha256_preimage`, …
     pub kind: Option<String>,
@@ -160,7 +160,7 @@ struct ItemOut<'a> {
     status: Status,
     tier: u64,
     difficulty_label: Option<&'a str>,
-    #[serde(serialize_with = "with_point")]
+    #[serde(serialize_with = "canonical")]
     score_multiplier: f64,
     kind: Option<&'a str>,
     storage: Storage,
@@ -175,13 +175,8 @@ struct ItemOut<'a> {
     submit_path: &'static str,
 }
 
-fn with_point<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    // Rust's plain form never has an exponent, so all it may lack is the point.
-    let mut text = value.to_string();
-    if !text.contains('.') {
-        text.push_str(".0");
-    }
-    RawValue::from_string(text)
+fn canonical<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(number::canonical(*value))
         .map_err(S::Error::custom)?
         .serialize(serializer)
 }
@@ -319,17 +314,19 @@ impl ItemIn<'_> {
     }
 }
 
-/// An integer is rejected: published again it would come back as other bytes.
+/// Parses a multiplier, however its producer writes it: the nearest double. -0.0 is refused, and so is a number
+/// that is not 0 and would become 0.
 fn parse_multiplier(json: &str) -> Result<f64, Invalid> {
+    let significand = json.split(['e', 'E']).next().unwrap_or_default();
+    let is_zero = !significand.contains(|c| matches!(c, '1'..='9'));
     json.parse()
         .ok()
-        .filter(|value: &f64| {
-            json.contains(['.', 'e', 'E']) && value.is_finite() && value.is_sign_positive()
-        })
+        .filter(|value: &f64| value.is_finite() && value.is_sign_positive())
+        .filter(|value| (*value == 0.0) == is_zero)
         .ok_or_else(|| {
             Invalid::new(
                 "score_multiplier",
-                "must be a number of at least 0.0, written with a decimal point",
+                "must be a number of at least 0, not -0, that a double can hold",
             )
         })
 }

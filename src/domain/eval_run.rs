@@ -17,7 +17,7 @@ pub const FIRST_PUBLISHED_SCHEMA_VERSION: i64 = 5;
 /// A row, and the values of it that decide its position in the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvalRun {
-    /// Unique; 1 to 256 bytes without control characters.
+    /// Unique; see [`check_id`].
     pub id: String,
     /// The time at which it ran, in the stored form.
     pub ran_at: RanAt,
@@ -27,8 +27,7 @@ pub struct EvalRun {
     pub body: String,
 }
 
-/// The keys that are read; all others are the producer's business. The columns of a row must not
-/// depend on which of two equal keys a reader believes, so serde's error for duplicates is wanted.
+/// The keys that are read; all others are the producer's business.
 #[derive(Deserialize)]
 struct Keys {
     id: String,
@@ -40,8 +39,11 @@ impl EvalRun {
     /// Reads one row.
     ///
     /// # Errors
-    /// [`Invalid`] naming the field: `id`, `ran_at` or `eval_output_schema_version` is missing,
-    /// there twice or of a wrong type, or the row is no object or longer than [`MAX_ROW_BYTES`].
+    /// [`Invalid`] naming the field: `id`, `ran_at` or `eval_output_schema_version` is missing or of a wrong
+    /// type, the time is outside of [`RanAt::of_run`]'s, some parser could not read the row
+    /// ([`readable::check`]), or the row is no object or longer than [`MAX_ROW_BYTES`].
+    ///
+    /// [`readable::check`]: super::readable::check
     pub fn from_json(json: &str) -> Result<Self, Invalid> {
         if json.len() > MAX_ROW_BYTES {
             return Err(Invalid::new(
@@ -51,7 +53,7 @@ impl EvalRun {
         }
         let keys: Keys = parse_object(json)?;
         check_id("id", &keys.id)?;
-        let ran_at = RanAt::parse(&keys.ran_at)
+        let ran_at = RanAt::of_run(&keys.ran_at)
             .map_err(|error| Invalid::new("ran_at", error.to_string()))?;
         Ok(Self {
             id: keys.id,

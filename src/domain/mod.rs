@@ -9,7 +9,9 @@ pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
+pub mod number;
 pub mod ran_at;
+pub mod readable;
 
 use std::fmt;
 
@@ -47,7 +49,10 @@ impl fmt::Display for Invalid {
 /// The most bytes an identifier (a challenge's or a row's) may have.
 pub const MAX_ID_BYTES: usize = 256;
 
-/// Checks an identifier: 1 to [`MAX_ID_BYTES`] bytes, no control characters.
+/// Checks an identifier: 1 to [`MAX_ID_BYTES`] bytes that are safe in a line of text and in a URL.
+///
+/// Control characters, U+2028 and U+2029 end a line for one reader or another of logs, CSV and NDJSON. `.` and
+/// `..` as the last segment of a path are removed by clients and proxies, also percent-encoded (RFC 3986 §5.2.4).
 ///
 /// # Errors
 /// [`Invalid`] naming `field`.
@@ -58,8 +63,15 @@ pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
             format!("must have 1 to {MAX_ID_BYTES} bytes"),
         ));
     }
-    if id.chars().any(char::is_control) {
-        return Err(Invalid::new(field, "must not contain control characters"));
+    let ends_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if id.chars().any(ends_line) {
+        return Err(Invalid::new(
+            field,
+            "must not contain control characters or line separators",
+        ));
+    }
+    if matches!(id, "." | "..") {
+        return Err(Invalid::new(field, "must not be a dot segment of a path"));
     }
     Ok(())
 }
@@ -75,23 +87,21 @@ fn plain(error: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
-/// Reads a JSON object into a struct. serde would read one from an array as well.
+/// Checks that every common parser reads the JSON object, and reads it into a struct. serde would read one from
+/// an array as well.
 fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Invalid> {
     if !json.trim_ascii_start().starts_with('{') {
         return Err(Invalid::new("", "must be a JSON object"));
     }
+    readable::check(json)?;
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let reason = plain(error.inner());
         let field = match error.path().iter().next() {
             Some(field) => field.to_string(),
-            // A field that is missing, unknown or there twice has no path, only a name.
+            // A field that is missing or unknown has no path, only a name.
             None => quoted(&reason).to_owned(),
         };
         Invalid::new(field, reason)
-    })?;
-    match deserializer.end() {
-        Ok(()) => Ok(value),
-        Err(error) => Err(Invalid::new("", plain(&error))),
-    }
+    })
 }

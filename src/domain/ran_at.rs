@@ -19,7 +19,33 @@ pub struct RanAt(String);
 #[error("must be an ISO-8601 time")]
 pub struct NotATime;
 
+/// Why the time of an eval run is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotARunTime {
+    /// It cannot be read.
+    #[error(transparent)]
+    NotATime(#[from] NotATime),
+    /// No clock that is set shows it.
+    #[error("must be a time from 2000-01-01 to the end of 2099, in UTC")]
+    OutOfRange,
+}
+
 impl RanAt {
+    /// Reads the time of an eval run that is to be stored. Seconds taken for milliseconds, an unset clock and a
+    /// wrong century are errors of the producer: such a row would stay at an end of the feed for ever.
+    ///
+    /// # Errors
+    /// [`NotARunTime`].
+    pub fn of_run(text: &str) -> Result<Self, NotARunTime> {
+        let time = Self::parse(text)?;
+        // The order of the text is the order of time.
+        if ("2000".."2100").contains(&time.as_str()) {
+            Ok(time)
+        } else {
+            Err(NotARunTime::OutOfRange)
+        }
+    }
+
     /// Reads an ISO-8601 time: with `Z`, a numeric offset or neither (then it is UTC), with or
     /// without fractions; a date alone is its midnight. Digits below the millisecond are dropped.
     ///

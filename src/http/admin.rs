@@ -13,11 +13,10 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use super::{Settings, error::ApiError, token::AdminTokens};
+use super::{Settings, error::ApiError, query::id_of_path, token::AdminTokens};
 use crate::{
-    domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
+    domain::{Invalid, challenge::Challenge, eval_run::EvalRun, readable},
     json_stream::{SourceError, read_items},
     writer::{
         handle::{Admission, WriterHandle},
@@ -110,11 +109,12 @@ async fn other_method(allow: &'static str) -> Result<HttpResponse, ApiError> {
 async fn put_challenge(
     request: HttpRequest,
     body: Payload,
-    id: web::Path<String>,
     handles: web::Data<AdminHandles>,
 ) -> Result<HttpResponse, ApiError> {
+    let id = id_of_path(request.path(), "challenge_id");
     accept(&request, body, &handles, move |body| {
-        let challenge = Challenge::from_admin(utf8(body)?, Some(id.as_str())).map_err(at(0))?;
+        let id = id.map_err(at(0))?;
+        let challenge = Challenge::from_admin(utf8(body)?, Some(&id)).map_err(at(0))?;
         Ok(Operation::PutChallenges(vec![challenge]))
     })
     .await
@@ -146,20 +146,21 @@ async fn post_eval_runs(
 async fn put_merkle_epoch(
     request: HttpRequest,
     body: Payload,
-    epoch: web::Path<String>,
     handles: web::Data<AdminHandles>,
 ) -> Result<HttpResponse, ApiError> {
+    let epoch = id_of_path(request.path(), "epoch");
     accept(&request, body, &handles, move |body| {
+        let epoch = epoch.map_err(at(0))?;
         let digits = epoch.bytes().all(|b| b.is_ascii_digit());
         let epoch =
             epoch.parse().ok().filter(|_| digits).ok_or_else(|| {
                 at(0)(Invalid::new("epoch", "must be an integer from 0 to 2^63-1"))
             })?;
-        let json: &RawValue = serde_json::from_str(utf8(body)?)
-            .map_err(|error| at(0)(Invalid::new("", error.to_string())))?;
+        let json = utf8(body)?;
+        readable::check(json).map_err(at(0))?;
         Ok(Operation::PutMerkleEpoch {
             epoch,
-            body: json.get().to_owned(),
+            body: json.trim_ascii().to_owned(),
         })
     })
     .await
@@ -264,6 +265,11 @@ fn at(index: usize) -> impl Fn(Invalid) -> ApiError {
 }
 
 fn items<T>(body: &[u8], parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Vec<T>, ApiError> {
+    if body.trim_ascii().is_empty() {
+        // What a producer sends whose input failed. One that has nothing to send says so: `[]`.
+        let reason = "the body is empty: expected a JSON array or NDJSON";
+        return Err(at(0)(Invalid::new("", reason)));
+    }
     let mut items = Vec::new();
     let read = read_items(body, |_, json| {
         if items.len() == MAX_ITEMS {

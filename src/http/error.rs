@@ -51,6 +51,8 @@ pub(super) enum ApiError {
     MissingCursor,
     #[error("since / since_ran_at must be ISO-8601")]
     BadCursor,
+    #[error("{0} must be UTF-8 without U+0000, percent-encoded")]
+    BadText(&'static str),
     #[error(transparent)]
     BadLimit(#[from] NotALimit),
     #[error("precondition failed")]
@@ -162,6 +164,7 @@ impl ApiError {
                 | Self::BadTier
                 | Self::MissingCursor
                 | Self::BadCursor
+                | Self::BadText(_)
                 | Self::BadLimit(_)
         )
     }
@@ -172,9 +175,11 @@ impl ResponseError for ApiError {
         match self {
             Self::NotFound | Self::NoActiveChallenge => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::DifficultyWithoutTier | Self::BadTier | Self::MissingCursor | Self::BadCursor => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::DifficultyWithoutTier
+            | Self::BadTier
+            | Self::MissingCursor
+            | Self::BadCursor
+            | Self::BadText(_) => StatusCode::BAD_REQUEST,
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -2,8 +2,10 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `import` | one transaction for a file, and errors that name the item |
+//! | `import` | reads all, then writes all; errors that name the item |
+//! | `spool` | items between the two, in memory and in a file without a name |
 //! | `export` | writes what `import` reads |
 
 pub mod export;
 pub mod import;
+mod spool;

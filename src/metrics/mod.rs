@@ -87,10 +87,12 @@ pub enum SampledGauge {
     PoolIdle,
     /// Bytes of the write-ahead log.
     WalBytes,
+    /// Whole seconds that the commit in flight has been running for.
+    CommitRunning,
 }
 
 impl SampledGauge {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Waiters,
         Self::FeedReads,
         Self::FeedPageBytes,
@@ -98,6 +100,7 @@ impl SampledGauge {
         Self::PoolConnections,
         Self::PoolIdle,
         Self::WalBytes,
+        Self::CommitRunning,
     ];
 
     fn name_and_help(self) -> (&'static str, &'static str) {
@@ -126,6 +129,10 @@ impl SampledGauge {
             Self::WalBytes => (
                 "publisher_wal_bytes",
                 "Size of the database's write-ahead log, in bytes.",
+            ),
+            Self::CommitRunning => (
+                "publisher_commit_running_seconds",
+                "For how long the commit in flight has been running, in seconds; 0 if there is none.",
             ),
         }
     }

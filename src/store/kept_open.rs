@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 
 use super::{
-    file::{DatabaseFile, FileConnection},
+    file::{DatabaseFile, FaultKind, FileConnection, FileFault},
     open::{OpenError, checkpoint, open_reader, open_writer},
 };
 
@@ -42,6 +42,17 @@ impl KeptOpen {
     /// Returns the database file.
     pub fn file(&self) -> &DatabaseFile {
         &self.file
+    }
+
+    /// Checks that what was written can be found: the files are those that were opened.
+    ///
+    /// # Errors
+    /// [`FileFault`].
+    pub(crate) fn check(&self) -> Result<(), FileFault> {
+        if self.connection.is_whole()? {
+            return Ok(());
+        }
+        Err(FileFault::new(self.file.path(), FaultKind::Replaced))
     }
 
     /// Copies the write-ahead log into the database and removes it, if no other process uses it. If the files

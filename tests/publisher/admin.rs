@@ -232,7 +232,7 @@ async fn an_invalid_item_gets_422_with_index_field_and_reason_and_nothing_is_sto
         (CHALLENGES, challenge("a", "open").to_string(), "status"),
         (
             CHALLENGES,
-            challenge("a", "active").to_string().replace("1.5", "1"),
+            challenge("a", "active").to_string().replace("1.5", "-0.0"),
             "score_multiplier",
         ),
     ] {

@@ -16,10 +16,11 @@ use cathedral_publisher::{
         build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
         handle::CacheHandle,
     },
-    config::{Cli, Command},
+    config::{Cli, Command, Kind},
     demo::sample::Sample,
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
     http::AdminTokens,
+    import_export::import::{Transactions, import},
     server::{self, Listen, Parts, Settings, Stopper},
     store::{
         file::DatabaseFile,
@@ -153,6 +154,11 @@ impl Data {
                 put_challenge(connection, challenge).unwrap();
             }
         });
+    }
+
+    /// Imports a saved answer or NDJSON.
+    pub fn import(&self, kind: Kind, source: &[u8]) {
+        import(&self.path(), kind, Transactions::One, source, |_| ()).unwrap();
     }
 
     /// Stores an eval run with this id, time and schema version.

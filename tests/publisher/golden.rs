@@ -10,9 +10,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use cathedral_publisher::{
-    config::Kind, demo::sample::Sample, domain::ran_at::RanAt, import_export::import::import,
-};
+use cathedral_publisher::{config::Kind, demo::sample::Sample, domain::ran_at::RanAt};
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -145,7 +143,7 @@ async fn signed_rows_come_back_with_the_pinned_bytes_and_their_signatures_verify
     let key = SigningKey::from_bytes(&[7; 32]);
     let data = Data::empty();
     let rows = signed_rows(&key).join("\n");
-    import(&data.path(), Kind::Rows, rows.as_bytes()).unwrap();
+    data.import(Kind::Rows, rows.as_bytes());
     let app = App::start(data).await;
     let page = app
         .get(&format!("{FEED}?since=2026-01-01T00:00:00Z&limit=10"))

@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod accepted;
 mod admin;
 mod app;
 mod caches;
@@ -32,6 +33,7 @@ mod golden;
 mod herd;
 mod hostile;
 mod import_export;
+mod import_locking;
 mod log_output;
 mod other_processes;
 mod refresh_flag;

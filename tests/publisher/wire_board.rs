@@ -16,7 +16,6 @@ use cathedral_publisher::{
     config::Kind,
     demo::sample::Sample,
     domain::challenge::{Challenge, Status},
-    import_export::import::import,
 };
 
 use crate::app::{App, BOARD, CURRENT, Data, FEED, live_answer};
@@ -37,7 +36,7 @@ async fn the_saved_production_board_comes_back_byte_for_byte_with_its_entity_tag
     };
     let board = fs::read(path).unwrap();
     let data = Data::empty();
-    import(&data.path(), Kind::Board, &board[..]).unwrap();
+    data.import(Kind::Board, &board[..]);
     let app = App::start(data).await;
     for prefix in ["", "/api/cathedral"] {
         let answer = app.get(&format!("{prefix}{BOARD}?_=1718")).await;
@@ -107,7 +106,7 @@ async fn an_item_has_exactly_the_bytes_of_the_contract() {
         app.get(CURRENT).await.text(),
         concat!(
             r#"{"family_id":"synthetic_boolean_v1","challenge_id":"sat é/1","status":"active","#,
-            r#""tier":1,"difficulty_label":"hard","score_multiplier":10000000000000000.0,"#,
+            r#""tier":1,"difficulty_label":"hard","score_multiplier":1e+16,"#,
             r#""kind":null,"storage":"file","#,
             r#""cnf_sha256":"0000000000000000000000000000000000000000000000000000000000000000","#,
             r#""cnf_bytes":null,"num_vars":6000,"num_clauses":25560,"#,

@@ -11,9 +11,7 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{
-    config::Kind, import_export::import::import, store::write::put_merkle_epoch,
-};
+use cathedral_publisher::{config::Kind, store::write::put_merkle_epoch};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -34,7 +32,7 @@ async fn the_saved_production_page_comes_back_byte_for_byte_and_its_signatures_v
     };
     let rows = fs::read(rows).unwrap();
     let data = Data::empty();
-    import(&data.path(), Kind::Rows, &rows[..]).unwrap();
+    data.import(Kind::Rows, &rows[..]);
     let app = App::start(data).await;
     for cursor in [
         "since_ran_at=2026-06-07T00:00:01.765Z",
@@ -259,7 +257,7 @@ async fn rows_below_schema_version_5_are_not_published() {
 async fn a_row_is_served_with_exactly_its_stored_bytes() {
     let row = r#"{"z":1.0, "a":1e2,"id":"x","unknown":{"deep":[1.50,"\u00e9é"]},"ran_at":"2026-06-07T00:00:00.123456+00:00","eval_output_schema_version":5,"big":123456789012345678901234567890}"#;
     let data = Data::empty();
-    import(&data.path(), Kind::Rows, row.as_bytes()).unwrap();
+    data.import(Kind::Rows, row.as_bytes());
     let app = App::start(data).await;
     let page = app
         .get(&format!("{FEED}?since=2020-01-01T00:00:00Z&limit=1"))

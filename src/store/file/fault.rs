@@ -30,7 +30,7 @@ pub enum FaultKind {
 }
 
 impl FileFault {
-    pub(super) fn new(path: &Path, kind: FaultKind) -> Self {
+    pub(in crate::store) fn new(path: &Path, kind: FaultKind) -> Self {
         Self {
             path: path.to_owned(),
             kind,

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -19,6 +19,10 @@ const FRAME_HEADER_BYTES: u64 = 24;
 
 /// How many files of databases that were replaced are kept beside a database.
 const MAX_SET_ASIDE: u32 = 100;
+
+/// How often a log must be found too short before it counts as truncated.
+const LOG_BYTES_CHECKS: u32 = 3;
+const LOG_BYTES_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Device and inode. While a connection has the file open, the numbers are not used again.
 type FileId = (u64, u64);
@@ -183,17 +187,22 @@ fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
 /// # Errors
 /// [`FaultKind::Truncated`].
 pub(super) fn check_log_bytes(connection: &Connection, path: &Path) -> Result<(), FileFault> {
-    // If SQLite cannot answer, the next statement says why.
-    let Ok(written) = written_log_bytes(connection) else {
-        return Ok(());
+    let is_short = || {
+        // If SQLite cannot answer, the next statement says why.
+        let written = written_log_bytes(connection).ok()?;
+        let found = wal_bytes(path);
+        // Another process may have checkpointed and truncated it in between.
+        Some(found < written && written_log_bytes(connection) == Ok(written))
     };
-    let found = wal_bytes(path);
-    // Another process may have checkpointed and truncated it in between.
-    if found < written && written_log_bytes(connection) == Ok(written) {
-        let log = beside(&target(path), "-wal");
-        return Err(FileFault::new(&log, FaultKind::Truncated));
+    // Several times, since another process may even have written as much again.
+    for _ in 0..LOG_BYTES_CHECKS {
+        if is_short() != Some(true) {
+            return Ok(());
+        }
+        std::thread::sleep(LOG_BYTES_INTERVAL);
     }
-    Ok(())
+    let log = beside(&target(path), "-wal");
+    Err(FileFault::new(&log, FaultKind::Truncated))
 }
 
 fn written_log_bytes(connection: &Connection) -> rusqlite::Result<u64> {
