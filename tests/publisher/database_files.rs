@@ -57,6 +57,12 @@ fn database(folder: &TempDir, name: &str, ids: &[&str]) -> PathBuf {
     path
 }
 
+fn lineage(path: &Path) -> String {
+    let connection = Connection::open(path).unwrap();
+    let lineage = connection.query_row("SELECT id FROM lineage", [], |row| row.get(0));
+    lineage.unwrap()
+}
+
 /// Returns the ids that the database holds. Fails if it is damaged.
 fn stored(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
@@ -128,6 +134,10 @@ fn a_database_that_is_moved_over_the_live_one_is_served_whole_and_the_old_log_is
     let (code, said) = service.ended();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("live.db-wal.old-2"), "{said}");
+    assert!(
+        said.contains("the database was restored: its lineage is"),
+        "{said}"
+    );
     assert_eq!(stored(&path), ["after", "new2"]);
 }
 
@@ -249,11 +259,13 @@ fn a_symbolic_link_that_is_pointed_at_another_database_is_followed() {
 fn a_log_that_a_killed_process_left_is_not_applied_to_another_database() {
     let folder = TempDir::new().unwrap();
     let (path, service) = served(&folder);
+    let before = lineage(&path);
     service.signal("-KILL");
     service.ended();
     // The database itself is recovered as ever.
     let service = Service::start(serve(&path, &POLL));
     assert!(get(&service.address, PAGE, "").contains("before"));
+    assert_eq!(lineage(&path), before);
     assert!(is_acknowledged(&service, "again"));
     service.signal("-KILL");
     service.ended();
@@ -285,6 +297,7 @@ fn a_log_that_a_killed_process_left_is_not_applied_to_another_database() {
         .unwrap();
     }
     let service = Service::start(serve(&path, &POLL));
+    assert_ne!(lineage(&path), before);
     assert!(is_acknowledged(&service, "after"));
     service.signal("-TERM");
     assert_eq!(service.ended().0, Some(0));

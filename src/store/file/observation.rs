@@ -145,7 +145,8 @@ pub(crate) fn check_log(path: &Path) -> Result<(), FileFault> {
     Ok(())
 }
 
-/// Records in the database which file it is in, if that has changed, and writes it through the log.
+/// Records in the database which file it is in, if that has changed, and writes it through the log. A database that
+/// was put there from elsewhere gets a new lineage: the numbers that it draws may have been drawn before.
 ///
 /// # Errors
 /// An error of SQLite.
@@ -156,7 +157,11 @@ pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Res
     if found.is_none() || recorded == found {
         return Ok(());
     }
-    connection.execute("UPDATE lineage SET file_mark = ?1", [found])?;
+    connection.execute(
+        "UPDATE lineage SET file_mark = ?1,
+             id = CASE WHEN file_mark IS NULL THEN id ELSE lower(hex(randomblob(8))) END",
+        [found],
+    )?;
     if !crate::store::open::checkpoint(connection)? {
         log::warn!(
             "{}: another process reads it: the database was not checkpointed after it was put there",
