@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use cathedral_publisher::{
     config::{Export, Import},
     import_export::{
+        all,
         export::export,
         import::{Progress, Transactions, import},
     },
@@ -40,20 +41,21 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
         Transactions::One
     };
     let database = &options.database.database;
-    let done = import(
-        database,
-        options.kind,
-        transactions,
-        source,
-        |progress| match progress {
-            Progress::Read { items } => {
-                reading.finish_and_clear();
-                log::info!("{items} items were read and checked, and are written now");
-                writing.set_length(items);
-            }
-            Progress::Written => writing.inc(1),
-        },
-    );
+    let show = |progress| match progress {
+        Progress::Read { items } => {
+            reading.finish_and_clear();
+            log::info!("{items} items were read and checked, and are written now");
+            writing.set_length(items);
+        }
+        Progress::Written => writing.inc(1),
+    };
+    let done = match options.content.kind() {
+        Some(kind) => {
+            import(database, kind, transactions, source, show).map_err(anyhow::Error::from)
+        }
+        None if options.batches => anyhow::bail!("import all is one transaction: omit --batches"),
+        None => all::import(database, source).map_err(anyhow::Error::from),
+    };
     reading.finish_and_clear();
     writing.finish_and_clear();
     let done = done.with_context(|| match transactions {
@@ -70,7 +72,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
 }
 
 /// A bar on a terminal, given its length and its template.
-fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::Result<ProgressBar> {
+pub(super) fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::Result<ProgressBar> {
     if !io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
@@ -80,10 +82,10 @@ fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::Result<Progr
 
 pub(crate) fn export_to_stdout(options: &Export) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    Ok(export(
-        &options.database.database,
-        options.kind,
-        options.ndjson,
-        out,
-    )?)
+    let path = &options.database.database;
+    match options.content.kind() {
+        Some(kind) => export(path, kind, options.ndjson, out)?,
+        None => all::export(path, out)?,
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The subcommands. Only these modules and `main` use anyhow.
 
+pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod import_export;
+mod on_signal;
 pub(crate) mod serve;

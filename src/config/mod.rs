@@ -74,8 +74,20 @@ pub enum Command {
     /// Write what is stored to stdout, in the form that `import` reads.
     ///
     /// `board` writes the answer of active-challenges; `rows` writes all eval runs in the order of the
-    /// feed.
+    /// feed. Both leave out what is not published, and are no backup: `backup` is. `all` writes every row of
+    /// every table as NDJSON.
     Export(Export),
+    /// Write a copy of the database to one file, while a server serves it and clients write.
+    ///
+    /// The copy is of one moment, and contains everything that was acknowledged before. It gets its name only
+    /// when it is complete, checked and durable.
+    Backup(Backup),
+    /// Replace the content of the database by that of a backup, while a server serves it.
+    ///
+    /// The backup is checked first, and migrated. Then it is brought in as a whole: clients see the old or
+    /// the new content. Writes wait meanwhile, or get 503. The database gets a new lineage. It is created if
+    /// it is missing.
+    Restore(Restore),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
     /// Write sample data to stdout as NDJSON, one item per line, which `import` reads.
@@ -98,6 +110,28 @@ pub enum Kind {
     Board,
     /// Eval runs: the items of leaderboard/recent.
     Rows,
+}
+
+/// What is imported or exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Content {
+    /// Challenges: what active-challenges answers.
+    Board,
+    /// Eval runs: what leaderboard/recent answers.
+    Rows,
+    /// Every challenge, eval run and epoch, with every column; always NDJSON.
+    All,
+}
+
+impl Content {
+    /// Returns the kind of its items; `None` if it has items of all kinds.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Board => Some(Kind::Board),
+            Self::Rows => Some(Kind::Rows),
+            Self::All => None,
+        }
+    }
 }
 
 /// Options of `serve`.
@@ -158,7 +192,8 @@ pub struct Address {
 #[derive(Debug, Args)]
 pub struct Import {
     /// What the file holds.
-    pub kind: Kind,
+    #[arg(value_name = "KIND")]
+    pub content: Content,
     /// The file, or `-` for standard input.
     pub file: PathBuf,
     /// Write in short transactions, so that a server that uses the database can write in between: it
@@ -174,10 +209,32 @@ pub struct Import {
 #[derive(Debug, Args)]
 pub struct Export {
     /// What to write.
-    pub kind: Kind,
+    #[arg(value_name = "KIND")]
+    pub content: Content,
     /// One item per line instead of one JSON object.
     #[arg(long)]
     pub ndjson: bool,
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to write.
+    pub file: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub overwrite: bool,
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup.
+    pub file: PathBuf,
     #[command(flatten)]
     pub database: Database,
 }

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an export ended early.
 #[derive(Debug, thiserror::Error)]

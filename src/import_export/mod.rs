@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `import` | reads all, then writes all; errors that name the item |
 //! | `spool` | items between the two, in memory and in a file without a name |
+//! | `all` | everything that is stored, exactly |
 //! | `export` | writes what `import` reads |
 
+pub mod all;
 pub mod export;
 pub mod import;
 mod spool;

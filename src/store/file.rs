@@ -19,7 +19,9 @@ use rusqlite::Connection;
 use observation::{Observation, Relation};
 
 pub use fault::{FaultKind, FileFault};
-pub(crate) use observation::{check_log, record_file};
+pub(crate) use observation::{
+    SIDE_FILES, beside, check_log, file_mark, is_same_file, open_immutable, record_file, target,
+};
 
 /// A database file, and its side files as the open connections know them. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -115,6 +117,9 @@ impl Shared {
             now.relation(&known.files)?
         };
         if let Relation::Other(left) = relation {
+            if known.connections > 0 {
+                observation::check_complete(&self.path)?;
+            }
             for side_file in &left {
                 if self.read_only {
                     return Err(FileFault::new(side_file, FaultKind::Foreign));

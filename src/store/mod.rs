@@ -3,20 +3,28 @@
 //! | file | knows |
 //! |---|---|
 //! | `open` | what must be true of a file before it is used, migrations |
+//! | `backup` | writes a copy of a database in use |
 //! | `change_detector` | notices commits of other connections |
 //! | `file` | whether the files of the database are those that were opened |
 //! | `kept_open` | the connection that is opened first and closed last |
+//! | `page_copy` | copies a database through SQLite, and checks it |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
+//! | `restore` | brings a backup into a database in use |
+//! | `scratch` | a private folder for a database that is being made |
 //! | `settings` | the options of this room |
 //! | `write` | inserts and replacements, and when they conflict |
 
+pub mod backup;
 pub(crate) mod change_detector;
 pub mod file;
 pub mod kept_open;
 pub mod open;
+pub mod page_copy;
 pub mod pool;
 pub mod read;
+pub mod restore;
+mod scratch;
 mod settings;
 pub mod write;
 

@@ -3,6 +3,7 @@
 //! Every question is asked before anything is changed, so that a wrong path does no harm.
 
 use std::{
+    collections::BTreeSet,
     io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,9 +15,9 @@ use rusqlite_migration::{M, Migrations};
 use super::file::{FileFault, check_log, record_file};
 
 /// The schema, by steps: `user_version` counts how many of them a file has had.
-const STEPS: &[M<'static>] = &[
-    M::up(include_str!("../../sql/0001_initial.sql")),
-    M::up(include_str!("../../sql/0002_versions.sql")),
+const STEPS: &[&str] = &[
+    include_str!("../../sql/0001_initial.sql"),
+    include_str!("../../sql/0002_versions.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
@@ -128,7 +129,7 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
     connection
         .pragma_update(None, "synchronous", "FULL")
         .map_err(failed)?;
-    Migrations::from_slice(STEPS)
+    Migrations::from_iter(STEPS.iter().map(|sql| M::up(sql)))
         .to_latest(&mut connection)
         .map_err(|source| OpenError::Migration {
             path: path.to_owned(),
@@ -143,15 +144,8 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// # Errors
 /// [`OpenError`]; a file that is not there is [`OpenError::CannotOpen`].
 pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
-    let failed = |source: rusqlite::Error| sqlite_error(path, source);
-    wait_for_log(path)?;
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(failed)?;
-    connection.busy_timeout(busy_timeout).map_err(failed)?;
-    let found = check_schema(&connection, path)?;
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let (connection, found) = open_any_version(path, read_only, busy_timeout)?;
     if found < SCHEMA_VERSION {
         let path = path.to_owned();
         return Err(OpenError::Older { path, found });
@@ -159,9 +153,32 @@ pub fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
     Ok(connection)
 }
 
+/// As [`open_reader`], also if an earlier release wrote the database. Returns its schema version as well; 0 if it
+/// is empty. With `SQLITE_OPEN_READ_WRITE`, side files that nobody else uses are removed when the connection is
+/// closed; with `SQLITE_OPEN_READ_ONLY` SQLite makes them and cannot remove them.
+///
+/// # Errors
+/// Those of [`open_reader`].
+pub(super) fn open_any_version(
+    path: &Path,
+    access: OpenFlags,
+    busy_timeout: Duration,
+) -> Result<(Connection, i64), OpenError> {
+    let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    wait_for_log(path)?;
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(busy_timeout).map_err(failed)?;
+    connection
+        .pragma_update(None, "query_only", "ON")
+        .map_err(failed)?;
+    let found = check_schema(&connection, path)?;
+    Ok((connection, found))
+}
+
 /// Checks that the log belongs to the database. Another process may have opened a copy a moment ago, and be about
 /// to record that.
-fn wait_for_log(path: &Path) -> Result<(), FileFault> {
+pub(super) fn wait_for_log(path: &Path) -> Result<(), FileFault> {
     for _ in 0..LOG_CHECKS {
         if check_log(path).is_ok() {
             return Ok(());
@@ -173,7 +190,7 @@ fn wait_for_log(path: &Path) -> Result<(), FileFault> {
 
 /// Creates an empty file that only its owner may read and write, if there is none. SQLite gives the side files
 /// the same mode.
-fn create_private(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create_private(path: &Path) -> Result<(), OpenError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -186,8 +203,8 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Returns the schema version of a database that is ours or empty.
-fn check_schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
+/// Returns the schema version of a database whose tables this program made, or that is empty.
+pub(super) fn check_schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -201,12 +218,35 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> 
     let objects: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(failed)?;
-    if found < 0 || (found == 0 && objects > 0) {
+    let is_foreign = match usize::try_from(found) {
+        Ok(0) => objects > 0,
+        Ok(version) => lacks_objects(connection, version).map_err(failed)?,
+        Err(_) => true,
+    };
+    if is_foreign {
         return Err(OpenError::Foreign {
             path: path.to_owned(),
         });
     }
     Ok(found)
+}
+
+/// Returns whether the database lacks a table, column, index or trigger of that version of the schema. Other programs
+/// count the versions of their schemas from 1 as well. Objects that were added are of no interest.
+fn lacks_objects(connection: &Connection, version: usize) -> rusqlite::Result<bool> {
+    let objects = |connection: &Connection| {
+        let mut statement = connection.prepare(
+            "SELECT o.type || ' ' || o.name || ' ' || coalesce(c.name, '') FROM sqlite_schema AS o
+             LEFT JOIN pragma_table_info(o.name) AS c ON o.type = 'table'",
+        )?;
+        let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+        names.collect::<rusqlite::Result<BTreeSet<_>>>()
+    };
+    let expected = Connection::open_in_memory()?;
+    for sql in STEPS.iter().take(version) {
+        expected.execute_batch(sql)?;
+    }
+    Ok(!objects(&expected)?.is_subset(&objects(connection)?))
 }
 
 fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
 
+use serde::{Deserialize, Serialize};
+
 use super::StoreError;
 use crate::domain::{
     challenge::{Challenge, Status, Storage},
@@ -226,6 +228,109 @@ pub fn every_eval_run<E: From<StoreError>>(
         each_row(body.as_bytes().map_err(|error| failed(error.into()))?)?;
     }
     Ok(())
+}
+
+/// Hands every challenge of every status to `each`, by its id.
+///
+/// # Errors
+/// Those of [`active_challenges`], or whatever `each` returns.
+pub fn every_challenge<E: From<StoreError>>(
+    connection: &Connection,
+    mut each: impl FnMut(Challenge) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statement = connection
+        .prepare(include_str!("../../sql/queries/every_challenge.sql"))
+        .map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        each(challenge(row)?)?;
+    }
+    Ok(())
+}
+
+/// A row of `eval_runs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredEvalRun {
+    /// The order of insertion.
+    pub seq: i64,
+    /// Unique.
+    pub id: String,
+    /// In the stored form.
+    pub ran_at: String,
+    /// `eval_output_schema_version`.
+    pub schema_version: i64,
+    /// The stored bytes.
+    pub body: String,
+}
+
+/// Hands every row, unpublished ones included, to `each`, in the order of insertion.
+///
+/// # Errors
+/// [`StoreError::Sqlite`], or whatever `each` returns.
+pub fn every_eval_run_in_order<E: From<StoreError>>(
+    connection: &Connection,
+    mut each: impl FnMut(StoredEvalRun) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statement = connection
+        .prepare("SELECT seq, id, ran_at, schema_version, body FROM eval_runs ORDER BY seq")
+        .map_err(failed)?;
+    let rows = statement.query_map([], |row| {
+        Ok(StoredEvalRun {
+            seq: row.get(0)?,
+            id: row.get(1)?,
+            ran_at: row.get(2)?,
+            schema_version: row.get(3)?,
+            body: row.get(4)?,
+        })
+    });
+    for row in rows.map_err(failed)? {
+        each(row.map_err(failed)?)?;
+    }
+    Ok(())
+}
+
+/// A row of `merkle_epochs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredEpoch {
+    /// Its number.
+    pub epoch: i64,
+    /// The stored bytes; `None` if only the number is known.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub body: Option<String>,
+}
+
+/// Hands every epoch to `each`, in their order.
+///
+/// # Errors
+/// [`StoreError::Sqlite`], or whatever `each` returns.
+pub fn every_merkle_epoch<E: From<StoreError>>(
+    connection: &Connection,
+    mut each: impl FnMut(StoredEpoch) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statement = connection
+        .prepare("SELECT epoch, body FROM merkle_epochs ORDER BY epoch")
+        .map_err(failed)?;
+    let rows = statement.query_map([], |row| {
+        Ok(StoredEpoch {
+            epoch: row.get(0)?,
+            body: row.get(1)?,
+        })
+    });
+    for row in rows.map_err(failed)? {
+        each(row.map_err(failed)?)?;
+    }
+    Ok(())
+}
+
+/// Returns the greatest `seq` that was ever given to an eval run; 0 if none was.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn last_seq(connection: &Connection) -> Result<i64, StoreError> {
+    let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'eval_runs'";
+    Ok(connection.query_row(last, [], |row| row.get(0))?)
 }
 
 /// Checks that the database answers a query that needs its pages.

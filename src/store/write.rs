@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{StoreError, read::challenge_by_id};
+use super::{
+    StoreError,
+    read::{challenge_by_id, last_seq},
+};
 use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun};
 
 /// What a write changed.
@@ -101,16 +104,30 @@ pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written
 /// # Errors
 /// [`WriteError::Conflict`] for the same id with other bytes, [`WriteError::Store`].
 pub fn insert_eval_run(connection: &Connection, run: &EvalRun) -> Result<Written, WriteError> {
+    insert_eval_run_at(connection, None, run)
+}
+
+/// Stores a row with a given `seq`, or the next one.
+///
+/// # Errors
+/// Those of [`insert_eval_run`]; one of SQLite if another row has the `seq`.
+pub fn insert_eval_run_at(
+    connection: &Connection,
+    seq: Option<i64>,
+    run: &EvalRun,
+) -> Result<Written, WriteError> {
     let inserted = connection
         .prepare_cached(
-            "INSERT INTO eval_runs (id, ran_at, schema_version, body) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO NOTHING",
+            // Not ON CONFLICT DO NOTHING, which uses up a seq.
+            "INSERT INTO eval_runs (id, ran_at, schema_version, body, seq) SELECT ?1, ?2, ?3, ?4, ?5
+             WHERE NOT EXISTS (SELECT 1 FROM eval_runs WHERE id = ?1)",
         )?
         .execute(params![
             run.id,
             run.ran_at.as_str(),
             run.schema_version,
-            run.body
+            run.body,
+            seq
         ])?;
     if inserted == 1 {
         return Ok(Written::Inserted);
@@ -123,6 +140,28 @@ pub fn insert_eval_run(connection: &Connection, run: &EvalRun) -> Result<Written
     } else {
         Err(WriteError::Conflict { id: run.id.clone() })
     }
+}
+
+/// Makes eval runs that are inserted from now on have a greater `seq` than `last`.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn raise_last_seq(connection: &Connection, last: i64) -> Result<(), StoreError> {
+    let before = last_seq(connection)?;
+    if last > before {
+        let name = "eval_runs";
+        let updated = connection.execute(
+            "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1",
+            params![name, last],
+        )?;
+        if updated == 0 {
+            connection.execute(
+                "INSERT INTO sqlite_sequence VALUES (?1, ?2)",
+                params![name, last],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Stores an epoch; `body` is `None` if only its number is known, which never conflicts.

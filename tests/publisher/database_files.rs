@@ -1,6 +1,7 @@
 //! The files of the database are touched by others while they are used:
 //!
 //! - a database that is moved over the live one is served whole, and the old log is set aside
+//! - a database that is still being copied to the path is not opened
 //! - after the log is deleted nothing is acknowledged, ready names it, reads continue from memory, and a stop saves
 //!   what was acknowledged before
 //! - a log that is replaced or truncated, its index that is deleted, and a database that is emptied end the
@@ -13,6 +14,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
@@ -139,6 +141,28 @@ fn a_database_that_is_moved_over_the_live_one_is_served_whole_and_the_old_log_is
         "{said}"
     );
     assert_eq!(stored(&path), ["after", "new2"]);
+}
+
+#[test]
+fn a_database_that_is_still_being_copied_to_the_path_is_not_opened() {
+    let folder = TempDir::new().unwrap();
+    let (path, service) = served(&folder);
+    let copy = fs::read(database(&folder, "other.db", &["new"])).unwrap();
+    fs::remove_file(&path).unwrap();
+    let mut place = fs::File::create(&path).unwrap();
+    for part in copy.chunks(copy.len() / 3 + 1) {
+        until_not_ready(&service, "live.db");
+        assert!(!is_acknowledged(&service, "meanwhile"));
+        assert!(get(&service.address, PAGE, "").contains("before"));
+        place.write_all(part).unwrap();
+    }
+    eventually("the copy", || {
+        get(&service.address, PAGE, "").contains(r#""new""#)
+    });
+    eventually("a write", || is_acknowledged(&service, "after"));
+    service.signal("-TERM");
+    assert_eq!(service.ended().0, Some(0));
+    assert_eq!(stored(&path), ["after", "new"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod accepted;
 mod admin;
 mod app;
+mod backup;
 mod caches;
 mod client;
 mod client_address;
@@ -26,6 +27,7 @@ mod door;
 mod door_bounds;
 mod door_framing;
 mod door_fuzz;
+mod export_all;
 mod faults;
 mod feed_pages;
 mod front;

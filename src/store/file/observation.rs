@@ -145,6 +145,19 @@ pub(crate) fn check_log(path: &Path) -> Result<(), FileFault> {
     Ok(())
 }
 
+/// Checks that a database which has just taken the place of another one is complete: it may still be copied.
+///
+/// # Errors
+/// [`FaultKind::Incomplete`].
+pub(super) fn check_complete(path: &Path) -> Result<(), FileFault> {
+    let path = target(path);
+    // SQLite compares the size of the file with the number of pages in its header.
+    let read = open_immutable(&path).and_then(|connection| {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    });
+    read.map_err(|_| FileFault::new(&path, FaultKind::Incomplete))
+}
+
 /// Records in the database which file it is in, if that has changed, and writes it through the log. A database that
 /// was put there from elsewhere gets a new lineage: the numbers that it draws may have been drawn before.
 ///
@@ -171,7 +184,11 @@ pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Res
     Ok(())
 }
 
-fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
+/// Opens a database that no process writes to, without its log, and without making side files.
+///
+/// # Errors
+/// An error of SQLite.
+pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let path = path.as_os_str().as_encoded_bytes();
     let uri = format!(
         "file:{}?immutable=1",
@@ -180,7 +197,11 @@ fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags)?;
+    Connection::open_with_flags(uri, flags)
+}
+
+fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
+    let connection = open_immutable(path)?;
     let recorded = connection
         .query_row("SELECT file_mark FROM lineage", [], |row| row.get(0))
         .optional()?;
@@ -225,8 +246,25 @@ pub(super) fn wal_bytes(path: &Path) -> u64 {
     bytes_of(&beside(&target(path), "-wal"))
 }
 
+/// What SQLite appends to the name of a database for its side files.
+pub(crate) const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Returns whether both paths name one file. They need not exist.
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().as_ref().and_then(file_id);
+    if let (Some(a), Some(b)) = (id(a), id(b)) {
+        return a == b;
+    }
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(target(path)).ok()?;
+        let folder = fs::canonicalize(path.parent()?).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    absolute(a).is_some_and(|a| Some(a) == absolute(b))
+}
+
 /// Returns the file that a symbolic link names: SQLite puts the side files beside it.
-fn target(path: &Path) -> PathBuf {
+pub(crate) fn target(path: &Path) -> PathBuf {
     let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     if is_link && let Ok(target) = fs::canonicalize(path) {
         return target;
@@ -234,7 +272,8 @@ fn target(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// Returns the path of a side file.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -258,7 +297,7 @@ fn file_id(_: &fs::Metadata) -> Option<FileId> {
 
 /// Tells one file from another, even after the process ended: the inode, and when it was created, since inodes
 /// are used again. Without the device, whose number may be another one after a restart of the machine.
-fn file_mark(path: &Path) -> Option<String> {
+pub(crate) fn file_mark(path: &Path) -> Option<String> {
     let metadata = fs::metadata(path).ok()?;
     let (_, inode) = file_id(&metadata)?;
     let created = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok();

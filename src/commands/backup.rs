@@ -1,0 +1,58 @@
+//! `backup` and `restore`.
+
+use std::io::{self, Write};
+
+use cathedral_publisher::{
+    config::{Backup, Restore},
+    store::{self, page_copy::Step},
+};
+use indicatif::ProgressBar;
+
+use super::{import_export::progress_bar, on_signal::remove_on_signal};
+
+const COPYING: &str = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+pub(crate) fn backup(options: &Backup) -> anyhow::Result<()> {
+    let backup = store::backup::Backup::prepare(
+        &options.database.database,
+        &options.file,
+        options.overwrite,
+    )?;
+    remove_on_signal(backup.scratch())?;
+    let bar = progress_bar((Some(0), COPYING))?;
+    let done = backup.run(|step| show(&bar, step));
+    bar.finish_and_clear();
+    writeln!(io::stdout(), "{}: {}", options.file.display(), done?)?;
+    Ok(())
+}
+
+pub(crate) fn restore(options: &Restore) -> anyhow::Result<()> {
+    let database = &options.database.database;
+    let restore = store::restore::Restore::prepare(&options.file, database)?;
+    remove_on_signal(restore.scratch())?;
+    let bar = progress_bar((Some(0), COPYING))?;
+    let done = restore.run(|step| show(&bar, step));
+    bar.finish_and_clear();
+    let restored = done?;
+    let mut out = io::stdout();
+    if let Some(replaced) = restored.replaced {
+        writeln!(out, "{}: replaced: {replaced}", database.display())?;
+    }
+    writeln!(
+        out,
+        "{}: restored: {}",
+        database.display(),
+        restored.contents
+    )?;
+    Ok(())
+}
+
+fn show(bar: &ProgressBar, step: Step) {
+    match step {
+        Step::Copying { bytes, of } => {
+            bar.set_length(of);
+            bar.set_position(bytes);
+        }
+        Step::Checking => bar.println("checking the copy"),
+    }
+}

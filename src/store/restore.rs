@@ -1,0 +1,259 @@
+//! Brings a backup into a database that may be in use.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
+
+use super::{
+    file::{SIDE_FILES, beside, file_mark, is_same_file, open_immutable, target},
+    open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
+    page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
+    scratch::{Scratch, folder_of, move_to},
+};
+
+/// How often the write-ahead log is tried to be emptied at the end.
+const CHECKPOINT_ATTEMPTS: u32 = 20;
+/// How long an attempt waits for readers. Writers wait as well.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
+/// Between two attempts. SQLite's busy handler tries every 100 ms, so everybody who waits gets a turn.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A restore that is about to begin.
+#[derive(Debug)]
+pub struct Restore {
+    file: PathBuf,
+    database: PathBuf,
+    scratch: Scratch,
+}
+
+/// What a restore has done.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the database contained; `None` if it did not exist or could not be read.
+    pub replaced: Option<Contents>,
+    /// What it contains now.
+    pub contents: Contents,
+}
+
+impl Restore {
+    /// Makes a private folder beside the database.
+    ///
+    /// # Errors
+    /// [`CopyError::Refused`] if `file` is the database, empty or not a file; [`CopyError::Io`] if it does not
+    /// exist, or the database's folder cannot be written.
+    pub fn prepare(file: &Path, database: &Path) -> Result<Self, CopyError> {
+        let refused = |reason| Err(CopyError::refused(file, reason));
+        let found = fs::metadata(file).map_err(CopyError::io(file))?;
+        if is_same_file(file, database) {
+            return refused("is the database itself");
+        }
+        if !found.is_file() {
+            return refused("is not a regular file");
+        }
+        if found.len() == 0 {
+            return refused("is empty");
+        }
+        let database = target(database);
+        let scratch = Scratch::beside(&database).map_err(CopyError::io(&folder_of(&database)))?;
+        Ok(Self {
+            file: file.to_owned(),
+            database,
+            scratch,
+        })
+    }
+
+    /// Returns the private folder. Removing it before the database is written cancels the restore.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.folder()
+    }
+
+    /// Copies and checks the backup, migrates the copy and gives it a lineage of its own. Then writes the copy into
+    /// the database in one transaction: other processes see the old or the new content.
+    ///
+    /// # Errors
+    /// [`CopyError`]; then the database is as it was.
+    pub fn run(self, mut progress: impl FnMut(Step)) -> Result<Restored, CopyError> {
+        let path = self.scratch.path("restore");
+        self.copy_file(&path, &mut progress)?;
+        let mut copy = open_writer(&path, BUSY_TIMEOUT)?;
+        renew_lineage(&mut copy).map_err(CopyError::sqlite(&self.file))?;
+        let contents = Contents::of(&copy).map_err(CopyError::sqlite(&self.file))?;
+        let exists = fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
+        let replaced = if exists {
+            self.replace(copy, progress)?
+        } else {
+            self.create(copy, path)?;
+            None
+        };
+        Ok(Restored { replaced, contents })
+    }
+
+    /// Copies the backup to `path`, and checks it.
+    fn copy_file(&self, path: &Path, mut progress: impl FnMut(Step)) -> Result<(), CopyError> {
+        let from = open_backup(&self.file)?;
+        let mut into = new_database(path)?;
+        copy(&from, &mut into, &mut progress).map_err(CopyError::sqlite(&self.file))?;
+        progress(Step::Checking);
+        check_integrity(&into, &self.file)
+    }
+
+    /// Gives the copy the name of the database, which does not exist or is empty.
+    fn create(&self, copy: Connection, path: PathBuf) -> Result<(), CopyError> {
+        for suffix in SIDE_FILES {
+            let side = beside(&self.database, suffix);
+            if side.exists() {
+                return Err(CopyError::refused(
+                    &side,
+                    "belongs to a database that is gone: move it away",
+                ));
+            }
+        }
+        copy.close()
+            .map_err(|(_, error)| CopyError::sqlite(&path)(error))?;
+        let is_empty = self.database.exists();
+        move_to(path, &self.database, is_empty).map_err(CopyError::io(&self.database))
+    }
+
+    /// Writes the copy into the database.
+    fn replace(
+        &self,
+        from: Connection,
+        mut progress: impl FnMut(Step),
+    ) -> Result<Option<Contents>, CopyError> {
+        let failed = CopyError::sqlite(&self.database);
+        let mut into = open_destination(&self.database)?;
+        let mark = file_mark(&self.database);
+        from.execute("UPDATE lineage SET file_mark = ?1", [mark])
+            .map_err(&failed)?;
+        let from = self.with_page_size_of(&into, from)?;
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let mut reader = open_any_version(&self.database, read_only, BUSY_TIMEOUT).ok();
+        let mut replaced = None;
+        let copied = copy(&from, &mut into, |step| {
+            // From now on nobody else writes.
+            if let Some((reader, _)) = reader.take() {
+                replaced = Contents::of(&reader).ok();
+            }
+            progress(step);
+        })
+        .map_err(&failed);
+        drop(reader);
+        // Also after a failure: the log may have taken all the space on the disk.
+        if !empty_log(&into).map_err(&failed)? {
+            log::warn!(
+                "{}: another process reads it: its write-ahead log is not emptied yet",
+                self.database.display()
+            );
+        }
+        copied?;
+        Ok(replaced)
+    }
+
+    /// Returns the copy in pages of the size that the database has: SQLite can change them only in a new file.
+    fn with_page_size_of(
+        &self,
+        database: &Connection,
+        copy: Connection,
+    ) -> Result<Connection, CopyError> {
+        let failed = CopyError::sqlite(&self.file);
+        let page_size = |connection: &Connection| {
+            connection.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))
+        };
+        let wanted = page_size(database).map_err(CopyError::sqlite(&self.database))?;
+        if page_size(&copy).map_err(&failed)? == wanted {
+            return Ok(copy);
+        }
+        let path = self.scratch.path("page-size");
+        copy.pragma_update(None, "page_size", wanted)
+            .and_then(|()| copy.execute("VACUUM INTO ?1", [path.to_string_lossy()]))
+            .map_err(&failed)?;
+        Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(&failed)
+    }
+}
+
+/// Opens a backup for reading. Leaves no side file beside it.
+fn open_backup(file: &Path) -> Result<Connection, CopyError> {
+    let mut header = [0; 20];
+    // A shorter file is not a database; SQLite says so.
+    let _ = File::open(file).and_then(|mut file| file.read_exact(&mut header));
+    let has_log = beside(&target(file), "-wal").exists();
+    // Reading a database in WAL mode makes side files, which may be impossible where a backup is kept. If it has
+    // none, no process writes to it.
+    let failed = CopyError::sqlite(file);
+    let (connection, version) = if header[18] == 2 && !has_log {
+        let connection = open_immutable(file).map_err(&failed)?;
+        let version = check_schema(&connection, file)?;
+        (connection, version)
+    } else {
+        open_any_version(file, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY_TIMEOUT)?
+    };
+    if version == 0 {
+        return Err(CopyError::refused(file, "is a database without tables"));
+    }
+    let encoding: String = connection
+        .query_row("PRAGMA encoding", [], |row| row.get(0))
+        .map_err(&failed)?;
+    if encoding != "UTF-8" {
+        return Err(CopyError::refused(file, "is a database in UTF-16"));
+    }
+    Ok(connection)
+}
+
+/// The content is of another history from now on, even if it was in the same database before.
+fn renew_lineage(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(
+        "UPDATE lineage SET id = lower(hex(randomblob(8)));
+         UPDATE board_version SET change_id = random();
+         UPDATE feed_version SET change_id = random();",
+    )?;
+    transaction.commit()
+}
+
+/// Opens the database that is to be replaced. It may be damaged.
+fn open_destination(path: &Path) -> Result<Connection, CopyError> {
+    let failed = CopyError::sqlite(path);
+    wait_for_log(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
+    match check_schema(&connection, path) {
+        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {}
+        checked => drop(checked?),
+    }
+    if connection.is_readonly(MAIN_DB).map_err(&failed)? {
+        let path = path.to_owned();
+        return Err(OpenError::NotWritable { path }.into());
+    }
+    for (pragma, value) in [("journal_mode", "WAL"), ("synchronous", "FULL")] {
+        match connection.pragma_update(None, pragma, value) {
+            Err(error) if is_damage(&error) => {}
+            set => set.map_err(&failed)?,
+        }
+    }
+    Ok(connection)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
+/// Copies the log into the database and truncates it. Writers wait only for the attempts of the second part. Returns
+/// false if readers used it all the time: another process may have a transaction open that does not end.
+fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(CHECKPOINT_WAIT)?;
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    for _ in 0..CHECKPOINT_ATTEMPTS {
+        if checkpoint(connection)? {
+            return Ok(true);
+        }
+        thread::sleep(CHECKPOINT_PAUSE);
+    }
+    Ok(false)
+}
