@@ -7,11 +7,10 @@ use std::{
 };
 
 use rusqlite::{Connection, TransactionBehavior};
-use serde::de::IgnoredAny;
 
 use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
-    domain::{Invalid, challenge::Challenge, check_id, eval_run::EvalRun, ran_at::RanAt},
+    domain::{Invalid, challenge::Challenge, check_id, eval_run::EvalRun, ran_at::RanAt, readable},
     store::{
         StoreError,
         file::FileFault,
@@ -189,7 +188,7 @@ fn parse(text: &str) -> Result<Item, Invalid> {
                 return Err(Invalid::new("epoch", "must not be negative"));
             }
             if let Some(body) = &stored.body {
-                check_json(body)?;
+                readable_body(body)?;
             }
             Item::MerkleEpoch(stored.epoch, stored.body)
         }
@@ -197,7 +196,8 @@ fn parse(text: &str) -> Result<Item, Invalid> {
     })
 }
 
-/// Takes the columns as they are: rows that an earlier release stored must come through.
+/// Takes the columns as they are, also if another program changed them. The body must be readable by everybody, as in
+/// every other way in.
 fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
     if stored.seq < 1 {
         return Err(Invalid::new("seq", "must be greater than 0"));
@@ -207,7 +207,7 @@ fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
         .ok()
         .filter(|parsed| parsed.as_str() == stored.ran_at)
         .ok_or_else(|| Invalid::new("ran_at", "must have the form 2026-06-07T00:00:01.766Z"))?;
-    check_json(&stored.body)?;
+    readable_body(&stored.body)?;
     Ok(EvalRun {
         id: stored.id,
         ran_at,
@@ -216,10 +216,8 @@ fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
     })
 }
 
-fn check_json(body: &str) -> Result<(), Invalid> {
-    serde_json::from_str::<IgnoredAny>(body)
-        .map(drop)
-        .map_err(|_| Invalid::new("body", "must be JSON"))
+fn readable_body(json: &str) -> Result<(), Invalid> {
+    readable::check(json).map_err(|wrong| Invalid::new("body", wrong.to_string()))
 }
 
 /// The lines of a text.
