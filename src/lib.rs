@@ -11,6 +11,7 @@
 //! | `domain` | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | - |
 //! | `json_stream` | reads many JSON items one by one | - |
 //! | `liveness` | notices the death of an actor | - |
+//! | `throttle` | bounds how often events of one kind are told | - |
 //! | `units` | parsers of option values: times, sizes, numbers | - |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
@@ -20,8 +21,8 @@
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
 //! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
-//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, units, writer |
-//! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, liveness, metrics, store, units, watch, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, throttle, units, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
 //! | `config` | the command line and the environment | server |
@@ -55,6 +56,7 @@
 //!   reads and encodings a bounded number at a time, with connections left over for the board.
 //! - Nothing is acknowledged before it is durable, nor, on the board, before clients see it (or the
 //!   acknowledgement says that they do not).
+//! - Nothing waits for stderr: the log is a bounded queue, and what does not fit is dropped and counted.
 //! - There is no static state: everything is passed in, the clock included.
 //!
 //! # Reasons
@@ -78,6 +80,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod server;
 pub mod store;
+pub mod throttle;
 mod units;
 mod watch;
 pub mod writer;

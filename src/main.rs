@@ -5,6 +5,7 @@ mod logging;
 
 use std::{
     io::{self, Write},
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
 };
 
@@ -12,36 +13,63 @@ use cathedral_publisher::config::{Cli, Command};
 use clap::{CommandFactory, Parser};
 
 use commands::{backup, demo, import_export, serve};
+use logging::Output;
+
+/// The exit code of invalid arguments, as clap has it.
+const INVALID_ARGUMENTS: u8 = 2;
+/// The exit code of a panic, as the standard library has it.
+const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    logging::init(&cli.log_level, cli.log_format);
+    let output = match logging::start() {
+        Ok(output) => output,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cathedral-publisher: cannot log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = panic::catch_unwind(AssertUnwindSafe(|| start(&output)));
+    logging::finish(&output);
+    code.unwrap_or(ExitCode::from(PANICKED))
+}
+
+fn start(output: &Output) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            output.push(error.render().to_string().as_bytes());
+            return ExitCode::from(INVALID_ARGUMENTS);
+        }
+        // Help and version, on stdout.
+        Err(error) => error.exit(),
+    };
+    logging::init(output, &cli.log_level, cli.log_format);
     let done = match cli.command {
-        Command::Serve(options) => serve::serve(options),
+        Command::Serve(options) => serve::serve(options, output.dropped()),
         Command::Import(options) => import_export::import_file(&options),
         Command::Export(options) => import_export::export_to_stdout(&options),
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
-        Command::Demo(options) => demo::demo(options),
+        Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Sample(options) => demo::sample(&options),
-        Command::Completions(options) => {
-            clap_complete::generate(
-                options.shell,
-                &mut Cli::command(),
-                env!("CARGO_BIN_NAME"),
-                &mut io::stdout(),
-            );
-            Ok(())
-        }
+        Command::Completions(options) => completions(options.shell),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Written at any log level: this is the result of the command, not an event.
-            let _ = writeln!(io::stderr(), "cathedral-publisher: {}", one_line(&error));
+            let line = logging::escaped(&one_line(&error));
+            output.push(format!("cathedral-publisher: {line}\n").as_bytes());
             ExitCode::FAILURE
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    let name = env!("CARGO_BIN_NAME");
+    clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
+    Ok(io::stdout().write_all(&script)?)
 }
 
 /// Returns the error and its causes in one line, without causes that the line already contains.

@@ -10,6 +10,8 @@ use indicatif::ProgressBar;
 
 use super::{import_export::progress_bar, on_signal::remove_on_signal};
 
+const COPYING: &str = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
 pub(crate) fn backup(options: &Backup) -> anyhow::Result<()> {
     let backup = store::backup::Backup::prepare(
         &options.database.database,
@@ -17,7 +19,7 @@ pub(crate) fn backup(options: &Backup) -> anyhow::Result<()> {
         options.overwrite,
     )?;
     remove_on_signal(backup.scratch())?;
-    let bar = progress_bar((Some(0), "{wide_bar} {bytes}/{total_bytes} {eta}"))?;
+    let bar = progress_bar((Some(0), COPYING))?;
     let done = backup.run(|step| show(&bar, step));
     bar.finish_and_clear();
     writeln!(io::stdout(), "{}: {}", options.file.display(), done?)?;
@@ -28,7 +30,7 @@ pub(crate) fn restore(options: &Restore) -> anyhow::Result<()> {
     let database = &options.database.database;
     let restore = store::restore::Restore::prepare(&options.file, database)?;
     remove_on_signal(restore.scratch())?;
-    let bar = progress_bar((Some(0), "{wide_bar} {bytes}/{total_bytes} {eta}"))?;
+    let bar = progress_bar((Some(0), COPYING))?;
     let done = restore.run(|step| show(&bar, step));
     bar.finish_and_clear();
     let restored = done?;

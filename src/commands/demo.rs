@@ -3,17 +3,22 @@
 use std::{
     io::{self, Write},
     path::Path,
+    thread,
 };
 
 use cathedral_publisher::{
     config::{Demo, Kind, Sample},
     demo::{sample, simulation},
+    metrics::DroppedLines,
+    server::{Inherited, Signals},
     store::kept_open::KeptOpen,
 };
 
 use super::serve::{admin_tokens, listen, parts};
 
-pub(crate) fn demo(options: Demo) -> anyhow::Result<()> {
+pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<()> {
+    let inherited = Inherited::take()?;
+    options.settings.fit_descriptors()?;
     // Deleted when it is dropped, at the end.
     let temporary = match &options.database {
         Some(_) => None,
@@ -27,16 +32,25 @@ pub(crate) fn demo(options: Demo) -> anyhow::Result<()> {
     let mut database = KeptOpen::open(&path, false, options.settings.store.busy_timeout)?;
     simulation::populate(&mut database, options.rows)?;
     actix_web::rt::System::new().block_on(async {
+        let signals = Signals::new()?;
         let tokens = admin_tokens(&options.admin)?;
-        let parts = parts(database.file(), options.settings.store, tokens, true);
-        let running = listen(&options.address.address, options.settings, parts).await?;
+        let parts = parts(
+            database.file(),
+            options.settings.store,
+            tokens,
+            true,
+            dropped,
+        );
+        let running = listen(&options.address.address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), writer));
         }
         if let Some(address) = running.addresses.first() {
-            what_to_try(&path, &format!("http://{address}"))?;
+            let url = format!("http://{address}");
+            // If nobody reads stdout, the demo serves all the same.
+            thread::spawn(move || what_to_try(&path, &url));
         }
-        anyhow::Ok(running.serve_until_signal().await?)
+        anyhow::Ok(running.serve_until_signal(signals, None).await?)
     })?;
     database.close();
     Ok(())

@@ -41,7 +41,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
         Transactions::One
     };
     let database = &options.database.database;
-    let shown = |progress| match progress {
+    let show = |progress| match progress {
         Progress::Read { items } => {
             reading.finish_and_clear();
             log::info!("{items} items were read and checked, and are written now");
@@ -51,8 +51,9 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     };
     let done = match options.content.kind() {
         Some(kind) => {
-            import(database, kind, transactions, source, shown).map_err(anyhow::Error::from)
+            import(database, kind, transactions, source, show).map_err(anyhow::Error::from)
         }
+        None if options.batches => anyhow::bail!("import all is one transaction: omit --batches"),
         None => all::import(database, source).map_err(anyhow::Error::from),
     };
     reading.finish_and_clear();

@@ -7,34 +7,76 @@ use cathedral_publisher::{
     config::{Admin, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
-    server::{self, Listen, Parts, Running, Settings},
+    metrics::DroppedLines,
+    server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
     store::{self, file::DatabaseFile, kept_open::KeptOpen, pool::ReadPool},
 };
-use listenfd::ListenFd;
 
-pub(crate) fn serve(options: Serve) -> anyhow::Result<()> {
+pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
+    // Before there are threads: it changes the environment.
+    let inherited = Inherited::take()?;
+    options.settings.fit_descriptors()?;
+    let database = actix_web::rt::System::new().block_on(async {
+        let signals = Signals::new()?;
+        run(options, inherited, signals, dropped).await
+    })?;
+    database.close();
+    Ok(())
+}
+
+/// Serves until a signal to stop. Returns the database, which is closed after everything else.
+async fn run(
+    options: Serve,
+    inherited: Inherited,
+    mut signals: Signals,
+    dropped: DroppedLines,
+) -> anyhow::Result<KeptOpen> {
     let path = &options.database.database;
     let busy_timeout = options.settings.store.busy_timeout;
     let tokens = admin_tokens(&options.admin)?;
     let database = KeptOpen::open(path, options.read_only, busy_timeout)?;
-    actix_web::rt::System::new().block_on(async {
-        let parts = parts(
-            database.file(),
-            options.settings.store,
-            tokens,
-            !options.read_only,
-        );
-        let running = listen(&options.address.address, options.settings, parts).await?;
-        for address in &running.addresses {
-            log::info!("serving {} on http://{address}", path.display());
+    let parts = parts(
+        database.file(),
+        options.settings.store,
+        tokens.clone(),
+        !options.read_only,
+        dropped,
+    );
+    let listening = listen(&options.address.address, inherited, options.settings, parts);
+    let running = tokio::select! {
+        running = listening => running?,
+        name = signals.stop() => {
+            log::info!("{name}: stopping before the server was ready");
+            return Ok(database);
         }
-        for address in &running.admin_addresses {
-            log::info!("admin routes, metrics and health on http://{address}");
-        }
-        anyhow::Ok(running.serve_until_signal().await?)
-    })?;
-    database.close();
-    Ok(())
+    };
+    for address in &running.addresses {
+        log::info!("serving {} on http://{address}", path.display());
+    }
+    for address in &running.admin_addresses {
+        log::info!("admin routes, metrics and health on http://{address}");
+    }
+    if tokens.count() == 0 && !options.read_only {
+        log::info!("no admin token is configured: the admin routes answer 404");
+    }
+    let reload = reload(options.admin, tokens);
+    running.serve_until_signal(signals, Some(reload)).await?;
+    Ok(database)
+}
+
+/// Returns what reads the token file again. If that fails the old tokens stay.
+fn reload(options: Admin, tokens: AdminTokens) -> Reload {
+    Arc::new(move || match &options.admin_token_file {
+        None => log::info!("SIGHUP: nothing to reload, because there is no --admin-token-file"),
+        Some(path) => match admin_tokens(&options) {
+            Ok(read) => {
+                tokens.replace(&read);
+                let (count, path) = (tokens.count(), path.display());
+                log::info!("SIGHUP: reloaded {path}: {count} admin tokens are accepted");
+            }
+            Err(error) => log::error!("SIGHUP: the admin tokens stay as they were: {error}"),
+        },
+    })
 }
 
 pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
@@ -51,6 +93,7 @@ pub(crate) fn parts(
     settings: store::Settings,
     tokens: AdminTokens,
     writable: bool,
+    dropped_log_lines: DroppedLines,
 ) -> Parts {
     let pool = ReadPool::new(file.clone(), settings, !writable);
     Parts {
@@ -59,19 +102,21 @@ pub(crate) fn parts(
         clock: Arc::new(SystemClock),
         writable,
         tokens,
+        dropped_log_lines,
     }
 }
 
 pub(crate) async fn listen(
     address: &str,
+    inherited: Inherited,
     settings: Settings,
     parts: Parts,
 ) -> anyhow::Result<Running> {
-    // A service manager may pass a socket that listens already, and keep it for the next process.
-    let inherited = ListenFd::from_env().take_tcp_listener(0)?;
-    let listen = match inherited {
-        Some(listener) => Listen::On(listener),
-        None => Listen::At(address.to_owned()),
+    let passed = |sockets: Vec<_>| (!sockets.is_empty()).then_some(Listen::On(sockets));
+    let given = || Listen::At(address.to_owned());
+    let addresses = Addresses {
+        public: passed(inherited.public).unwrap_or_else(given),
+        admin: passed(inherited.admin),
     };
-    Ok(server::start(listen, settings, parts).await?)
+    Ok(server::start(addresses, settings, parts).await?)
 }

@@ -5,11 +5,15 @@
     reason = "clap would take the doc of a flattened field for its own"
 )]
 
+mod log_filter;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::server::Settings;
+
+pub use log_filter::{LogFilter, NotAFilter};
 
 /// Publishes a subnet's challenges and signed eval runs over HTTP.
 ///
@@ -21,8 +25,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// What to log on stderr: off, error, warn, info, debug, trace, or a filter such as
-    /// `info,cathedral_publisher=debug`.
+    /// What to log on stderr: off, error, warn, info, debug or trace, or a list with levels of single
+    /// targets, such as `info,cathedral_publisher::cache=debug,access=off`. Libraries log warnings and
+    /// errors only, unless they are named: `info,r2d2=debug`. If nobody reads stderr, lines are dropped.
     #[arg(
         long,
         global = true,
@@ -30,7 +35,7 @@ pub struct Cli {
         default_value = "info",
         value_name = "FILTER"
     )]
-    pub log_level: String,
+    pub log_level: LogFilter,
     /// How to log.
     #[arg(
         long,
@@ -151,8 +156,8 @@ pub struct Serve {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Admin {
     /// A file with one admin token per line, of at least 32 characters each: one token, or two while one
-    /// replaces the other. Tokens may also come from the environment variables PUBLISHER_ADMIN_TOKEN
-    /// and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
+    /// replaces the other. SIGHUP reads it again; a file without a token is refused. Tokens may also come
+    /// from the environment variables PUBLISHER_ADMIN_TOKEN and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
     #[arg(long, env = "PUBLISHER_ADMIN_TOKEN_FILE", value_name = "PATH")]
     pub admin_token_file: Option<PathBuf>,
 }

@@ -25,7 +25,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use super::{Invalid, plain};
 
 /// The most levels of arrays and objects of one item. A page of the feed adds two.
-pub const MAX_DEPTH: usize = 62;
+pub const MAX_DEPTH: usize = 64;
 /// An object with more keys looks for duplicates by hash.
 const FEW_KEYS: usize = 32;
 /// The most steps of a path in an error.

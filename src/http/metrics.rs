@@ -76,6 +76,11 @@ fn sample(handles: &Handles) {
         SampledGauge::Writes,
         writer.map_or(0, |writer| writer.in_flight()) as u64,
     );
+    let running = writer.and_then(|writer| writer.commit_runs_for());
+    metrics.set_gauge(
+        SampledGauge::CommitRunning,
+        running.unwrap_or_default().as_secs(),
+    );
     let pool = handles.health.pool.usage();
     metrics.set_gauge(SampledGauge::PoolConnections, pool.connections.into());
     metrics.set_gauge(SampledGauge::PoolIdle, pool.idle.into());

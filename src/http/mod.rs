@@ -49,7 +49,11 @@ use crate::{
     cache::handle::CacheHandle,
     feed::FeedHandle,
     health::HealthHandle,
-    metrics::{Metrics, requests::RequestCounters},
+    metrics::{
+        Metrics,
+        requests::{RequestCounters, Route},
+    },
+    throttle::Throttle,
 };
 
 /// What requests are answered with. Cheap to clone.
@@ -69,6 +73,8 @@ pub struct Handles {
     pub admin: Option<AdminHandles>,
     /// The rate limit of each client, if there is one.
     pub rate_limit: Option<Arc<RateLimit>>,
+    /// Bounds the lines of the log about answers of 5xx, by route and status.
+    pub logged_failures: Arc<Throttle<(Route, u16)>>,
     /// The date of answers.
     pub date: Arc<DateSource>,
     /// The options of this room.

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `requests` | request counters of each worker |
 //! | `process` | what the process uses |
+//! | `dropped_lines` | lines of the log that were dropped |
 
+mod dropped_lines;
 mod process;
 pub mod requests;
 
@@ -14,6 +16,8 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder, core::Collector,
 };
+
+pub use dropped_lines::DroppedLines;
 
 use process::Process;
 use requests::Requests;
@@ -83,10 +87,12 @@ pub enum SampledGauge {
     PoolIdle,
     /// Bytes of the write-ahead log.
     WalBytes,
+    /// Whole seconds that the commit in flight has been running for.
+    CommitRunning,
 }
 
 impl SampledGauge {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Waiters,
         Self::FeedReads,
         Self::FeedPageBytes,
@@ -94,6 +100,7 @@ impl SampledGauge {
         Self::PoolConnections,
         Self::PoolIdle,
         Self::WalBytes,
+        Self::CommitRunning,
     ];
 
     fn name_and_help(self) -> (&'static str, &'static str) {
@@ -122,6 +129,10 @@ impl SampledGauge {
             Self::WalBytes => (
                 "publisher_wal_bytes",
                 "Size of the database's write-ahead log, in bytes.",
+            ),
+            Self::CommitRunning => (
+                "publisher_commit_running_seconds",
+                "For how long the commit in flight has been running, in seconds; 0 if there is none.",
             ),
         }
     }
@@ -222,6 +233,14 @@ impl Metrics {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
         Ok(metrics)
+    }
+
+    /// Adds the count of dropped log lines.
+    ///
+    /// # Errors
+    /// If it was added before.
+    pub fn register_dropped_lines(&self, dropped: &DroppedLines) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(dropped.collector()?))
     }
 
     /// Returns the request counters of all workers.

@@ -25,7 +25,7 @@ const STATUSES: [u16; 20] = [
 ];
 
 /// The route of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
     /// active-challenges.
     Board,

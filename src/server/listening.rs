@@ -15,8 +15,26 @@ const BACKLOG: i32 = 4096;
 pub enum Listen {
     /// On this host and port.
     At(String),
-    /// On a socket that listens already (socket activation).
-    On(TcpListener),
+    /// On sockets that listen already (socket activation).
+    On(Vec<TcpListener>),
+}
+
+/// Where to listen for whom.
+#[derive(Debug)]
+pub struct Addresses {
+    /// For miners and validators, and for operators if they have no address of their own.
+    pub public: Listen,
+    /// For operators, instead of `--admin-address`.
+    pub admin: Option<Listen>,
+}
+
+impl From<Listen> for Addresses {
+    fn from(public: Listen) -> Self {
+        Self {
+            public,
+            admin: None,
+        }
+    }
 }
 
 /// The listening sockets of one address.
@@ -34,9 +52,9 @@ impl Listen {
     /// If no address can be bound.
     pub(super) fn listeners(self) -> io::Result<Listeners> {
         let address = match self {
-            Self::On(listener) => {
+            Self::On(sockets) => {
                 return Ok(Listeners {
-                    sockets: vec![listener],
+                    sockets,
                     are_inherited: true,
                 });
             }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `settings` | all options of a server |
 //! | `listening` | listening sockets |
+//! | `inherited` | sockets that a service manager passes |
+//! | `signals` | the signals of the process |
 //! | `accepting` | accepts connections, and ends them in order |
 //! | `workers` | the threads that serve connections |
 //! | `descriptors` | how many connections the limit of file descriptors allows |
@@ -11,14 +13,17 @@
 
 mod accepting;
 mod descriptors;
+mod inherited;
 mod listening;
 mod running;
 mod settings;
+mod signals;
 mod workers;
 
 use std::{
     io,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use tokio::sync::watch::channel;
@@ -30,17 +35,23 @@ use crate::{
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit},
     liveness::Liveness,
-    metrics::Metrics,
+    metrics::{DroppedLines, Metrics},
     store::pool::ReadPool,
+    throttle::Throttle,
     watch::{self, Watched},
     writer::actor::WriterActor,
 };
 
-pub use listening::Listen;
-pub use running::{Running, Stopper};
+pub use inherited::Inherited;
+pub use listening::{Addresses, Listen};
+pub use running::{Reload, Running, Stopper};
 pub use settings::Settings;
+pub use signals::Signals;
 
 use accepting::{Acceptor, Stop};
+
+/// How often answers of one route with one status of 5xx are logged.
+const LOG_FAILURES_EVERY: Duration = Duration::from_secs(1);
 
 /// What the server is made of; tests pass a builder and a clock of their own.
 #[derive(Debug, Clone)]
@@ -55,6 +66,8 @@ pub struct Parts {
     pub writable: bool,
     /// Tokens of clients that may write over HTTP.
     pub tokens: AdminTokens,
+    /// Lines of the log that were dropped.
+    pub dropped_log_lines: DroppedLines,
 }
 
 /// Builds the first snapshot, then listens. If that build fails the server starts all the same: the cache
@@ -62,10 +75,16 @@ pub struct Parts {
 ///
 /// # Errors
 /// If none of the addresses can be listened on.
-pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Result<Running> {
+pub async fn start(
+    listen: impl Into<Addresses>,
+    settings: Settings,
+    parts: Parts,
+) -> io::Result<Running> {
     let liveness = Liveness::default();
     let stopping = Arc::new(AtomicBool::new(false));
     let metrics = Metrics::new().map_err(io::Error::other)?;
+    let counted = metrics.register_dropped_lines(&parts.dropped_log_lines);
+    counted.map_err(io::Error::other)?;
     let cache = CacheActor::launch(
         settings.cache,
         Arc::new(Measured {
@@ -104,6 +123,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
+        logged_failures: Arc::new(Throttle::new(1, LOG_FAILURES_EVERY)),
         settings: settings.http.clone(),
     };
     if cache.read(|_, _| ()).await.is_err() {
@@ -122,7 +142,7 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         feed,
         liveness.guard("the database poll"),
     );
-    let mut addresses = settings.addresses(listen);
+    let mut addresses = settings.addresses(listen.into());
     descriptors::fit(&mut addresses, settings.store.pool_size);
     let (stop, stopped) = channel(Stop::No);
     let (mut acceptors, mut bound) = (Vec::new(), Vec::new());
@@ -142,5 +162,6 @@ pub async fn start(listen: Listen, settings: Settings, parts: Parts) -> io::Resu
         stopping,
         liveness,
         shutdown_delay: settings.shutdown_delay,
+        shutdown_timeout: settings.shutdown_timeout,
     })
 }

@@ -7,14 +7,22 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
 use sd_notify::NotifyState;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::accepting::{Acceptor, Stop};
+use super::{
+    Signals,
+    accepting::{Acceptor, Stop},
+};
 use crate::{cache::handle::CacheHandle, liveness::Liveness, writer::handle::WriterHandle};
+
+/// How much longer than `--shutdown-timeout-secs` a stop may take: for admitted writes, hanging reads and the last
+/// checkpoint. A disk that does not answer must not hold the process for ever.
+const LAST_WORK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running server.
 pub struct Running {
@@ -31,7 +39,11 @@ pub struct Running {
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) liveness: Liveness,
     pub(super) shutdown_delay: Duration,
+    pub(super) shutdown_timeout: Duration,
 }
+
+/// Reads again what can change while the server runs, and logs what came of it. May block.
+pub type Reload = Arc<dyn Fn() + Send + Sync>;
 
 /// Stops a server.
 #[derive(Debug, Clone)]
@@ -88,59 +100,94 @@ impl Running {
         Ok(())
     }
 
-    /// Serves until SIGINT or SIGTERM, then stops gracefully. A second signal ends the process at once.
-    /// Notifies the service manager when the server is ready and when it stops (sd_notify).
+    /// Serves until a signal to stop, then stops gracefully. A second one ends the process at once, with exit
+    /// code 1. SIGHUP calls `reload` on a thread of its own, one call at a time; without `reload` it is a signal to
+    /// stop. Notifies the service manager when the server is ready, reloads and stops (sd_notify(3)).
     ///
     /// # Errors
-    /// As [`Running::serve`], or if signals cannot be waited for.
-    pub async fn serve_until_signal(self) -> io::Result<()> {
+    /// As [`Running::serve`].
+    pub async fn serve_until_signal(
+        self,
+        mut signals: Signals,
+        reload: Option<Reload>,
+    ) -> io::Result<()> {
         let stopper = self.stopper();
         let delay = self.shutdown_delay;
-        let mut signals = Signals::new()?;
-        tell_manager(NotifyState::Ready);
+        let limit = delay + self.shutdown_timeout + LAST_WORK_TIMEOUT;
+        tell_manager(&[NotifyState::Ready]);
+        if let Some(reload) = reload
+            && let Some(mut hangup) = signals.take_hangup()
+        {
+            actix_rt::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    reload_once(&reload).await;
+                }
+            });
+        }
         actix_rt::spawn(async move {
-            let name = signals.next().await;
+            let name = signals.stop().await;
             log::info!("{name}: stopping");
-            tell_manager(NotifyState::Stopping);
+            tell_manager(&[NotifyState::Stopping]);
             stopper.announce();
+            exit_after(limit, name.to_owned());
             actix_rt::spawn(async move {
                 tokio::time::sleep(delay).await;
                 stopper.stop(true).await;
             });
-            signals.next().await;
-            log::warn!("received a second signal: exiting at once");
+            let name = signals.stop().await;
+            log::warn!("{name}: received a second signal: exiting at once");
+            log::logger().flush();
             std::process::exit(1);
         });
-        self.serve().await
-    }
-}
-
-fn tell_manager(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        log::warn!("cannot notify the service manager: {error}");
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        let served = self.serve().await;
+        if let Err(error) = &served {
+            exit_after(LAST_WORK_TIMEOUT, error.to_string());
         }
+        served
+    }
+}
+
+/// Ends the process if it has not ended by then, and says why it should. The thread does not keep it from ending earlier.
+fn exit_after(limit: Duration, why: String) {
+    let thread = thread::Builder::new().name("stop".to_owned());
+    let started = thread.spawn(move || {
+        thread::sleep(limit);
+        let seconds = limit.as_secs();
+        log::error!(
+            "{why}: the stop has not ended after {seconds} s, the database may hang: exiting at once"
+        );
+        log::logger().flush();
+        std::process::exit(1);
+    });
+    if let Err(error) = started {
+        log::warn!("the stop has no time limit: {error}");
+    }
+}
+
+/// Calls `reload` on a thread that the end of the process does not wait for: a file may hang.
+async fn reload_once(reload: &Reload) {
+    // What systemd's Type=notify-reload waits for.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell_manager(&[NotifyState::Reloading, now]),
+        Err(error) => log::warn!("cannot notify the service manager: {error}"),
+    }
+    let (ended, is_ended) = oneshot::channel::<()>();
+    let reload = Arc::clone(reload);
+    let thread = thread::Builder::new().name("reload".to_owned());
+    let started = thread.spawn(move || {
+        reload();
+        drop(ended);
+    });
+    match started {
+        // Resolves when the sender is dropped, also by a panic.
+        Ok(_) => drop(is_ended.await),
+        Err(error) => log::warn!("SIGHUP: cannot reload: {error}"),
+    }
+    tell_manager(&[NotifyState::Ready]);
+}
+
+fn tell_manager(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::warn!("cannot notify the service manager: {error}");
     }
 }

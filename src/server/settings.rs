@@ -4,7 +4,7 @@ use std::{thread::available_parallelism, time::Duration};
 
 use clap::Args;
 
-use super::Listen;
+use super::{Addresses, Listen};
 use crate::{
     cache, feed, health,
     http::{self, RouteSet},
@@ -21,7 +21,7 @@ use crate::{
 )]
 pub struct Settings {
     /// Serve the admin routes and /metrics here instead of on the public address, and /health as well;
-    /// port 0 takes a free port.
+    /// port 0 takes a free port. A socket that systemd passes with the name `admin` counts instead.
     #[arg(long, env = "PUBLISHER_ADMIN_ADDRESS", value_name = "HOST:PORT")]
     #[arg(help_heading = "HTTP")]
     pub admin_address: Option<String>,
@@ -77,22 +77,28 @@ pub(super) struct Address {
 }
 
 impl Settings {
+    /// Returns how many threads serve connections of the public address.
+    pub(super) fn worker_count(&self) -> usize {
+        let cores = || available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(cores)
+    }
+
     /// Returns the addresses to serve: the public one, then the admin address if there is one.
-    pub(super) fn addresses(&self, public: Listen) -> Vec<Address> {
+    pub(super) fn addresses(&self, listen: Addresses) -> Vec<Address> {
         let address = |listen, routes, workers: usize| Address {
             listen,
             routes,
             workers,
             max_connections: workers.saturating_mul(self.max_connections),
         };
-        let workers = self.workers;
-        let workers = workers.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-        match &self.admin_address {
+        let workers = self.worker_count();
+        let given = || self.admin_address.clone().map(Listen::At);
+        match listen.admin.or_else(given) {
             Some(admin) => vec![
-                address(public, RouteSet::Public, workers),
-                address(Listen::At(admin.clone()), RouteSet::Admin, 1),
+                address(listen.public, RouteSet::Public, workers),
+                address(admin, RouteSet::Admin, 1),
             ],
-            None => vec![address(public, RouteSet::All, workers)],
+            None => vec![address(listen.public, RouteSet::All, workers)],
         }
     }
 }

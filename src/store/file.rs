@@ -117,6 +117,9 @@ impl Shared {
             now.relation(&known.files)?
         };
         if let Relation::Other(left) = relation {
+            if known.connections > 0 {
+                observation::check_complete(&self.path)?;
+            }
             for side_file in &left {
                 if self.read_only {
                     return Err(FileFault::new(side_file, FaultKind::Foreign));

@@ -32,6 +32,11 @@ impl KeptOpen {
         } else {
             open_writer(path, busy_timeout)?
         };
+        // Only `close` decides whether the log goes into the database.
+        keep_log(&connection, true).map_err(|source| OpenError::Sqlite {
+            path: path.to_owned(),
+            source,
+        })?;
         let file = DatabaseFile::new(path, read_only);
         Ok(Self {
             connection: file.open::<OpenError>(|| Ok(connection))?,
@@ -65,16 +70,12 @@ impl KeptOpen {
             Err(fault) => fault.is_deleted_log(),
         };
         if !usable {
-            let kept = self
-                .connection
-                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             log::warn!("the files of the database were replaced: they are left as they are");
-            if let Err(error) = kept {
-                log::warn!("{error}");
-            }
             return;
         }
-        match checkpoint(&self.connection) {
+        let checkpointed = checkpoint(&self.connection)
+            .and_then(|done| keep_log(&self.connection, !done).map(|()| done));
+        match checkpointed {
             Ok(true) => {}
             Ok(false) => {
                 log::info!(
@@ -84,6 +85,12 @@ impl KeptOpen {
             Err(error) => log::warn!("the write-ahead log remains: {error}"),
         }
     }
+}
+
+/// Decides whether the log remains when the last connection is closed.
+fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)?;
+    Ok(())
 }
 
 impl Deref for KeptOpen {

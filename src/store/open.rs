@@ -35,7 +35,9 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// An SQLite database with tables, none of them made by this program.
-    #[error("{path}: is an SQLite database of another program")]
+    #[error(
+        "{path}: is an SQLite database of another program, or lacks a table, index or trigger of this one"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,

@@ -48,7 +48,7 @@ fn unreadable() -> Vec<(String, &'static str, &'static str)> {
     let surrogate = "contains a surrogate escape without its pair";
     let range = "is a number that a double cannot hold";
     let twice = "occurs twice in one object";
-    let deep = "is nested deeper than 62 levels";
+    let deep = "is nested deeper than 64 levels";
     [
         (r#"{"a":1,"a":2}"#.to_owned(), "x.a", twice),
         (
@@ -80,7 +80,7 @@ fn unreadable() -> Vec<(String, &'static str, &'static str)> {
         ("1".repeat(400), "x", range),
         ("1.7976931348623159e308".to_owned(), "x", range),
         (
-            nested("[", "]", 62),
+            nested("[", "]", 64),
             "x[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]…",
             deep,
         ),
@@ -164,8 +164,8 @@ async fn json_at_the_limits_is_accepted_and_served_to_the_byte() {
     let app = App::start(Data::empty()).await;
     let keys: Vec<String> = (0..100).map(|key| format!(r#""k{key}":1"#)).collect();
     let values = [
-        nested("[", "]", 61),
-        nested(r#"{"a":"#, "}", 61),
+        nested("[", "]", 63),
+        nested(r#"{"a":"#, "}", 63),
         format!("{{{}}}", keys.join(",")),
         r#"[{"a":1},{"a":{"a":1}}]"#.to_owned(),
         r#""\ud83d\ude00 \\u0000 \\ud800 \u0001""#.to_owned(),

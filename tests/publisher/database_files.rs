@@ -1,6 +1,7 @@
 //! The files of the database are touched by others while they are used:
 //!
 //! - a database that is moved over the live one is served whole, and the old log is set aside
+//! - a database that is still being copied to the path is not opened
 //! - after the log is deleted nothing is acknowledged, ready names it, reads continue from memory, and a stop saves
 //!   what was acknowledged before
 //! - a log that is replaced or truncated, its index that is deleted, and a database that is emptied end the
@@ -13,6 +14,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
@@ -55,6 +57,12 @@ fn database(folder: &TempDir, name: &str, ids: &[&str]) -> PathBuf {
     let path = folder.path().join(name);
     fs::copy(data.path(), &path).unwrap();
     path
+}
+
+fn lineage(path: &Path) -> String {
+    let connection = Connection::open(path).unwrap();
+    let lineage = connection.query_row("SELECT id FROM lineage", [], |row| row.get(0));
+    lineage.unwrap()
 }
 
 /// Returns the ids that the database holds. Fails if it is damaged.
@@ -128,7 +136,33 @@ fn a_database_that_is_moved_over_the_live_one_is_served_whole_and_the_old_log_is
     let (code, said) = service.ended();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("live.db-wal.old-2"), "{said}");
+    assert!(
+        said.contains("the database was restored: its lineage is"),
+        "{said}"
+    );
     assert_eq!(stored(&path), ["after", "new2"]);
+}
+
+#[test]
+fn a_database_that_is_still_being_copied_to_the_path_is_not_opened() {
+    let folder = TempDir::new().unwrap();
+    let (path, service) = served(&folder);
+    let copy = fs::read(database(&folder, "other.db", &["new"])).unwrap();
+    fs::remove_file(&path).unwrap();
+    let mut place = fs::File::create(&path).unwrap();
+    for part in copy.chunks(copy.len() / 3 + 1) {
+        until_not_ready(&service, "live.db");
+        assert!(!is_acknowledged(&service, "meanwhile"));
+        assert!(get(&service.address, PAGE, "").contains("before"));
+        place.write_all(part).unwrap();
+    }
+    eventually("the copy", || {
+        get(&service.address, PAGE, "").contains(r#""new""#)
+    });
+    eventually("a write", || is_acknowledged(&service, "after"));
+    service.signal("-TERM");
+    assert_eq!(service.ended().0, Some(0));
+    assert_eq!(stored(&path), ["after", "new"]);
 }
 
 #[test]
@@ -249,11 +283,13 @@ fn a_symbolic_link_that_is_pointed_at_another_database_is_followed() {
 fn a_log_that_a_killed_process_left_is_not_applied_to_another_database() {
     let folder = TempDir::new().unwrap();
     let (path, service) = served(&folder);
+    let before = lineage(&path);
     service.signal("-KILL");
     service.ended();
     // The database itself is recovered as ever.
     let service = Service::start(serve(&path, &POLL));
     assert!(get(&service.address, PAGE, "").contains("before"));
+    assert_eq!(lineage(&path), before);
     assert!(is_acknowledged(&service, "again"));
     service.signal("-KILL");
     service.ended();
@@ -285,6 +321,7 @@ fn a_log_that_a_killed_process_left_is_not_applied_to_another_database() {
         .unwrap();
     }
     let service = Service::start(serve(&path, &POLL));
+    assert_ne!(lineage(&path), before);
     assert!(is_acknowledged(&service, "after"));
     service.signal("-TERM");
     assert_eq!(service.ended().0, Some(0));

@@ -3,6 +3,7 @@
 //!
 //! - a full disk rejects writes with 503 and loses no acknowledged row; reads continue, and writes continue when there
 //!   is space again; on a read-only file system the server does not start and says why in one line
+//! - a stop on a full disk exits with 0, and the log says how many lines it dropped
 //! - after the database is deleted, writes get 503 and no new database is created
 
 use std::{
@@ -15,7 +16,7 @@ use awc::http::Method;
 use tempfile::TempDir;
 
 use crate::{
-    app::{App, BOARD, Data, FEED, TOKENS, wait_until},
+    app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
     command_line::{get, publisher},
 };
 
@@ -69,7 +70,7 @@ impl OnSmallDisk {
         let token = TOKENS[0];
         // Deletes the log of an earlier server, which also contains an address.
         self.run(&format!(
-            "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 2>{folder}/log & pid=$!"
+            "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 --access-log all 2>{folder}/log & pid=$!"
         ));
         self.address = loop {
             let address = format!(
@@ -205,6 +206,43 @@ fn a_full_disk_rejects_writes_and_loses_no_acknowledged_row() {
         assert_eq!(code, "1");
         assert!(line.contains("a.db: cannot be opened"), "{line}");
     }
+}
+
+#[test]
+fn a_stop_on_a_full_disk_exits_with_0_and_the_log_says_how_many_lines_it_dropped() {
+    let Some(mut disk) = OnSmallDisk::start() else {
+        return;
+    };
+    let folder = disk.folder.path().display().to_string();
+    let mut acknowledged = Vec::new();
+    disk.post_until_accepted(&mut acknowledged);
+    disk.run(&format!("cat /dev/zero >{folder}/filler"));
+    let dropped = || {
+        let page = get(&disk.address, "/metrics", "");
+        let count = page
+            .split("\npublisher_log_lines_dropped_total ")
+            .nth(1)
+            .unwrap();
+        let digits = count.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+        digits.parse::<u64>().unwrap()
+    };
+    eventually("a dropped line", || {
+        disk.post_until_rejected(&mut acknowledged);
+        dropped() > 0
+    });
+    disk.assert_serves(&acknowledged);
+    disk.run(&format!("rm {folder}/filler"));
+    let notice = format!("grep -c 'dropped .* log lines' {folder}/log");
+    eventually("the notice", || disk.run(&notice) == "0");
+    // Each line is whole.
+    let broken = disk.lines(&format!("grep -vc '^20' {folder}/log"));
+    assert_eq!(broken, ["0", "1"]);
+    disk.run(&format!("cat /dev/zero >{folder}/filler"));
+    disk.post_until_rejected(&mut acknowledged);
+    assert_eq!(disk.run("kill -TERM $pid; wait $pid"), "0");
+    disk.run(&format!("rm {folder}/filler"));
+    disk.serve();
+    disk.assert_serves(&acknowledged);
 }
 
 #[actix_web::test]

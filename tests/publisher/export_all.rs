@@ -224,7 +224,11 @@ fn an_input_that_is_not_a_whole_export_is_rejected() {
         ),
         (
             with("\"body\":\"{", "\"body\":\"<"),
-            "line 6: body: must be JSON",
+            "line 6: body: expected value",
+        ),
+        (
+            with("\"body\":\"{", "\"body\":\"{\\\"a\\\":1,\\\"a\\\":2,"),
+            "line 6: body: a: occurs twice in one object",
         ),
         (
             with("\"epoch\":0", "\"epoch\":-1"),

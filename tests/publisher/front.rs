@@ -249,6 +249,7 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
         }),
         writable: true,
         tokens: AdminTokens::default(),
+        dropped_log_lines: Default::default(),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());
     let running = server::start(listen, settings, parts).await.unwrap();

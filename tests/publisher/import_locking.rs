@@ -191,7 +191,7 @@ fn a_wrong_database_is_reported_before_the_input_is_read() {
     .unwrap();
     for (path, said) in [
         (other.as_path(), "is not an SQLite database"),
-        (folder.path(), "cannot be opened"),
+        (folder.path(), "is a folder"),
         (&folder.path().join("missing/a.db"), "cannot be opened"),
     ] {
         // Its standard input stays open.

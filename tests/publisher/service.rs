@@ -4,17 +4,22 @@
 //! - a clock that is set back changes no answer, and the date does not run back
 //! - a stop leaves no write-ahead log behind and exits with 0
 //! - an inherited socket stays open after the server exits: a restart refuses no connection
-//! - the service manager is notified of readiness and of the stop
+//! - restarts with two inherited sockets refuse no connection and lose no acknowledged write
+//! - a socket that cannot be used is named
+//! - the service manager is notified of readiness, of a reload and of the stop
 //! - the access log has a line for each request, without query or token
 //! - completions are written for every shell
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::{Path, PathBuf},
     process::{ChildStderr, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    thread,
     time::Duration,
 };
 
@@ -31,7 +36,7 @@ const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
 /// A running server process and its log. Killed when dropped.
 pub struct Service {
     process: Guard,
-    stderr: BufReader<ChildStderr>,
+    stderr: Option<BufReader<ChildStderr>>,
     pub address: String,
 }
 
@@ -54,7 +59,7 @@ impl Service {
         };
         Self {
             process,
-            stderr,
+            stderr: Some(stderr),
             address,
         }
     }
@@ -74,10 +79,29 @@ impl Service {
         );
     }
 
+    /// Waits until the process exits, while nobody reads its log. Returns its exit code.
+    pub fn ended_unread(&mut self) -> Option<i32> {
+        self.process.0.wait().unwrap().code()
+    }
+
+    /// Closes the pipe of the log.
+    pub fn close_log(&mut self) {
+        self.stderr = None;
+    }
+
+    /// Reads the next line of the log.
+    pub fn log_line(&mut self) -> String {
+        let mut line = String::new();
+        let log = self.stderr.as_mut().unwrap();
+        log.read_line(&mut line).unwrap();
+        line
+    }
+
     /// Waits until the process exits. Returns its exit code and its log since the start.
     pub fn ended(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
-        self.stderr.read_to_string(&mut said).unwrap();
+        let mut log = self.stderr.take().unwrap();
+        log.read_to_string(&mut said).unwrap();
         (self.process.0.wait().unwrap().code(), said)
     }
 }
@@ -221,16 +245,44 @@ fn a_stop_leaves_no_write_ahead_log_behind() {
 
 /// Returns a command that passes `listener` to the program as systemd does, as file descriptor 3.
 pub fn activated(database: &Path, listener: &TcpListener, options: &[&str]) -> Command {
-    let serve = serve(database, options);
+    passing(listener, &serve(database, options), "")
+}
+
+/// The same for any command, with further redirections.
+pub fn passing(listener: &TcpListener, program: &Command, redirections: &str) -> Command {
+    let script =
+        format!(r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 </dev/null {redirections}"#);
+    let mut shell = in_shell(&script, program);
+    shell.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
+    shell
+}
+
+/// The same with a second socket for the admin routes, as file descriptor 4.
+fn activated_twice(
+    database: &Path,
+    listener: &TcpListener,
+    admin: &TcpListener,
+    options: &[&str],
+) -> Command {
+    let script = r#"LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=cathedral-publisher.socket:admin \
+                    exec "$0" "$@" 3<&0 4<&1 </dev/null >/dev/null"#;
+    let mut shell = in_shell(script, &serve(database, options));
+    shell
+        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
+        .stdout(Stdio::from(OwnedFd::from(admin.try_clone().unwrap())));
+    shell
+}
+
+/// Returns a shell that runs a script with the program as `$0` and its arguments as `$@`.
+pub fn in_shell(script: &str, program: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell
-        .args([
-            "-c",
-            r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 </dev/null"#,
-        ])
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
+        .args(["-c", script])
+        .arg(program.get_program())
+        .args(program.get_args());
+    for (name, value) in program.get_envs() {
+        shell.env(name, value.unwrap());
+    }
     shell
 }
 
@@ -264,7 +316,84 @@ fn an_inherited_socket_stays_open_after_the_server_exits() {
 }
 
 #[test]
-fn the_service_manager_is_notified_of_readiness_and_of_the_stop() {
+fn restarts_with_two_inherited_sockets_refuse_no_connection_and_lose_no_acknowledged_write() {
+    let folder = TempDir::new().unwrap();
+    let database = folder.path().join("a.db");
+    let [public, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [public_address, admin_address] =
+        [&public, &admin].map(|listener| listener.local_addr().unwrap().to_string());
+    let start = || Service::start(activated_twice(&database, &public, &admin, &[]));
+    let mut service = start();
+    assert_eq!(service.address, public_address);
+    let metrics = |address: &str| get(address, "/metrics", "").starts_with("HTTP/1.1 200 ");
+    assert!(metrics(&admin_address) && !metrics(&public_address));
+    let row = |id: &str| {
+        format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
+    };
+    let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let write = |writer: u32| {
+        let mut acknowledged = Vec::new();
+        while !stop.load(SeqCst) {
+            let id = format!("{writer}-{}", acknowledged.len());
+            let answer = post(&admin_address, &row(&id));
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            acknowledged.push(id);
+            count.fetch_add(1, SeqCst);
+        }
+        acknowledged
+    };
+    let (service, acknowledged) = thread::scope(|scope| {
+        let writers = [0, 1, 2].map(|writer| scope.spawn(move || write(writer)));
+        for _ in 0..3 {
+            let so_far = count.load(SeqCst);
+            eventually("some writes", || count.load(SeqCst) > so_far + 20);
+            service.signal("-TERM");
+            let (code, said) = service.ended();
+            assert!(code == Some(0) && !said.contains("cut off"), "{said}");
+            service = start();
+        }
+        stop.store(true, SeqCst);
+        let written = writers.map(|writer| writer.join().unwrap());
+        (
+            service,
+            written.into_iter().flatten().collect::<BTreeSet<String>>(),
+        )
+    });
+    service.signal("-TERM");
+    assert_eq!(service.ended().0, Some(0));
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    let mut stored = connection.prepare("SELECT id FROM eval_runs").unwrap();
+    let stored: BTreeSet<String> = stored
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(stored, acknowledged);
+}
+
+#[test]
+fn a_socket_that_cannot_be_used_is_named() {
+    let folder = TempDir::new().unwrap();
+    let serve = serve(&folder.path().join("a.db"), &[]);
+    for (script, reason) in [
+        (
+            r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3</dev/null"#,
+            "socket 0 of LISTEN_FDS cannot be used",
+        ),
+        (
+            r#"LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a:b exec "$0" "$@" 3</dev/null"#,
+            "LISTEN_FDNAMES does not have a name for each socket",
+        ),
+    ] {
+        let output = in_shell(script, &serve).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn the_service_manager_is_notified_of_readiness_of_a_reload_and_of_the_stop() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -279,6 +408,13 @@ fn the_service_manager_is_notified_of_readiness_and_of_the_stop() {
     let mut command = serve(&folder.path().join("a.db"), &[]);
     command.env("NOTIFY_SOCKET", &path);
     let service = Service::start(command);
+    assert_eq!(notified().trim(), "READY=1");
+    service.signal("-HUP");
+    let reloading = notified();
+    assert!(
+        reloading.contains("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
     assert_eq!(notified().trim(), "READY=1");
     service.signal("-TERM");
     assert_eq!(notified().trim(), "STOPPING=1");

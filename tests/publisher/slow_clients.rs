@@ -174,6 +174,7 @@ async fn a_commit_that_hangs_delays_no_other_client_and_every_write_gets_an_answ
     second.assert_error(503, "temporarily unavailable, try again");
     assert!(app.writer.commit_runs_for() >= Some(Duration::from_secs(15)));
     assert_eq!(app.writer.in_flight(), 1);
+    assert!(app.metric("publisher_commit_running_seconds").await >= 15);
     lock.execute_batch("ROLLBACK").unwrap();
     app.until("the end of the commit", |app| app.writer.in_flight() == 0)
         .await;

@@ -7,6 +7,7 @@
 //! - a client that reads nothing is cut off
 //! - restarts under load with an inherited socket lose no request
 //! - one slow reader does not keep others waiting
+//! - a write that waits for ever does not keep the process for ever
 
 use std::{
     io::Read,
@@ -266,4 +267,27 @@ fn one_slow_reader_does_not_keep_others_waiting() {
     drop(slow);
     let (code, said) = service.ended();
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_write_that_waits_for_ever_does_not_keep_the_process_for_ever() {
+    let data = Data::sample();
+    let limits = ["--shutdown-timeout-secs", "1", "--shutdown-grace-ms", "0"];
+    let waits = ["--write-busy-timeout-ms", "600000"];
+    let service = Service::start(serve(&data.path(), &[&limits[..], &waits].concat()));
+    let other = rusqlite::Connection::open(data.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let row = row("waits");
+    let mut client = Client::connect(&service.address);
+    client.send(post(&format!("Content-Length: {}\r\n", row.len())) + &row);
+    let writes = "\npublisher_writes 1\n";
+    eventually("the write", || {
+        let mut operator = Client::connect(&service.address);
+        let page = operator.ask(get("/metrics", "")).body;
+        String::from_utf8(page).unwrap().contains(writes)
+    });
+    service.signal("-TERM");
+    let (code, said) = service.ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the stop has not ended after 11 s"), "{said}");
 }

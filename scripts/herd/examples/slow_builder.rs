@@ -84,6 +84,7 @@ async fn publisher(pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
         clock: Arc::new(SystemClock),
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
+        dropped_log_lines: Default::default(),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());
     let running = server::start(listen, settings, parts).await.unwrap();

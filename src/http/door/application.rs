@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{
     Door, Scratch,
     body::{BodyDecoder, Piece},
-    connection::{Connection, LINGER_BYTES},
+    connection::{Connection, LINGER_BYTES, was_missed_by_server},
     exchange::{Exchange, Outcome, write_field, write_pieces},
     head::{Framing, Head},
 };
@@ -224,7 +224,14 @@ impl Connection {
                     self.set_unsent(&mut b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), Bytes::new());
                 }
                 let sent = self.poll_unsent(cx)?;
-                let piece = if timeout.as_mut().poll(cx).is_ready() {
+                let mut is_late = timeout.as_mut().poll(cx).is_ready();
+                let now = Instant::now();
+                if is_late && was_missed_by_server(timeout.deadline().into_std(), now.into_std()) {
+                    let again = now + door.handles.settings.body_timeout;
+                    timeout.as_mut().reset(again);
+                    is_late = timeout.as_mut().poll(cx).is_ready();
+                }
+                let piece = if is_late {
                     Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into())))
                 } else if sent.is_pending() {
                     return Poll::Pending;

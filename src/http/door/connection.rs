@@ -43,6 +43,9 @@ const COPIED_BYTES: usize = 4 * 1024;
 pub(super) const LINGER_BYTES: usize = 64 * 1024;
 /// How long it may go on sending.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// A time limit that is noticed so late was missed by the server, because its process was stopped or starved: the
+/// client has the time again, and what it sent meanwhile is read.
+const STALL: Duration = Duration::from_secs(1);
 /// While the server stops: how long a client may accept no byte.
 const STOPPING_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// While the server stops: how long a new connection has for its first request.
@@ -383,7 +386,7 @@ impl Connection {
     async fn refuse(&mut self, door: &Door, error: &ApiError) -> io::Result<()> {
         self.flush(door).await?;
         let now = Instant::now();
-        door.note_refusal(error, now);
+        log::info!("a request could not be read: {error}");
         let exchange = Exchange::unreadable(self.peer, now);
         {
             let scratch = &mut *door.scratch.borrow_mut();
@@ -510,7 +513,7 @@ impl Connection {
         if is_first {
             let _ = poll_unconstrained(wakers.stopping.as_mut(), cx);
         }
-        let deadline = self.deadline(door);
+        let mut deadline = self.deadline(door);
         let mut is_due = wakers.alarm.is_elapsed();
         if deadline < wakers.alarm.deadline().into_std() {
             wakers.alarm.as_mut().reset(deadline.into());
@@ -520,7 +523,13 @@ impl Connection {
             if poll_unconstrained(wakers.alarm.as_mut(), cx).is_pending() {
                 break;
             }
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if was_missed_by_server(deadline, now) {
+                self.active_at = now;
+                self.head_since = self.head_since.map(|_| now);
+                deadline = self.deadline(door);
+            }
+            if now >= deadline {
                 return Poll::Ready(self.expire());
             }
             wakers.alarm.as_mut().reset(deadline.into());
@@ -571,6 +580,11 @@ impl Connection {
 /// Polls a future even if this task has used up its turn: it must know the task, or it would never wake it.
 fn poll_unconstrained<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
     pin!(unconstrained(future)).poll(cx)
+}
+
+/// Whether a time limit was noticed so late that the server is to blame.
+pub(super) fn was_missed_by_server(deadline: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(deadline) >= STALL
 }
 
 /// How many bytes at the beginning are line ends.

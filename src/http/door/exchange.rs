@@ -131,12 +131,21 @@ impl Door {
         let settings = &self.handles.settings;
         self.counters
             .answered(exchange.route, outcome.status, took, outcome.body_bytes);
-        let is_logged = settings.access_log == AccessLog::All || outcome.status >= 500;
+        let has_failed = outcome.status >= 500;
+        let is_logged = settings.access_log == AccessLog::All || has_failed;
         let made = || Cow::Owned(format!("{:016x}", fastrand::u64(..)));
         let id = exchange.id.clone().or_else(|| is_logged.then(made));
         if let Some(id) = id {
-            if is_logged {
+            if settings.access_log == AccessLog::All {
                 exchange.log(outcome, took, &id);
+            } else if has_failed {
+                let kind = (exchange.route, outcome.status);
+                if let Some(suppressed) = self.handles.logged_failures.admit(kind, now) {
+                    if suppressed > 0 {
+                        log::info!(target: "access", "suppressed {suppressed} lines like the next one");
+                    }
+                    exchange.log(outcome, took, &id);
+                }
             }
             write_field(output, "x-request-id", &id);
         }

@@ -27,7 +27,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use actix_http::Request;
@@ -52,8 +52,6 @@ pub(super) use self::head::Head;
 
 /// The most that is read at once, in bytes. Shared by the connections of a worker, which take turns.
 const INPUT_BYTES: usize = 8 * 1024;
-/// How often a worker logs that requests could not be read.
-const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(1);
 
 /// The front door of one worker.
 pub struct Door {
@@ -66,7 +64,6 @@ pub struct Door {
     stopping: Stopping,
     input: RefCell<Box<[u8]>>,
     scratch: RefCell<Scratch>,
-    refusals: Cell<Refusals>,
 }
 
 /// What answers are made with; the connections of a worker take turns.
@@ -76,13 +73,6 @@ struct Scratch {
     output: Vec<u8>,
     acceptable: LastAcceptable,
     date: DateLine,
-}
-
-/// Requests that could not be read since that was last logged.
-#[derive(Debug, Clone, Copy, Default)]
-struct Refusals {
-    count: u64,
-    logged: Option<Instant>,
 }
 
 /// How far a worker is in stopping.
@@ -123,7 +113,6 @@ impl Door {
             stopping: Stopping::default(),
             input: RefCell::new(vec![0; INPUT_BYTES].into()),
             scratch: RefCell::default(),
-            refusals: Cell::default(),
         }))
     }
 
@@ -151,25 +140,6 @@ impl Door {
     /// Whether a connection may persist after an answer to a client that wants it.
     fn lets_persist(&self) -> bool {
         !self.is_closing() && !self.handles.settings.keep_alive.is_zero()
-    }
-
-    /// Logs that a request could not be read, at most once a second.
-    fn note_refusal(&self, reason: &dyn std::fmt::Display, now: Instant) {
-        let mut refusals = self.refusals.get();
-        refusals.count += 1;
-        let is_recent =
-            |logged: Instant| now.saturating_duration_since(logged) < LOG_REFUSALS_EVERY;
-        if !refusals.logged.is_some_and(is_recent) {
-            log::info!(
-                "{} requests could not be read, the last one: {reason}",
-                refusals.count
-            );
-            refusals = Refusals {
-                count: 0,
-                logged: Some(now),
-            };
-        }
-        self.refusals.set(refusals);
     }
 }
 

@@ -7,14 +7,15 @@ use std::{
 };
 
 use rusqlite::{Connection, TransactionBehavior};
-use serde::de::IgnoredAny;
 
 use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
-    domain::{Invalid, challenge::Challenge, check_id, eval_run::EvalRun, ran_at::RanAt},
+    domain::{Invalid, challenge::Challenge, check_id, eval_run::EvalRun, ran_at::RanAt, readable},
     store::{
         StoreError,
-        open::{OpenError, open_reader, open_writer},
+        file::FileFault,
+        kept_open::KeptOpen,
+        open::OpenError,
         read::{self, StoredEvalRun},
         write::{self, Counts, WriteError},
     },
@@ -30,6 +31,9 @@ pub enum ImportAllError {
     /// The database could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The files of the database were deleted or replaced during the import.
+    #[error(transparent)]
+    File(#[from] FileFault),
     /// The input could not be read, or not be kept until it is written.
     #[error("the input cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -64,9 +68,9 @@ impl From<rusqlite::Error> for ImportAllError {
 /// # Errors
 /// [`ImportAllError`]; then nothing has been imported.
 pub fn import(path: &Path, source: impl BufRead) -> Result<Counts, ImportAllError> {
-    if path.exists() {
-        open_reader(path, BUSY_TIMEOUT)?;
-    }
+    let open = || KeptOpen::open(path, false, BUSY_TIMEOUT);
+    // A wrong path is reported before the input is read. A new database is created after that.
+    let opened = path.exists().then(open).transpose()?;
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -74,10 +78,13 @@ pub fn import(path: &Path, source: impl BufRead) -> Result<Counts, ImportAllErro
     let mut kept = tempfile::tempfile_in(folder)?;
     let end = check(source, BufWriter::new(&kept))?;
     kept.rewind()?;
-    let mut connection = open_writer(path, BUSY_TIMEOUT)?;
+    let mut connection = opened.map_or_else(open, Ok)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let counts = write_all(&transaction, BufReader::new(kept), end.last_seq)?;
     transaction.commit()?;
+    // What went into a file that nobody finds any more is lost.
+    connection.check()?;
+    connection.close();
     Ok(counts)
 }
 
@@ -181,7 +188,7 @@ fn parse(text: &str) -> Result<Item, Invalid> {
                 return Err(Invalid::new("epoch", "must not be negative"));
             }
             if let Some(body) = &stored.body {
-                check_json(body)?;
+                readable_body(body)?;
             }
             Item::MerkleEpoch(stored.epoch, stored.body)
         }
@@ -189,7 +196,8 @@ fn parse(text: &str) -> Result<Item, Invalid> {
     })
 }
 
-/// Takes the columns as they are: rows that an earlier release stored must come through.
+/// Takes the columns as they are, also if another program changed them. The body must be readable by everybody, as in
+/// every other way in.
 fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
     if stored.seq < 1 {
         return Err(Invalid::new("seq", "must be greater than 0"));
@@ -199,7 +207,7 @@ fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
         .ok()
         .filter(|parsed| parsed.as_str() == stored.ran_at)
         .ok_or_else(|| Invalid::new("ran_at", "must have the form 2026-06-07T00:00:01.766Z"))?;
-    check_json(&stored.body)?;
+    readable_body(&stored.body)?;
     Ok(EvalRun {
         id: stored.id,
         ran_at,
@@ -208,10 +216,8 @@ fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
     })
 }
 
-fn check_json(body: &str) -> Result<(), Invalid> {
-    serde_json::from_str::<IgnoredAny>(body)
-        .map(drop)
-        .map_err(|_| Invalid::new("body", "must be JSON"))
+fn readable_body(json: &str) -> Result<(), Invalid> {
+    readable::check(json).map_err(|wrong| Invalid::new("body", wrong.to_string()))
 }
 
 /// The lines of a text.

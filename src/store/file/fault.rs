@@ -22,6 +22,9 @@ pub enum FaultKind {
     /// It is shorter than what was written to it.
     #[error("was truncated")]
     Truncated,
+    /// It is being copied to its place, or is no database.
+    #[error("is incomplete or no database")]
+    Incomplete,
     /// A side file remained when the database was replaced.
     #[error(
         "belongs to another database: move the -wal and -shm files away to use the database beside them as it is"

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -19,6 +19,10 @@ const FRAME_HEADER_BYTES: u64 = 24;
 
 /// How many files of databases that were replaced are kept beside a database.
 const MAX_SET_ASIDE: u32 = 100;
+
+/// How often a log must be found too short before it counts as truncated.
+const LOG_BYTES_CHECKS: u32 = 3;
+const LOG_BYTES_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Device and inode. While a connection has the file open, the numbers are not used again.
 type FileId = (u64, u64);
@@ -141,7 +145,21 @@ pub(crate) fn check_log(path: &Path) -> Result<(), FileFault> {
     Ok(())
 }
 
-/// Records in the database which file it is in, if that has changed, and writes it through the log.
+/// Checks that a database which has just taken the place of another one is complete: it may still be copied.
+///
+/// # Errors
+/// [`FaultKind::Incomplete`].
+pub(super) fn check_complete(path: &Path) -> Result<(), FileFault> {
+    let path = target(path);
+    // SQLite compares the size of the file with the number of pages in its header.
+    let read = open_immutable(&path).and_then(|connection| {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    });
+    read.map_err(|_| FileFault::new(&path, FaultKind::Incomplete))
+}
+
+/// Records in the database which file it is in, if that has changed, and writes it through the log. A database that
+/// was put there from elsewhere gets a new lineage: the numbers that it draws may have been drawn before.
 ///
 /// # Errors
 /// An error of SQLite.
@@ -152,7 +170,11 @@ pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Res
     if found.is_none() || recorded == found {
         return Ok(());
     }
-    connection.execute("UPDATE lineage SET file_mark = ?1", [found])?;
+    connection.execute(
+        "UPDATE lineage SET file_mark = ?1,
+             id = CASE WHEN file_mark IS NULL THEN id ELSE lower(hex(randomblob(8))) END",
+        [found],
+    )?;
     if !crate::store::open::checkpoint(connection)? {
         log::warn!(
             "{}: another process reads it: the database was not checkpointed after it was put there",
@@ -191,17 +213,22 @@ fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
 /// # Errors
 /// [`FaultKind::Truncated`].
 pub(super) fn check_log_bytes(connection: &Connection, path: &Path) -> Result<(), FileFault> {
-    // If SQLite cannot answer, the next statement says why.
-    let Ok(written) = written_log_bytes(connection) else {
-        return Ok(());
+    let is_short = || {
+        // If SQLite cannot answer, the next statement says why.
+        let written = written_log_bytes(connection).ok()?;
+        let found = wal_bytes(path);
+        // Another process may have checkpointed and truncated it in between.
+        Some(found < written && written_log_bytes(connection) == Ok(written))
     };
-    let found = wal_bytes(path);
-    // Another process may have checkpointed and truncated it in between.
-    if found < written && written_log_bytes(connection) == Ok(written) {
-        let log = beside(&target(path), "-wal");
-        return Err(FileFault::new(&log, FaultKind::Truncated));
+    // Several times, since another process may even have written as much again.
+    for _ in 0..LOG_BYTES_CHECKS {
+        if is_short() != Some(true) {
+            return Ok(());
+        }
+        std::thread::sleep(LOG_BYTES_INTERVAL);
     }
-    Ok(())
+    let log = beside(&target(path), "-wal");
+    Err(FileFault::new(&log, FaultKind::Truncated))
 }
 
 fn written_log_bytes(connection: &Connection) -> rusqlite::Result<u64> {
