@@ -37,6 +37,7 @@ mod hostile;
 mod import_export;
 mod import_locking;
 mod log_output;
+mod operations;
 mod other_processes;
 mod refresh_flag;
 mod service;

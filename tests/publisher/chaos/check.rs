@@ -12,6 +12,7 @@ use super::{
     until,
 };
 
+const LINEAGE: &str = "SELECT id FROM lineages ORDER BY ordinal DESC LIMIT 1";
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Returns the outcome of `integrity_check`: `ok`, or what is damaged.
@@ -40,7 +41,7 @@ pub fn stored(database: &Path) -> rusqlite::Result<Stored> {
         rows: rows.collect::<Result<_, _>>()?,
         challenges: challenges.collect::<Result<_, _>>()?,
         epochs: epochs.collect::<Result<_, _>>()?,
-        lineage: connection.query_row("SELECT id FROM lineage", [], |row| row.get(0))?,
+        lineage: connection.query_row(LINEAGE, [], |row| row.get(0))?,
     })
 }
 

@@ -106,6 +106,7 @@ fn stopped_holder(publisher: &Path, injector: &Injector, report: &mut Report) {
         .spawn()
         .unwrap();
     let other = rusqlite::Connection::open(&database).unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
     let is_locked = || match other.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
         Ok(()) => None,
         Err(_) => Some(()),
