@@ -16,7 +16,7 @@ mod client;
 #[allow(dead_code)]
 mod lab;
 
-use std::time::Instant;
+use std::{process::Command, time::Instant};
 
 use chaos::{
     outside,
@@ -49,7 +49,7 @@ fn main() {
     fastrand::seed(seed);
     let publisher = lab::publisher();
     let begun = Instant::now();
-    println!("on {}", lab::ran_on());
+    println!("on {}; file system {}", lab::ran_on(), file_system());
     println!(
         "{} rounds, {} writers, seed {seed}\n",
         options.rounds, options.writers
@@ -63,6 +63,7 @@ fn main() {
             eprintln!("{number} rounds, {:.0} s", begun.elapsed().as_secs_f64());
         }
         if !report.is_clean() {
+            eprintln!("{report}");
             break;
         }
     }
@@ -85,6 +86,16 @@ fn main() {
         std::process::exit(1);
     }
     println!("nothing lost, nothing served that was not stored, nothing damaged, all recovered");
+}
+
+/// Returns the type of the file system of temporary files.
+fn file_system() -> String {
+    let output = Command::new("stat")
+        .args(["-f", "-c", "%T"])
+        .arg(std::env::temp_dir())
+        .output();
+    let name = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    name.unwrap_or_default()
 }
 
 /// Every second round is a plain one.

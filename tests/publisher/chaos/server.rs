@@ -119,7 +119,9 @@ pub fn serve(publisher: &Path, database: &Path, options: &[&str]) -> Command {
         .args([OsStr::new("--database"), database.as_os_str()])
         .args(options)
         .env("PUBLISHER_ADMIN_TOKEN", TOKEN)
-        .stdin(Stdio::null());
+        .stdin(Stdio::null())
+        // A server that is left behind keeps no pipe open.
+        .stdout(Stdio::null());
     command
 }
 
