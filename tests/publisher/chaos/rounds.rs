@@ -111,10 +111,12 @@ impl<'a> Rounds<'a> {
             delete(&self.database, number.saturating_sub(1)).unwrap();
             self.stored = check::stored(&self.database).unwrap();
         }
+        let mut model = Model::new(number, &self.stored);
+        // Until the server has noticed what was deleted.
+        check::serves(&model, &self.server, &self.stored);
         if kind == Kind::LogDeleted {
             assert!(checkpoint(&self.database));
         }
-        let mut model = Model::new(number, &self.stored);
         let mut second = None;
         if kind == Kind::Second {
             model.elsewhere = self.writers * 3 / 4;
