@@ -1,15 +1,22 @@
 -- Expands the schema: every statement of the release before still works, so that its process may go on while
 -- that of the next release starts.
 
--- Which history the database tells: random at creation, new after a restore. `file_mark` names the file in which
--- it was last opened for writing: if another file has its name, that was put there since, and a
--- write-ahead log beside it may belong to another database.
-CREATE TABLE lineage (
-    only_row   INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
-    id         TEXT    NOT NULL CHECK (length(id) = 16),
-    file_mark TEXT
+-- Which history the database tells: a random name, new after each restore. The last one is current. Its eval runs
+-- have a `seq` from `first_seq` on; smaller ones belong to the lineages before.
+CREATE TABLE lineages (
+    ordinal   INTEGER PRIMARY KEY,
+    id        TEXT    NOT NULL UNIQUE CHECK (length(id) = 16),
+    first_seq INTEGER NOT NULL
 ) STRICT;
-INSERT INTO lineage VALUES (1, lower(hex(randomblob(8))), NULL);
+INSERT INTO lineages (id, first_seq) VALUES (lower(hex(randomblob(8))), 1);
+
+-- The file in which the database was last opened for writing. If another file has its name, that was put there since,
+-- and a write-ahead log beside it may belong to another database.
+CREATE TABLE database_file (
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    mark     TEXT
+) STRICT;
+INSERT INTO database_file VALUES (1, NULL);
 
 -- Every change draws a new `change_id`: two states with equal ids are equal, even if one of them was restored
 -- and the counts agree.

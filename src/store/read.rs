@@ -191,7 +191,7 @@ pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
 /// [`StoreError::Sqlite`].
 pub fn lineage(connection: &Connection) -> Result<String, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT id FROM lineage")?
+        .prepare_cached("SELECT id FROM lineages ORDER BY ordinal DESC LIMIT 1")?
         .query_row([], |row| row.get(0))?)
 }
 

@@ -15,6 +15,7 @@ use super::{
     open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
     page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
     scratch::{Scratch, folder_of, move_to},
+    write::begin_lineage,
 };
 
 /// How often the write-ahead log is tried to be emptied at the end.
@@ -129,7 +130,7 @@ impl Restore {
         let failed = CopyError::sqlite(&self.database);
         let mut into = open_destination(&self.database)?;
         let mark = file_mark(&self.database);
-        from.execute("UPDATE lineage SET file_mark = ?1", [mark])
+        from.execute("UPDATE database_file SET mark = ?1", [mark])
             .map_err(&failed)?;
         let from = self.with_page_size_of(&into, from)?;
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -208,9 +209,9 @@ fn open_backup(file: &Path) -> Result<Connection, CopyError> {
 /// The content is of another history from now on, even if it was in the same database before.
 fn renew_lineage(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    begin_lineage(&transaction)?;
     transaction.execute_batch(
-        "UPDATE lineage SET id = lower(hex(randomblob(8)));
-         UPDATE board_version SET change_id = random();
+        "UPDATE board_version SET change_id = random();
          UPDATE feed_version SET change_id = random();",
     )?;
     transaction.commit()

@@ -142,6 +142,15 @@ pub fn insert_eval_run_at(
     }
 }
 
+/// Begins a new lineage: the numbers that are given from now on may have been given before, in another copy.
+///
+/// # Errors
+/// An error of SQLite.
+pub fn begin_lineage(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute(include_str!("../../sql/queries/begin_lineage.sql"), [])?;
+    Ok(())
+}
+
 /// Makes eval runs that are inserted from now on have a greater `seq` than `last`.
 ///
 /// # Errors

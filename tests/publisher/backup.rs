@@ -98,7 +98,9 @@ fn ids(database: &Path) -> BTreeSet<String> {
 fn lineage(database: &Path) -> String {
     let connection = Sqlite::open(database).unwrap();
     connection
-        .query_row("SELECT id FROM lineage", [], |row| row.get(0))
+        .query_row("SELECT id FROM lineages ORDER BY ordinal DESC", [], |row| {
+            row.get(0)
+        })
         .unwrap()
 }
 
@@ -556,7 +558,7 @@ fn a_reader_that_does_not_end_delays_no_writer() {
     let service = Service::start(serve(&data.path(), &options));
     let reader = Sqlite::open(data.path()).unwrap();
     reader
-        .execute_batch("BEGIN; SELECT * FROM lineage")
+        .execute_batch("BEGIN; SELECT * FROM lineages")
         .unwrap();
     Writers::during(4, &service.address, |writers| {
         let output = restore(&file, &data.path());

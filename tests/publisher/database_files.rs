@@ -61,7 +61,10 @@ fn database(folder: &TempDir, name: &str, ids: &[&str]) -> PathBuf {
 
 fn lineage(path: &Path) -> String {
     let connection = Connection::open(path).unwrap();
-    let lineage = connection.query_row("SELECT id FROM lineage", [], |row| row.get(0));
+    let lineage =
+        connection.query_row("SELECT id FROM lineages ORDER BY ordinal DESC", [], |row| {
+            row.get(0)
+        });
     lineage.unwrap()
 }
 

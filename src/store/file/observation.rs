@@ -8,9 +8,10 @@ use std::{
 };
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{FaultKind, FileFault};
+use crate::store::{open::checkpoint, write::begin_lineage};
 
 /// The size of a log's header (<https://sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
 const LOG_HEADER_BYTES: u64 = 32;
@@ -164,18 +165,21 @@ pub(super) fn check_complete(path: &Path) -> Result<(), FileFault> {
 /// # Errors
 /// An error of SQLite.
 pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
-    let recorded: Option<String> =
-        connection.query_row("SELECT file_mark FROM lineage", [], |row| row.get(0))?;
     let found = file_mark(&target(path));
-    if found.is_none() || recorded == found {
+    if found.is_none() || recorded_mark(connection)? == found {
         return Ok(());
     }
-    connection.execute(
-        "UPDATE lineage SET file_mark = ?1,
-             id = CASE WHEN file_mark IS NULL THEN id ELSE lower(hex(randomblob(8))) END",
-        [found],
-    )?;
-    if !crate::store::open::checkpoint(connection)? {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    let recorded = recorded_mark(&transaction)?;
+    if recorded != found {
+        if recorded.is_some() {
+            begin_lineage(&transaction)?;
+        }
+        transaction.execute("UPDATE database_file SET mark = ?1", [found])?;
+    }
+    transaction.commit()?;
+    if !checkpoint(connection)? {
         log::warn!(
             "{}: another process reads it: the database was not checkpointed after it was put there",
             path.display()
@@ -202,10 +206,11 @@ pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
 
 fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
     let connection = open_immutable(path)?;
-    let recorded = connection
-        .query_row("SELECT file_mark FROM lineage", [], |row| row.get(0))
-        .optional()?;
-    Ok(recorded.flatten())
+    recorded_mark(&connection)
+}
+
+fn recorded_mark(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT mark FROM database_file", [], |row| row.get(0))
 }
 
 /// Checks that the log has as many bytes as SQLite has written to it.
