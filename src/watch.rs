@@ -39,8 +39,9 @@ pub(crate) struct Watched {
     pub(crate) busy_timeout: Duration,
 }
 
-/// Starts a task that polls the database for ever. A poll costs some twenty system calls if nothing was written.
-pub(crate) fn launch(
+/// Opens the database, and starts a task that polls it for ever. A poll costs some twenty system calls if nothing was
+/// written.
+pub(crate) async fn launch(
     watched: Watched,
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -56,15 +57,16 @@ pub(crate) fn launch(
         } = watched.clone();
         ChangeDetector::new(file, writable, busy_timeout)
     };
+    let mut detector = actix_rt::task::spawn_blocking(new.clone()).await.ok();
     actix_rt::spawn(async move {
         let _liveness = liveness;
-        let mut detector = Some(new());
         let mut log = PollLog::default();
         loop {
             clock.sleep_until(clock.now() + settings.change_poll).await;
-            // A panic while polling loses the detector; another takes its place.
-            let mut polling = detector.take().unwrap_or_else(&new);
+            let (known, new) = (detector.take(), new.clone());
             let polled = actix_rt::task::spawn_blocking(move || {
+                // A panic while polling loses the detector; another takes its place.
+                let mut polling = known.unwrap_or_else(new);
                 let state = polling.poll();
                 (polling, state)
             });

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use cathedral_publisher::{
-    config::{Backup, Restore},
-    store::{self, page_copy::Step},
+    config,
+    store::{backup::Backup, page_copy::Step, restore::Restore},
 };
 use indicatif::ProgressBar;
 
@@ -12,13 +12,12 @@ use super::{import_export::progress_bar, on_signal::remove_on_signal};
 
 const COPYING: &str = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 
-pub(crate) fn backup(options: &Backup) -> anyhow::Result<()> {
-    let backup = store::backup::Backup::prepare(
-        &options.database.database,
-        &options.file,
-        options.overwrite,
-    )?;
-    remove_on_signal(backup.scratch())?;
+pub(crate) fn backup(options: &config::Backup) -> anyhow::Result<()> {
+    let prepare = || {
+        let database = &options.database.database;
+        Ok(Backup::prepare(database, &options.file, options.overwrite)?)
+    };
+    let backup = remove_on_signal(prepare, Backup::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;
     let done = backup.run(|step| show(&bar, step));
     bar.finish_and_clear();
@@ -26,10 +25,10 @@ pub(crate) fn backup(options: &Backup) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn restore(options: &Restore) -> anyhow::Result<()> {
+pub(crate) fn restore(options: &config::Restore) -> anyhow::Result<()> {
     let database = &options.database.database;
-    let restore = store::restore::Restore::prepare(&options.file, database)?;
-    remove_on_signal(restore.scratch())?;
+    let prepare = || Ok(Restore::prepare(&options.file, database)?);
+    let restore = remove_on_signal(prepare, Restore::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;
     let done = restore.run(|step| show(&bar, step));
     bar.finish_and_clear();

@@ -1,13 +1,38 @@
 //! Removes an unfinished result if a signal ends the process.
 
-use std::{fs, io, path::Path, process, thread, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
-/// From now on SIGINT, SIGTERM and SIGHUP remove the folder and end the process at once.
+/// How often it is tried to remove the folder: another thread may still be making files in it.
+const ATTEMPTS: u32 = 100;
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(10);
+
+/// From now on SIGINT, SIGTERM and SIGHUP end the process at once. Calls `prepare`, and from then on they also remove
+/// the folder that `folder` returns. A signal that comes meanwhile waits.
 ///
 /// # Errors
-/// The signals cannot be waited for.
+/// Those of `prepare`, or the signals cannot be waited for.
+pub(crate) fn remove_on_signal<T>(
+    prepare: impl FnOnce() -> anyhow::Result<T>,
+    folder: impl FnOnce(&T) -> &Path,
+) -> anyhow::Result<T> {
+    let removed = Arc::new(Mutex::new(None));
+    let mut preparing = removed.lock().unwrap_or_else(PoisonError::into_inner);
+    await_signals(Arc::clone(&removed))?;
+    let prepared = prepare()?;
+    *preparing = Some(folder(&prepared).to_owned());
+    drop(preparing);
+    Ok(prepared)
+}
+
 #[cfg(unix)]
-pub(crate) fn remove_on_signal(folder: &Path) -> io::Result<()> {
+fn await_signals(removed: Arc<Mutex<Option<PathBuf>>>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -18,7 +43,6 @@ pub(crate) fn remove_on_signal(folder: &Path) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     drop(guard);
-    let folder = folder.to_owned();
     thread::spawn(move || {
         let number = runtime.block_on(async {
             tokio::select! {
@@ -27,12 +51,9 @@ pub(crate) fn remove_on_signal(folder: &Path) -> io::Result<()> {
                 _ = hangup.recv() => 1,
             }
         });
-        // The other thread may still be making files in it.
-        for _ in 0..10 {
-            if fs::remove_dir_all(&folder).is_ok() || !folder.exists() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
+        let folder = removed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = &*folder {
+            remove(folder);
         }
         // What a shell reports of a process that the signal has ended.
         process::exit(128 + number);
@@ -41,6 +62,15 @@ pub(crate) fn remove_on_signal(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn remove_on_signal(_: &Path) -> io::Result<()> {
+fn await_signals(_: Arc<Mutex<Option<PathBuf>>>) -> io::Result<()> {
     Ok(())
+}
+
+fn remove(folder: &Path) {
+    for _ in 0..ATTEMPTS {
+        if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+            return;
+        }
+        thread::sleep(ATTEMPT_INTERVAL);
+    }
 }

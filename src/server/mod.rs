@@ -141,7 +141,8 @@ pub async fn start(
         cache.clone(),
         feed,
         liveness.guard("the database poll"),
-    );
+    )
+    .await;
     let mut addresses = settings.addresses(listen.into());
     descriptors::fit(&mut addresses, settings.store.pool_size);
     let (stop, stopped) = channel(Stop::No);

@@ -33,15 +33,18 @@ pub(crate) struct ChangeDetector {
 }
 
 impl ChangeDetector {
-    /// Watches the file. Opens it at the first poll. With `writable`, a file that takes its place is migrated.
+    /// Watches the file. With `writable`, a file that takes its place is migrated. Blocks while it opens the
+    /// database; if that fails, the first poll tries again.
     pub(crate) fn new(file: DatabaseFile, writable: bool, busy_timeout: Duration) -> Self {
-        Self {
+        let mut detector = Self {
             file,
             writable,
             busy_timeout,
             connection: None,
             data_version: None,
-        }
+        };
+        detector.connection = detector.open().ok();
+        detector
     }
 
     /// Returns the state of the database at the first poll, and whenever anything has been committed since

@@ -409,14 +409,19 @@ pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 
 /// Waits until `condition` is true, and blocks the thread; panics after about 30 s.
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if condition() {
-            return;
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(within_limit(condition), "timed out waiting for: {what}");
+}
+
+/// Waits until the condition holds. Returns false if it does not in time.
+pub fn within_limit(mut condition: impl FnMut() -> bool) -> bool {
+    (0..3000).any(|_| {
+        let holds = condition();
+        if !holds {
+            std::thread::sleep(Duration::from_millis(10));
         }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("timed out waiting for: {what}");
+        holds
+    })
 }
 
 /// Returns the settings of `serve` with these command-line options.

@@ -23,7 +23,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    app::{BOARD, Data, eventually},
+    app::{BOARD, Data, eventually, within_limit},
     command_line::{get, run},
     service::{Service, post, serve},
 };
@@ -83,10 +83,12 @@ fn stored(path: &Path) -> Vec<String> {
 }
 
 fn until_not_ready(service: &Service, reason: &str) {
-    eventually(reason, || {
-        let answer = get(&service.address, "/health/ready", "");
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains(reason)
-    });
+    let mut last = String::new();
+    let not_ready = || {
+        last = get(&service.address, "/health/ready", "");
+        last.starts_with("HTTP/1.1 503 ") && last.contains(reason)
+    };
+    assert!(within_limit(not_ready), "{reason}: {last}");
 }
 
 fn assert_served_from_memory(service: Service) -> Service {
