@@ -16,7 +16,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
-    path::{Path, PathBuf},
+    path::Path,
     process::{ChildStderr, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
