@@ -207,7 +207,7 @@ impl<'a> Rounds<'a> {
             Ok(server) => server,
             Err(log) => {
                 let log = log.join("\n");
-                let is_foreign = log.contains("-wal: belongs to another database");
+                let is_foreign = log.contains("-wal: belongs to another file");
                 if kind != Kind::MovedOver || !is_foreign {
                     model.other(format!("the server does not start: {log}"));
                 }
