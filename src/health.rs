@@ -111,20 +111,23 @@ impl HealthHandle {
         let probe = actix_rt::task::spawn_blocking(move || {
             let begun = Instant::now();
             let file = pool.file().clone();
-            let answer = pool
-                .reader(begun + PROBE_TIMEOUT)
-                .and_then(|reader| read::probe(&reader));
-            let outcome = answer.or_else(|error| {
-                log::debug!("health: {error}");
-                if let StoreError::File(fault) = error {
-                    return Err(fault.brief().into());
+            let outcome = match pool.reader(begun + PROBE_TIMEOUT).and_then(|reader| {
+                read::probe(&reader)?;
+                Ok(file.is_damaged(|| read::is_sound(&reader)))
+            }) {
+                Ok(is_damaged) => well(!is_damaged, "damaged: restore a backup")
+                    .and_then(|()| well(!file.is_unwatched(), "cannot be polled, see the log")),
+                Err(error) => {
+                    log::debug!("health: {error}");
+                    match error {
+                        StoreError::File(fault) => Err(fault.brief().into()),
+                        StoreError::Pool(_)
+                        | StoreError::Sqlite(_)
+                        | StoreError::Open(_)
+                        | StoreError::Corrupt { .. } => NO_ANSWER,
+                    }
                 }
-                NO_ANSWER
-            });
-            let outcome = outcome.and_then(|()| {
-                well(!file.is_damaged(), "damaged: restore a backup")?;
-                well(!file.is_unwatched(), "cannot be polled, see the log")
-            });
+            };
             *last = Some(Probe {
                 begun,
                 outcome: outcome.clone(),

@@ -44,6 +44,8 @@ struct Shared {
 const FAILED_POLLS: u32 = 3;
 /// How long a database counts as damaged after a read or write has found that.
 const DAMAGED: Duration = Duration::from_secs(300);
+/// How often it is checked whether the database is really damaged.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The files that the connections of one generation have open.
 #[derive(Debug, Default)]
@@ -55,10 +57,19 @@ struct Known {
     files: Observation,
     /// Set when the log of this generation was found to be truncated.
     truncated: Option<FileFault>,
-    /// When a page was last found to be malformed.
-    damaged: Option<Instant>,
+    /// Set when a page was found to be malformed.
+    damage: Option<Damage>,
     /// How many polls have failed since the last one that succeeded.
     failed_polls: u32,
+}
+
+/// Malformed pages.
+#[derive(Debug)]
+struct Damage {
+    /// When one was last found.
+    found: Instant,
+    /// When the whole database was last checked because of that.
+    checked: Option<Instant>,
 }
 
 /// The connections of a generation.
@@ -141,7 +152,10 @@ impl DatabaseFile {
             code,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         ) {
-            self.known().damaged = Some(Instant::now());
+            let mut known = self.known();
+            let found = Instant::now();
+            let checked = known.damage.as_ref().and_then(|damage| damage.checked);
+            known.damage = Some(Damage { found, checked });
         }
     }
 
@@ -155,7 +169,7 @@ impl DatabaseFile {
             known.failed_polls.saturating_add(1)
         };
         if restored {
-            known.damaged = None;
+            known.damage = None;
         }
     }
 
@@ -164,10 +178,37 @@ impl DatabaseFile {
         self.known().failed_polls >= FAILED_POLLS
     }
 
-    /// Returns whether a read or write has found malformed pages in the last five minutes.
-    pub fn is_damaged(&self) -> bool {
-        let damaged = self.known().damaged;
-        damaged.is_some_and(|since| since.elapsed() < DAMAGED)
+    /// Returns whether a read or write has found malformed pages in the last five minutes. A disk that fails for a
+    /// moment gives the same error: so `is_sound` is asked, at most every ten seconds, and clears the finding.
+    pub(crate) fn is_damaged(&self, is_sound: impl FnOnce() -> bool) -> bool {
+        let mut known = self.known();
+        let Some(damage) = &mut known.damage else {
+            return false;
+        };
+        if damage.found.elapsed() > DAMAGED {
+            known.damage = None;
+            return false;
+        }
+        let lately = damage
+            .checked
+            .is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL);
+        if lately {
+            return true;
+        }
+        damage.checked = Some(Instant::now());
+        let found = damage.found;
+        drop(known);
+        let is_sound = is_sound();
+        let mut known = self.known();
+        if is_sound
+            && known
+                .damage
+                .as_ref()
+                .is_some_and(|damage| damage.found == found)
+        {
+            known.damage = None;
+        }
+        known.damage.is_some()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -228,7 +269,7 @@ impl Shared {
         check_log(&self.path)?;
         if is_new {
             known.generation += 1;
-            known.damaged = None;
+            known.damage = None;
         }
         known.truncated = None;
         Ok(())

@@ -333,6 +333,13 @@ pub fn last_seq(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.query_row(last, [], |row| row.get(0))?)
 }
 
+/// Returns whether every page can be read. Reads the whole database; an error, or the end of the time allowed, counts
+/// as no.
+pub(crate) fn is_sound(connection: &Connection) -> bool {
+    let checked = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    checked.is_ok_and(|finding| finding == "ok")
+}
+
 /// Checks that the database answers a query that needs its pages.
 ///
 /// # Errors
