@@ -92,7 +92,7 @@ sub vcl_deliver {
 sub vcl_synth {
     set resp.http.Content-Type = "application/json";
     set resp.http.Cache-Control = "no-store";
-    set resp.body = {"{"detail":""} + resp.reason + {""}"};
+    set resp.body = {"{"detail":""} + resp.reason + """"}""";
     return (deliver);
 }
 
@@ -103,6 +103,6 @@ sub vcl_backend_error {
     set beresp.http.Content-Type = "application/json";
     set beresp.http.Cache-Control = "no-store";
     set beresp.http.Retry-After = "5";
-    set beresp.body = {"{"detail":""} + beresp.reason + {""}"};
+    set beresp.body = {"{"detail":""} + beresp.reason + """"}""";
     return (deliver);
 }
