@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Checks nginx and Varnish with the configurations of scripts/deploy: a request through each of them gets the
 # same bytes, entity-tags and 304s as a direct request, what is not public gets 404 however its path is written, and
-# no client chooses the address that it is limited by.
+# no client chooses the address that it is limited by, or what others get.
 #
-#   scripts/proxies.sh
+#   scripts/proxies.sh [BINARY]
 #
-# Prints SKIPPED for a proxy that is not installed.
+# Without BINARY it builds the publisher in release mode. Prints SKIPPED for a proxy that is not installed.
 set -euo pipefail
 export PUBLISHER_LOG=warn
+[ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
 
-cargo build --release --locked --quiet
-publisher=$PWD/target/release/cathedral-publisher
+publisher=${1:-${CARGO_TARGET_DIR:-$PWD/target}/release/cathedral-publisher}
+[ $# -gt 0 ] || cargo build --release --locked --quiet
 work=$(mktemp -d)
 chmod 755 "$work"
 pids=()
@@ -152,6 +153,61 @@ refusals() { # PROXY, in front of a publisher that admits two requests per clien
     echo "proxies: varnish: refusals are not stored"
 }
 
+# One client's Host, or none, neither fails nor takes an answer away from the others; a part of an answer is not served;
+# no cache keeps an error of the proxy.
+hosts() { # NAME PROXY
+    local name=$1 proxy=$2 path host version head
+    # Not in the cache, and in it.
+    for path in "$feed&host=1" "$board"; do
+        for version in 1.0 1.1; do
+            for host in "Host:" "Host;" "Host: x" "Host: a_b:80" "Host: a/b" "Host: a b" "Host: x:y" 'Host: "' "Host: é"; do
+                # To curl, "Host:" is no field, and "Host;" an empty one.
+                head=$(curl -s -o /dev/null -D - "--http$version" -H "$host" "$proxy$path" | tr -d '\r')
+                if grep -q '^HTTP/1.1 400' <<<"$head"; then
+                    # nginx refuses some by itself.
+                    [ "$name" = nginx ] && grep -qi '^cache-control: no-store$' <<<"$head" &&
+                        ! [[ "$version $host" =~ ^(1.0 Host:|.*: x|.*: a_b:80)$ ]] || fail "$name, HTTP/$version $host: $head"
+                else
+                    grep -q '^HTTP/1.1 200' <<<"$head" || fail "$name, HTTP/$version $host: $head"
+                fi
+            done
+        done
+    done
+    for path in "$board" "$feed" "$feed&range=1"; do
+        same "$name" "$proxy" "$path" -H 'Range: bytes=0-9'
+        same "$name" "$proxy" "$path" -H 'Range: bytes=99999999-'
+    done
+    for path in /nope "$board"; do
+        same_field "$name" "$proxy$path" "$([ "$path" = /nope ] && echo no-store || echo 'public, max-age=15')"
+    done
+    echo "proxies: $name: no Host and no Range changes an answer"
+}
+# An answer has Cache-Control once, with this value.
+same_field() { # NAME URL VALUE CURL-OPTIONS
+    local found
+    found=$(curl -s -o /dev/null -D - "${@:4}" "$2" | tr -d '\r' | sed -nE 's/^cache-control: //Ip')
+    [ "$found" = "$3" ] || fail "$1, $2: Cache-Control is '$found', not '$3'"
+}
+# What the proxy answers without a publisher: an error that no cache keeps. Varnish serves a stale answer first.
+without_publisher() { # NAME PROXY
+    [[ $(curl -s -o /dev/null -w '%{http_code}' "$2$feed&without=$1") = 50[234] ]] || fail "$1 answers without a publisher"
+    same_field "$1" "$2$feed&without=$1" no-store
+    echo "proxies: $1: its errors are not stored"
+}
+# A client with an invalid Host that makes Varnish fetch the next answer does not remove the stale one.
+stale() { # PROXY
+    local seen="" _
+    curl -s -o /dev/null "$1$board"
+    sleep 16
+    for _ in 1 2 3 4 5; do
+        seen+=$(curl -s -o /dev/null -w '%{http_code} ' -H 'Host: a/b' "$1$board")
+        sleep 0.2
+    done
+    [ "$seen" = "200 200 200 200 200 " ] || fail "varnish with a stale answer and refusals: $seen"
+    echo "proxies: varnish: no client removes a stale answer"
+}
+
+declare -A proxies
 if command -v nginx >/dev/null; then
     proxy=$(free_port)
     { echo "pid $work/nginx.pid; error_log $work/nginx.log; events {} http { access_log off;"
@@ -163,6 +219,8 @@ if command -v nginx >/dev/null; then
     through nginx "http://127.0.0.1:$proxy"
     hidden nginx "http://127.0.0.1:$proxy"
     addresses nginx "http://127.0.0.1:$proxy"
+    hosts nginx "http://127.0.0.1:$proxy"
+    proxies[nginx]=http://127.0.0.1:$proxy
 else
     echo "proxies: SKIPPED: nginx is not installed" >&2
 fi
@@ -181,6 +239,9 @@ if command -v varnishd >/dev/null; then
     caches "http://127.0.0.1:$proxy"
     hidden varnish "http://127.0.0.1:$proxy"
     addresses varnish "http://127.0.0.1:$proxy"
+    hosts varnish "http://127.0.0.1:$proxy"
+    stale "http://127.0.0.1:$proxy"
+    proxies[varnish]=http://127.0.0.1:$proxy
     port=$(free_port)
     "$publisher" serve --database "$work/a.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 \
         --rate-limit 1 --rate-limit-burst 2 --log-level warn &
@@ -191,3 +252,6 @@ if command -v varnishd >/dev/null; then
 else
     echo "proxies: SKIPPED: varnish is not installed" >&2
 fi
+kill "${pids[0]}"
+wait "${pids[0]}" || true
+for name in "${!proxies[@]}"; do without_publisher "$name" "${proxies[$name]}"; done

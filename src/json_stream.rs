@@ -17,8 +17,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The most bytes of one item or one line.
-pub const MAX_ITEM_BYTES: u64 = 1024 * 1024;
+use crate::domain::MAX_ITEM_BYTES;
+
+/// The most bytes that are read for one item: the item, and whitespace and separators around it. The item's own
+/// length is checked by its parser.
+const MAX_READ_BYTES: u64 = MAX_ITEM_BYTES as u64 + 64 * 1024;
 
 /// The position of an item in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub fn read_items<E>(
 }
 
 fn read_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    source.take(MAX_ITEM_BYTES + 1).read_until(b'\n', line)
+    source.take(MAX_READ_BYTES + 1).read_until(b'\n', line)
 }
 
 /// An object on the first line that is not a saved answer: that is a line of NDJSON. (A saved answer has items
@@ -159,7 +162,7 @@ fn read_lines<E>(
 ) -> Result<(), SourceError<E>> {
     loop {
         let place = Place::Line(number);
-        if line.len() as u64 > MAX_ITEM_BYTES {
+        if line.len() as u64 > MAX_READ_BYTES {
             return Err(SourceError::Form(format!(
                 "{place}: longer than {MAX_ITEM_BYTES} bytes"
             )));
@@ -182,7 +185,7 @@ fn read_document<E>(
     source: impl Read,
     each: &mut dyn FnMut(Place, &str) -> Result<(), E>,
 ) -> Result<Envelope, SourceError<E>> {
-    let budget = Rc::new(Cell::new(MAX_ITEM_BYTES));
+    let budget = Rc::new(Cell::new(MAX_READ_BYTES));
     let mut deserializer = serde_json::Deserializer::from_reader(Metered {
         source,
         budget: Rc::clone(&budget),
@@ -252,7 +255,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Envelope, A::Error> {
         let mut index = 0;
         while let Some(item) = items.next_element::<Box<RawValue>>()? {
-            self.budget.set(MAX_ITEM_BYTES);
+            self.budget.set(MAX_READ_BYTES);
             let place = Place::Item(index);
             if let Err(error) = (self.each)(place, item.get()) {
                 *self.rejected = Some((place, error));

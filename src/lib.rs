@@ -9,7 +9,7 @@
 //! | module | what it is | imports |
 //! |---|---|---|
 //! | `domain` | challenges, eval runs, cursors, entity-tags, the clock: truth without I/O | - |
-//! | `json_stream` | reads many JSON items one by one | - |
+//! | `json_stream` | reads many JSON items one by one | domain |
 //! | `liveness` | notices the death of an actor | - |
 //! | `throttle` | bounds how often events of one kind are told | - |
 //! | `units` | parsers of option values: times, sizes, numbers | - |

@@ -20,7 +20,7 @@ sub vcl_recv {
     # --admin-address serves them. The path is matched as it was sent, so that an encoded one never matches.
     if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges|current-challenge)|leaderboard/recent)(\?|$)"
         && req.url !~ "^/openapi\.json(\?|$)") {
-        return (synth(404));
+        return (synth(404, "not found"));
     }
     # Varnish appends the client's address to the field that the client sent. This proxy is the outermost one, so
     # it replaces that, and it removes the field that the publisher does not read. Behind another proxy of yours,
@@ -37,6 +37,8 @@ sub vcl_recv {
     # busters (?_=…) share one object.
     set req.url = regsub(req.url, "^/api/cathedral", "");
     set req.url = regsub(req.url, "^([^?]*/active-challenges)\?.*$", "\1");
+    # Answers are sent whole, as the publisher does.
+    unset req.http.Range;
     if (req.method != "GET" && req.method != "HEAD") {
         return (pass);
     }
@@ -51,6 +53,8 @@ sub vcl_hash {
 }
 
 sub vcl_backend_fetch {
+    # What one client sends must not decide what all of them get: an invalid Host would be answered with 400.
+    set bereq.http.Host = "publisher";
     unset bereq.http.Accept-Encoding;
     if (bereq.http.X-Codings) {
         set bereq.http.Accept-Encoding = bereq.http.X-Codings;
@@ -59,8 +63,8 @@ sub vcl_backend_fetch {
 }
 
 sub vcl_backend_response {
-    # A refusal of one client (429) or a failure does not replace an answer that can still be served.
-    if (bereq.is_bgfetch && (beresp.status == 429 || beresp.status >= 500)) {
+    # A refusal of one client or a failure does not replace an answer that can still be served.
+    if (bereq.is_bgfetch && beresp.status >= 400) {
         return (abandon);
     }
     # Errors are not stored. For a second, requests for them do not wait for each other either.
@@ -84,11 +88,21 @@ sub vcl_deliver {
     }
 }
 
+# The errors of Varnish itself.
 sub vcl_synth {
-    if (resp.status == 404) {
-        set resp.http.Content-Type = "application/json";
-        set resp.http.Cache-Control = "no-store";
-        set resp.body = """{"detail":"not found"}""";
-        return (deliver);
+    set resp.http.Content-Type = "application/json";
+    set resp.http.Cache-Control = "no-store";
+    set resp.body = {"{"detail":""} + resp.reason + """"}""";
+    return (deliver);
+}
+
+sub vcl_backend_error {
+    if (bereq.is_bgfetch) {
+        return (abandon);
     }
+    set beresp.http.Content-Type = "application/json";
+    set beresp.http.Cache-Control = "no-store";
+    set beresp.http.Retry-After = "5";
+    set beresp.body = {"{"detail":""} + beresp.reason + """"}""";
+    return (deliver);
 }

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
-use super::{Invalid, check_id, number, parse_object};
+use super::{Invalid, MAX_ITEM_BYTES, check_id, check_length, number, parse_object};
 
 /// The one family of challenges there is.
 pub const FAMILY_ID: &str = "synthetic_boolean_v1";
@@ -193,9 +193,9 @@ impl Challenge {
     /// constant ones with the values that this program would write.
     ///
     /// # Errors
-    /// [`Invalid`] naming the first field found wrong.
+    /// [`Invalid`] naming the first field found wrong, or if the item is longer than [`MAX_ITEM_BYTES`].
     pub fn from_item(json: &str) -> Result<Self, Invalid> {
-        let item: ItemIn<'_> = parse_object(json)?;
+        let item = ItemIn::parse(json)?;
         let missing = [
             ("family_id", item.family_id.is_none()),
             ("challenge_id", item.challenge_id.is_none()),
@@ -217,10 +217,9 @@ impl Challenge {
     /// `announced_time_limit_secs` may be left out, and `challenge_id` too if `id` gives it.
     ///
     /// # Errors
-    /// [`Invalid`] naming the first field found wrong.
+    /// [`Invalid`] naming the first field found wrong, or if the item is longer than [`MAX_ITEM_BYTES`].
     pub fn from_admin(json: &str, id: Option<&str>) -> Result<Self, Invalid> {
-        let item: ItemIn<'_> = parse_object(json)?;
-        item.into_challenge(id)
+        ItemIn::parse(json)?.into_challenge(id)
     }
 
     /// Appends the item of the board to `out`, as compact JSON.
@@ -255,7 +254,12 @@ impl Challenge {
     }
 }
 
-impl ItemIn<'_> {
+impl<'a> ItemIn<'a> {
+    fn parse(json: &'a str) -> Result<Self, Invalid> {
+        check_length("an item", json.trim_ascii().len(), MAX_ITEM_BYTES)?;
+        parse_object(json)
+    }
+
     fn into_challenge(self, id: Option<&str>) -> Result<Challenge, Invalid> {
         let challenge_id = match (self.challenge_id, id) {
             (Some(given), Some(id)) if given != id => {
@@ -296,7 +300,7 @@ impl ItemIn<'_> {
                 "must have 64 lower-case hex digits",
             ));
         }
-        Ok(Challenge {
+        let challenge = Challenge {
             challenge_id,
             status: self.status,
             tier: self.tier,
@@ -310,7 +314,14 @@ impl ItemIn<'_> {
             num_clauses: self.num_clauses,
             announced_time_limit_secs: self.announced_time_limit_secs,
             solve_on_submit_enabled: self.solve_on_submit_enabled,
-        })
+        };
+        // An export writes the keys that may be left out as well, and must be importable again.
+        let mut item = Vec::new();
+        challenge
+            .write_item(&mut item)
+            .map_err(|error| Invalid::new("", error.to_string()))?;
+        check_length("an item with all its keys", item.len(), MAX_ITEM_BYTES)?;
+        Ok(challenge)
     }
 }
 

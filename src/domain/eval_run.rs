@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    Invalid, check_id,
+    Invalid, check_id, check_length,
     cursor::{Cursor, Seen},
     parse_object,
     ran_at::RanAt,
@@ -45,12 +45,8 @@ impl EvalRun {
     ///
     /// [`readable::check`]: super::readable::check
     pub fn from_json(json: &str) -> Result<Self, Invalid> {
-        if json.len() > MAX_ROW_BYTES {
-            return Err(Invalid::new(
-                "",
-                format!("a row may have at most {MAX_ROW_BYTES} bytes"),
-            ));
-        }
+        let json = json.trim_ascii();
+        check_length("a row", json.len(), MAX_ROW_BYTES)?;
         let keys: Keys = parse_object(json)?;
         check_id("id", &keys.id)?;
         let ran_at = RanAt::of_run(&keys.ran_at)
@@ -59,7 +55,7 @@ impl EvalRun {
             id: keys.id,
             ran_at,
             schema_version: keys.eval_output_schema_version,
-            body: json.trim_ascii().to_owned(),
+            body: json.to_owned(),
         })
     }
 

@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
+pub mod merkle_epoch;
 pub mod number;
 pub mod ran_at;
 pub mod readable;
@@ -44,6 +45,18 @@ impl fmt::Display for Invalid {
             write!(f, "{}: {}", self.field, self.reason)
         }
     }
+}
+
+/// The most bytes of the JSON of one challenge or Merkle epoch.
+pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
+
+/// Checks the length of one item, the same for every way in.
+fn check_length(what: &str, bytes: usize, max_bytes: usize) -> Result<(), Invalid> {
+    if bytes > max_bytes {
+        let reason = format!("{what} may have at most {max_bytes} bytes");
+        return Err(Invalid::new("", reason));
+    }
+    Ok(())
 }
 
 /// The most bytes an identifier (a challenge's or a row's) may have.

@@ -25,6 +25,9 @@ pub enum NotARunTime {
     /// It cannot be read.
     #[error(transparent)]
     NotATime(#[from] NotATime),
+    /// Some clients cannot read it.
+    #[error("must be written as 2026-06-07T00:00:01.766Z, or with an offset such as +02:00")]
+    Uncommon,
     /// No clock that is set shows it.
     #[error("must be a time from 2000-01-01 to the end of 2099, in UTC")]
     OutOfRange,
@@ -34,10 +37,15 @@ impl RanAt {
     /// Reads the time of an eval run that is to be stored. Seconds taken for milliseconds, an unset clock and a
     /// wrong century are errors of the producer: such a row would stay at an end of the feed for ever.
     ///
+    /// Its row is served to the byte, so the notation must be one that every client reads: see [`is_common`].
+    ///
     /// # Errors
     /// [`NotARunTime`].
     pub fn of_run(text: &str) -> Result<Self, NotARunTime> {
         let time = Self::parse(text)?;
+        if !is_common(text) {
+            return Err(NotARunTime::Uncommon);
+        }
         // The order of the text is the order of time.
         if ("2000".."2100").contains(&time.as_str()) {
             Ok(time)
@@ -95,6 +103,44 @@ impl RanAt {
     /// Returns the stored form.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Returns whether a valid time has the notation that all common clients read: that of RFC 3339 §5.6 with a capital
+/// `T` and `Z` and without a leap second, except that the zone may be missing (then it is UTC).
+///
+/// | refused | because |
+/// |---|---|
+/// | a date alone, or without seconds | Go and Rust need all of it |
+/// | a space or `t` between date and time, `z` | ECMAScript defines neither; JavaScript engines differ |
+/// | second 60 | neither Python nor JavaScript reads it |
+/// | a comma before the fraction, `20260607T000001Z`, `+02`, `+0200` | JavaScript, Go and Rust do not read it |
+/// | an offset beyond 14:00 | no zone has one, and .NET refuses it; Python and JavaScript refuse 24:00 |
+/// | an offset with seconds | ECMAScript does not define it |
+fn is_common(text: &str) -> bool {
+    const FORM: &[u8] = b"dddd-dd-ddTdd:dd:dd";
+    fn has_form(text: &[u8], form: &[u8]) -> bool {
+        let fits = |(byte, form): (&u8, &u8)| match form {
+            b'd' => byte.is_ascii_digit(),
+            form => byte == form,
+        };
+        text.len() == form.len() && text.iter().zip(form).all(fits)
+    }
+    let Some((time, mut rest)) = text.as_bytes().split_at_checked(FORM.len()) else {
+        return false;
+    };
+    if !has_form(time, FORM) || time[17..] > b"59"[..] {
+        return false;
+    }
+    if let [b'.', fraction @ ..] = rest {
+        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit());
+        // At least one: a time with a point and no digits is not valid.
+        rest = &fraction[digits.count()..];
+    }
+    match rest {
+        [] | b"Z" => true,
+        [b'+' | b'-', offset @ ..] => has_form(offset, b"dd:dd") && offset <= &b"14:00"[..],
+        _ => false,
     }
 }
 

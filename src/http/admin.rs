@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{Settings, error::ApiError, query::id_of_path, token::AdminTokens};
 use crate::{
-    domain::{Invalid, challenge::Challenge, eval_run::EvalRun, readable},
+    domain::{Invalid, challenge::Challenge, eval_run::EvalRun, merkle_epoch},
     json_stream::{SourceError, read_items},
     writer::{
         handle::{Admission, WriterHandle},
@@ -150,18 +150,10 @@ async fn put_merkle_epoch(
 ) -> Result<HttpResponse, ApiError> {
     let epoch = id_of_path(request.path(), "epoch");
     accept(&request, body, &handles, move |body| {
+        let epoch = epoch.and_then(|text| merkle_epoch::number(&text));
         let epoch = epoch.map_err(at(0))?;
-        let digits = epoch.bytes().all(|b| b.is_ascii_digit());
-        let epoch =
-            epoch.parse().ok().filter(|_| digits).ok_or_else(|| {
-                at(0)(Invalid::new("epoch", "must be an integer from 0 to 2^63-1"))
-            })?;
-        let json = utf8(body)?;
-        readable::check(json).map_err(at(0))?;
-        Ok(Operation::PutMerkleEpoch {
-            epoch,
-            body: json.trim_ascii().to_owned(),
-        })
+        let body = merkle_epoch::body(utf8(body)?).map_err(at(0))?.to_owned();
+        Ok(Operation::PutMerkleEpoch { epoch, body })
     })
     .await
 }

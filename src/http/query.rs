@@ -1,11 +1,12 @@
 //! The parameters of a query string, and the last segment of a path. Unknown parameters are ignored; the last
 //! duplicate wins.
 //!
-//! Bytes that are not UTF-8 are refused. Replaced by U+FFFD, `%FF` and `%FE` would be one value.
+//! Bytes that are not UTF-8 and malformed escapes are refused. Replaced by U+FFFD, `%FF` and `%FE` would be one
+//! value; taken literally, `%` and `%25`.
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode;
+use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::domain::{
@@ -13,34 +14,47 @@ use crate::domain::{
     cursor::{Cursor, NotALimit, PageLimit},
 };
 
-/// Returns the decoded values of `names`, in that order; `None` for an absent parameter.
-fn parameters<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option<Cow<'q, [u8]>>; N] {
+/// The value of a parameter, as it was sent.
+#[derive(Clone, Copy)]
+struct Encoded<'q>(&'q str);
+
+/// Returns the values of `names`, in that order; `None` for an absent parameter.
+fn parameters<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option<Encoded<'q>>; N] {
     let mut values = [const { None }; N];
     for parameter in query.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let name = decode(name);
-        if let Some(at) = names.iter().position(|wanted| wanted.as_bytes() == &*name) {
-            values[at] = Some(decode(value));
+        let name = Encoded(name).text();
+        if let Some(at) = names
+            .iter()
+            .position(|wanted| name.as_deref() == Some(wanted))
+        {
+            values[at] = Some(Encoded(value));
         }
     }
     values
 }
 
-/// Decodes `application/x-www-form-urlencoded`: a `+` is a space.
-fn decode(encoded: &str) -> Cow<'_, [u8]> {
-    if encoded.contains('+') {
-        let spaced = encoded.replace('+', " ");
-        return Cow::Owned(percent_decode(spaced.as_bytes()).collect());
+impl<'q> Encoded<'q> {
+    /// Decodes `application/x-www-form-urlencoded`: a `+` is a space.
+    fn text(self) -> Option<Cow<'q, str>> {
+        if self.0.contains('+') {
+            let spaced = self.0.replace('+', " ");
+            return text(&spaced).map(|text| Cow::Owned(text.into_owned()));
+        }
+        text(self.0)
     }
-    percent_decode(encoded.as_bytes()).into()
 }
 
-/// Returns the bytes as text: UTF-8 without U+0000, which no stored text has.
-fn text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
-    let text = match bytes {
-        Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).ok()?),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).ok()?),
+/// Decodes text: well-formed escapes (RFC 3986 §2.1) of UTF-8 without U+0000, which no stored text has.
+fn text(encoded: &str) -> Option<Cow<'_, str>> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
+    if !encoded.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    let text = percent_decode_str(encoded).decode_utf8().ok()?;
     (!text.contains('\0')).then_some(text)
 }
 
@@ -50,7 +64,7 @@ fn text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
 /// [`Invalid`] if it is not text.
 pub(super) fn id_of_path(path: &str, field: &str) -> Result<String, Invalid> {
     let segment = path.rsplit('/').next().unwrap_or_default();
-    text(percent_decode(segment.as_bytes()).into())
+    text(segment)
         .map(Cow::into_owned)
         .ok_or_else(|| Invalid::new(field, "must be UTF-8 without U+0000, percent-encoded"))
 }
@@ -66,9 +80,9 @@ pub(super) enum Choice<'q> {
 impl<'q> Choice<'q> {
     pub(super) fn parse(query: &'q str) -> Result<Self, ApiError> {
         let [tier, difficulty] = parameters(query, ["tier", "difficulty"]);
-        let label = |value| text(value).ok_or(ApiError::BadText("difficulty"));
+        let label = |value: Encoded<'q>| value.text().ok_or(ApiError::BadText("difficulty"));
         let difficulty = difficulty.map(label).transpose()?;
-        match (tier.as_deref().map(parse_tier).transpose()?, difficulty) {
+        match (tier.map(parse_tier).transpose()?, difficulty) {
             (None, None) => Ok(Self::First),
             (None, Some(_)) => Err(ApiError::DifficultyWithoutTier),
             (Some(tier), None) => Ok(Self::OfTier(tier)),
@@ -77,8 +91,8 @@ impl<'q> Choice<'q> {
     }
 }
 
-fn parse_tier(text: &[u8]) -> Result<u64, ApiError> {
-    let digits = std::str::from_utf8(text).map_err(|_| ApiError::BadTier)?;
+fn parse_tier(tier: Encoded<'_>) -> Result<u64, ApiError> {
+    let digits = tier.text().ok_or(ApiError::BadTier)?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ApiError::BadTier);
     }
@@ -87,15 +101,15 @@ fn parse_tier(text: &[u8]) -> Result<u64, ApiError> {
 }
 
 /// Parses the cursor and limit of leaderboard/recent. The limit is checked first.
-pub(super) fn feed_page(query: &str) -> Result<(Cursor, PageLimit), ApiError> {
+pub(super) fn feed_page<'q>(query: &'q str) -> Result<(Cursor, PageLimit), ApiError> {
     let [since_ran_at, since_id, since, limit] =
         parameters(query, ["since_ran_at", "since_id", "since", "limit"]);
     let limit = limit
-        .map(|value| PageLimit::parse(&text(value).ok_or(NotALimit)?))
+        .map(|value| PageLimit::parse(&value.text().ok_or(NotALimit)?))
         .transpose()?
         .unwrap_or_default();
-    let time = |value| text(value).ok_or(ApiError::BadCursor);
-    let id = |value| text(value).ok_or(ApiError::BadText("since_id"));
+    let time = |value: Encoded<'q>| value.text().ok_or(ApiError::BadCursor);
+    let id = |value: Encoded<'q>| value.text().ok_or(ApiError::BadText("since_id"));
     let since_id = since_id.map(id).transpose()?;
     let cursor = match (since_ran_at, since) {
         (Some(since_ran_at), _) => Cursor::tuple(&time(since_ran_at)?, since_id.as_deref())?,

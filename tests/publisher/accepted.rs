@@ -4,8 +4,11 @@
 //!   any source
 //! - JSON at the limits is accepted and served to the byte
 //! - a time outside of this century is refused
+//! - a time in a notation that some client cannot read is refused
+//! - an item has one limit of length, whichever way it comes in, and what is accepted can be imported from an export
 //! - an id that breaks a line of text or a path is refused
 //! - bytes that are not UTF-8 are refused in paths and queries, and never replaced
+//! - malformed escapes, fragments and a second spelling of an epoch are refused, and never taken literally
 //! - a multiplier keeps its value and is served in one form, however it is written
 //! - an empty body is refused; an empty list is not
 //! - rows that are stored already and break these rules are served as they are, and are not imported again
@@ -193,7 +196,7 @@ async fn a_time_outside_of_this_century_is_refused() {
         ("1970-01-01T00:00:00Z", 422),
         ("1999-12-31T23:59:59.999Z", 422),
         ("2000-01-01T00:30:00+01:00", 422),
-        ("2000-01-01", 200),
+        ("2000-01-01T00:00:00", 200),
         ("1999-12-31T23:30:00-01:00", 200),
         ("2099-12-31T23:59:59.999999Z", 200),
         ("2100-01-01T00:00:00Z", 422),
@@ -243,6 +246,225 @@ async fn an_id_that_breaks_a_line_or_a_path_is_refused() {
         assert_eq!(answer.status, 200, "{id}");
     }
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_time_in_a_notation_that_some_client_cannot_read_is_refused() {
+    let app = App::start(Data::empty()).await;
+    let send = async |ran_at: &str| {
+        let row = row(ran_at, "\"x\":1").replace("2026-06-07T00:00:00Z", ran_at);
+        app.admin(Method::POST, RUNS, row).await
+    };
+    for ran_at in [
+        "2026-06-07T00:00:00",
+        "2026-06-07T00:00:00.1Z",
+        "2026-06-07T00:00:00.123456789Z",
+        "2026-06-07T00:00:00.766000+00:00",
+        "2026-06-07T00:00:00-00:30",
+        "2026-06-07T23:59:59+14:00",
+        "2024-02-29T00:00:00-14:00",
+    ] {
+        let answer = send(ran_at).await;
+        assert_eq!(answer.status, 200, "{ran_at}: {}", answer.text());
+    }
+    for ran_at in [
+        "2026-06-07",
+        "2026-06-07T00",
+        "2026-06-07T00:00Z",
+        "2026-06-07 00:00:00Z",
+        "2026-06-07t00:00:00Z",
+        "2026-06-07T00:00:00z",
+        "2026-06-07T00:00:60Z",
+        "2026-06-07T23:59:60Z",
+        "2026-06-07T24:00:00Z",
+        "2026-06-07T00:00:00,5Z",
+        "2026-06-07T00:00:00.Z",
+        "2026-06-07T00:00:00.1234567890Z",
+        "2026-06-07T00:00:00+01",
+        "2026-06-07T00:00:00+0100",
+        "2026-06-07T00:00:00+1:00",
+        "2026-06-07T00:00:00+01:00:30",
+        "2026-06-07T00:00:00+14:01",
+        "2026-06-07T00:00:00+24:00",
+        "2026-06-07T00:00:00-25:59",
+        "2026-06-07T00:00:00+05:60",
+        "2026-06-07T00:00:00Z+01:00",
+        "2026-06-07T00:00:00 Z",
+        " 2026-06-07T00:00:00Z",
+        "2026-06-07T00:00:00\u{2212}01:00",
+        "20260607T000000Z",
+        "2026-W23-7T00:00:00Z",
+        "+002026-06-07T00:00:00Z",
+        "2023-02-29T00:00:00Z",
+    ] {
+        let answer = send(ran_at).await;
+        let found = (answer.status.as_u16(), &answer.json()["field"]);
+        assert_eq!(found, (422, &json!("ran_at")), "{ran_at}");
+    }
+    app.stop().await;
+}
+
+#[test]
+fn an_item_has_one_limit_whichever_way_it_comes_in() {
+    const MAX: usize = 1 << 20;
+    let folder = tempfile::TempDir::new().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    let database = folder.path().join("a.db");
+    let server = Server::start(program, &database, &[]);
+    let mut connection = Connection::open(&server.address).unwrap();
+    let mut send = |method: &str, path: &str, body: &str| {
+        let (status, body) = connection
+            .request(method, path, &bearer(), body.as_bytes())
+            .unwrap();
+        (status, String::from_utf8(body).unwrap())
+    };
+    let with_kind = |id: &str, bytes: usize| {
+        let item = challenge("1.0", &format!("\"{}\"", "x".repeat(bytes)));
+        item.replacen('{', &format!(r#"{{"challenge_id":"{id}","#), 1)
+    };
+    let by_every_way = |body: &str, id: &str| {
+        [
+            ("PUT", format!("{CHALLENGES}/{id}"), body.to_owned()),
+            ("POST", CHALLENGES.to_owned(), format!("[{body}]")),
+            ("POST", CHALLENGES.to_owned(), format!("{body}\n")),
+        ]
+    };
+    // The longest item: as it is published it has the keys that may be left out as well.
+    send("PUT", &format!("{CHALLENGES}/m"), &with_kind("m", 0));
+    let (_, board) = send("GET", CURRENT, "");
+    let longest = MAX - board.len();
+    for (id, kind, digits, reason) in [
+        ("a", longest + 1, 0, "an item with all its keys"),
+        ("b", MAX, 0, "an item may have"),
+        ("c", 0, MAX, "an item may have"),
+    ] {
+        let item = with_kind(id, kind).replacen("1.0", &format!("1.{}", "0".repeat(digits + 1)), 1);
+        for (method, path, body) in by_every_way(&item, id) {
+            let (status, said) = send(method, &path, &body);
+            assert_eq!(status, 422, "{id} {method}: {said}");
+            if said.contains("at most 1048576 bytes") {
+                assert!(said.contains(reason), "{id} {method}: {said}");
+            } else {
+                assert!(said.contains("bytes"), "{id} {method}: {said}");
+            }
+        }
+    }
+    let item = with_kind("d", longest);
+    for (number, (method, path, body)) in by_every_way(&item, "d").into_iter().enumerate() {
+        let (status, said) = send(method, &path, &body);
+        assert_eq!(status, 200, "{method}: {said}");
+        assert!(
+            said.contains(["\"inserted\":1", "\"unchanged\":1"][number.min(1)]),
+            "{said}"
+        );
+    }
+    let epoch = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let (status, said) = send("PUT", &format!("{EPOCHS}/1"), &epoch(MAX + 1));
+    assert_eq!(status, 422);
+    assert!(
+        said.contains("an epoch may have at most 1048576 bytes"),
+        "{said}"
+    );
+    assert_eq!(send("PUT", &format!("{EPOCHS}/1"), &epoch(MAX)).0, 200);
+    let long_row = |bytes: usize| {
+        let empty = row("r", "\"x\":\"\"").len();
+        row("r", &format!("\"x\":\"{}\"", "x".repeat(bytes - empty)))
+    };
+    assert_eq!(send("POST", RUNS, &long_row(65_537)).0, 422);
+    assert_eq!(
+        send("POST", RUNS, &format!("[ {} ]", long_row(65_536))).0,
+        200
+    );
+    drop(server);
+    // Whatever was accepted can be exported and imported.
+    let path = database.to_str().unwrap();
+    for (what, options) in [
+        ("board", &[][..]),
+        ("board", &["--ndjson"]),
+        ("rows", &[]),
+        ("rows", &["--ndjson"]),
+        ("all", &[]),
+    ] {
+        let output = run(&[&["export", what, "--database", path][..], options].concat());
+        let (file, copy) = (
+            folder.path().join("exported"),
+            folder.path().join("copy.db"),
+        );
+        std::fs::write(&file, output.stdout).unwrap();
+        let arguments = ["import", what, file.to_str().unwrap(), "--database"];
+        let output = run(&[&arguments[..], &[copy.to_str().unwrap()]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{what} {options:?}: {stderr}");
+    }
+}
+
+#[test]
+fn malformed_escapes_fragments_and_a_second_spelling_of_an_epoch_are_refused() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
+    let server = Server::start(program, &folder.path().join("a.db"), &[]);
+    let send = |method: &str, path: &str, body: &str| {
+        // A malformed request ends its connection.
+        let mut connection = Connection::open(&server.address).unwrap();
+        let (status, body) = connection
+            .request(method, path, &bearer(), body.as_bytes())
+            .unwrap();
+        (status, String::from_utf8(body).unwrap())
+    };
+    let item = challenge("1.0", "null");
+    for wrong in [
+        "%", "%2", "%zz", "a%", "%%41", "%25%", "%+1", "%u0041", "%-1",
+    ] {
+        let (status, said) = send("PUT", &format!("{CHALLENGES}/{wrong}"), &item);
+        assert_eq!(status, 422, "{wrong}: {said}");
+        assert!(said.contains(r#""field":"challenge_id""#), "{said}");
+        let since = format!("{FEED}?since=2026-01-01");
+        for (target, expected) in [
+            (format!("{since}&since_id={wrong}"), 400),
+            (format!("{FEED}?since={wrong}"), 400),
+            (format!("{since}&limit=1{wrong}"), 422),
+            (format!("{CURRENT}?tier=1&difficulty={wrong}"), 400),
+            (format!("{CURRENT}?tier=1{wrong}"), 400),
+            // Names that nobody knows, and their values, are ignored.
+            (
+                format!("{since}&_={wrong}&{wrong}=1&since_id{wrong}=%FF"),
+                200,
+            ),
+        ] {
+            let (status, said) = send("GET", &target, "");
+            assert_eq!(status, expected, "{target}: {said}");
+        }
+    }
+    assert_eq!(send("PUT", &format!("{CHALLENGES}/%25"), &item).0, 200);
+    for (method, target) in [
+        ("PUT", format!("{CHALLENGES}/a#b")),
+        ("PUT", format!("{EPOCHS}/1#")),
+        ("GET", format!("{BOARD}#a")),
+        ("GET", format!("{FEED}?since=2026-01-01&since_id=a#b")),
+        ("GET", format!("http://a{BOARD}?#")),
+        ("GET", "/#".to_owned()),
+    ] {
+        let (status, said) = send(method, &target, "{}");
+        assert_eq!(status, 400, "{target}: {said}");
+        assert!(said.contains("the target has a fragment"), "{said}");
+    }
+    for epoch in [
+        "00",
+        "01",
+        "007",
+        "%30%31",
+        "+1",
+        "-0",
+        "1%20",
+        "%",
+        "9223372036854775808",
+    ] {
+        let (status, said) = send("PUT", &format!("{EPOCHS}/{epoch}"), "{}");
+        assert_eq!(status, 422, "{epoch}: {said}");
+    }
+    assert_eq!(send("PUT", &format!("{EPOCHS}/0"), "{}").0, 200);
+    let largest = send("PUT", &format!("{EPOCHS}/9223372036854775807"), "{}");
+    assert_eq!(largest.0, 200);
 }
 
 #[test]

@@ -121,7 +121,8 @@ fn full() -> Data {
             .execute_batch(
                 "INSERT INTO eval_runs (seq, id, ran_at, schema_version, body) VALUES
                  (90, 'a ''b\"', '2026-06-01T00:00:00.000Z', -1,
-                  '{' || char(13, 10) || '\"id\":\"a\",' || char(10) || '\"é\":1.0}');
+                  '{' || char(13, 10) || '\"id\":\"a ''b\\\"\",' || char(10) || '\"ran_at\":\"2026-06-01T00:00:00Z\",
+                  \"eval_output_schema_version\":-1,\"é\":1.0}');
                  INSERT INTO eval_runs (id, ran_at, schema_version, body) VALUES
                  ('last', '2026-06-01T00:00:00.000Z', 5, '{}');
                  DELETE FROM eval_runs WHERE id IN ('deleted', 'last');
@@ -203,7 +204,7 @@ fn an_input_that_is_not_a_whole_export_is_rejected() {
         (String::new(), "the input is empty"),
         (
             exported[..exported.len() / 2].to_owned(),
-            "line 4: EOF while parsing a string",
+            "line 5: EOF while parsing a string at column",
         ),
         (without(lines.len() - 1), "the last line is missing"),
         (without(5), "items are missing"),
@@ -212,11 +213,68 @@ fn an_input_that_is_not_a_whole_export_is_rejected() {
         (with("\"version\":1", "\"version\":2"), "version 2"),
         (
             with("\"seq\":1", "\"seq\":0"),
-            "line 6: seq: must be greater than 0",
+            "line 6: seq: must be an integer from 1 to",
+        ),
+        (
+            with("\"seq\":1", "\"seq\":9007199254740992"),
+            "line 6: seq: must be an integer from 1 to 9007199254740991",
+        ),
+        (
+            with("\"last_seq\":91", "\"last_seq\":9223372036854775807"),
+            "line 12: last_seq: must be an integer from 0 to 9007199254740991",
         ),
         (
             with("2026-06-07T00:00:00.000Z", "2026-06-07"),
-            "line 6: ran_at: must have the form",
+            "line 6: ran_at: differs from its body",
+        ),
+        (
+            with("\"id\":\"published\"", "\"id\":\"other\""),
+            "line 6: id: differs from its body",
+        ),
+        (
+            with("\"schema_version\":5", "\"schema_version\":4"),
+            "line 6: schema_version: differs from its body",
+        ),
+        (
+            exported.replace("2026-06-07", "2100-06-07"),
+            "line 6: body: ran_at: must be a time from 2000-01-01",
+        ),
+        (
+            with("T00:00:00Z", "T00:00:60Z"),
+            "line 6: body: ran_at: must be written as",
+        ),
+        (
+            with(
+                "\"body\":\"{",
+                &format!("\"body\":\"{{\\\"x\\\":\\\"{}\\\",", "x".repeat(65_536)),
+            ),
+            "line 6: body: a row may have at most 65536 bytes",
+        ),
+        (
+            with("\"body\":\"{", "\"body\":\" {"),
+            "line 6: body: must not begin or end with whitespace",
+        ),
+        (
+            with("[ 1,", &format!("[ {}1,", " ".repeat(1 << 20))),
+            "line 11: body: an epoch may have at most 1048576 bytes",
+        ),
+        (
+            with("[ 1,", "[ 1e400,"),
+            "line 11: body: [0]: is a number that a double cannot hold",
+        ),
+        (
+            with(
+                "\"kind\":\"",
+                &format!("\"kind\":\"{}", "x".repeat(1 << 20)),
+            ),
+            "line 2: an item may have at most 1048576 bytes",
+        ),
+        (
+            with(
+                "\"kind\":\"",
+                &format!("\"kind\":\"{}", "x".repeat(8 << 20)),
+            ),
+            "line 2: is longer than 7340032 bytes",
         ),
         (
             with("\"status\":\"pending\"", "\"status\":\"new\""),
@@ -224,7 +282,7 @@ fn an_input_that_is_not_a_whole_export_is_rejected() {
         ),
         (
             with("\"body\":\"{", "\"body\":\"<"),
-            "line 6: body: expected value",
+            "line 6: body: must be a JSON object",
         ),
         (
             with("\"body\":\"{", "\"body\":\"{\\\"a\\\":1,\\\"a\\\":2,"),

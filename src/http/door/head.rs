@@ -117,6 +117,10 @@ impl<'h, 'b> Head<'h, 'b> {
         if target.len() > limits.target_bytes() {
             return Err(ApiError::UriTooLong);
         }
+        // It never belongs to a target (RFC 9112 §3.2), and what follows it would be ignored.
+        if target.contains('#') {
+            return Err(ApiError::Malformed("the target has a fragment"));
+        }
         let line_and_end = method.len() + target.len() + "  HTTP/1.1\r\n\r\n".len();
         if bytes.saturating_sub(line_and_end) > limits.header_bytes() {
             return Err(ApiError::HeaderTooLong);

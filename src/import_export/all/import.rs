@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
-    domain::{Invalid, challenge::Challenge, check_id, eval_run::EvalRun, ran_at::RanAt, readable},
+    domain::{Invalid, MAX_ITEM_BYTES, challenge::Challenge, eval_run::EvalRun, merkle_epoch},
     store::{
         StoreError,
         file::FileFault,
@@ -22,8 +22,12 @@ use crate::{
 };
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most bytes of a line: SQLite stores no text that is longer than 1 GB.
-const MAX_LINE_BYTES: u64 = 1 << 30;
+/// The most bytes of a line. In a JSON string a byte of an item takes up to six bytes (`\u0022`); the columns beside
+/// it are short.
+const MAX_LINE_BYTES: u64 = 7 * MAX_ITEM_BYTES as u64;
+/// The greatest `seq`: the greatest integer that every JSON parser reads exactly (RFC 8259 §6). At 2^63-1 SQLite would
+/// refuse every later row.
+const MAX_SEQ: i64 = (1 << 53) - 1;
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
@@ -178,8 +182,11 @@ enum Item {
 }
 
 fn parse(text: &str) -> Result<Item, Invalid> {
-    let line: Line =
-        serde_json::from_str(text).map_err(|error| Invalid::new("", error.to_string()))?;
+    let line: Line = serde_json::from_str(text).map_err(|error| {
+        let reason = error.to_string();
+        // There is only one line.
+        Invalid::new("", reason.replace(" at line 1 column ", " at column "))
+    })?;
     Ok(match line {
         Line::Challenge(columns) => Item::Challenge(Challenge::from_admin(columns.get(), None)?),
         Line::EvalRun(run) => Item::EvalRun(run.seq, eval_run(run)?),
@@ -188,43 +195,66 @@ fn parse(text: &str) -> Result<Item, Invalid> {
                 return Err(Invalid::new("epoch", "must not be negative"));
             }
             if let Some(body) = &stored.body {
-                readable_body(body)?;
+                let read = merkle_epoch::body(body).map_err(of_body)?;
+                check_trimmed(read, body)?;
             }
             Item::MerkleEpoch(stored.epoch, stored.body)
         }
-        Line::End(end) => Item::End(end),
+        Line::End(end) => {
+            check_seq("last_seq", 0, end.last_seq)?;
+            Item::End(end)
+        }
     })
 }
 
-/// Takes the columns as they are, also if another program changed them. The body must be readable by everybody, as in
-/// every other way in.
+/// Reads a row by the rules of every other way in. The columns beside its body must be those that follow from it:
+/// pages are ordered by the columns, and clients read the body.
 fn eval_run(stored: StoredEvalRun) -> Result<EvalRun, Invalid> {
-    if stored.seq < 1 {
-        return Err(Invalid::new("seq", "must be greater than 0"));
+    check_seq("seq", 1, stored.seq)?;
+    let run = EvalRun::from_json(&stored.body).map_err(of_body)?;
+    for (field, is_same) in [
+        ("id", run.id == stored.id),
+        ("ran_at", run.ran_at.as_str() == stored.ran_at),
+        (
+            "schema_version",
+            run.schema_version == stored.schema_version,
+        ),
+    ] {
+        if !is_same {
+            return Err(Invalid::new(field, "differs from its body"));
+        }
     }
-    check_id("id", &stored.id)?;
-    let ran_at = RanAt::parse(&stored.ran_at)
-        .ok()
-        .filter(|parsed| parsed.as_str() == stored.ran_at)
-        .ok_or_else(|| Invalid::new("ran_at", "must have the form 2026-06-07T00:00:01.766Z"))?;
-    readable_body(&stored.body)?;
-    Ok(EvalRun {
-        id: stored.id,
-        ran_at,
-        schema_version: stored.schema_version,
-        body: stored.body,
-    })
+    check_trimmed(&run.body, &stored.body)?;
+    Ok(run)
 }
 
-fn readable_body(json: &str) -> Result<(), Invalid> {
-    readable::check(json).map_err(|wrong| Invalid::new("body", wrong.to_string()))
+fn check_seq(field: &str, least: i64, seq: i64) -> Result<(), Invalid> {
+    if (least..=MAX_SEQ).contains(&seq) {
+        Ok(())
+    } else {
+        let reason = format!("must be an integer from {least} to {MAX_SEQ}");
+        Err(Invalid::new(field, reason))
+    }
+}
+
+fn check_trimmed(read: &str, body: &str) -> Result<(), Invalid> {
+    if read.len() == body.len() {
+        Ok(())
+    } else {
+        let reason = "must not begin or end with whitespace";
+        Err(Invalid::new("body", reason))
+    }
+}
+
+fn of_body(wrong: Invalid) -> Invalid {
+    Invalid::new("body", wrong.to_string())
 }
 
 /// The lines of a text.
 struct Lines<R> {
     source: R,
     number: u64,
-    text: String,
+    text: Vec<u8>,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -232,22 +262,33 @@ impl<R: BufRead> Lines<R> {
         Self {
             source,
             number: 0,
-            text: String::new(),
+            text: Vec::new(),
         }
     }
 
-    fn next(&mut self) -> io::Result<Option<&str>> {
+    fn next(&mut self) -> Result<Option<&str>, ImportAllError> {
         self.text.clear();
         self.number += 1;
-        let mut limited = (&mut self.source).take(MAX_LINE_BYTES);
-        let read = limited.read_line(&mut self.text)?;
-        Ok((read > 0).then(|| self.text.trim_end_matches('\n')))
+        let mut limited = (&mut self.source).take(MAX_LINE_BYTES + 1);
+        if limited.read_until(b'\n', &mut self.text)? == 0 {
+            return Ok(None);
+        }
+        if self.text.len() as u64 > MAX_LINE_BYTES {
+            let reason = format!("is longer than {MAX_LINE_BYTES} bytes");
+            return Err(self.error(Invalid::new("", reason).into()));
+        }
+        let number = self.number;
+        match std::str::from_utf8(&self.text) {
+            Ok(text) => Ok(Some(text.trim_end_matches('\n'))),
+            Err(_) => Err(line_error(number, Invalid::new("", "is not UTF-8").into())),
+        }
     }
 
     fn error(&self, reason: WriteError) -> ImportAllError {
-        ImportAllError::Line {
-            number: self.number,
-            reason,
-        }
+        line_error(self.number, reason)
     }
+}
+
+fn line_error(number: u64, reason: WriteError) -> ImportAllError {
+    ImportAllError::Line { number, reason }
 }
