@@ -169,6 +169,8 @@ async fn clients_that_hardly_read_their_pages_keep_nobody_else_out() {
     let mut settings = settings(&["--trusted-proxies", "127.0.0.1"]);
     settings.feed.max_cached_bytes = 0;
     settings.feed.max_in_flight_bytes = 4_000_000;
+    // One read at a time: the bytes exceed a bound by at most one page.
+    settings.store.pool_size = 3;
     let app = App::start_with(data, Mode::Pass, settings).await;
     let page = |limit| format!("{FEED}?since_ran_at=2026-06-05T00:00:00Z&limit={limit}");
     let honest = [("x-forwarded-for", "192.0.2.200")];
