@@ -10,17 +10,14 @@ CREATE TABLE lineages (
 ) STRICT;
 INSERT INTO lineages (id, first_seq) VALUES (lower(hex(randomblob(8))), 1);
 
--- The file in which the database was last opened for writing. If another file has its name, that was put there since,
--- and a write-ahead log beside it may belong to another database.
-CREATE TABLE database_file (
-    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
-    mark     TEXT
-) STRICT;
-INSERT INTO database_file VALUES (1, NULL);
-
 -- Every change draws a new `change_id`: two states with equal ids are equal, even if one of them was restored
 -- and the counts agree.
+--
+-- `file_mark` names the file in which the database was last opened for writing: if another file has its name, that was
+-- put there since. It stands in the rows that every change writes, so that a write-ahead log names its database too. It
+-- is the last column, and these tables have one row each: the program reads it from the pages of the log.
 ALTER TABLE board_version ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE board_version ADD COLUMN file_mark TEXT;
 UPDATE board_version SET change_id = random();
 DROP TRIGGER challenges_inserted;
 DROP TRIGGER challenges_updated;
@@ -35,13 +32,22 @@ CREATE TRIGGER challenges_deleted AFTER DELETE ON challenges BEGIN
     UPDATE board_version SET version = version + 1, change_id = random();
 END;
 
+-- JSON has no infinity: with one, the board could not be written.
+CREATE TRIGGER challenges_multiplier_inserted BEFORE INSERT ON challenges
+WHEN abs(NEW.score_multiplier) > 1.7976931348623157e308 BEGIN
+    SELECT raise(ABORT, 'score_multiplier must be finite');
+END;
+CREATE TRIGGER challenges_multiplier_updated BEFORE UPDATE ON challenges
+WHEN abs(NEW.score_multiplier) > 1.7976931348623157e308 BEGIN
+    SELECT raise(ABORT, 'score_multiplier must be finite');
+END;
+
 -- `seq` is the order of insertion, and is never used again, unlike a rowid. Eval runs keep the rowid that they
 -- had.
 CREATE TABLE eval_runs_with_seq (
     seq            INTEGER PRIMARY KEY AUTOINCREMENT,
     id             TEXT    NOT NULL CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND 256),
-    ran_at         TEXT    NOT NULL CHECK (ran_at GLOB
-        '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9].[0-9][0-9][0-9]Z'),
+    ran_at         TEXT    NOT NULL CHECK (ran_at IS strftime('%Y-%m-%dT%H:%M:%fZ', ran_at)),
     schema_version INTEGER NOT NULL,
     body           TEXT    NOT NULL   -- the JSON of the eval run, byte for byte as received
 ) STRICT;
@@ -57,9 +63,10 @@ CREATE INDEX eval_runs_feed ON eval_runs (ran_at, id) WHERE schema_version >= 5;
 CREATE TABLE feed_version (
     only_row  INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     version   INTEGER NOT NULL,
-    change_id INTEGER NOT NULL
+    change_id INTEGER NOT NULL,
+    file_mark TEXT
 ) STRICT;
-INSERT INTO feed_version VALUES (1, 0, random());
+INSERT INTO feed_version VALUES (1, 0, random(), NULL);
 CREATE TRIGGER eval_runs_inserted AFTER INSERT ON eval_runs BEGIN
     UPDATE feed_version SET version = version + 1, change_id = random();
 END;

@@ -110,6 +110,7 @@ impl HealthHandle {
         // The lock goes with it: a probe that hangs has no second one beside it.
         let probe = actix_rt::task::spawn_blocking(move || {
             let begun = Instant::now();
+            let file = pool.file().clone();
             let answer = pool
                 .reader(begun + PROBE_TIMEOUT)
                 .and_then(|reader| read::probe(&reader));
@@ -119,6 +120,10 @@ impl HealthHandle {
                     return Err(fault.brief().into());
                 }
                 NO_ANSWER
+            });
+            let outcome = outcome.and_then(|()| {
+                well(!file.is_damaged(), "damaged: restore a backup")?;
+                well(!file.is_unwatched(), "cannot be polled, see the log")
             });
             *last = Some(Probe {
                 begun,

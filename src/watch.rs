@@ -49,6 +49,7 @@ pub(crate) async fn launch(
     feed: FeedHandle,
     liveness: LivenessGuard,
 ) {
+    let file = watched.file.clone();
     let new = move || {
         let Watched {
             file,
@@ -75,7 +76,8 @@ pub(crate) async fn launch(
                 continue;
             };
             detector = Some(polled);
-            log.polled(&state);
+            let restored = log.polled(&state);
+            file.polled(state.is_ok(), restored);
             match state {
                 Ok(Some(state)) => {
                     feed.observe(state.feed);
@@ -87,7 +89,7 @@ pub(crate) async fn launch(
                 }
                 Ok(None) => {}
                 // The database that was served is out of reach; what is cached of it is still true of it.
-                Err(StoreError::File(_) | StoreError::Open(_)) => {}
+                Err(StoreError::File(_)) => {}
                 // On other errors, assume that everything changed.
                 Err(_) => feed.invalidate_all(),
             }
@@ -103,8 +105,8 @@ struct PollLog {
 }
 
 impl PollLog {
-    /// Logs every new failure, the first success after it, and a new lineage.
-    fn polled(&mut self, state: &Result<Option<DatabaseState>, StoreError>) {
+    /// Logs every new failure, the first success after it, and a new lineage. Returns whether there is one.
+    fn polled(&mut self, state: &Result<Option<DatabaseState>, StoreError>) -> bool {
         let failure = state.as_ref().err().map(ToString::to_string);
         if failure != self.failure {
             match &failure {
@@ -113,14 +115,17 @@ impl PollLog {
             }
             self.failure = failure;
         }
-        if let Ok(Some(state)) = state {
-            let before = self.lineage.replace(state.lineage.clone());
-            if before.is_some_and(|before| before != state.lineage) {
-                log::warn!(
-                    "the database was restored: its lineage is {}",
-                    state.lineage
-                );
-            }
+        let Ok(Some(state)) = state else {
+            return false;
+        };
+        let before = self.lineage.replace(state.lineage.clone());
+        let restored = before.is_some_and(|before| before != state.lineage);
+        if restored {
+            log::warn!(
+                "the database was restored: its lineage is {}",
+                state.lineage
+            );
         }
+        restored
     }
 }

@@ -50,7 +50,9 @@ pub struct SqliteBuilder {
 
 impl BuildSnapshot for SqliteBuilder {
     fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
-        let (board_version, challenges) = read::board(&*self.pool.reader(deadline)?)?;
+        let board = read::board(&*self.pool.reader(deadline)?);
+        let (board_version, challenges) =
+            board.inspect_err(|error| self.pool.file().note(error))?;
         Ok(Built {
             snapshot: Snapshot::new(&challenges)?,
             board_version,

@@ -270,6 +270,10 @@ impl Feed {
         let reader = self
             .pool
             .reader(Instant::now() + self.settings.read_timeout)?;
-        page::read(&reader, cursor, *limit, &self.budget, &self.large_page)
+        let page = page::read(&reader, cursor, *limit, &self.budget, &self.large_page);
+        if let Err(FeedError::Store(error)) = &page {
+            self.pool.file().note(error);
+        }
+        page
     }
 }

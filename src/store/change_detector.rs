@@ -53,26 +53,59 @@ impl ChangeDetector {
     /// # Errors
     /// [`StoreError`]; unless its files have a fault, the next poll opens the database anew.
     pub(crate) fn poll(&mut self) -> Result<Option<DatabaseState>, StoreError> {
-        // If this fails the connection remains: as long as it is open, SQLite deletes no side file.
-        let is_current = self.connection.as_ref().map(FileConnection::is_whole);
-        let connection = match (is_current.transpose()?, self.connection.take()) {
-            (Some(true), Some(connection)) => connection,
-            _ => {
+        let connection = match self.connection.take() {
+            Some(connection) => self.usable(connection)?,
+            None => None,
+        };
+        let connection = match connection {
+            Some(connection) => connection,
+            None => {
                 self.data_version = None;
                 self.open()?
             }
         };
         let state = self.read(&connection);
-        if matches!(state, Err(StoreError::Sqlite(_))) {
-            // Somebody may have touched the files meanwhile: then the connection is kept as well.
-            if let Err(fault) = connection.is_whole() {
-                self.connection = Some(connection);
-                return Err(fault.into());
-            }
-        } else {
+        let failed = matches!(state, Err(StoreError::Sqlite(_)));
+        if !failed {
             self.connection = Some(connection);
+        } else if let Some(usable) = self.usable(connection)? {
+            // Nobody touched the files; the next poll opens them anew all the same.
+            drop(usable);
         }
         state
+    }
+
+    /// Returns the connection if it has the files open that are at the path. If these have a fault it is kept: while
+    /// it is open, SQLite deletes no side file.
+    fn usable(&mut self, connection: FileConnection) -> Result<Option<FileConnection>, StoreError> {
+        match connection.is_whole(None) {
+            Ok((true, _)) => Ok(Some(connection)),
+            Ok((false, _)) => {
+                // Wherever the old database is now, it is complete without its log.
+                self.save(&connection);
+                Ok(None)
+            }
+            Err(fault) => {
+                if fault.is_lost_log() {
+                    self.save(&connection);
+                }
+                self.connection = Some(connection);
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// Writes what only open connections still have of the log into the database.
+    fn save(&self, connection: &FileConnection) {
+        if !self.writable {
+            return;
+        }
+        let saved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = saved {
+            log::error!(
+                "the write-ahead log was lost before it was written into the database: {error}"
+            );
+        }
     }
 
     fn open(&self) -> Result<FileConnection, StoreError> {

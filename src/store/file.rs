@@ -6,21 +6,27 @@
 //! the files with those that the open connections have, and refuses to touch them until they fit.
 
 mod fault;
+mod log_file;
 mod observation;
 
 use std::{
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
-use observation::{Observation, Relation};
+use super::StoreError;
+
+use observation::{FileId, LogEnd, Observation, Relation};
 
 pub use fault::{FaultKind, FileFault};
 pub(crate) use observation::{
-    SIDE_FILES, beside, check_log, file_mark, is_same_file, open_immutable, record_file, target,
+    SIDE_FILES, beside, check_log, file_mark, is_same_file, open_immutable, record_file, set_aside,
+    target, write_mark,
 };
 
 /// A database file, and its side files as the open connections know them. Cheap to clone.
@@ -34,16 +40,32 @@ struct Shared {
     known: Mutex<Known>,
 }
 
+/// After so many failed polls in a row a database counts as unwatched.
+const FAILED_POLLS: u32 = 3;
+/// How long a database counts as damaged after a read or write has found that.
+const DAMAGED: Duration = Duration::from_secs(300);
+
 /// The files that the connections of one generation have open.
 #[derive(Debug, Default)]
 struct Known {
     /// Grows when the database is replaced as a whole.
     generation: u64,
-    /// The open connections of this generation. While there is one, SQLite deletes no side file.
-    connections: usize,
+    /// The open connections, by generation. While there is one of this generation, SQLite deletes no side file.
+    open: BTreeMap<u64, Open>,
     files: Observation,
     /// Set when the log of this generation was found to be truncated.
     truncated: Option<FileFault>,
+    /// When a page was last found to be malformed.
+    damaged: Option<Instant>,
+    /// How many polls have failed since the last one that succeeded.
+    failed_polls: u32,
+}
+
+/// The connections of a generation.
+#[derive(Debug)]
+struct Open {
+    database: Option<FileId>,
+    connections: usize,
 }
 
 impl DatabaseFile {
@@ -87,18 +109,65 @@ impl DatabaseFile {
         let mut known = self.known();
         let generation = self.0.check(&mut known)?;
         // The first connection may record where the database is: meanwhile nobody may compare that.
-        let first = (known.connections == 0).then_some(known);
+        let first = known.is_unused().then_some(known);
         let connection = open()?;
         let mut known = first.unwrap_or_else(|| self.known());
         if self.0.check(&mut known)? != generation {
             return Err(FileFault::new(self.path(), FaultKind::Replaced).into());
         }
-        known.connections += 1;
+        let database = known.files.id();
+        let open = known.open.entry(generation).or_insert(Open {
+            database,
+            connections: 0,
+        });
+        open.connections += 1;
         Ok(FileConnection {
             connection,
             file: self.clone(),
             generation,
         })
+    }
+
+    /// Notes an error of a read or write.
+    pub(crate) fn note(&self, error: &StoreError) {
+        let code = match error {
+            StoreError::Sqlite(error) => error.sqlite_error_code(),
+            StoreError::Pool(_)
+            | StoreError::File(_)
+            | StoreError::Open(_)
+            | StoreError::Corrupt { .. } => None,
+        };
+        if matches!(
+            code,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ) {
+            self.known().damaged = Some(Instant::now());
+        }
+    }
+
+    /// Notes whether a poll could read the database. What an earlier error said of it holds no longer if the poll
+    /// found it `restored`.
+    pub(crate) fn polled(&self, succeeded: bool, restored: bool) {
+        let mut known = self.known();
+        known.failed_polls = if succeeded {
+            0
+        } else {
+            known.failed_polls.saturating_add(1)
+        };
+        if restored {
+            known.damaged = None;
+        }
+    }
+
+    /// Returns whether changes by other processes are not noticed: several polls in a row have failed.
+    pub fn is_unwatched(&self) -> bool {
+        self.known().failed_polls >= FAILED_POLLS
+    }
+
+    /// Returns whether a read or write has found malformed pages in the last five minutes.
+    pub fn is_damaged(&self) -> bool {
+        let damaged = self.known().damaged;
+        damaged.is_some_and(|since| since.elapsed() < DAMAGED)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -107,31 +176,24 @@ impl DatabaseFile {
     }
 }
 
+impl Known {
+    /// Returns whether no connection of this generation is open.
+    fn is_unused(&self) -> bool {
+        !self.open.contains_key(&self.generation)
+    }
+}
+
 impl Shared {
     /// Returns the generation of the files that are at the path now.
     fn check(&self, known: &mut Known) -> Result<u64, FileFault> {
         let now = Observation::of(&self.path)?;
-        let relation = if known.connections == 0 {
+        let relation = if known.is_unused() {
             Relation::Other(Vec::new())
         } else {
             now.relation(&known.files)?
         };
         if let Relation::Other(left) = relation {
-            if known.connections > 0 {
-                observation::check_complete(&self.path)?;
-            }
-            for side_file in &left {
-                if self.read_only {
-                    return Err(FileFault::new(side_file, FaultKind::Foreign));
-                }
-                observation::set_aside(side_file)?;
-            }
-            check_log(&self.path)?;
-            if !now.same_database(&known.files) {
-                known.generation += 1;
-            }
-            known.connections = 0;
-            known.truncated = None;
+            self.check_other(known, &now, &left)?;
         }
         if let Some(fault) = &known.truncated {
             return Err(fault.clone());
@@ -139,6 +201,37 @@ impl Shared {
         // What was set aside is left out by the next look: no connection is open yet.
         known.files = now;
         Ok(known.generation)
+    }
+
+    /// Prepares for another database than before, or for the first connection.
+    fn check_other(
+        &self,
+        known: &mut Known,
+        now: &Observation,
+        left: &[PathBuf],
+    ) -> Result<(), FileFault> {
+        let is_new = !now.same_database(&known.files);
+        let mut earlier = known.open.values();
+        // SQLite would combine its old index, which is still open, with a new log.
+        if is_new && earlier.any(|open| open.database == now.id()) {
+            return Err(FileFault::new(&self.path, FaultKind::Returned));
+        }
+        if !known.is_unused() {
+            observation::check_complete(&self.path)?;
+        }
+        for side_file in left {
+            if self.read_only {
+                return Err(FileFault::new(side_file, FaultKind::Foreign));
+            }
+            observation::set_aside(side_file)?;
+        }
+        check_log(&self.path)?;
+        if is_new {
+            known.generation += 1;
+            known.damaged = None;
+        }
+        known.truncated = None;
+        Ok(())
     }
 }
 
@@ -160,27 +253,34 @@ impl FileConnection {
         Ok(generation == self.generation)
     }
 
-    /// As [`FileConnection::is_current`]; checks also that the log contains everything that SQLite has written
-    /// to it. Call it outside a transaction.
+    /// As [`FileConnection::is_current`]; checks also that the log contains everything that SQLite has written to
+    /// it, up to the end that it had `before`. Returns the end that it has now. Call it outside a transaction.
     ///
     /// # Errors
     /// [`FileFault`]: if the log was truncated, no connection can be used or opened until the database is
     /// replaced.
-    pub(crate) fn is_whole(&self) -> Result<bool, FileFault> {
+    pub(crate) fn is_whole(
+        &self,
+        before: Option<LogEnd>,
+    ) -> Result<(bool, Option<LogEnd>), FileFault> {
         let is_current = self.is_current()?;
-        if is_current {
-            let checked = observation::check_log_bytes(&self.connection, self.file.path());
-            checked.inspect_err(|fault| self.file.known().truncated = Some(fault.clone()))?;
+        if !is_current {
+            return Ok((false, None));
         }
-        Ok(is_current)
+        let end = observation::check_log_end(&self.connection, self.file.path(), before);
+        let end = end.inspect_err(|fault| self.file.known().truncated = Some(fault.clone()))?;
+        Ok((true, end))
     }
 }
 
 impl Drop for FileConnection {
     fn drop(&mut self) {
         let mut known = self.file.known();
-        if known.generation == self.generation {
-            known.connections = known.connections.saturating_sub(1);
+        if let Some(open) = known.open.get_mut(&self.generation) {
+            open.connections -= 1;
+            if open.connections == 0 {
+                known.open.remove(&self.generation);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 
 use super::{
-    file::{DatabaseFile, FaultKind, FileConnection, FileFault},
+    file::{DatabaseFile, FaultKind, FileConnection, FileFault, set_aside},
     open::{OpenError, checkpoint, open_reader, open_writer},
 };
 
@@ -54,7 +54,7 @@ impl KeptOpen {
     /// # Errors
     /// [`FileFault`].
     pub(crate) fn check(&self) -> Result<(), FileFault> {
-        if self.connection.is_whole()? {
+        if self.connection.is_whole(None)?.0 {
             return Ok(());
         }
         Err(FileFault::new(self.file.path(), FaultKind::Replaced))
@@ -67,7 +67,16 @@ impl KeptOpen {
         let usable = match self.connection.is_current() {
             Ok(is_current) => is_current,
             // Only this process still has what the log contained.
-            Err(fault) => fault.is_deleted_log(),
+            Err(fault) if fault.is_lost_log() => true,
+            // What was acknowledged is in the log of this process.
+            Err(fault) if fault.is_replaced_log() => match set_aside(fault.path()) {
+                Ok(()) => true,
+                Err(fault) => {
+                    log::warn!("{fault}");
+                    false
+                }
+            },
+            Err(_) => false,
         };
         if !usable {
             log::warn!("the files of the database were replaced: they are left as they are");

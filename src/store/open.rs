@@ -35,12 +35,20 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// An SQLite database with tables, none of them made by this program.
-    #[error(
-        "{path}: is an SQLite database of another program, or lacks a table, index or trigger of this one"
-    )]
+    #[error("{path}: is an SQLite database of another program")]
     Foreign {
         /// The file.
         path: PathBuf,
+    },
+    /// A database of this program from which something was removed.
+    #[error(
+        "{path}: lacks the {object} of this program: restore a backup, or create it again as in sql/*.sql"
+    )]
+    Lacking {
+        /// The file.
+        path: PathBuf,
+        /// The first table with column, index or trigger that is missing.
+        object: String,
     },
     /// A later release wrote it.
     #[error(
@@ -110,8 +118,8 @@ pub enum OpenError {
 /// [`OpenError`], each with the path in its text.
 pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
-    create_private(path)?;
     wait_for_log(path)?;
+    create_private(path)?;
     let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -220,25 +228,36 @@ pub(super) fn check_schema(connection: &Connection, path: &Path) -> Result<i64, 
     let objects: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(failed)?;
-    let is_foreign = match usize::try_from(found) {
-        Ok(0) => objects > 0,
-        Ok(version) => lacks_objects(connection, version).map_err(failed)?,
-        Err(_) => true,
+    let foreign = || OpenError::Foreign {
+        path: path.to_owned(),
     };
-    if is_foreign {
-        return Err(OpenError::Foreign {
-            path: path.to_owned(),
+    let version = usize::try_from(found).map_err(|_| foreign())?;
+    if version == 0 && objects > 0 {
+        return Err(foreign());
+    }
+    if let Some(object) = missing_object(connection, version).map_err(failed)? {
+        let path = path.to_owned();
+        // Other programs count the versions of their schemas from 1 as well.
+        return Err(match has_our_tables(connection) {
+            Ok(true) => OpenError::Lacking { path, object },
+            Ok(false) | Err(_) => OpenError::Foreign { path },
         });
     }
     Ok(found)
 }
 
-/// Returns whether the database lacks a table, column, index or trigger of that version of the schema. Other programs
-/// count the versions of their schemas from 1 as well. Objects that were added are of no interest.
-fn lacks_objects(connection: &Connection, version: usize) -> rusqlite::Result<bool> {
+fn has_our_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let ours = "SELECT count(*) = 3 FROM sqlite_schema
+                WHERE type = 'table' AND name IN ('challenges', 'eval_runs', 'merkle_epochs')";
+    connection.query_row(ours, [], |row| row.get(0))
+}
+
+/// Returns a table, column, index or trigger of that version of the schema that the database lacks. Objects that were
+/// added are of no interest.
+fn missing_object(connection: &Connection, version: usize) -> rusqlite::Result<Option<String>> {
     let objects = |connection: &Connection| {
         let mut statement = connection.prepare(
-            "SELECT o.type || ' ' || o.name || ' ' || coalesce(c.name, '') FROM sqlite_schema AS o
+            "SELECT o.type || ' ' || o.name || coalesce('.' || c.name, '') FROM sqlite_schema AS o
              LEFT JOIN pragma_table_info(o.name) AS c ON o.type = 'table'",
         )?;
         let names = statement.query_map([], |row| row.get::<_, String>(0))?;
@@ -248,7 +267,10 @@ fn lacks_objects(connection: &Connection, version: usize) -> rusqlite::Result<bo
     for sql in STEPS.iter().take(version) {
         expected.execute_batch(sql)?;
     }
-    Ok(!objects(&expected)?.is_subset(&objects(connection)?))
+    Ok(objects(&expected)?
+        .difference(&objects(connection)?)
+        .next()
+        .cloned())
 }
 
 fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {

@@ -341,5 +341,6 @@ pub fn probe(connection: &Connection) -> Result<(), StoreError> {
     connection
         .query_row("SELECT 1 FROM challenges LIMIT 1", [], |_| Ok(()))
         .optional()?;
-    Ok(())
+    feed_stamp(connection)?;
+    lineage(connection).map(drop)
 }

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::{
-    file::{SIDE_FILES, beside, file_mark, is_same_file, open_immutable, target},
+    file::{SIDE_FILES, beside, file_mark, is_same_file, open_immutable, target, write_mark},
     open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
     page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
     scratch::{Scratch, folder_of, move_to},
@@ -130,8 +130,7 @@ impl Restore {
         let failed = CopyError::sqlite(&self.database);
         let mut into = open_destination(&self.database)?;
         let mark = file_mark(&self.database);
-        from.execute("UPDATE database_file SET mark = ?1", [mark])
-            .map_err(&failed)?;
+        write_mark(&from, mark.as_deref()).map_err(&failed)?;
         let from = self.with_page_size_of(&into, from)?;
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let mut reader = open_any_version(&self.database, read_only, BUSY_TIMEOUT).ok();
@@ -225,6 +224,7 @@ fn open_destination(path: &Path) -> Result<Connection, CopyError> {
     let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
     match check_schema(&connection, path) {
+        Err(OpenError::Lacking { .. }) => {}
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {}
         checked => drop(checked?),
     }

@@ -58,6 +58,9 @@ impl WriteConnection {
     pub(super) fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Rejected>> {
         self.try_commit(operations).unwrap_or_else(|error| {
             self.connection = None;
+            if let CommitError::Store(error) = &error {
+                self.target.file.note(error);
+            }
             let reason = error.to_string();
             log::warn!(
                 "a commit of {} operations failed: {reason}",
@@ -72,10 +75,18 @@ impl WriteConnection {
         &mut self,
         operations: &[Operation],
     ) -> Result<Vec<Result<Counts, Rejected>>, CommitError> {
-        let connection = match self.connection.take() {
-            Some(known) if known.is_whole()? => self.connection.insert(known),
-            _ => self.connection.insert(open(&self.target)?),
+        let known = match self.connection.take() {
+            Some(known) => match known.is_whole(None)? {
+                (true, end) => Some((known, end)),
+                (false, _) => None,
+            },
+            None => None,
         };
+        let (connection, log_end) = match known {
+            Some(known) => known,
+            None => (open(&self.target)?, None),
+        };
+        let connection = self.connection.insert(connection);
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = read::feed_stamp(&transaction)?;
@@ -102,7 +113,7 @@ impl WriteConnection {
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
         // What went into a file that nobody finds any more is not durable.
-        if !connection.is_whole()? {
+        if !connection.is_whole(log_end)?.0 {
             return Err(CommitError::Replaced);
         }
         self.wal_size.keep_bounded(connection);
@@ -132,6 +143,10 @@ enum CommitError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for CommitError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
 }

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use crate::{
     app::{App, BOARD, CURRENT, Data, FEED},
+    chaos::server::{Server, bearer},
     client::Connection,
     command_line::{publisher, run},
-    crashes::{Server, bearer},
 };
 
 const CHALLENGES: &str = "/v1/admin/challenges";

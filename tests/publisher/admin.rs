@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, App, BOARD, Data, FEED, TOKENS},
+    chaos::server::{Server, row},
     client::Connection,
     command_line::get,
-    crashes::{Server, row},
 };
 
 const CHALLENGES: &str = "/v1/admin/challenges";

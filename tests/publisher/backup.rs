@@ -415,7 +415,7 @@ fn bad_files(folder: &Path, whole: &Path) -> Vec<(PathBuf, &'static str)> {
             bytes.truncate(bytes.len() / 2 / 4096 * 4096);
         }),
         changed(
-            file("log.db", "log.db-wal: belongs to another database"),
+            file("log.db", "log.db-wal: belongs to another file"),
             &|bytes| {
                 fs::write(folder.join("log.db-wal"), &bytes[..8192]).unwrap();
             },

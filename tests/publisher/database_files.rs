@@ -2,10 +2,12 @@
 //!
 //! - a database that is moved over the live one is served whole, and the old log is set aside
 //! - a database that is still being copied to the path is not opened
-//! - after the log is deleted nothing is acknowledged, ready names it, reads continue from memory, and a stop saves
-//!   what was acknowledged before
-//! - a log that is replaced or truncated, its index that is deleted, and a database that is emptied end the
-//!   acknowledgements, and are named by ready
+//! - after the log is deleted nothing is acknowledged, ready names it, reads continue from memory, and what was
+//!   acknowledged before is saved
+//! - a log that is truncated, its index that is deleted, and a database that is emptied end the acknowledgements, and
+//!   are named by ready; so does a log that is replaced by an older one, and a stop saves what was acknowledged
+//! - a log that is cut while rows are written ends the acknowledgements
+//! - a database that was moved away is complete, and putting it back needs a restart
 //! - a symbolic link that is pointed at another database is followed, and the side files stay with their databases
 //! - a log that was left by a killed process is not applied to a database that was moved there meanwhile
 //! - a server that may not write serves what it has in memory when the database is replaced
@@ -80,6 +82,16 @@ fn stored(path: &Path) -> Vec<String> {
         .unwrap();
     let ids = rows.query_map([], |row| row.get(0)).unwrap();
     ids.map(Result::unwrap).collect()
+}
+
+/// Waits until the database holds so many eval runs without its log.
+fn until_in_the_file(path: &Path, count: i64) {
+    let uri = format!("file:{}?immutable=1", path.display());
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
+    eventually("the content of the log in the database", || {
+        let alone = Connection::open_with_flags(&uri, flags).unwrap();
+        alone.query_row("SELECT count(*) FROM eval_runs", [], |row| row.get(0)) == Ok(count)
+    });
 }
 
 fn until_not_ready(service: &Service, reason: &str) {
@@ -171,8 +183,74 @@ fn a_database_that_is_still_being_copied_to_the_path_is_not_opened() {
 }
 
 #[test]
-fn after_the_log_is_deleted_nothing_is_acknowledged_and_a_stop_saves_what_was_acknowledged_before()
-{
+fn a_log_that_is_replaced_by_an_older_one_ends_the_acknowledgements_and_a_stop_saves_them() {
+    let folder = TempDir::new().unwrap();
+    let (path, service) = served(&folder);
+    let log = beside(&path, "-wal");
+    fs::copy(&log, beside(&path, "-copy")).unwrap();
+    assert!(is_acknowledged(&service, "last"));
+    until_cached(&service, "last");
+    fs::rename(beside(&path, "-copy"), &log).unwrap();
+    assert!(!is_acknowledged(&service, "after"));
+    until_not_ready(&service, "live.db-wal: was replaced by another file");
+    let service = assert_served_from_memory(service);
+    service.signal("-TERM");
+    assert_eq!(service.ended().0, Some(0));
+    assert!(beside(&path, "-wal.old-1").exists());
+    assert_eq!(stored(&path), ["before", "last", "old"]);
+}
+
+#[test]
+fn a_log_that_is_cut_while_rows_are_written_ends_the_acknowledgements() {
+    let folder = TempDir::new().unwrap();
+    let (path, service) = served(&folder);
+    for number in 0..20 {
+        assert!(is_acknowledged(&service, &format!("row{number}")));
+    }
+    let log = fs::OpenOptions::new()
+        .write(true)
+        .open(beside(&path, "-wal"))
+        .unwrap();
+    // What a commit in flight does: it writes behind the end that it knows.
+    let bytes = log.metadata().unwrap().len();
+    log.set_len(bytes / 2).unwrap();
+    log.set_len(bytes).unwrap();
+    eventually("the hole is noticed", || {
+        !is_acknowledged(&service, "after")
+    });
+    until_not_ready(&service, "live.db-wal: was truncated");
+}
+
+#[test]
+fn a_database_that_was_moved_away_is_complete_and_putting_it_back_needs_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let (path, service) = served(&folder);
+    let away = folder.path().join("away.db");
+    fs::rename(&path, &away).unwrap();
+    fs::rename(database(&folder, "other.db", &["new"]), &path).unwrap();
+    eventually("the other database", || {
+        get(&service.address, PAGE, "").contains(r#""new""#)
+    });
+    // Its log is set aside; the poll has written it into the database, which lies elsewhere now.
+    until_in_the_file(&away, 2);
+    fs::rename(&path, folder.path().join("wrong.db")).unwrap();
+    fs::rename(&away, &path).unwrap();
+    until_not_ready(
+        &service,
+        "live.db: was put back after another database was in its place",
+    );
+    assert!(!is_acknowledged(&service, "after"));
+    service.signal("-TERM");
+    assert_eq!(service.ended().0, Some(0));
+    let service = Service::start(serve(&path, &POLL));
+    assert!(is_acknowledged(&service, "again"));
+    service.signal("-TERM");
+    assert_eq!(service.ended().0, Some(0));
+    assert_eq!(stored(&path), ["again", "before", "old"]);
+}
+
+#[test]
+fn after_the_log_is_deleted_nothing_is_acknowledged_and_what_was_acknowledged_before_is_saved() {
     for kill in [false, true] {
         let folder = TempDir::new().unwrap();
         let (path, service) = served(&folder);
@@ -186,32 +264,17 @@ fn after_the_log_is_deleted_nothing_is_acknowledged_and_a_stop_saves_what_was_ac
         );
         let service = assert_served_from_memory(service);
         assert!(!beside(&path, "-wal").exists(), "a new log was begun");
-        if kill {
-            // What the log held is lost with it; nothing was acknowledged since.
-            service.signal("-KILL");
-            service.ended();
-            assert_eq!(stored(&path).first().map(String::as_str), Some("old"));
-        } else {
-            service.signal("-TERM");
-            assert_eq!(service.ended().0, Some(0));
-            let stored = stored(&path);
-            assert!(stored.contains(&"before".to_owned()), "{stored:?}");
-        }
+        until_in_the_file(&path, 2);
+        service.signal(if kill { "-KILL" } else { "-TERM" });
+        assert_eq!(service.ended().0, (!kill).then_some(0));
+        assert_eq!(stored(&path), ["before", "old"]);
     }
 }
 
 #[test]
-fn a_log_or_index_or_database_that_is_replaced_or_cut_ends_the_acknowledgements() {
+fn a_log_or_index_or_database_that_is_cut_or_deleted_ends_the_acknowledgements() {
     type Harm = fn(&Path);
-    let harms: [(Harm, &str); 4] = [
-        (
-            |path| {
-                let log = beside(path, "-wal");
-                fs::copy(&log, beside(path, "-copy")).unwrap();
-                fs::rename(beside(path, "-copy"), log).unwrap();
-            },
-            "live.db-wal: was replaced by another file",
-        ),
+    let harms: [(Harm, &str); 3] = [
         (
             |path| {
                 let log = fs::OpenOptions::new()
@@ -313,10 +376,21 @@ fn a_log_that_a_killed_process_left_is_not_applied_to_another_database() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(
-            said.contains("live.db-wal: belongs to another database"),
+            said.contains("live.db-wal: belongs to another file"),
             "{said}"
         );
     }
+    assert_eq!(files(), left, "nothing is touched");
+    // One that was served in its own file.
+    let own = folder.path().join("own.db");
+    let maker = Service::start(serve(&own, &POLL));
+    assert!(is_acknowledged(&maker, "new"));
+    maker.signal("-TERM");
+    assert_eq!(maker.ended().0, Some(0));
+    fs::rename(own, &path).unwrap();
+    let left = files();
+    let output = run(&["serve", "--database", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
     assert_eq!(files(), left, "nothing is touched");
     for suffix in ["-wal", "-shm"] {
         fs::rename(
@@ -343,7 +417,7 @@ fn a_server_that_may_not_write_serves_what_it_has_in_memory_when_the_database_is
     writer.ended();
     let other = database(&folder, "other.db", &["new"]);
     fs::rename(other, &path).unwrap();
-    until_not_ready(&reader, "live.db-wal: belongs to another database");
+    until_not_ready(&reader, "live.db-wal: belongs to another file");
     let reader = assert_served_from_memory(reader);
     for suffix in ["-wal", "-shm"] {
         fs::rename(

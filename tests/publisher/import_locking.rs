@@ -16,9 +16,9 @@ use tempfile::TempDir;
 
 use crate::{
     app::eventually,
+    chaos::server::{Server, bearer, row},
     client::Connection,
     command_line::{Guard, publisher, run},
-    crashes::{Server, bearer, row},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";

@@ -15,8 +15,8 @@ use cathedral_publisher::demo::sample::Sample;
 
 use crate::{
     app::{App, BOARD, Data, FEED, eventually, wait_until},
+    chaos::server::Server,
     command_line::{get, run},
-    crashes::Server,
 };
 
 #[actix_web::test]

@@ -16,7 +16,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
-    path::{Path, PathBuf},
+    path::Path,
     process::{ChildStderr, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
@@ -28,6 +28,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, TOKENS, eventually},
+    chaos::inject::Injector,
     command_line::{Guard, get, publisher},
 };
 
@@ -155,34 +156,15 @@ fn a_signal_turns_readiness_off_first_and_a_second_signal_ends_the_process() {
     );
 }
 
-/// Returns the path of Debian's libfaketime, which sets the clock of a process. If it is not installed, prints SKIPPED
-/// and returns `None`.
-fn settable_clock() -> Option<PathBuf> {
-    let machines = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let libraries = machines.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
-    let found = libraries.into_iter().find(|library| library.exists());
-    if found.is_none() {
-        let skipped =
-            b"SKIPPED: libfaketime is not installed, so a clock set back was not tested\n";
-        std::io::stderr().write_all(skipped).unwrap();
-    }
-    found
-}
-
 #[test]
 fn a_clock_that_is_set_back_changes_no_answer_and_the_date_does_not_run_back() {
-    let Some(library) = settable_clock() else {
+    let folder = TempDir::new().unwrap();
+    let Some(injector) = Injector::new(folder.path()) else {
         return;
     };
-    let folder = TempDir::new().unwrap();
-    let clock = folder.path().join("clock");
-    fs::write(&clock, "+0d").unwrap();
-    let mut command = serve(&folder.path().join("a.db"), &["--ttl-secs", "1"]);
-    command
-        .env("LD_PRELOAD", library)
-        .env("FAKETIME_TIMESTAMP_FILE", &clock)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let database = folder.path().join("a.db");
+    let mut command = serve(&database, &["--ttl-secs", "1"]);
+    injector.apply(&mut command, &database);
     let service = Service::start(command);
     let ask = |path: &str| {
         let answer = get(&service.address, path, "");
@@ -195,7 +177,7 @@ fn a_clock_that_is_set_back_changes_no_answer_and_the_date_does_not_run_back() {
     let paths = [BOARD, PAGE, "/health/ready"];
     let before = paths.map(ask);
     let ahead = before.iter().map(|(_, date)| date.clone()).next_back();
-    fs::write(&clock, "-300d").unwrap();
+    injector.shift_clock(-300 * 86_400);
     // The clock is read anew for each answer.
     for (path, (body, _)) in paths.iter().zip(&before) {
         let (again, date) = ask(path);

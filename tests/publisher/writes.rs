@@ -25,8 +25,8 @@ use futures_util::future::{join, join_all};
 
 use crate::{
     app::{App, BOARD, Data, FEED, Mode, eventually, settings},
+    chaos::server::{Server, bearer, row},
     client::Connection,
-    crashes::{Server, bearer, row},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";

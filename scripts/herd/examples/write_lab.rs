@@ -6,7 +6,6 @@
 //! |---|---|
 //! | `group-commit` | rows/s of 64 writers, compared with one commit per row on one bare connection |
 //! | `readers` | latency of board and feed with idle and saturated writers; the same with the example `before` |
-//! | `crash [ROUNDS]` | kill -9 under 64 writers: rows missing, databases damaged |
 //! | `freshness` | time from a write to its visibility, in process and from another process |
 
 #![allow(
@@ -17,10 +16,10 @@
     unreachable_pub
 )]
 
+#[path = "../../../tests/publisher/chaos/mod.rs"]
+mod chaos;
 #[path = "../../../tests/publisher/client.rs"]
 mod client;
-#[path = "../../../tests/publisher/crashes.rs"]
-mod crashes;
 #[allow(dead_code)]
 mod lab;
 
@@ -43,8 +42,8 @@ use cathedral_publisher::{
         write::{insert_eval_run, put_challenge},
     },
 };
+use chaos::server::{Server, TOKEN, bearer, row};
 use client::Connection;
-use crashes::{Server, TOKEN, bearer, rounds, row};
 
 const WRITERS: usize = 64;
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
@@ -56,8 +55,8 @@ fn main() {
     let publisher = lab::publisher();
     let all = experiment == "all";
     assert!(
-        all || ["group-commit", "readers", "crash", "freshness"].contains(&experiment),
-        "experiments: group-commit, readers, crash, freshness, all"
+        all || ["group-commit", "readers", "freshness"].contains(&experiment),
+        "experiments: group-commit, readers, freshness, all"
     );
     println!("on {}\n", lab::ran_on());
     if all || experiment == "group-commit" {
@@ -68,15 +67,6 @@ fn main() {
     }
     if all || experiment == "freshness" {
         freshness(&publisher);
-    }
-    if all || experiment == "crash" {
-        let count = arguments.get(1).map_or(200, |count| count.parse().unwrap());
-        let found = rounds(&publisher, count, WRITERS as u32);
-        println!(
-            "\ncrash: {count} rounds of kill -9 under {WRITERS} writers: {} rows acknowledged, {} missing, {} databases damaged",
-            found.acknowledged, found.missing, found.damaged
-        );
-        assert_eq!((found.missing, found.damaged), (0, 0));
     }
 }
 

@@ -25,9 +25,12 @@ pub enum FaultKind {
     /// It is being copied to its place, or is no database.
     #[error("is incomplete or no database")]
     Incomplete,
-    /// A side file remained when the database was replaced.
+    /// It was in use before another database took its place, and parts of that use have not ended.
+    #[error("was put back after another database was in its place: restart the server")]
+    Returned,
+    /// A side file was written for another file than the database beside it.
     #[error(
-        "belongs to another database: move the -wal and -shm files away to use the database beside them as it is"
+        "belongs to another file than the database beside it. If both were copied together, `sqlite3 DATABASE 'PRAGMA wal_checkpoint(TRUNCATE)'` makes them one. If not, move the -wal and -shm files away to use the database as it is"
     )]
     Foreign,
 }
@@ -46,8 +49,32 @@ impl FileFault {
         format!("{}: {}", Path::new(name).display(), self.kind)
     }
 
-    /// Returns whether the write-ahead log is missing, and nothing else.
-    pub(crate) fn is_deleted_log(&self) -> bool {
-        self.kind == FaultKind::Deleted && self.path.to_string_lossy().ends_with("-wal")
+    /// Returns whether only open connections still have the log: its name is gone, or names an empty file.
+    pub(crate) fn is_lost_log(&self) -> bool {
+        self.is_log()
+            && match self.kind {
+                FaultKind::Deleted => true,
+                FaultKind::Replaced => {
+                    std::fs::metadata(&self.path).is_ok_and(|found| found.len() == 0)
+                }
+                FaultKind::Truncated
+                | FaultKind::Incomplete
+                | FaultKind::Returned
+                | FaultKind::Foreign => false,
+            }
+    }
+
+    /// Returns whether another log took the place of the one that open connections have.
+    pub(crate) fn is_replaced_log(&self) -> bool {
+        self.is_log() && self.kind == FaultKind::Replaced
+    }
+
+    fn is_log(&self) -> bool {
+        self.path.to_string_lossy().ends_with("-wal")
+    }
+
+    /// Returns the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 }

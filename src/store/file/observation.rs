@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
 };
@@ -10,13 +11,8 @@ use std::{
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{FaultKind, FileFault};
+use super::{FaultKind, FileFault, log_file};
 use crate::store::{open::checkpoint, write::begin_lineage};
-
-/// The size of a log's header (<https://sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
-const LOG_HEADER_BYTES: u64 = 32;
-/// The size of the header in front of each page in the log.
-const FRAME_HEADER_BYTES: u64 = 24;
 
 /// How many files of databases that were replaced are kept beside a database.
 const MAX_SET_ASIDE: u32 = 100;
@@ -26,7 +22,7 @@ const LOG_BYTES_CHECKS: u32 = 3;
 const LOG_BYTES_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Device and inode. While a connection has the file open, the numbers are not used again.
-type FileId = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// The files of a database at one moment.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -71,6 +67,11 @@ impl Observation {
         })
     }
 
+    /// Returns which file the database is.
+    pub(super) fn id(&self) -> Option<FileId> {
+        self.database.1
+    }
+
     pub(super) fn same_database(&self, before: &Self) -> bool {
         self.database.1 == before.database.1
     }
@@ -111,36 +112,45 @@ impl Observation {
 ///
 /// # Errors
 /// [`FaultKind::Foreign`] if it cannot be renamed.
-pub(super) fn set_aside(side_file: &Path) -> Result<(), FileFault> {
+pub(crate) fn set_aside(side_file: &Path) -> Result<(), FileFault> {
     let failed = || FileFault::new(side_file, FaultKind::Foreign);
     let mut names = (1..=MAX_SET_ASIDE).map(|number| beside(side_file, &format!(".old-{number}")));
     let free = names.find(|name| !name.exists()).ok_or_else(failed)?;
     fs::rename(side_file, &free).map_err(|_| failed())?;
     log::warn!(
-        "the database was replaced while it was in use: its side file is now {}",
+        "{} is of another database than the one in use, and has the name {} now",
+        side_file.display(),
         free.display()
     );
     Ok(())
 }
 
-/// Checks that the log beside the database, if it has content, belongs to it: the database must be in the file
-/// in which it was last opened for writing. Reads the database alone, without the log.
+/// Checks that the log beside the database, if it has content, belongs to it: the log names the file that it was
+/// written for. If it names none, the database must be in the file in which it was last opened for writing; that is
+/// read from the database alone, without the log.
 ///
 /// # Errors
-/// [`FaultKind::Foreign`].
+/// [`FaultKind::Foreign`], or [`FaultKind::Deleted`] or [`FaultKind::Truncated`] if a log is there without a database.
 pub(crate) fn check_log(path: &Path) -> Result<(), FileFault> {
     let path = target(path);
     let log = beside(&path, "-wal");
-    if bytes_of(&log) <= LOG_HEADER_BYTES {
+    if bytes_of(&log) <= log_file::HEADER_BYTES as u64 {
         return Ok(());
     }
-    if bytes_of(&path) == 0 {
-        return Err(FileFault::new(&path, FaultKind::Truncated));
+    match fs::metadata(&path) {
+        Err(_) => return Err(FileFault::new(&path, FaultKind::Deleted)),
+        Ok(found) if found.len() == 0 => {
+            return Err(FileFault::new(&path, FaultKind::Truncated));
+        }
+        Ok(_) => {}
     }
-    // If the database cannot be read, the next connection says why.
-    let recorded = recorded_without_log(&path).ok().flatten();
-    let found = file_mark(&path);
-    if recorded.is_some() && found.is_some() && recorded != found {
+    let Some(found) = file_mark(&path) else {
+        return Ok(());
+    };
+    // If the log or the database cannot be read, the next connection says why.
+    let named = log_file::last_mark(&log).ok().flatten();
+    let named = named.or_else(|| recorded_without_log(&path).ok().flatten());
+    if named.is_some_and(|named| named != found) {
         return Err(FileFault::new(&log, FaultKind::Foreign));
     }
     Ok(())
@@ -176,7 +186,7 @@ pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Res
         if recorded.is_some() {
             begin_lineage(&transaction)?;
         }
-        transaction.execute("UPDATE database_file SET mark = ?1", [found])?;
+        write_mark(&transaction, found.as_deref())?;
     }
     transaction.commit()?;
     if !checkpoint(connection)? {
@@ -209,41 +219,88 @@ fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
     recorded_mark(&connection)
 }
 
-fn recorded_mark(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    connection.query_row("SELECT mark FROM database_file", [], |row| row.get(0))
+/// Writes the mark of the file that the database is in, or will be in.
+///
+/// # Errors
+/// An error of SQLite.
+pub(crate) fn write_mark(connection: &Connection, mark: Option<&str>) -> rusqlite::Result<()> {
+    connection.execute("UPDATE feed_version SET file_mark = ?1", [mark])?;
+    connection.execute("UPDATE board_version SET file_mark = ?1", [mark])?;
+    Ok(())
 }
 
-/// Checks that the log has as many bytes as SQLite has written to it.
+fn recorded_mark(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT file_mark FROM feed_version", [], |row| row.get(0))
+}
+
+/// How far the log was written at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    salts: [u8; 8],
+    bytes: u64,
+    frame_bytes: u64,
+}
+
+/// Checks that the log has as many bytes as SQLite has written to it, and that the end that it had `before` is still in
+/// it: who writes to a log that was truncated meanwhile leaves a hole. Returns the end that it has now.
 ///
 /// # Errors
 /// [`FaultKind::Truncated`].
-pub(super) fn check_log_bytes(connection: &Connection, path: &Path) -> Result<(), FileFault> {
+pub(super) fn check_log_end(
+    connection: &Connection,
+    path: &Path,
+    before: Option<LogEnd>,
+) -> Result<Option<LogEnd>, FileFault> {
+    let log = beside(&target(path), "-wal");
     let is_short = || {
         // If SQLite cannot answer, the next statement says why.
-        let written = written_log_bytes(connection).ok()?;
-        let found = wal_bytes(path);
+        let (written, _) = written_log_bytes(connection).ok()?;
+        let found = bytes_of(&log);
         // Another process may have checkpointed and truncated it in between.
-        Some(found < written && written_log_bytes(connection) == Ok(written))
+        Some(found < written && written_log_bytes(connection).ok()?.0 == written)
     };
     // Several times, since another process may even have written as much again.
-    for _ in 0..LOG_BYTES_CHECKS {
-        if is_short() != Some(true) {
-            return Ok(());
+    let mut checks = 0;
+    while is_short() == Some(true) {
+        checks += 1;
+        if checks == LOG_BYTES_CHECKS {
+            return Err(FileFault::new(&log, FaultKind::Truncated));
         }
         std::thread::sleep(LOG_BYTES_INTERVAL);
     }
-    let log = beside(&target(path), "-wal");
-    Err(FileFault::new(&log, FaultKind::Truncated))
+    let salts = log_file::salts(&log);
+    let has_no_header = matches!(&salts, Err(error) if error.kind() == ErrorKind::InvalidData);
+    let lacks_end = |before: LogEnd| {
+        log_file::has_frame(&log, before.bytes - before.frame_bytes, before.salts).is_ok_and(|has| !has)
+            // The log may have begun anew between the two.
+            && log_file::salts(&log).is_ok_and(|salts| salts == before.salts)
+    };
+    let before =
+        before.filter(|before| before.bytes > 0 && salts.as_ref().ok() == Some(&before.salts));
+    if has_no_header || before.is_some_and(lacks_end) {
+        return Err(FileFault::new(&log, FaultKind::Truncated));
+    }
+    let Ok((bytes, frame_bytes)) = written_log_bytes(connection) else {
+        return Ok(None);
+    };
+    Ok(salts.ok().map(|salts| LogEnd {
+        salts,
+        bytes,
+        frame_bytes,
+    }))
 }
 
-fn written_log_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+/// Returns the bytes that SQLite has written to the log, and those of a frame.
+fn written_log_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
     let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    Ok(match u64::try_from(frames) {
+    let frame = log_file::FRAME_HEADER_BYTES as u64 + page;
+    let bytes = match u64::try_from(frames) {
         // Not in WAL mode, or nothing is in the log.
         Err(_) | Ok(0) => 0,
-        Ok(frames) => LOG_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + page),
-    })
+        Ok(frames) => log_file::HEADER_BYTES as u64 + frames * frame,
+    };
+    Ok((bytes, frame))
 }
 
 /// Returns the size of the log of the database at `path`; 0 if it does not exist.
