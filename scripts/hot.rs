@@ -13,6 +13,7 @@
 
 use std::{
     hint::black_box,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     time::{Duration, Instant},
 };
@@ -131,6 +132,7 @@ fn rebuild(c: &mut Criterion) {
 /// A page of 200 rows from the middle of the feed: from SQLite, and cached.
 fn feed(c: &mut Criterion) {
     let sizes = std::env::var("FEED_ROWS").unwrap_or_else(|_| "10000".to_owned());
+    let client = IpAddr::from(Ipv4Addr::LOCALHOST);
     let mut group = c.benchmark_group("page");
     for rows in sizes.split(',').map(|rows| rows.parse::<u32>().unwrap()) {
         let folder = TempDir::new().unwrap();
@@ -160,7 +162,7 @@ fn feed(c: &mut Criterion) {
             |b, (cursor, limit)| {
                 b.iter(|| {
                     system
-                        .block_on(uncached.page(cursor.clone(), *limit))
+                        .block_on(uncached.page(cursor.clone(), *limit, client))
                         .unwrap()
                 });
             },
@@ -170,7 +172,9 @@ fn feed(c: &mut Criterion) {
             ..settings
         };
         let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
-        system.block_on(feed.page(key.0.clone(), key.1)).unwrap();
+        system
+            .block_on(feed.page(key.0.clone(), key.1, client))
+            .unwrap();
         group.bench_with_input(BenchmarkId::new("cached", rows), &key, |b, key| {
             b.iter(|| feed.cached(key).unwrap());
         });

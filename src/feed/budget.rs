@@ -1,12 +1,18 @@
 //! How many bytes of feed bodies are in memory: cached, just read, or still being sent to slow clients.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
+
+/// How often a read that waits for room looks anew: clients fall behind their pace as time passes.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Counts bytes until their last holder drops them. Cheap to clone.
 ///
@@ -48,19 +54,45 @@ impl ByteBudget {
         Bytes::from_owner(Charged { body, account })
     }
 
-    /// Waits until there is room. Until then calls `evict` repeatedly, which returns whether it evicted
-    /// something.
-    pub(super) async fn room(&self, evict: impl Fn() -> bool) {
+    /// Waits until there is room for a small page; for a large one, room beside the quarter that is reserved for
+    /// small ones. Until then calls `evict` repeatedly, which returns whether it evicted something, and then
+    /// `release`, which is told how many bytes are to be released.
+    pub(super) async fn room(
+        &self,
+        is_large: bool,
+        evict: impl Fn() -> bool,
+        release: impl Fn(usize),
+    ) {
         loop {
             let mut released = std::pin::pin!(self.0.released.notified());
             released.as_mut().enable();
-            if self.used_bytes() < self.0.max_bytes {
+            let missing_bytes = self.missing_bytes(is_large);
+            if missing_bytes == 0 {
                 return;
             }
             if !evict() {
-                released.await;
+                release(missing_bytes);
+                // Either way it looks again.
+                let _ = timeout(LOOK_AGAIN, released).await;
             }
         }
+    }
+
+    /// Returns how many bytes must be released before a read may begin; 0 if there is room.
+    pub(super) fn missing_bytes(&self, is_large: bool) -> usize {
+        let max_bytes = self.0.max_bytes;
+        let reserved = if is_large { max_bytes / 4 } else { 0 };
+        (self.used_bytes() + 1).saturating_sub(max_bytes - reserved)
+    }
+
+    /// Returns the bound.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.0.max_bytes
+    }
+
+    /// Lets every read that waits for room look again.
+    pub(super) fn notify(&self) {
+        self.0.released.notify_waiters();
     }
 
     /// Returns the bytes of all bodies that exist.
@@ -103,13 +135,17 @@ mod tests {
         let budget = ByteBudget::new(100);
         let held =
             std::cell::RefCell::new(vec![budget.charge(vec![0; 80]), budget.charge(vec![0; 80])]);
-        budget.room(|| held.borrow_mut().pop().is_some()).await;
+        let evict = || held.borrow_mut().pop().is_some();
+        budget.room(false, evict, |_| {}).await;
         assert_eq!(budget.used_bytes(), 80);
         let (one, other) = (budget.charge(vec![0; 80]), budget.clone());
-        let waiting = actix_rt::spawn(async move { other.room(|| false).await });
+        let waiting = actix_rt::spawn(async move { other.room(false, || false, |_| {}).await });
         actix_rt::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(one);
         assert!(waiting.await.is_ok());
+        // Another 80 of 100 are in use: a large page has no room beside the quarter of the small ones.
+        assert_eq!(budget.missing_bytes(false), 0);
+        assert_eq!(budget.missing_bytes(true), 6);
     }
 }

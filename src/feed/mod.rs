@@ -6,6 +6,7 @@
 //! | `pages` | which pages are cached and which are being read; what an inserted row invalidates (pure) |
 //! | `cache` | the same behind a lock, for clients, the writer and the watcher |
 //! | `budget` | how many bytes of pages are in memory, cached or still being sent |
+//! | `senders` | which clients are being sent a page, and which are cut off if others need its bytes |
 //! | `encoder` | content codings of pages, each made once |
 //! | `settings` | the options of this room |
 
@@ -14,14 +15,17 @@ mod cache;
 mod encoder;
 mod page;
 mod pages;
+mod senders;
 mod settings;
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex},
     thread::available_parallelism,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -33,9 +37,11 @@ use crate::{
 use budget::ByteBudget;
 use cache::{Lookup, PendingRead};
 use encoder::Encoder;
+use senders::Senders;
 
 pub use cache::FeedCache;
 pub use pages::PageKey;
+pub use senders::Sending;
 pub use settings::Settings;
 
 /// Why there is no page.
@@ -80,6 +86,7 @@ struct Feed {
     large_page: Mutex<()>,
     cache: FeedCache,
     budget: ByteBudget,
+    senders: Senders,
     encoder: Encoder,
     metrics: Metrics,
 }
@@ -98,6 +105,7 @@ impl FeedHandle {
             large_page: Mutex::default(),
             cache: FeedCache::new(settings.max_cached_bytes),
             encoder: Encoder::new(max_encodings, budget.clone()),
+            senders: Senders::new(budget.clone()),
             budget,
             settings,
             max_reads,
@@ -144,7 +152,13 @@ impl FeedHandle {
         self.0.metrics.feed_page(Source::Hit);
     }
 
-    /// Returns the page of up to `limit` rows after `cursor`. A cached one costs a look-up. Otherwise the
+    /// Notes that a body of the feed is being sent to this client, until what is returned is dropped. Costs a short
+    /// lock.
+    pub fn begin_sending(&self, client: IpAddr, body: &Bytes) -> Sending {
+        self.0.senders.begin(client, body)
+    }
+
+    /// Returns the page of up to `limit` rows after `cursor`, for a client. A cached one costs a look-up. Otherwise the
     /// page is read once for all requests that want it meanwhile: one walk along the index and a hash of the
     /// page, on a blocking thread.
     ///
@@ -155,17 +169,23 @@ impl FeedHandle {
         &self,
         cursor: Cursor,
         limit: PageLimit,
+        client: IpAddr,
     ) -> Result<(Arc<Representation>, Source), Arc<FeedError>> {
         let metrics = &self.0.metrics;
+        let is_large = limit > PageLimit::default();
         let (answer, source) = match self.0.cache.look_up(&(cursor, limit)) {
             Lookup::Hit(page) => {
                 metrics.feed_page(Source::Hit);
                 return Ok((page, Source::Hit));
             }
-            Lookup::Join(answer) => (answer, Source::Join),
+            Lookup::Join(answer) => {
+                // The client that began the read may have more than its share.
+                self.release(client, self.0.budget.missing_bytes(is_large));
+                (answer, Source::Join)
+            }
             Lookup::Miss(read, answer) => {
                 // Not a part of this request: others wait for it too, and this client may go.
-                actix_rt::spawn(self.clone().read(read));
+                actix_rt::spawn(self.clone().read(read, client, is_large));
                 (answer, Source::Miss)
             }
             Lookup::Full => return Err(Arc::new(FeedError::Busy)),
@@ -202,8 +222,9 @@ impl FeedHandle {
             .await;
     }
 
-    async fn read(self, read: PendingRead) {
-        let turn = tokio::time::timeout(self.0.settings.queue_timeout, self.turn()).await;
+    async fn read(self, read: PendingRead, client: IpAddr, is_large: bool) {
+        let turn = self.turn(client, is_large);
+        let turn = tokio::time::timeout(self.0.settings.queue_timeout, turn).await;
         let Ok(Ok(turn)) = turn else {
             read.finish(Err(FeedError::Busy));
             return;
@@ -219,11 +240,28 @@ impl FeedHandle {
     }
 
     /// Waits until a read may begin: one of few, with room for its bytes.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        let turn = Arc::clone(&self.0.turns).acquire_owned().await?;
+    async fn turn(
+        &self,
+        client: IpAddr,
+        is_large: bool,
+    ) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let budget = &self.0.budget;
         let evict = || self.0.cache.evict_oldest();
-        self.0.budget.room(evict).await;
-        Ok(turn)
+        let release = |bytes| self.release(client, bytes);
+        loop {
+            // Without a turn: a large page that waits for room keeps no turn from a small one, which has room.
+            budget.room(is_large, evict, release).await;
+            let turn = Arc::clone(&self.0.turns).acquire_owned().await?;
+            if budget.missing_bytes(is_large) == 0 {
+                return Ok(turn);
+            }
+        }
+    }
+
+    fn release(&self, client: IpAddr, bytes: usize) {
+        if bytes > 0 {
+            self.0.senders.cut_off(client, bytes, Instant::now());
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! leaderboard/recent, as actix-web serves it: pages that are not cached yet, and errors.
 
+use std::net::Ipv4Addr;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
@@ -7,6 +9,7 @@ use super::{
     cache_status::CacheStatus,
     error::ApiError,
     query,
+    rate_limit::network_of,
     respond::{conditions, respond},
 };
 
@@ -17,6 +20,9 @@ pub(super) async fn recent(
     let (cursor, limit) = query::feed_page(request.query_string())?;
     let conditions = conditions(&request);
     let feed = &app.handles.feed;
-    let (page, source) = feed.page(cursor, limit).await?;
+    // The door has put the client there.
+    let client = request.peer_addr().map(|client| client.ip());
+    let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let (page, source) = feed.page(cursor, limit, network_of(client)).await?;
     respond(&app, &conditions, &page, CacheStatus::Page(source)).await
 }

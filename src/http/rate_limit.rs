@@ -12,7 +12,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -140,6 +140,15 @@ impl RateLimit {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The address or network that counts as one client where clients share something: an IPv4 address, or a /48,
+/// which is what one owner of IPv6 addresses commonly has (RFC 6177).
+pub(super) fn network_of(client: IpAddr) -> IpAddr {
+    match embedded_ipv4(client) {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

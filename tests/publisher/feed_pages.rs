@@ -10,12 +10,13 @@
 //! - a cache of no bytes reads for every request
 //! - a request is counted once, also if its page must be encoded first
 //! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
-//! - the bytes of pages that clients do not read are bounded: further pages get 503
+//! - the bytes of pages that clients do not read are bounded: further pages get 503, and large ones earlier
 //! - a request that joins a read waits no longer than the time limit of a read
 
 use std::{
     fs,
     io::Read,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -32,6 +33,7 @@ use futures_util::future::join_all;
 use crate::app::{App, Data, FEED, Mode, settings, wait_until};
 
 const RUNS: &str = "/v1/admin/eval-runs";
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn row(id: &str, second: u32) -> String {
     format!(
@@ -290,7 +292,7 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     let mut unsent = Vec::new();
     // Keeps the bodies, as connections do that still send them; their pages may be evicted meanwhile.
     let error = loop {
-        match feed.page(key(unsent.len() as u32), all).await {
+        match feed.page(key(unsent.len() as u32), all, CLIENT).await {
             Ok((page, _)) => unsent.push(page.identity().body()),
             Err(error) => break error,
         }
@@ -298,10 +300,12 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     assert!(matches!(*error, FeedError::Busy), "{error}");
     let bytes: usize = unsent.iter().map(|body| body.len()).sum();
     let longest = unsent[0].len();
-    assert!((4_000_000..4_000_000 + longest).contains(&bytes), "{bytes}");
+    assert!((3_000_000..3_000_000 + longest).contains(&bytes), "{bytes}");
     assert_eq!(feed.usage().page_bytes, 0, "all pages are evicted");
+    let small = PageLimit::new(7).unwrap();
+    assert!(feed.page(key(999), small, CLIENT).await.is_ok());
     unsent.clear();
-    let (page, source) = feed.page(key(999), all).await.unwrap();
+    let (page, source) = feed.page(key(999), all, CLIENT).await.unwrap();
     assert_eq!(source, Source::Miss);
     assert_eq!(feed.cached(&(key(999), all)), Some(page));
 }
@@ -323,9 +327,13 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_re
     let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
     let cursor = || Cursor::tuple("2026-06-07", None).unwrap();
     let begun = Instant::now();
-    let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default()))).await;
+    let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default(), CLIENT))).await;
     assert!(answers.iter().all(Result::is_err));
     assert!(begun.elapsed() < Duration::from_secs(30));
     drop(taken);
-    assert!(feed.page(cursor(), PageLimit::default()).await.is_ok());
+    assert!(
+        feed.page(cursor(), PageLimit::default(), CLIENT)
+            .await
+            .is_ok()
+    );
 }

@@ -3,6 +3,7 @@
 //! - slow uploads do not keep other writes out
 //! - an upload that announces no length reserves nothing
 //! - a client that accepts too little is cut off
+//! - clients that hardly read their feed pages keep nobody else out, from one address or from many
 //! - a commit that hangs delays no other client, and every write gets an answer
 
 use std::{
@@ -132,6 +133,61 @@ async fn a_client_that_accepts_too_little_is_cut_off() {
     wait_until("its close", async || connections().await == open).await;
     let bytes = block(move || reader.join().unwrap()).await.unwrap();
     assert!(bytes > 0);
+    app.stop().await;
+}
+
+/// Asks for so many different pages of 1.1 MB, each from the client of its number, and reads the beginning of each
+/// answer.
+async fn begin_pages(app: &App, count: usize, client: fn(usize) -> usize) -> Vec<TcpStream> {
+    let address = app.address();
+    let ask = move |number| {
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let (id, client) = (number, client(number));
+        write!(
+            socket,
+            "GET {FEED}?since_ran_at=2026-06-06T00:00:00Z&since_id={id}&limit=1000 HTTP/1.1\r\n\
+             Host: x\r\nX-Forwarded-For: 192.0.2.{client}\r\n\r\n"
+        )
+        .unwrap();
+        socket
+    };
+    let sockets = block(move || {
+        let mut sockets: Vec<TcpStream> = (0..count).map(ask).collect();
+        for socket in &mut sockets {
+            // Nothing, if it is cut off already.
+            let _ = socket.read(&mut [0; 12]);
+        }
+        sockets
+    });
+    sockets.await.unwrap()
+}
+
+#[actix_web::test]
+async fn clients_that_hardly_read_their_pages_keep_nobody_else_out() {
+    let data = Data::empty();
+    data.sample_runs(1000, "2026-06-07T00:00:00Z");
+    let mut settings = settings(&["--trusted-proxies", "127.0.0.1"]);
+    settings.feed.max_cached_bytes = 0;
+    settings.feed.max_in_flight_bytes = 4_000_000;
+    // One read at a time: the bytes exceed a bound by at most one page.
+    settings.store.pool_size = 3;
+    let app = App::start_with(data, Mode::Pass, settings).await;
+    let page = |limit| format!("{FEED}?since_ran_at=2026-06-05T00:00:00Z&limit={limit}");
+    let honest = [("x-forwarded-for", "192.0.2.200")];
+    let one_address = begin_pages(&app, 12, |_| 1).await;
+    for limit in [7, 200, 1000] {
+        let answer = app.get_with(&page(limit), &honest).await;
+        assert_eq!(answer.status, 200, "limit={limit}");
+    }
+    drop(one_address);
+    let many_addresses = begin_pages(&app, 12, |number| number).await;
+    assert_eq!(app.get_with(&page(7), &honest).await.status, 200);
+    // Each has no more than its share: the slowest are cut off, once they are slow.
+    wait_until("a long page", async || {
+        app.get_with(&page(1000), &honest).await.status == 200
+    })
+    .await;
+    drop(many_addresses);
     app.stop().await;
 }
 

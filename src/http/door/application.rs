@@ -7,6 +7,7 @@ use std::{
     cell::RefCell,
     future::{Future as _, poll_fn},
     io, mem,
+    net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
     rc::Rc,
@@ -45,14 +46,20 @@ pub(super) struct AppRequest {
     exchange: Exchange<'static>,
     body: BodyDecoder,
     expects_continue: bool,
+    client: IpAddr,
 }
 
 impl AppRequest {
-    /// Makes a request of a head; its body follows on the connection.
+    /// Makes a request of a head; its body follows on the connection. Its peer is the client, as trusted proxies
+    /// name it.
     ///
     /// # Errors
     /// 400 if actix-web cannot represent it, 431 for a field name that it cannot.
-    pub(super) fn new(head: &Head<'_, '_>, exchange: Exchange<'static>) -> Result<Self, ApiError> {
+    pub(super) fn new(
+        head: &Head<'_, '_>,
+        exchange: Exchange<'static>,
+        client: IpAddr,
+    ) -> Result<Self, ApiError> {
         let mut request = Request::new();
         let made = request.head_mut();
         made.method = Method::from_bytes(head.method.as_bytes())
@@ -63,6 +70,7 @@ impl AppRequest {
             0 => Version::HTTP_10,
             _ => Version::HTTP_11,
         };
+        made.peer_addr = Some(SocketAddr::new(client, 0));
         for field in head.fields {
             // The parser has let only tokens pass, so that an error is one of length.
             let name = HeaderName::from_bytes(field.name.as_bytes())
@@ -76,6 +84,7 @@ impl AppRequest {
             exchange,
             body: BodyDecoder::new(head.framing),
             expects_continue: head.expects_continue,
+            client,
         })
     }
 }
@@ -151,6 +160,7 @@ impl Connection {
             exchange,
             mut body,
             mut expects_continue,
+            client,
         } = request;
         // One limit for the body, also for what is only discarded.
         let deadline = Instant::now() + door.handles.settings.body_timeout;
@@ -181,7 +191,8 @@ impl Connection {
             && discards != Discards::Connection
             && door.lets_persist();
         self.closes = !persists;
-        self.send_response(door, &exchange, response).await?;
+        self.send_response(door, &exchange, response, client)
+            .await?;
         if self.closes {
             self.unread = Vec::new();
         } else if discards == Discards::Rest {
@@ -328,6 +339,7 @@ impl Connection {
         door: &Door,
         exchange: &Exchange<'_>,
         response: HttpResponse,
+        client: IpAddr,
     ) -> io::Result<()> {
         // `100 Continue` may not be sent completely.
         self.flush(door).await?;
@@ -349,6 +361,9 @@ impl Connection {
                 body
             };
             self.set_unsent(&mut scratch.output, body);
+        }
+        if exchange.route == Route::Feed {
+            self.share_memory(door, client);
         }
         self.flush(door).await?;
         match stream.filter(|_| !exchange.is_head()) {

@@ -30,7 +30,10 @@ use super::{
 };
 use crate::{
     answer::{Conditions, Decision, Representation},
-    http::{Settings, board::chosen, cache_status::CacheStatus, error::ApiError},
+    feed::Sending,
+    http::{
+        Settings, board::chosen, cache_status::CacheStatus, error::ApiError, rate_limit::network_of,
+    },
     metrics::{Source, requests::Route},
 };
 
@@ -76,6 +79,9 @@ struct Unsent {
     body: Bytes,
     sent_bytes: usize,
     since: Instant,
+    /// If the body is one of the feed: it stays in memory only as long as nobody needs it more. Below the body,
+    /// which is dropped first.
+    sending: Option<Sending>,
 }
 
 impl Unsent {
@@ -246,8 +252,9 @@ impl Connection {
                     match answered {
                         Some(sent) => sent?,
                         None => {
-                            let exchange = exchange.into_owned(self.peer);
-                            let request = AppRequest::new(&head, exchange);
+                            let client = exchange.client(door, &head, self.peer);
+                            let exchange = exchange.into_owned(client);
+                            let request = AppRequest::new(&head, exchange, client);
                             next = Some(match request {
                                 Ok(request) => Next::Application(Box::new(request)),
                                 Err(error) => Next::Refuse(error),
@@ -324,7 +331,11 @@ impl Connection {
                 if conditions.missing_encoding(&page).is_some() {
                     return None;
                 }
-                reply(&page, CacheStatus::Page(Source::Hit))
+                let replied = reply(&page, CacheStatus::Page(Source::Hit));
+                if self.unsent.is_some() {
+                    self.share_memory(door, exchange.client(door, head, self.peer));
+                }
+                replied
             }
         }
     }
@@ -410,6 +421,7 @@ impl Connection {
                 body: body.clone(),
                 sent_bytes,
                 since: Instant::now(),
+                sending: None,
             });
         }
         output.clear();
@@ -423,10 +435,25 @@ impl Connection {
             body,
             sent_bytes: 0,
             since: Instant::now(),
+            sending: None,
         });
         self.active_at = Instant::now();
     }
 
+    /// Lets the body that is unsent, one of the feed, give way to others that need its memory.
+    pub(super) fn share_memory(&mut self, door: &Door, client: IpAddr) {
+        if let Some(unsent) = self.unsent.as_mut().filter(|it| !it.body.is_empty()) {
+            let client = network_of(client);
+            let sending = door.handles.feed.begin_sending(client, &unsent.body);
+            sending.sent(unsent.sent_bytes);
+            unsent.sending = Some(sending);
+        }
+    }
+
+    /// Sends what is unsent, as far as the client accepts it.
+    ///
+    /// # Errors
+    /// If the connection breaks, or others need the memory of the body.
     pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(unsent) = &mut self.unsent {
             let head = &unsent.head[unsent.sent_bytes.min(unsent.head.len())..];
@@ -435,8 +462,19 @@ impl Connection {
             if head.is_empty() && body.is_empty() {
                 self.unsent = None;
             } else {
+                if let Some(sending) = &unsent.sending
+                    && sending.poll_cut_off(cx).is_ready()
+                {
+                    reset_when_closed(&self.stream);
+                    return Poll::Ready(Err(io::Error::other(
+                        "others need the memory of its page",
+                    )));
+                }
                 unsent.sent_bytes += ready!(poll_pieces(&mut self.stream, cx, head, body))?;
                 self.active_at = Instant::now();
+                if let Some(sending) = &unsent.sending {
+                    sending.sent(unsent.sent_bytes);
+                }
             }
         }
         Poll::Ready(Ok(()))
@@ -540,11 +578,7 @@ impl Connection {
 
     fn expire(&mut self) -> Next {
         if self.unsent.is_some() {
-            // The connection is reset when it closes, or the kernel would keep what it has to send for a client
-            // that does not take it.
-            if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
-                log::debug!("SO_LINGER cannot be set: {error}");
-            }
+            reset_when_closed(&self.stream);
             return Next::End;
         }
         if self.head_since.take().is_some() {
@@ -574,6 +608,14 @@ impl Connection {
             Ok(ended) => ended,
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// Has the connection reset when it closes, or the kernel would keep what it has to send for a client that does not
+/// take it.
+fn reset_when_closed(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        log::debug!("SO_LINGER cannot be set: {error}");
     }
 }
 

@@ -73,8 +73,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The same, independent of the bytes that were read. `peer` is logged if no client is known.
-    pub(super) fn into_owned(self, peer: IpAddr) -> Exchange<'static> {
+    /// Returns the client that the request comes from.
+    pub(super) fn client(&self, door: &Door, head: &Head<'_, '_>, peer: IpAddr) -> IpAddr {
+        let found = || client_address(peer, head, &door.handles.settings);
+        self.client.unwrap_or_else(found)
+    }
+
+    /// The same, independent of the bytes that were read.
+    pub(super) fn into_owned(self, client: IpAddr) -> Exchange<'static> {
         Exchange {
             route: self.route,
             method: Cow::Owned(self.method.into_owned()),
@@ -83,7 +89,7 @@ impl<'a> Exchange<'a> {
             persists: self.persists,
             begun: self.begun,
             id: self.id.map(|id| Cow::Owned(id.into_owned())),
-            client: self.client.or(Some(peer)),
+            client: Some(client),
         }
     }
 
