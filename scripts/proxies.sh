@@ -53,7 +53,7 @@ same() { # NAME PROXY PATH CURL-OPTIONS
     for at in "$direct" "$proxy"; do
         curl -s -D "$work/head" -o "$work/body" "$@" "$at$path"
         # A cache may put more fields into a 304 than it must (RFC 9110 §15.4.5).
-        ! grep -q ' 304' "$work/head" || sed -i '/^content-encoding/Id' "$work/head"
+        ! sed -n 1p "$work/head" | grep -q ' 304' || sed -i '/^content-encoding/Id' "$work/head"
         # With -I curl writes the head into the body's file.
         [ "$*" != -I ] || : >"$work/body"
         { sed -n 1p "$work/head" | cut -d ' ' -f 2

@@ -37,7 +37,7 @@ impl RanAt {
     /// Reads the time of an eval run that is to be stored. Seconds taken for milliseconds, an unset clock and a
     /// wrong century are errors of the producer: such a row would stay at an end of the feed for ever.
     ///
-    /// Its row is served to the byte, so the notation must be one that every client reads: see [`is_common`].
+    /// Its row is served to the byte, so the notation must be one that every client reads: see `is_common`.
     ///
     /// # Errors
     /// [`NotARunTime`].
