@@ -113,10 +113,14 @@ impl HealthHandle {
             let file = pool.file().clone();
             let outcome = match pool.reader(begun + PROBE_TIMEOUT).and_then(|reader| {
                 read::probe(&reader)?;
-                Ok(file.is_damaged(|| read::is_sound(&reader)))
+                Ok(file.condition().is_damaged(|| read::is_sound(&reader)))
             }) {
-                Ok(is_damaged) => well(!is_damaged, "damaged: restore a backup")
-                    .and_then(|()| well(!file.is_unwatched(), "cannot be polled, see the log")),
+                Ok(is_damaged) => well(!is_damaged, "damaged: restore a backup").and_then(|()| {
+                    well(
+                        !file.condition().is_unwatched(),
+                        "cannot be polled, see the log",
+                    )
+                }),
                 Err(error) => {
                     log::debug!("health: {error}");
                     match error {

@@ -76,8 +76,10 @@ pub(crate) async fn launch(
                 continue;
             };
             detector = Some(polled);
-            let restored = log.polled(&state);
-            file.polled(state.is_ok(), restored);
+            file.condition().polled(state.is_ok());
+            if log.polled(&state) {
+                file.condition().replaced();
+            }
             match state {
                 Ok(Some(state)) => {
                     feed.observe(state.feed);

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use super::fields::whole_head;
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
-// What these constants and the encoders' versions decide are the bytes that an entity-tag names: whoever
-// changes them begins a new generation (`Coding::tag_suffix`). Neither the load nor the machine may matter.
+// These constants and the versions of the encoders decide the bytes that an entity-tag names. A change of them needs a
+// new generation (`Coding::tag_suffix`). The bytes must not depend on the load or the machine.
 
 /// A smaller body fits in one packet, encoded or not.
 const WORTH_ENCODING_BYTES: usize = 1400;

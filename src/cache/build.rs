@@ -52,7 +52,7 @@ impl BuildSnapshot for SqliteBuilder {
     fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
         let board = read::board(&*self.pool.reader(deadline)?);
         let (board_version, challenges) =
-            board.inspect_err(|error| self.pool.file().note(error))?;
+            board.inspect_err(|error| self.pool.file().condition().failed(error))?;
         Ok(Built {
             snapshot: Snapshot::new(&challenges)?,
             board_version,

@@ -272,7 +272,7 @@ impl Feed {
             .reader(Instant::now() + self.settings.read_timeout)?;
         let page = page::read(&reader, cursor, *limit, &self.budget, &self.large_page);
         if let Err(FeedError::Store(error)) = &page {
-            self.pool.file().note(error);
+            self.pool.file().condition().failed(error);
         }
         page
     }

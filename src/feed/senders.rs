@@ -1,4 +1,4 @@
-//! Who is being sent a body of the feed, and who is cut off if others need its bytes.
+//! The clients that are being sent a body of the feed, and which of them are cut off if others need its bytes.
 //!
 //! Bodies stay in memory until their last byte is accepted, so that clients which read slowly would use up the
 //! [`ByteBudget`] for everybody. While bytes are short:

@@ -98,7 +98,7 @@ impl Log for Logger {
         if !self.lines.matches(record) {
             return;
         }
-        // Who asks for debug lines wants them all. The access log has a throttle of its own.
+        // An operator that sets level debug wants all lines. The access log has a throttle of its own.
         let is_free = record.level() > Level::Info || record.target() == ACCESS;
         let suppressed = if is_free {
             Some(0)

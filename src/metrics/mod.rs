@@ -132,7 +132,7 @@ impl SampledGauge {
             ),
             Self::CommitRunning => (
                 "publisher_commit_running_seconds",
-                "For how long the commit in flight has been running, in seconds; 0 if there is none.",
+                "For how long the commit in flight has been running, in seconds; 0 while no commit runs.",
             ),
         }
     }

@@ -14,13 +14,11 @@ use std::{
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
-use super::StoreError;
-
+use super::condition::Condition;
 use observation::{FileId, LogEnd, Observation, Relation};
 
 pub use fault::{FaultKind, FileFault};
@@ -38,14 +36,8 @@ struct Shared {
     path: PathBuf,
     read_only: bool,
     known: Mutex<Known>,
+    condition: Condition,
 }
-
-/// After so many failed polls in a row a database counts as unwatched.
-const FAILED_POLLS: u32 = 3;
-/// How long a database counts as damaged after a read or write has found that.
-const DAMAGED: Duration = Duration::from_secs(300);
-/// How often it is checked whether the database is really damaged.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The files that the connections of one generation have open.
 #[derive(Debug, Default)]
@@ -57,19 +49,6 @@ struct Known {
     files: Observation,
     /// Set when the log of this generation was found to be truncated.
     truncated: Option<FileFault>,
-    /// Set when a page was found to be malformed.
-    damage: Option<Damage>,
-    /// How many polls have failed since the last one that succeeded.
-    failed_polls: u32,
-}
-
-/// Malformed pages.
-#[derive(Debug)]
-struct Damage {
-    /// When one was last found.
-    found: Instant,
-    /// When the whole database was last checked because of that.
-    checked: Option<Instant>,
 }
 
 /// The connections of a generation.
@@ -87,6 +66,7 @@ impl DatabaseFile {
             path: path.to_owned(),
             read_only,
             known: Mutex::default(),
+            condition: Condition::default(),
         }))
     }
 
@@ -139,76 +119,9 @@ impl DatabaseFile {
         })
     }
 
-    /// Notes an error of a read or write.
-    pub(crate) fn note(&self, error: &StoreError) {
-        let code = match error {
-            StoreError::Sqlite(error) => error.sqlite_error_code(),
-            StoreError::Pool(_)
-            | StoreError::File(_)
-            | StoreError::Open(_)
-            | StoreError::Corrupt { .. } => None,
-        };
-        if matches!(
-            code,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        ) {
-            let mut known = self.known();
-            let found = Instant::now();
-            let checked = known.damage.as_ref().and_then(|damage| damage.checked);
-            known.damage = Some(Damage { found, checked });
-        }
-    }
-
-    /// Notes whether a poll could read the database. What an earlier error said of it holds no longer if the poll
-    /// found it `restored`.
-    pub(crate) fn polled(&self, succeeded: bool, restored: bool) {
-        let mut known = self.known();
-        known.failed_polls = if succeeded {
-            0
-        } else {
-            known.failed_polls.saturating_add(1)
-        };
-        if restored {
-            known.damage = None;
-        }
-    }
-
-    /// Returns whether changes by other processes are not noticed: several polls in a row have failed.
-    pub fn is_unwatched(&self) -> bool {
-        self.known().failed_polls >= FAILED_POLLS
-    }
-
-    /// Returns whether a read or write has found malformed pages in the last five minutes. A disk that fails for a
-    /// moment gives the same error: so `is_sound` is asked, at most every ten seconds, and clears the finding.
-    pub(crate) fn is_damaged(&self, is_sound: impl FnOnce() -> bool) -> bool {
-        let mut known = self.known();
-        let Some(damage) = &mut known.damage else {
-            return false;
-        };
-        if damage.found.elapsed() > DAMAGED {
-            known.damage = None;
-            return false;
-        }
-        let lately = damage
-            .checked
-            .is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL);
-        if lately {
-            return true;
-        }
-        damage.checked = Some(Instant::now());
-        let found = damage.found;
-        drop(known);
-        let is_sound = is_sound();
-        let mut known = self.known();
-        if is_sound
-            && known
-                .damage
-                .as_ref()
-                .is_some_and(|damage| damage.found == found)
-        {
-            known.damage = None;
-        }
-        known.damage.is_some()
+    /// Returns what reads, writes and polls have found.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.0.condition
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -269,7 +182,7 @@ impl Shared {
         check_log(&self.path)?;
         if is_new {
             known.generation += 1;
-            known.damage = None;
+            self.condition.replaced();
         }
         known.truncated = None;
         Ok(())

@@ -5,6 +5,7 @@
 //! | `open` | what must be true of a file before it is used, migrations |
 //! | `backup` | writes a copy of a database in use |
 //! | `change_detector` | notices commits of other connections |
+//! | `condition` | whether the database can be trusted: damage, failed polls |
 //! | `file` | whether the files of the database are those that were opened |
 //! | `kept_open` | the connection that is opened first and closed last |
 //! | `page_copy` | copies a database through SQLite, and checks it |
@@ -17,6 +18,7 @@
 
 pub mod backup;
 pub(crate) mod change_detector;
+pub(crate) mod condition;
 pub mod file;
 pub mod kept_open;
 pub mod open;

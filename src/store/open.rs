@@ -198,7 +198,7 @@ pub(super) fn wait_for_log(path: &Path) -> Result<(), FileFault> {
     check_log(path)
 }
 
-/// Creates an empty file that only its owner may read and write, if there is none. SQLite gives the side files
+/// Creates an empty file that only its owner may read and write, unless the file exists. SQLite gives the side files
 /// the same mode.
 pub(super) fn create_private(path: &Path) -> Result<(), OpenError> {
     let mut options = std::fs::OpenOptions::new();

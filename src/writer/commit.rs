@@ -53,13 +53,14 @@ impl WriteConnection {
     /// Carries all operations out in one transaction. A rejected operation is rolled back alone, to its
     /// savepoint. Blocks until the commit is durable (`synchronous=FULL`).
     ///
-    /// The results are in the order of the operations. If the transaction itself fails nothing is stored, and
-    /// each result says so. Clients of the feed see the rows from then on.
+    /// The results are in the order of the operations. If the transaction fails, each result is an error. The
+    /// operations may be stored nevertheless if the files were touched during the commit: repeating them is safe.
+    /// Clients of the feed see the rows from then on.
     pub(super) fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Rejected>> {
         self.try_commit(operations).unwrap_or_else(|error| {
             self.connection = None;
             if let CommitError::Store(error) = &error {
-                self.target.file.note(error);
+                self.target.file.condition().failed(error);
             }
             let reason = error.to_string();
             log::warn!(

@@ -161,7 +161,7 @@ impl WriterHandle {
         self.admissions.operations()
     }
 
-    /// Returns for how long the commit in flight has been running; `None` if there is none.
+    /// Returns for how long the commit in flight has been running; `None` while no commit runs.
     pub fn commit_runs_for(&self) -> Option<Duration> {
         let since = self.commit_since.get()?;
         Some(self.clock.now().saturating_duration_since(since))
