@@ -6,7 +6,9 @@
 //! the files with those that the open connections have, and refuses to touch them until they fit.
 
 mod fault;
+mod log_end;
 mod log_file;
+mod mark;
 mod observation;
 
 use std::{
@@ -19,13 +21,12 @@ use std::{
 use rusqlite::Connection;
 
 use super::condition::Condition;
-use observation::{FileId, LogEnd, Observation, Relation};
+use log_end::LogEnd;
+use observation::{FileId, Observation, Relation};
 
 pub use fault::{FaultKind, FileFault};
-pub(crate) use observation::{
-    SIDE_FILES, beside, check_log, file_mark, is_same_file, open_immutable, record_file, set_aside,
-    target, write_mark,
-};
+pub(crate) use mark::{check_log, file_mark, open_immutable, record_file, write_mark};
+pub(crate) use observation::{SIDE_FILES, beside, is_same_file, set_aside, target};
 
 /// A database file, and its side files as the open connections know them. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -171,7 +172,7 @@ impl Shared {
             return Err(FileFault::new(&self.path, FaultKind::Returned));
         }
         if !known.is_unused() {
-            observation::check_complete(&self.path)?;
+            mark::check_complete(&self.path)?;
         }
         for side_file in left {
             if self.read_only {
@@ -221,7 +222,7 @@ impl FileConnection {
         if !is_current {
             return Ok((false, None));
         }
-        let end = observation::check_log_end(&self.connection, self.file.path(), before);
+        let end = log_end::check_log_end(&self.connection, self.file.path(), before);
         let end = end.inspect_err(|fault| self.file.known().truncated = Some(fault.clone()))?;
         Ok((true, end))
     }

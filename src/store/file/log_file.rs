@@ -1,7 +1,7 @@
 //! What a write-ahead log says of the database that it was written for.
 //!
 //! Every change rewrites a row of `board_version` or `feed_version`, and SQLite logs whole pages: so the log of any
-//! change contains the mark of the file ([`super::observation`]) that the change was made to. The log is read as a
+//! change contains the mark of the file ([`super::mark`]) that the change was made to. The log is read as a
 //! file; SQLite has no locks on it that closing it could drop.
 //!
 //! Formats: <https://sqlite.org/fileformat2.html>, sections 1.6, 2.1 and 4.1.

@@ -3,23 +3,13 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
-    time::{Duration, UNIX_EPOCH},
 };
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-
-use super::{FaultKind, FileFault, log_file};
-use crate::store::{open::checkpoint, write::begin_lineage};
+use super::{FaultKind, FileFault};
 
 /// How many files of databases that were replaced are kept beside a database.
 const MAX_SET_ASIDE: u32 = 100;
-
-/// How often a log must be found too short before it counts as truncated.
-const LOG_BYTES_CHECKS: u32 = 3;
-const LOG_BYTES_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Device and inode. While a connection has the file open, the numbers are not used again.
 pub(super) type FileId = (u64, u64);
@@ -125,184 +115,6 @@ pub(crate) fn set_aside(side_file: &Path) -> Result<(), FileFault> {
     Ok(())
 }
 
-/// Checks that the log beside the database, if it has content, belongs to it: the log names the file that it was
-/// written for. If it names none, the database must be in the file in which it was last opened for writing; that is
-/// read from the database alone, without the log.
-///
-/// # Errors
-/// [`FaultKind::Foreign`], or [`FaultKind::Deleted`] or [`FaultKind::Truncated`] if a log is there without a database.
-pub(crate) fn check_log(path: &Path) -> Result<(), FileFault> {
-    let path = target(path);
-    let log = beside(&path, "-wal");
-    if bytes_of(&log) <= log_file::HEADER_BYTES as u64 {
-        return Ok(());
-    }
-    match fs::metadata(&path) {
-        Err(_) => return Err(FileFault::new(&path, FaultKind::Deleted)),
-        Ok(found) if found.len() == 0 => {
-            return Err(FileFault::new(&path, FaultKind::Truncated));
-        }
-        Ok(_) => {}
-    }
-    let Some(found) = file_mark(&path) else {
-        return Ok(());
-    };
-    // If the log or the database cannot be read, the next connection says why.
-    let named = log_file::last_mark(&log).ok().flatten();
-    let named = named.or_else(|| recorded_without_log(&path).ok().flatten());
-    if named.is_some_and(|named| named != found) {
-        return Err(FileFault::new(&log, FaultKind::Foreign));
-    }
-    Ok(())
-}
-
-/// Checks that a database which has just taken the place of another one is complete: it may still be copied.
-///
-/// # Errors
-/// [`FaultKind::Incomplete`].
-pub(super) fn check_complete(path: &Path) -> Result<(), FileFault> {
-    let path = target(path);
-    // SQLite compares the size of the file with the number of pages in its header.
-    let read = open_immutable(&path).and_then(|connection| {
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-    });
-    read.map_err(|_| FileFault::new(&path, FaultKind::Incomplete))
-}
-
-/// Records in the database which file it is in, if that has changed, and writes it through the log. A database that
-/// was put there from elsewhere gets a new lineage: the numbers that it draws may have been drawn before.
-///
-/// # Errors
-/// An error of SQLite.
-pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
-    let found = file_mark(&target(path));
-    if found.is_none() || recorded_mark(connection)? == found {
-        return Ok(());
-    }
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    let recorded = recorded_mark(&transaction)?;
-    if recorded != found {
-        if recorded.is_some() {
-            begin_lineage(&transaction)?;
-        }
-        write_mark(&transaction, found.as_deref())?;
-    }
-    transaction.commit()?;
-    if !checkpoint(connection)? {
-        log::warn!(
-            "{}: another process reads it: the database was not checkpointed after it was put there",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Opens a database that no process writes to, without its log, and without making side files.
-///
-/// # Errors
-/// An error of SQLite.
-pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
-    let path = path.as_os_str().as_encoded_bytes();
-    let uri = format!(
-        "file:{}?immutable=1",
-        percent_encode(path, NON_ALPHANUMERIC)
-    );
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(uri, flags)
-}
-
-fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
-    let connection = open_immutable(path)?;
-    recorded_mark(&connection)
-}
-
-/// Writes the mark of the file that the database is in, or will be in.
-///
-/// # Errors
-/// An error of SQLite.
-pub(crate) fn write_mark(connection: &Connection, mark: Option<&str>) -> rusqlite::Result<()> {
-    connection.execute("UPDATE feed_version SET file_mark = ?1", [mark])?;
-    connection.execute("UPDATE board_version SET file_mark = ?1", [mark])?;
-    Ok(())
-}
-
-fn recorded_mark(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    connection.query_row("SELECT file_mark FROM feed_version", [], |row| row.get(0))
-}
-
-/// How far the log was written at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LogEnd {
-    salts: [u8; 8],
-    bytes: u64,
-    frame_bytes: u64,
-}
-
-/// Checks that the log has as many bytes as SQLite has written to it, and that the end that it had `before` is still in
-/// it: who writes to a log that was truncated meanwhile leaves a hole. Returns the end that it has now.
-///
-/// # Errors
-/// [`FaultKind::Truncated`].
-pub(super) fn check_log_end(
-    connection: &Connection,
-    path: &Path,
-    before: Option<LogEnd>,
-) -> Result<Option<LogEnd>, FileFault> {
-    let log = beside(&target(path), "-wal");
-    let is_short = || {
-        // If SQLite cannot answer, the next statement says why.
-        let (written, _) = written_log_bytes(connection).ok()?;
-        let found = bytes_of(&log);
-        // Another process may have checkpointed and truncated it in between.
-        Some(found < written && written_log_bytes(connection).ok()?.0 == written)
-    };
-    // Several times, since another process may even have written as much again.
-    let mut checks = 0;
-    while is_short() == Some(true) {
-        checks += 1;
-        if checks == LOG_BYTES_CHECKS {
-            return Err(FileFault::new(&log, FaultKind::Truncated));
-        }
-        std::thread::sleep(LOG_BYTES_INTERVAL);
-    }
-    let salts = log_file::salts(&log);
-    let has_no_header = matches!(&salts, Err(error) if error.kind() == ErrorKind::InvalidData);
-    let lacks_end = |before: LogEnd| {
-        log_file::has_frame(&log, before.bytes - before.frame_bytes, before.salts).is_ok_and(|has| !has)
-            // The log may have begun anew between the two.
-            && log_file::salts(&log).is_ok_and(|salts| salts == before.salts)
-    };
-    let before =
-        before.filter(|before| before.bytes > 0 && salts.as_ref().ok() == Some(&before.salts));
-    if has_no_header || before.is_some_and(lacks_end) {
-        return Err(FileFault::new(&log, FaultKind::Truncated));
-    }
-    let Ok((bytes, frame_bytes)) = written_log_bytes(connection) else {
-        return Ok(None);
-    };
-    Ok(salts.ok().map(|salts| LogEnd {
-        salts,
-        bytes,
-        frame_bytes,
-    }))
-}
-
-/// Returns the bytes that SQLite has written to the log, and those of a frame.
-fn written_log_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
-    let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    let frame = log_file::FRAME_HEADER_BYTES as u64 + page;
-    let bytes = match u64::try_from(frames) {
-        // Not in WAL mode, or nothing is in the log.
-        Err(_) | Ok(0) => 0,
-        Ok(frames) => log_file::HEADER_BYTES as u64 + frames * frame,
-    };
-    Ok((bytes, frame))
-}
-
 /// Returns the size of the log of the database at `path`; 0 if it does not exist.
 pub(super) fn wal_bytes(path: &Path) -> u64 {
     bytes_of(&beside(&target(path), "-wal"))
@@ -341,30 +153,18 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn bytes_of(path: &Path) -> u64 {
+pub(super) fn bytes_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 #[cfg(unix)]
-fn file_id(metadata: &fs::Metadata) -> Option<FileId> {
+pub(super) fn file_id(metadata: &fs::Metadata) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt;
     Some((metadata.dev(), metadata.ino()))
 }
 
 /// Returns nothing: elsewhere a file that is open cannot be replaced.
 #[cfg(not(unix))]
-fn file_id(_: &fs::Metadata) -> Option<FileId> {
+pub(super) fn file_id(_: &fs::Metadata) -> Option<FileId> {
     None
-}
-
-/// Tells one file from another, even after the process ended: the inode, and when it was created, since inodes
-/// are used again. Without the device, whose number may be another one after a restart of the machine.
-pub(crate) fn file_mark(path: &Path) -> Option<String> {
-    let metadata = fs::metadata(path).ok()?;
-    let (_, inode) = file_id(&metadata)?;
-    let created = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok();
-    Some(format!(
-        "{inode}.{}",
-        created.unwrap_or_default().as_nanos()
-    ))
 }
