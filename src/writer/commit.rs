@@ -53,9 +53,9 @@ impl WriteConnection {
     /// Carries all operations out in one transaction. A rejected operation is rolled back alone, to its
     /// savepoint. Blocks until the commit is durable (`synchronous=FULL`).
     ///
-    /// The results are in the order of the operations. If the transaction fails, each result is an error. The
-    /// operations may be stored nevertheless if the files were touched during the commit: repeating them is safe.
-    /// Clients of the feed see the rows from then on.
+    /// The results are in the order of the operations. If the transaction fails nothing is stored, and each result
+    /// says so; if the files were touched during the commit, each result says that the outcome is unknown. Clients
+    /// of the feed see the rows from then on.
     pub(super) fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Rejected>> {
         self.try_commit(operations).unwrap_or_else(|error| {
             self.connection = None;
@@ -67,8 +67,15 @@ impl WriteConnection {
                 "a commit of {} operations failed: {reason}",
                 operations.len()
             );
-            let rejected = || Err(Rejected::Store(reason.clone()));
-            operations.iter().map(|_| rejected()).collect()
+            let is_unknown = matches!(error, CommitError::Touched(_));
+            let rejected = || {
+                if is_unknown {
+                    Rejected::Unknown
+                } else {
+                    Rejected::Store(reason.clone())
+                }
+            };
+            operations.iter().map(|_| Err(rejected())).collect()
         })
     }
 
@@ -114,8 +121,10 @@ impl WriteConnection {
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
         // What went into a file that nobody finds any more is not durable.
-        if !connection.is_whole(log_end)?.0 {
-            return Err(CommitError::Replaced);
+        match connection.is_whole(log_end) {
+            Ok((true, _)) => {}
+            Ok((false, _)) => return Err(CommitError::Touched("another database".to_owned())),
+            Err(fault) => return Err(CommitError::Touched(fault.to_string())),
         }
         self.wal_size.keep_bounded(connection);
         Ok(results)
@@ -134,8 +143,9 @@ fn open(target: &Target) -> Result<FileConnection, CommitError> {
 /// Why a whole transaction failed.
 #[derive(Debug, thiserror::Error)]
 enum CommitError {
-    #[error("the database was replaced by another file")]
-    Replaced,
+    /// The operations are committed, and may not be found again.
+    #[error("the files were touched during the commit: {0}")]
+    Touched(String),
     #[error("{0}")]
     RolledBack(String),
     #[error(transparent)]

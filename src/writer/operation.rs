@@ -58,8 +58,8 @@ pub enum Rejected {
     /// It waited too long for the commit before it.
     #[error("not stored: an earlier commit takes too long")]
     Queued,
-    /// Its commit takes too long: it may be stored later.
-    #[error("the outcome is unknown: the commit takes too long")]
+    /// It may be stored: its commit takes too long, or the files of the database were touched during it.
+    #[error("the outcome is unknown: the commit takes too long, or the files were touched")]
     Unknown,
     /// The writer has stopped: the process is ending.
     #[error("the writer has stopped")]
