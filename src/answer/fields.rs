@@ -3,26 +3,52 @@
 
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
-/// How long a client may reuse a response without asking again (WIRE.md).
-const CACHE_CONTROL: &str = "public, max-age=15";
+/// How long caches may reuse a response without asking again (WIRE.md; RFC 9111 §5.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CachePolicy {
+    /// 15 s: what clients poll.
+    #[default]
+    Polled,
+    /// 1 s: long enough for one answer to many that ask at once.
+    Brief,
+    /// A year, without asking again (RFC 8246): it never changes.
+    Immutable,
+}
+
+impl CachePolicy {
+    /// Returns the value of `Cache-Control`.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Polled => "public, max-age=15",
+            Self::Brief => "public, max-age=1",
+            Self::Immutable => "public, max-age=31536000, immutable",
+        }
+    }
+}
+
 /// Sent on every response that another `Accept-Encoding` could have changed, 304 included
 /// (RFC 9110 §12.5.5, §15.4.5).
 const VARY: &str = "accept-encoding";
 
 /// Returns the status line and the header fields of a 200, which are written once, when its variant is
-/// made. They lack the fields that differ from answer to answer (`date`, `connection`, …) and the final
-/// empty line.
+/// made. They lack the fields of caching, those that differ from answer to answer (`date`, `connection`, …)
+/// and the final empty line.
 pub(super) fn whole_head(etag: &EntityTag, body_bytes: usize) -> Box<[u8]> {
     let mut head = format!("HTTP/1.1 200 OK\r\ncontent-length: {body_bytes}\r\n").into_bytes();
     write_lines(&mut head, describing(etag.coding()));
-    write_validating(&mut head, etag);
+    write_tag(&mut head, etag);
     head.into()
 }
 
 /// Writes the same of a 304. Allocates nothing itself.
 pub(super) fn write_not_modified(output: &mut Vec<u8>, etag: &EntityTag) {
     output.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-    write_validating(output, etag);
+    write_tag(output, etag);
+}
+
+/// Writes the fields of caching, on 200 and 304 alike.
+pub(super) fn write_caching(output: &mut Vec<u8>, policy: CachePolicy) {
+    write_lines(output, caching(policy));
 }
 
 /// Fields that describe the body: on a 200 only.
@@ -37,15 +63,14 @@ pub(super) fn describing(coding: Coding) -> impl Iterator<Item = (&'static str, 
 }
 
 /// Fields that caches need beside the entity-tag: on 200 and 304 alike.
-pub(super) fn validating() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [("cache-control", CACHE_CONTROL), ("vary", VARY)].into_iter()
+pub(super) fn caching(policy: CachePolicy) -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("cache-control", policy.value()), ("vary", VARY)].into_iter()
 }
 
-fn write_validating(head: &mut Vec<u8>, etag: &EntityTag) {
+fn write_tag(head: &mut Vec<u8>, etag: &EntityTag) {
     head.extend_from_slice(b"etag: ");
     etag.write(head);
     head.extend_from_slice(b"\r\n");
-    write_lines(head, validating());
 }
 
 fn write_lines(head: &mut Vec<u8>, fields: impl Iterator<Item = (&'static str, &'static str)>) {

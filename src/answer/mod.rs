@@ -3,7 +3,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `representation` | the immutable bytes of a response in each content coding |
-//! | `fields` | the header fields of its responses, and the their heads |
+//! | `fields` | the header fields of its responses, and their heads |
 //! | `conditions` | negotiation and preconditions: 200, 304, 406, 412 or 503 |
 
 mod conditions;
@@ -11,4 +11,5 @@ mod fields;
 mod representation;
 
 pub use conditions::{Conditions, Decision, Denied, MissingEncoding};
+pub use fields::CachePolicy;
 pub use representation::{Representation, Variant};

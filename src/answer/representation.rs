@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::fields::whole_head;
+use super::fields::{CachePolicy, whole_head};
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
 // These constants and the versions of the encoders decide the bytes that an entity-tag names. A change of them needs a
@@ -35,6 +35,7 @@ const BROTLI_FAST: i32 = 4;
 pub struct Representation {
     identity: Variant,
     has_brotli: bool,
+    cache_policy: CachePolicy,
     /// Gzip, zstd and brotli, once they are made; `Some(None)` if the encoder has failed.
     encoded: [OnceLock<Option<Variant>>; 3],
 }
@@ -53,8 +54,8 @@ impl Variant {
         Self { body, etag, head }
     }
 
-    /// The prepared head of the 200: status line and fields, without those that differ from answer to
-    /// answer and without the final empty line.
+    /// The prepared head of the 200: status line and fields, without those of caching, those that differ from
+    /// answer to answer and the final empty line.
     pub fn head(&self) -> &[u8] {
         &self.head
     }
@@ -97,6 +98,7 @@ impl Representation {
         Self {
             identity: Variant::new(body, etag),
             has_brotli: true,
+            cache_policy: CachePolicy::default(),
             encoded: Default::default(),
         }
     }
@@ -107,6 +109,18 @@ impl Representation {
             has_brotli: false,
             ..Self::new(body)
         }
+    }
+
+    /// Sets how long caches may reuse its responses.
+    #[must_use]
+    pub fn with_cache_policy(mut self, policy: CachePolicy) -> Self {
+        self.cache_policy = policy;
+        self
+    }
+
+    /// How long caches may reuse its responses, unless a response says otherwise.
+    pub fn cache_policy(&self) -> CachePolicy {
+        self.cache_policy
     }
 
     /// Whether the coding is made of this body, at once or on demand.

@@ -29,7 +29,7 @@ use super::{
     memory::Target,
 };
 use crate::{
-    answer::{Conditions, Decision, Representation},
+    answer::{CachePolicy, Conditions, Decision, Representation},
     feed::Sending,
     http::{
         Settings, board::chosen, cache_status::CacheStatus, error::ApiError, rate_limit::network_of,
@@ -91,6 +91,13 @@ impl Unsent {
         let millis = bytes.saturating_mul(1000) / settings.min_send_bytes_per_sec;
         self.since + settings.send_timeout + Duration::from_millis(millis)
     }
+}
+
+/// An answer from memory.
+struct Reply<'r> {
+    decision: Decision<'r>,
+    cache_policy: CachePolicy,
+    cache_status: CacheStatus,
 }
 
 /// What a connection needs next.
@@ -316,7 +323,12 @@ impl Connection {
             let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
             door.counters.saved(not_modified_bytes, coding_bytes);
             door.counters.on_fast_path();
-            Some(self.reply(cx, door, scratch, exchange, decision, status))
+            let reply = Reply {
+                decision,
+                cache_policy: representation.cache_policy(),
+                cache_status: status,
+            };
+            Some(self.reply(cx, door, scratch, exchange, reply))
         };
         match target {
             Target::Board => door.handles.board.try_read(|snapshot, freshness| {
@@ -347,9 +359,9 @@ impl Connection {
         door: &Door,
         scratch: &mut Scratch,
         exchange: &Exchange<'_>,
-        decision: Decision<'_>,
-        cache_status: CacheStatus,
+        reply: Reply<'_>,
     ) -> io::Result<()> {
+        let decision = reply.decision;
         let body = match decision {
             Decision::Whole(variant) if !exchange.is_head() => Some(variant.body_ref()),
             Decision::Whole(_) | Decision::NotModified(_) => None,
@@ -361,9 +373,9 @@ impl Connection {
         };
         self.closes |= !outcome.persists;
         let Scratch { output, date, .. } = scratch;
-        decision.write_head(output);
+        decision.write_head(reply.cache_policy, output);
         if door.handles.settings.cache_status {
-            for (name, value) in cache_status.fields() {
+            for (name, value) in reply.cache_status.fields() {
                 write_field(output, name, &value);
             }
         }
