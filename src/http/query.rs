@@ -9,9 +9,13 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
-use crate::domain::{
-    Invalid,
-    cursor::{Cursor, NotALimit, PageLimit},
+use crate::{
+    domain::{
+        Invalid,
+        cursor::{Cursor, NotALimit, PageLimit},
+        seq_cursor::{NotASeqCursor, SeqCursor},
+    },
+    feed::After,
 };
 
 /// The value of a parameter, as it was sent.
@@ -100,14 +104,19 @@ fn parse_tier(tier: Encoded<'_>) -> Result<u64, ApiError> {
     Ok(digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Parses the cursor and limit of leaderboard/recent. The limit is checked first.
-pub(super) fn feed_page<'q>(query: &'q str) -> Result<(Cursor, PageLimit), ApiError> {
-    let [since_ran_at, since_id, since, limit] =
-        parameters(query, ["since_ran_at", "since_id", "since", "limit"]);
+/// Parses the cursor and limit of leaderboard/recent. The limit is checked first. `since_seq` makes the other cursors
+/// of no effect: a client may send them for servers that do not know it.
+pub(super) fn feed_page<'q>(query: &'q str) -> Result<(After, PageLimit), ApiError> {
+    let names = ["since_seq", "since_ran_at", "since_id", "since", "limit"];
+    let [since_seq, since_ran_at, since_id, since, limit] = parameters(query, names);
     let limit = limit
         .map(|value| PageLimit::parse(&value.text().ok_or(NotALimit)?))
         .transpose()?
         .unwrap_or_default();
+    if let Some(since_seq) = since_seq {
+        let text = since_seq.text().ok_or(NotASeqCursor)?;
+        return Ok((After::Seq(SeqCursor::parse(&text)?), limit));
+    }
     let time = |value: Encoded<'q>| value.text().ok_or(ApiError::BadCursor);
     let id = |value: Encoded<'q>| value.text().ok_or(ApiError::BadText("since_id"));
     let since_id = since_id.map(id).transpose()?;
@@ -116,5 +125,5 @@ pub(super) fn feed_page<'q>(query: &'q str) -> Result<(Cursor, PageLimit), ApiEr
         (None, Some(since)) => Cursor::legacy(&time(since)?, since_id.as_deref())?,
         (None, None) => return Err(ApiError::MissingCursor),
     };
-    Ok((cursor, limit))
+    Ok((After::Place(cursor), limit))
 }

@@ -48,4 +48,5 @@ mod stopping;
 mod wire;
 mod wire_board;
 mod wire_feed;
+mod wire_seq;
 mod writes;

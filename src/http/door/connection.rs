@@ -337,8 +337,9 @@ impl Connection {
             Target::Current(choice) => door.handles.board.try_read(|snapshot, freshness| {
                 reply(chosen(snapshot, &choice)?, CacheStatus::Board(freshness))
             })?,
-            Target::Page(cursor, limit) => {
-                let page = door.handles.feed.cached(&(cursor, limit))?;
+            Target::Page(after, limit) => {
+                let feed = &door.handles.feed;
+                let page = feed.cached(&feed.key(after, limit))?.representation;
                 // The application has it made first.
                 if conditions.missing_encoding(&page).is_some() {
                     return None;

@@ -1,10 +1,8 @@
 //! Which requests memory can answer: the board, current-challenge and cached pages of the feed.
 
 use crate::{
-    domain::{
-        coding::Acceptable,
-        cursor::{Cursor, PageLimit},
-    },
+    domain::{coding::Acceptable, cursor::PageLimit},
+    feed::After,
     http::{
         query::{self, Choice},
         routes::{BOARD, CURRENT, FEED, PREFIX},
@@ -16,7 +14,7 @@ use crate::{
 pub(super) enum Target<'t> {
     Board,
     Current(Choice<'t>),
-    Page(Cursor, PageLimit),
+    Page(After, PageLimit),
 }
 
 impl<'t> Target<'t> {
@@ -32,8 +30,8 @@ impl<'t> Target<'t> {
             BOARD => Some(Self::Board),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
             FEED => {
-                let (cursor, limit) = query::feed_page(query).ok()?;
-                Some(Self::Page(cursor, limit))
+                let (after, limit) = query::feed_page(query).ok()?;
+                Some(Self::Page(after, limit))
             }
             _ => None,
         }
