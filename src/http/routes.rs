@@ -29,6 +29,7 @@ const PREFLIGHT_MAX_AGE_SECS: &str = "3600";
 const PREFLIGHT_VARY: &str = "access-control-request-method, access-control-request-headers";
 
 pub(super) const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+pub(super) const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";
 const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
@@ -51,6 +52,7 @@ pub(super) fn classify(path: &str) -> Route {
     let public = path.strip_prefix(PREFIX).unwrap_or(path);
     match public {
         BOARD => Route::Board,
+        CHANGES => Route::Changes,
         CURRENT => Route::Current,
         FEED => Route::Feed,
         health if HEALTH.contains(&health) => Route::Health,
@@ -93,6 +95,7 @@ pub(super) fn configure(
 fn public(config: &mut ServiceConfig) {
     config
         .service(readable(BOARD, board::active_challenges))
+        .service(readable(CHANGES, board::changes))
         .service(readable(CURRENT, board::current_challenge))
         .service(readable(FEED, leaderboard::recent))
         .configure(health_checks);
