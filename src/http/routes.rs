@@ -32,6 +32,7 @@ pub(super) const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 pub(super) const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";
+pub(super) const EVENTS: &str = "/v1/events";
 const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
 const METRICS: &str = "/metrics";
 const DESCRIPTION: &str = "/openapi.json";
@@ -55,6 +56,7 @@ pub(super) fn classify(path: &str) -> Route {
         CHANGES => Route::Changes,
         CURRENT => Route::Current,
         FEED => Route::Feed,
+        EVENTS => Route::Events,
         health if HEALTH.contains(&health) => Route::Health,
         METRICS if path == METRICS => Route::Metrics,
         DESCRIPTION if path == DESCRIPTION => Route::Description,
@@ -98,6 +100,7 @@ fn public(config: &mut ServiceConfig) {
         .service(readable(CHANGES, board::changes))
         .service(readable(CURRENT, board::current_challenge))
         .service(readable(FEED, leaderboard::recent))
+        .service(readable(EVENTS, events))
         .configure(health_checks);
 }
 
@@ -149,6 +152,11 @@ async fn other_method(request: HttpRequest, app: web::Data<App>) -> Result<HttpR
         .insert_header((ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_SECS))
         .insert_header((VARY, PREFLIGHT_VARY))
         .finish())
+}
+
+/// The door streams events; only a request with a body comes here.
+async fn events(_: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::Malformed("a request for events has no body"))
 }
 
 async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {

@@ -24,9 +24,10 @@ use tokio::{
 use super::{
     Door, Scratch,
     application::AppRequest,
+    events::Events,
     exchange::Exchange,
     head::{Head, MAX_FIELDS},
-    memory::Asked,
+    memory::{Asked, Target},
     waiting::Wait,
 };
 use crate::{
@@ -96,6 +97,8 @@ enum Next {
     Yield,
     /// A request goes to the application.
     Application(Box<AppRequest>),
+    /// Events follow, and then the connection closes.
+    Events(Box<Events>),
     /// The request that was read is refused, and the connection closes.
     Refuse(ApiError),
     /// The connection ends.
@@ -150,6 +153,7 @@ impl Connection {
                     Box::pin(self.ask_application(door, *request)).await?;
                     yield_now().await;
                 }
+                Next::Events(events) => Box::pin(self.stream_events(door, events)).await?,
                 Next::Refuse(error) => Box::pin(self.refuse(door, &error)).await?,
                 Next::End => break,
             }
@@ -259,6 +263,12 @@ impl Connection {
                                 exchange: &exchange,
                                 target,
                             };
+                            if matches!(asked.target, Target::Events) {
+                                at += bytes;
+                                let events = self.begin_events(cx, door, scratch, &asked)?;
+                                next = events.map(Next::Events);
+                                continue;
+                            }
                             let Some(reason) = self.reason_to_answer(cx, door, &asked) else {
                                 break;
                             };

@@ -16,7 +16,7 @@ use crate::{
         board::chosen,
         cache_status::CacheStatus,
         query::{self, Changes, Choice},
-        routes::{BOARD, CHANGES, CURRENT, FEED, PREFIX},
+        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, PREFIX},
         waiting::{Next, Reason},
     },
     metrics::{Source, requests::Route},
@@ -32,6 +32,7 @@ pub(super) enum Target<'t> {
     Changes(Changes),
     Current(Choice<'t>),
     Page(PageKey),
+    Events,
 }
 
 impl<'t> Target<'t> {
@@ -47,6 +48,7 @@ impl<'t> Target<'t> {
             BOARD => Some(Self::Board),
             CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
+            EVENTS => Some(Self::Events),
             FEED => {
                 let (cursor, limit) = query::feed_page(query).ok()?;
                 Some(Self::Page((cursor, limit)))
@@ -134,6 +136,8 @@ impl Connection {
                 let item = chosen(&published.snapshot, choice)?;
                 reply(item, CacheStatus::Board(freshness), None)
             })?,
+            // A stream: see `events`.
+            Target::Events => None,
             Target::Page(key) => {
                 let page = door.handles.feed.cached(key)?;
                 // The application has it made first.

@@ -14,12 +14,14 @@
 //! | `body` | the body of a request: by length or chunked |
 //! | `memory` | which requests memory can answer |
 //! | `waiting` | requests that are answered when something changes |
+//! | `events` | /v1/events |
 //! | `application` | how a request goes through actix-web, and its response to the client |
 //! | `exchange` | what every request passes: limits, request ids, counts, the access log |
 
 mod application;
 mod body;
 mod connection;
+mod events;
 mod exchange;
 mod head;
 mod memory;

@@ -183,6 +183,6 @@ impl Door {
 }
 
 /// Returns a random part of a time.
-fn part_of(time: Duration) -> Duration {
+pub(super) fn part_of(time: Duration) -> Duration {
     time.mul_f64(fastrand::f64())
 }

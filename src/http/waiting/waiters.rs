@@ -17,7 +17,7 @@ const BATCH: usize = 256;
 pub(in crate::http) enum Topic {
     /// A change of the board.
     Board,
-    /// A change of either.
+    /// Every change.
     All,
 }
 
