@@ -29,7 +29,7 @@ use cathedral_publisher::{
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
     },
-    feed::{self, After, FeedHandle},
+    feed::{self, After, FeedHandle, PageKey},
     metrics::Metrics,
     store::{self, file::DatabaseFile, open::open_writer, pool::ReadPool},
 };
@@ -154,7 +154,7 @@ fn feed(c: &mut Criterion) {
             max_in_flight_bytes: 1 << 24,
         };
         let uncached = FeedHandle::new(pool.clone(), settings, Metrics::new().unwrap());
-        let key = uncached.key(After::Place(middle(&path, rows)), PageLimit::default());
+        let key = PageKey::new(After::Place(middle(&path, rows)), PageLimit::default());
         let system = actix_web::rt::System::new();
         group.bench_with_input(BenchmarkId::new("SQLite", rows), &key, |b, key| {
             b.iter(|| system.block_on(uncached.page(key, client)).unwrap())

@@ -212,11 +212,7 @@ mod tests {
     -> Result<(), String> {
         let cache = FeedCache::new(1 << 20);
         let cursor = Cursor::tuple("2026-06-07T00:00:00Z", None).map_err(|e| e.to_string())?;
-        let key = PageKey {
-            after: After::Place(cursor),
-            limit: PageLimit::default(),
-            until: None,
-        };
+        let key = PageKey::new(After::Place(cursor), PageLimit::default());
         let Lookup::Miss(read, mut first) = cache.look_up(&key) else {
             return Err("nothing is cached yet".to_owned());
         };
@@ -278,11 +274,7 @@ mod tests {
         cache.observe(stamp(3));
         assert_eq!(told(), Some(Some(stamp(3).end)));
         // A read finds what another process wrote.
-        let key = PageKey {
-            after: After::Seq(SeqCursor::Start),
-            limit: PageLimit::default(),
-            until: None,
-        };
+        let key = PageKey::new(After::Seq(SeqCursor::Start), PageLimit::default());
         let Lookup::Miss(read, _) = cache.look_up(&key) else {
             return Err("nothing is cached".to_owned());
         };

@@ -15,9 +15,7 @@ pub enum After {
     Seq(SeqCursor),
 }
 
-/// What a page answers. [`FeedHandle::key`] makes it.
-///
-/// [`FeedHandle::key`]: super::FeedHandle::key
+/// What a page answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageKey {
     pub(super) after: After,
@@ -27,6 +25,15 @@ pub struct PageKey {
 }
 
 impl PageKey {
+    /// What a page of up to `limit` rows answers.
+    pub fn new(after: After, limit: PageLimit) -> Self {
+        Self {
+            after,
+            limit,
+            until: None,
+        }
+    }
+
     /// Returns how many bytes its text has.
     pub(super) fn bytes(&self) -> usize {
         let until = self.until.as_ref().map_or(0, |until| until.as_str().len());

@@ -173,15 +173,6 @@ impl FeedHandle {
         }
     }
 
-    /// Returns what a page of up to `limit` rows after `after` answers now.
-    pub fn key(&self, after: After, limit: PageLimit) -> PageKey {
-        PageKey {
-            after,
-            limit,
-            until: None,
-        }
-    }
-
     /// Returns the page if it is cached. Costs a look-up under one short lock. The caller that answers with
     /// it counts the hit.
     pub fn cached(&self, key: &PageKey) -> Option<Page> {

@@ -57,6 +57,10 @@ pub(super) enum ApiError {
     UnknownLineage,
     #[error("this server is behind since_seq, try again")]
     Behind,
+    #[error("after must be a position, as the Link of an answer gives it")]
+    BadAfter,
+    #[error("slot must be a number, as the Link of an answer gives it")]
+    BadSlot,
     #[error("{0} must be UTF-8 without U+0000, percent-encoded")]
     BadText(&'static str),
     #[error(transparent)]
@@ -173,6 +177,8 @@ impl ApiError {
                 | Self::MissingCursor
                 | Self::BadCursor
                 | Self::BadSeqCursor(_)
+                | Self::BadAfter
+                | Self::BadSlot
                 | Self::BadText(_)
                 | Self::BadLimit(_)
         )
@@ -189,6 +195,8 @@ impl ResponseError for ApiError {
             | Self::MissingCursor
             | Self::BadCursor
             | Self::BadSeqCursor(_)
+            | Self::BadAfter
+            | Self::BadSlot
             | Self::BadText(_) => StatusCode::BAD_REQUEST,
             Self::UnknownLineage => StatusCode::GONE,
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -8,14 +8,15 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::error::ApiError;
+use super::{error::ApiError, waiting::Slot};
 use crate::{
     domain::{
         Invalid,
         cursor::{Cursor, NotALimit, PageLimit},
+        position::Position,
         seq_cursor::{NotASeqCursor, SeqCursor},
     },
-    feed::After,
+    feed::{After, PageKey},
 };
 
 /// The value of a parameter, as it was sent.
@@ -104,9 +105,34 @@ fn parse_tier(tier: Encoded<'_>) -> Result<u64, ApiError> {
     Ok(digits.parse().unwrap_or(u64::MAX))
 }
 
+/// What a request for a change of the board has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// The position of the board that the client has.
+    pub(super) after: Option<Position>,
+    /// Until the end of which slot it waits.
+    pub(super) slot: Option<Slot>,
+}
+
+/// Parses the parameters of active-challenges/changes.
+pub(super) fn changes(query: &str) -> Result<Changes, ApiError> {
+    let [after, slot] = parameters(query, ["after", "slot"]);
+    let position = |value: Encoded<'_>| value.text()?.parse().ok();
+    let after = after.map(|value| position(value).ok_or(ApiError::BadAfter));
+    Ok(Changes {
+        after: after.transpose()?,
+        slot: slot.map(parse_slot).transpose()?,
+    })
+}
+
+fn parse_slot(slot: Encoded<'_>) -> Result<Slot, ApiError> {
+    let slot = slot.text().and_then(|text| Slot::parse(&text));
+    slot.ok_or(ApiError::BadSlot)
+}
+
 /// Parses the cursor and limit of leaderboard/recent. The limit is checked first. `since_seq` makes the other cursors
 /// of no effect: a client may send them for servers that do not know it.
-pub(super) fn feed_page<'q>(query: &'q str) -> Result<(After, PageLimit), ApiError> {
+pub(super) fn feed_page<'q>(query: &'q str) -> Result<PageKey, ApiError> {
     let names = ["since_seq", "since_ran_at", "since_id", "since", "limit"];
     let [since_seq, since_ran_at, since_id, since, limit] = parameters(query, names);
     let limit = limit
@@ -115,7 +141,8 @@ pub(super) fn feed_page<'q>(query: &'q str) -> Result<(After, PageLimit), ApiErr
         .unwrap_or_default();
     if let Some(since_seq) = since_seq {
         let text = since_seq.text().ok_or(NotASeqCursor)?;
-        return Ok((After::Seq(SeqCursor::parse(&text)?), limit));
+        let after = After::Seq(SeqCursor::parse(&text)?);
+        return Ok(PageKey::new(after, limit));
     }
     let time = |value: Encoded<'q>| value.text().ok_or(ApiError::BadCursor);
     let id = |value: Encoded<'q>| value.text().ok_or(ApiError::BadText("since_id"));
@@ -125,5 +152,5 @@ pub(super) fn feed_page<'q>(query: &'q str) -> Result<(After, PageLimit), ApiErr
         (None, Some(since)) => Cursor::legacy(&time(since)?, since_id.as_deref())?,
         (None, None) => return Err(ApiError::MissingCursor),
     };
-    Ok((After::Place(cursor), limit))
+    Ok(PageKey::new(After::Place(cursor), limit))
 }

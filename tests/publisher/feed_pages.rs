@@ -24,7 +24,7 @@ use std::{
 use awc::http::Method;
 use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
-    feed::{self, After, FeedError, FeedHandle},
+    feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
     store::{self, file::DatabaseFile, pool::ReadPool},
 };
@@ -290,7 +290,7 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     let all = PageLimit::new(1000).unwrap();
     let key = |ms: u32, limit| {
         let cursor = Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None);
-        feed.key(After::Place(cursor.unwrap()), limit)
+        PageKey::new(After::Place(cursor.unwrap()), limit)
     };
     let mut unsent = Vec::new();
     // Keeps the bodies, as connections do that still send them; their pages may be evicted meanwhile.
@@ -330,7 +330,7 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_re
         .unwrap();
     let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
     let cursor = Cursor::tuple("2026-06-07", None).unwrap();
-    let key = feed.key(After::Place(cursor), PageLimit::default());
+    let key = PageKey::new(After::Place(cursor), PageLimit::default());
     let begun = Instant::now();
     let answers = join_all((0..5).map(|_| feed.page(&key, CLIENT))).await;
     assert!(answers.iter().all(Result::is_err));

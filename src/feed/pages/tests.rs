@@ -55,11 +55,7 @@ fn seq(number: i64) -> SeqCursor {
 }
 
 fn key(after: After, limit: u16) -> PageKey {
-    PageKey {
-        after,
-        limit: PageLimit::new(limit).unwrap(),
-        until: None,
-    }
+    PageKey::new(after, PageLimit::new(limit).unwrap())
 }
 
 impl Model {
