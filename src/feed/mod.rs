@@ -153,9 +153,14 @@ impl FeedHandle {
         self.0.cache.clone()
     }
 
-    /// Returns what tells every change of the feed. Pages that are read or found after it show the change.
-    pub fn news(&self) -> watch::Receiver<FeedNews> {
+    /// Returns the last change of the feed. Costs a short lock.
+    pub fn news(&self) -> FeedNews {
         self.0.cache.news()
+    }
+
+    /// Returns a channel of the changes of the feed. Pages that are read or found after one show it.
+    pub fn changes(&self) -> watch::Receiver<FeedNews> {
+        self.0.cache.changes()
     }
 
     /// Notes the feed that a poll found. Drops all cached pages if another process changed the feed.
