@@ -9,10 +9,12 @@ pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
+pub mod media_range;
 pub mod merkle_epoch;
 pub mod number;
 pub mod ran_at;
 pub mod readable;
+mod weight;
 
 use std::fmt;
 

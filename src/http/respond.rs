@@ -44,7 +44,7 @@ pub(super) async fn respond(
         Decision::Whole(_) => StatusCode::OK,
     };
     let mut response = HttpResponse::build(code);
-    for (name, value) in decision.fields(representation.cache_policy()) {
+    for (name, value) in decision.fields(representation.media(), representation.cache_policy()) {
         response.insert_header((name, value.as_ref()));
     }
     if app.handles.settings.cache_status {

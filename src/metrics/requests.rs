@@ -39,6 +39,8 @@ pub enum Route {
     Metrics,
     /// /openapi.json.
     Description,
+    /// The page for browsers.
+    Page,
     /// The admin routes.
     Admin,
     /// The path matches no route.
@@ -46,13 +48,14 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Board,
         Self::Current,
         Self::Feed,
         Self::Health,
         Self::Metrics,
         Self::Description,
+        Self::Page,
         Self::Admin,
         Self::None,
     ];
@@ -74,6 +77,7 @@ impl Route {
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Description => "openapi",
+            Self::Page => "page",
             Self::Admin => "admin",
             Self::None => "none",
         }

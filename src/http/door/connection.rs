@@ -29,7 +29,7 @@ use super::{
     memory::Target,
 };
 use crate::{
-    answer::{CachePolicy, Conditions, Decision, Representation},
+    answer::{CachePolicy, Conditions, Decision, Media, Representation},
     feed::Sending,
     http::{
         Settings, board::chosen, cache_status::CacheStatus, error::ApiError, rate_limit::network_of,
@@ -96,6 +96,7 @@ impl Unsent {
 /// An answer from memory.
 struct Reply<'r> {
     decision: Decision<'r>,
+    media: &'r Media,
     cache_policy: CachePolicy,
     cache_status: CacheStatus,
 }
@@ -301,7 +302,7 @@ impl Connection {
         head: &Head<'_, '_>,
         exchange: &Exchange<'_>,
     ) -> Option<io::Result<()>> {
-        if !door.serves_reads || !head.can_be_answered_from_memory() {
+        if !head.can_be_answered_from_memory() {
             return None;
         }
         let target = Target::parse(head.target)?;
@@ -319,12 +320,14 @@ impl Connection {
                 }
                 CacheStatus::Board(_) => {}
                 CacheStatus::Page(_) => door.handles.feed.count_hit(),
+                CacheStatus::Document => {}
             }
             let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
             door.counters.saved(not_modified_bytes, coding_bytes);
             door.counters.on_fast_path();
             let reply = Reply {
                 decision,
+                media: representation.media(),
                 cache_policy: representation.cache_policy(),
                 cache_status: status,
             };
@@ -373,7 +376,7 @@ impl Connection {
         };
         self.closes |= !outcome.persists;
         let Scratch { output, date, .. } = scratch;
-        decision.write_head(reply.cache_policy, output);
+        decision.write_head(reply.media, reply.cache_policy, output);
         if door.handles.settings.cache_status {
             for (name, value) in reply.cache_status.fields() {
                 write_field(output, name, &value);

@@ -59,8 +59,6 @@ pub struct Door {
     counters: Arc<RequestCounters>,
     application: RcService<Request, ServiceResponse<BoxBody>, Error>,
     limits: HeadLimits,
-    /// Whether this address serves the public reads.
-    serves_reads: bool,
     stopping: Stopping,
     input: RefCell<Box<[u8]>>,
     scratch: RefCell<Scratch>,
@@ -106,7 +104,6 @@ impl Door {
                 target_bytes: settings.max_target_bytes,
                 header_bytes: settings.max_header_bytes,
             },
-            serves_reads: routes != RouteSet::Admin,
             handles,
             counters,
             application,
