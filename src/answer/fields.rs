@@ -81,7 +81,12 @@ pub(super) fn describing(
         ("x-content-type-options", "nosniff"),
     ]
     .into_iter()
-    .chain(media.fields.iter().map(|(name, value)| (*name, value.as_ref())))
+    .chain(
+        media
+            .fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_ref())),
+    )
     .chain(encoding)
 }
 

@@ -199,7 +199,11 @@ impl Representation {
         slot.get_or_init(|| {
             // Writing to memory does not fail; if it did, the identity bytes would be served.
             let encoded = encoded(coding, &self.identity.body).ok()?;
-            Some(Variant::new(&self.media, into_body(encoded), self.tag(coding)))
+            Some(Variant::new(
+                &self.media,
+                into_body(encoded),
+                self.tag(coding),
+            ))
         });
     }
 

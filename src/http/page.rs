@@ -47,7 +47,11 @@ impl Default for Page {
         let script = SCRIPTS.concat();
         let document = INDEX
             .replacen("<style>", &format!("<style>{STYLE}"), 1)
-            .replacen("<script type=\"module\">", &format!("<script type=\"module\">{script}"), 1);
+            .replacen(
+                "<script type=\"module\">",
+                &format!("<script type=\"module\">{script}"),
+                1,
+            );
         let media = Media {
             content_type: "text/html; charset=utf-8",
             fields: vec![

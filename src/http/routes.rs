@@ -17,8 +17,7 @@ use actix_web::{
 };
 
 use super::{
-    App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics,
-    page,
+    App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics, page,
 };
 use crate::metrics::requests::{RequestCounters, Route};
 

@@ -39,6 +39,7 @@ mod import_locking;
 mod log_output;
 mod operations;
 mod other_processes;
+mod page;
 mod refresh_flag;
 mod service;
 mod signals;

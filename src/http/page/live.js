@@ -2,6 +2,7 @@
 // When the page asks: at notices of the server if there are any, else every few seconds; never while nobody looks.
 
 const POLL_MILLIS = 5000;
+const FIRST_RETRY_MILLIS = 1000;
 const MOST_MILLIS = 60000;
 // Between two readings for notices.
 const LEAST_MILLIS = 1000;
@@ -20,8 +21,8 @@ let timer;
 
 // Something that is read again and again; after failures, less and less often.
 class Job {
-  constructor(read, interval) {
-    Object.assign(this, { read, interval, dueAt: 0, begunAt: -LEAST_MILLIS, failures: 0, isRunning: false });
+  constructor(read, interval, explain = () => {}) {
+    Object.assign(this, { read, interval, explain, dueAt: 0, begunAt: -LEAST_MILLIS, failures: 0, isRunning: false });
   }
 
   async run() {
@@ -36,10 +37,11 @@ class Job {
       answered();
     } catch (error) {
       this.failures += 1;
-      wait = Math.min(MOST_MILLIS, POLL_MILLIS * 2 ** (this.failures - 1)) * (0.9 + Math.random() / 5);
+      wait = Math.min(MOST_MILLIS, FIRST_RETRY_MILLIS * 2 ** (this.failures - 1)) * (0.9 + Math.random() / 5);
       wait = Math.max(wait, 1000 * (error.retryAfter ?? 0));
-      if (error instanceof Refused) answered();
-      else failed(wait);
+      this.explain(`${error.message}; retrying`);
+      if (error instanceof Unreachable) failed(wait);
+      else answered();
     }
     this.isRunning = false;
     // A notice may have come meanwhile.
@@ -55,8 +57,8 @@ class Job {
 
 const rarely = (millis) => () => (isLive ? MOST_MILLIS : millis);
 const jobs = {
-  board: new Job(readBoard, rarely(POLL_MILLIS)),
-  feed: new Job(async () => runs.add(await feedReader.read()), rarely(POLL_MILLIS)),
+  board: new Job(readBoard, rarely(POLL_MILLIS), (text) => board.explain(text)),
+  feed: new Job(readFeed, rarely(POLL_MILLIS), (text) => runs.explain(text)),
   health: new Job(readHealth, () => 2 * POLL_MILLIS),
   metrics: new Job(readMetrics, () => POLL_MILLIS),
 };
@@ -96,6 +98,10 @@ async function readBoard() {
   if (!items) return;
   board.show(items);
   byId("count").textContent = formatCount(items.length);
+}
+
+async function readFeed() {
+  runs.add(await feedReader.read());
 }
 
 async function readHealth() {

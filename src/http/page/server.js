@@ -14,22 +14,27 @@ const READS = ["active-challenges", "current-challenge", "leaderboard"];
 let clockOffset = 0;
 const serverNow = () => Date.now() + clockOffset;
 
+// No answer came.
+class Unreachable extends Error {}
+
 // An answer with a status that is no success.
 class Refused extends Error {
   constructor(response) {
-    super(`the server answers ${response.status}`);
+    super(`The server answers ${response.status}`);
     this.status = response.status;
     this.retryAfter = Number(response.headers.get("retry-after")) || 0;
   }
 }
 
-// Resolves to the response: 2xx, 304, or one of the expected statuses. Rejects with Refused, or with another error
-// if there is no answer.
+// Resolves to the response: 2xx, 304, or one of the expected statuses. Rejects with Refused or Unreachable.
 async function ask(path, { etag, expected = [] } = {}) {
-  const response = await fetch(path, {
+  const request = fetch(path, {
     cache: "no-store",
     headers: etag ? { "if-none-match": etag } : {},
     signal: AbortSignal.timeout(ANSWER_TIMEOUT_MILLIS),
+  });
+  const response = await request.catch(() => {
+    throw new Unreachable("No answer of the server");
   });
   const date = Date.parse(response.headers.get("date"));
   // The field has whole seconds: on average it is half a second late.

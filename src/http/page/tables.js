@@ -3,6 +3,8 @@
 
 const byId = (id) => document.getElementById(id);
 const MARKED_MILLIS = 8000;
+// Eval runs come more often, the newest on top.
+const RUN_MARKED_MILLIS = 2500;
 const MOST_CHALLENGES = 500;
 const MOST_RUNS = 12;
 
@@ -42,18 +44,18 @@ class Row {
     this.isGone = false;
   }
 
-  mark(word, now) {
+  mark(word, now, millis = MARKED_MILLIS) {
     this.sign.textContent = word;
-    this.head.append(this.sign);
-    this.markedAt = now;
+    if (word) this.head.append(this.sign);
+    this.markedUntil = now + millis;
     this.tr.classList.add("marked");
     this.tr.classList.toggle("gone", this.isGone);
   }
 
   // Returns whether the mark has just been removed.
   unmark(now) {
-    if (this.markedAt === undefined || now - this.markedAt < MARKED_MILLIS) return false;
-    this.markedAt = undefined;
+    if (!(now >= this.markedUntil)) return false;
+    this.markedUntil = undefined;
     this.sign.remove();
     this.tr.classList.remove("marked");
     return true;
@@ -97,6 +99,11 @@ class Board {
     this.tick();
   }
 
+  // Says why there is nothing to show.
+  explain(text) {
+    if (this.isFirst) this.body.replaceChildren(noteRow(text, 9));
+  }
+
   // The row of a challenge: made, changed, or as it is.
   row(item, now) {
     const json = JSON.stringify(item);
@@ -112,16 +119,16 @@ class Board {
     row.tr.classList.remove("gone");
     row.since = now;
     row.isSinceExact = !this.isFirst;
-    row.seen = cell("number", "Seen for", "");
+    row.seen = cell("number seen", "Seen for", "");
     row.tr.replaceChildren(
       cell("number", "Tier", formatCount(item.tier)),
       row.head,
-      cell("text", "Label", formatText(item.difficulty_label)),
-      cell("text", "Kind", formatText(item.kind)),
-      cell("number", "Size", formatBytes(item.cnf_bytes)),
-      cell("number", "Variables", formatCount(item.num_vars)),
-      cell("number", "Clauses", formatCount(item.num_clauses)),
-      cell("number", "Multiplier", `×\u202f${formatNumber(item.score_multiplier)}`),
+      cell("text label", "Label", formatText(item.difficulty_label)),
+      cell("text kind", "Kind", formatText(item.kind)),
+      cell("number size", "Size", formatBytes(item.cnf_bytes)),
+      cell("number variables", "Variables", formatCount(item.num_vars)),
+      cell("number clauses", "Clauses", formatCount(item.num_clauses)),
+      cell("number multiplier", "Multiplier", `×\u202f${formatNumber(item.score_multiplier)}`),
       row.seen,
     );
     if (!this.isFirst) row.mark(isNew ? "new" : "changed", now);
@@ -149,6 +156,11 @@ class Runs {
     this.isFirst = true;
   }
 
+  // Says why there is nothing to show.
+  explain(text) {
+    if (this.isFirst) this.body.replaceChildren(noteRow(text, 5));
+  }
+
   // Adds eval runs, in any order; those that are there already stay as they are.
   add(items) {
     const now = performance.now();
@@ -163,7 +175,8 @@ class Runs {
     for (const row of this.rows) {
       if (row.shown) continue;
       row.shown = this.row(row);
-      if (!this.isFirst) row.shown.mark("new", now);
+      // Its place and its time say in words that it is new.
+      if (!this.isFirst) row.shown.mark("", now, RUN_MARKED_MILLIS);
     }
     this.body.replaceChildren(...this.rows.map((row) => row.shown.tr));
     if (this.rows.length === 0) this.body.append(noteRow(NO_RUNS, 5));
