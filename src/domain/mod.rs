@@ -12,6 +12,7 @@ pub mod feed_envelope;
 pub mod media_range;
 pub mod merkle_epoch;
 pub mod number;
+pub mod position;
 pub mod ran_at;
 pub mod readable;
 mod weight;

@@ -108,5 +108,5 @@ pub(super) async fn page(
         return Ok(response);
     }
     let document = app.handles.page.encoded().await;
-    respond(&app, &conditions(&request), document, CacheStatus::Document).await
+    respond(&app, &conditions(&request), document, CacheStatus::Document, None).await
 }

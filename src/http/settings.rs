@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::{
     client_address::{ClientAddressFrom, trusted_network},
     routes::RouteSet,
+    waiting,
 };
 use crate::units;
 
@@ -130,6 +131,10 @@ pub struct Settings {
     #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..=units::DAY_MILLIS))]
     #[arg(help_heading = "Limits")]
     pub head_timeout: Duration,
+    // Its help heading holds for all that follows.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for its own")]
+    pub waiting: waiting::Settings,
 }
 
 impl Settings {
