@@ -108,5 +108,12 @@ pub(super) async fn page(
         return Ok(response);
     }
     let document = app.handles.page.encoded().await;
-    respond(&app, &conditions(&request), document, CacheStatus::Document, None).await
+    respond(
+        &app,
+        &conditions(&request),
+        document,
+        CacheStatus::Document,
+        None,
+    )
+    .await
 }

@@ -45,7 +45,8 @@ impl Browser {
         for program in ["/usr/bin/chromium", "/usr/bin/chromedriver"] {
             if !Path::new(program).exists() {
                 // Not eprintln!: the test harness hides its output if the test passes.
-                let skipped = format!("SKIPPED: {program} is missing, so the page was not opened\n");
+                let skipped =
+                    format!("SKIPPED: {program} is missing, so the page was not opened\n");
                 std::io::stderr().write_all(skipped.as_bytes()).unwrap();
                 return None;
             }
@@ -53,7 +54,10 @@ impl Browser {
         let profile = TempDir::with_prefix("publisher-browser-").unwrap();
         let chromium = Chromium(profile.path().to_str().unwrap().to_owned());
         let mut driver = Command::new("/usr/bin/chromedriver");
-        driver.arg("--port=0").stdin(Stdio::null()).stderr(Stdio::null());
+        driver
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         let mut driver = Guard(driver.stdout(Stdio::piped()).spawn().unwrap());
         let port = port(&mut driver);
         let capabilities = json!({
@@ -67,7 +71,8 @@ impl Browser {
         });
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities.as_object().unwrap().clone());
-        let client = builder.connect(&format!("http://127.0.0.1:{port}"));
+        let url = format!("http://127.0.0.1:{port}");
+        let client = builder.connect(&url);
         Some(Self {
             client: client.await.unwrap(),
             _driver: driver,
@@ -96,7 +101,8 @@ impl Browser {
     /// Shows pages in a viewport of this size in CSS pixels, in the light or the dark theme.
     pub async fn show(&self, width: u32, height: u32, theme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": width < 500 });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        self.devtools("Emulation.setDeviceMetricsOverride", size)
+            .await;
         let theme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
         self.devtools("Emulation.setEmulatedMedia", theme).await;
     }
@@ -106,7 +112,9 @@ impl Browser {
     pub async fn console(&self) -> Vec<String> {
         let entries = self.send("se/log", json!({ "type": "browser" })).await;
         let entries = entries.as_array().unwrap().iter();
-        entries.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        entries
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Ends the session and the browser.

@@ -55,10 +55,11 @@ class Job {
   }
 }
 
-const rarely = (millis) => () => (isLive ? MOST_MILLIS : millis);
+// With notices, reading now and then is a precaution only.
+const unlessNoticed = (noticed) => () => (isLive && noticed() ? MOST_MILLIS : POLL_MILLIS);
 const jobs = {
-  board: new Job(readBoard, rarely(POLL_MILLIS), (text) => board.explain(text)),
-  feed: new Job(readFeed, rarely(POLL_MILLIS), (text) => runs.explain(text)),
+  board: new Job(readBoard, unlessNoticed(() => true), (text) => board.explain(text)),
+  feed: new Job(readFeed, unlessNoticed(() => feedReader.noticed), (text) => runs.explain(text)),
   health: new Job(readHealth, () => 2 * POLL_MILLIS),
   metrics: new Job(readMetrics, () => POLL_MILLIS),
 };

@@ -8,7 +8,7 @@ const MOST_PAGES = 10;
 const WINDOWS = [1, 10, 120, 24 * 60, 30 * 24 * 60];
 const NO_RUNS = "No eval run in the last 30 days.";
 // The paths that miners and validators ask for.
-const READS = ["active-challenges", "current-challenge", "leaderboard"];
+const READS = ["active-challenges", "changes", "current-challenge", "leaderboard"];
 
 // How far the server's clock is ahead of this one, in milliseconds.
 let clockOffset = 0;
