@@ -152,8 +152,8 @@ function showMetrics(metrics) {
     begin += width;
   }
   const started = metrics.sum("process_start_time_seconds");
-  const since = started ? `, since the server started ${formatDuration(serverNow() - 1000 * started)} ago` : "";
-  byId("counted-since").textContent = `Board, current challenge and feed${since}. The requests of this page count too.`;
+  const since = started ? `Since the server started, ${formatDuration(serverNow() - 1000 * started)} ago. ` : "";
+  byId("counted-since").textContent = `${since}The requests of this page count too.`;
 }
 
 // Opens the stream of notices. A browser without EventSource, and a server or proxy without the stream, leave the

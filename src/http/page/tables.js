@@ -16,7 +16,7 @@ function element(name, className, text) {
 }
 
 function cell(className, label, text) {
-  const made = element("td", className, text);
+  const made = element("td", text === NONE ? `${className} faint` : className, text);
   made.setAttribute("role", "cell");
   if (label) made.dataset.label = label;
   return made;
