@@ -53,4 +53,5 @@ mod waiting;
 mod wire;
 mod wire_board;
 mod wire_feed;
+mod wire_seq;
 mod writes;
