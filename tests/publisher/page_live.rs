@@ -4,6 +4,7 @@
 //! - what other programs wrote is shown as text
 //! - the page is legible in both themes, has landmarks, and fits a narrow screen
 //! - without the stream of notices the page polls, and goes on by itself after the server was away
+//! - a tab in the background asks nothing, and shows the present state when somebody looks again
 //! - an address without metrics says so
 //! - pictures of the page are written on request
 
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    app::{BOARD, TOKENS},
+    app::{BOARD, TOKENS, wait_until},
     browser::Browser,
     client::Connection,
     command_line::{Guard, publisher},
@@ -302,6 +303,53 @@ async fn without_notices_the_page_polls_and_goes_on_by_itself_after_the_server_w
 }
 
 #[actix_web::test]
+async fn a_tab_in_the_background_asks_nothing_and_shows_the_present_state_afterwards() {
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let service = Service::start(serve(&folder.path().join("a.db"), &[]));
+    let address = &service.address;
+    let url = format!("http://{address}/");
+    browser.client.goto(&url).await.unwrap();
+    shows(&browser, "#state", "Live").await;
+    shows(&browser, "#challenges", "No challenge is active.").await;
+    let page = browser.client.window().await.unwrap();
+    let other = browser.client.new_window(true).await.unwrap();
+    browser.client.switch_to_window(other.handle).await.unwrap();
+    wait_until("no stream", async || {
+        metrics(address, "publisher_waiters") == ["0"]
+    })
+    .await;
+    let asked = || {
+        metrics(
+            address,
+            "publisher_http_requests_total{route=\"active-challenges\"",
+        )
+    };
+    let before = asked();
+    put(address, &[challenge("a", json!({}))]);
+    // Longer than the pause between two notices.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(asked(), before);
+    browser.client.switch_to_window(page).await.unwrap();
+    shows(&browser, "#challenges", "a").await;
+    shows(&browser, "#state", "Live").await;
+    browser.close().await;
+}
+
+/// Returns the values of the metrics whose names and labels begin with this.
+fn metrics(address: &str, name: &str) -> Vec<String> {
+    let mut connection = Connection::open(address).unwrap();
+    let (_, text) = connection.request("GET", "/metrics", "", b"").unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines
+        .map(|line| line.rsplit(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+#[actix_web::test]
 async fn an_address_without_metrics_says_so() {
     let Some(browser) = Browser::start().await else {
         return;
@@ -352,7 +400,7 @@ async fn pictures_of_the_page_are_written_on_request() {
         };
         connection.request("GET", BOARD, field, b"").unwrap();
     }
-    for (width, height) in [(1280, 1130), (400, 1780)] {
+    for (width, height) in [(1280, 1150), (400, 1620)] {
         for theme in ["light", "dark"] {
             browser.show(width, height, theme).await;
             browser
