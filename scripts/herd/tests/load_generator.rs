@@ -201,7 +201,7 @@ proptest! {
     #[test]
     fn a_wait_is_never_longer_than_the_manners_say(retries in 0_u32..100, seed: u64) {
         let rng = &mut Rng::with_seed(seed);
-        let policy = |on_failure| RetryPolicy { on_failure, honour_retry_after: true, max_retries: Some(50) };
+        let policy = |on_failure| RetryPolicy { on_failure, honour_retry_after: true, max_retries: Some(50), least: Duration::ZERO };
         let told = Failure::Refused { retry_after: Some(Duration::from_secs(60)) };
         let at_once = policy(OnFailure::Retry);
         let back_off = policy(OnFailure::BackOff);
