@@ -128,7 +128,8 @@ impl HealthHandle {
                         StoreError::Pool(_)
                         | StoreError::Sqlite(_)
                         | StoreError::Open(_)
-                        | StoreError::Corrupt { .. } => NO_ANSWER,
+                        | StoreError::Corrupt { .. }
+                        | StoreError::Lineage(_) => NO_ANSWER,
                     }
                 }
             };

@@ -12,17 +12,21 @@ use std::{
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
     Settings,
     build::{BuildError, BuildSnapshot, Built},
-    handle::{CacheHandle, Cell, Published},
+    handle::{BoardNews, CacheHandle, Cell, Published},
     refresh_flag::RefreshFlag,
     snapshot::Snapshot,
     state::{Answer, BuildToken, HealthChange, SingleFlight, Step},
 };
-use crate::{domain::clock::Clock, liveness::LivenessGuard, metrics::BuildOutcome};
+use crate::{
+    domain::{clock::Clock, position::Position},
+    liveness::LivenessGuard,
+    metrics::BuildOutcome,
+};
 
 /// A board that changes again within this time is not precompressed.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -64,6 +68,7 @@ type Waiting = (Waiter, Option<OwnedSemaphorePermit>);
 pub(crate) struct CacheActor {
     machine: SingleFlight<Waiting>,
     cell: Arc<Cell>,
+    news: watch::Sender<Option<BoardNews>>,
     builder: Arc<dyn BuildSnapshot>,
     clock: Arc<dyn Clock>,
     alarm: Option<(Instant, SpawnHandle)>,
@@ -81,9 +86,11 @@ impl CacheActor {
         liveness: LivenessGuard,
     ) -> CacheHandle {
         let cell = Arc::new(Cell::empty());
+        let (news, changes) = watch::channel(None);
         let address = Self {
             machine: SingleFlight::new(settings, fastrand::Rng::new()),
             cell: Arc::clone(&cell),
+            news,
             builder,
             clock: Arc::clone(&clock),
             alarm: None,
@@ -94,6 +101,7 @@ impl CacheActor {
         .start();
         CacheHandle {
             cell,
+            news: changes,
             clock,
             refresh: address.clone().recipient(),
             await_snapshot: address.clone().recipient(),
@@ -129,22 +137,39 @@ impl CacheActor {
     }
 
     fn publish(&mut self, built: Built, fresh_until: Instant, context: &mut Context<Self>) {
-        // The same bytes keep their allocation: only the freshness is renewed.
-        let snapshot = match self.cell.load_full() {
-            Some(current) if *current.snapshot == built.snapshot => Arc::clone(&current.snapshot),
-            Some(_) | None => {
+        // The same bytes keep their allocation and their position: only the freshness is renewed.
+        let current = self.cell.load_full();
+        let same = current.filter(|current| *current.snapshot == built.snapshot);
+        let (snapshot, news) = match &same {
+            Some(same) => (Arc::clone(&same.snapshot), same.news),
+            None => {
                 let snapshot = Arc::new(built.snapshot);
                 self.precompress_when_settled(Arc::clone(&snapshot), context);
-                snapshot
+                let position = Position {
+                    lineage: built.lineage,
+                    number: built.board_version.count,
+                };
+                let changed_at = Instant::now();
+                (
+                    snapshot,
+                    BoardNews {
+                        position,
+                        changed_at,
+                    },
+                )
             }
         };
         self.cell.store(Some(Arc::new(Published {
             snapshot,
+            news,
             board_version: built.board_version,
             confirmed_at: self.clock.now(),
             fresh_until,
             refresh: RefreshFlag::new(),
         })));
+        if same.is_none() {
+            self.news.send_replace(Some(news));
+        }
     }
 
     /// Precompresses the snapshot after a while, unless another snapshot follows before that.

@@ -3,10 +3,13 @@
 use std::{fmt, time::Instant};
 
 use super::snapshot::Snapshot;
-use crate::store::{
-    StoreError,
-    pool::ReadPool,
-    read::{self, Version},
+use crate::{
+    domain::position::Lineage,
+    store::{
+        StoreError,
+        pool::ReadPool,
+        read::{self, Version},
+    },
 };
 
 /// Why a build failed.
@@ -30,6 +33,8 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// Its version at the moment of reading.
     pub board_version: Version,
+    /// The lineage of the database.
+    pub lineage: Lineage,
 }
 
 /// Something that makes snapshots. Called on a blocking thread, by one thread at a time.
@@ -51,11 +56,11 @@ pub struct SqliteBuilder {
 impl BuildSnapshot for SqliteBuilder {
     fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
         let board = read::board(&*self.pool.reader(deadline)?);
-        let (board_version, challenges) =
-            board.inspect_err(|error| self.pool.file().condition().failed(error))?;
+        let board = board.inspect_err(|error| self.pool.file().condition().failed(error))?;
         Ok(Built {
-            snapshot: Snapshot::new(&challenges)?,
-            board_version,
+            snapshot: Snapshot::new(&board.challenges)?,
+            board_version: board.version,
+            lineage: board.lineage,
         })
     }
 }

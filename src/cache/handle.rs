@@ -2,12 +2,12 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
     actor::{AwaitSnapshot, Invalidate, Refresh},
@@ -15,13 +15,29 @@ use super::{
     snapshot::Snapshot,
     state::Answer,
 };
-use crate::{domain::clock::Clock, store::read::Version};
+use crate::{
+    answer::Representation,
+    domain::{clock::Clock, position::Position},
+    store::read::Version,
+};
+
+/// A change of the board's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoardNews {
+    /// The version of the board at the build that found it. A write that leaves the bytes as they are gives no
+    /// new position.
+    pub position: Position,
+    /// When it was published, by the system's clock.
+    pub changed_at: Instant,
+}
 
 /// A snapshot in service.
 #[derive(Debug)]
 pub struct Published {
     /// What readers get.
     pub snapshot: Arc<Snapshot>,
+    /// When its bytes changed last.
+    pub news: BoardNews,
     pub(super) board_version: Version,
     /// When it was published, or found to be the same again.
     pub(super) confirmed_at: Instant,
@@ -31,6 +47,11 @@ pub struct Published {
 }
 
 impl Published {
+    /// Returns the answer of active-challenges.
+    pub fn board(&self) -> &Arc<Representation> {
+        self.snapshot.board()
+    }
+
     fn freshness(&self, now: Instant) -> Freshness {
         Freshness {
             now,
@@ -76,6 +97,7 @@ pub struct Unavailable {
 #[derive(Debug, Clone)]
 pub struct CacheHandle {
     pub(super) cell: Arc<Cell>,
+    pub(super) news: watch::Receiver<Option<BoardNews>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) refresh: Recipient<Refresh>,
     pub(super) await_snapshot: Recipient<AwaitSnapshot>,
@@ -95,7 +117,7 @@ impl CacheHandle {
     /// has run past its timeout, or is not to be tried before `retry_after`.
     pub async fn read<T>(
         &self,
-        reading: impl FnOnce(&Snapshot, Freshness) -> T,
+        reading: impl FnOnce(&Published, Freshness) -> T,
     ) -> Result<T, Unavailable> {
         if self.cell.load().is_none() {
             self.wait_for_first().await?;
@@ -104,14 +126,24 @@ impl CacheHandle {
     }
 
     /// Reads the snapshot as [`CacheHandle::read`] does; `None` if nothing is published.
-    pub fn try_read<T>(&self, reading: impl FnOnce(&Snapshot, Freshness) -> T) -> Option<T> {
+    pub fn try_read<T>(&self, reading: impl FnOnce(&Published, Freshness) -> T) -> Option<T> {
         let published = self.cell.load();
         let published = published.as_ref()?;
         let freshness = published.freshness(self.clock.now());
         if freshness.is_stale() && published.refresh.claim() {
             self.refresh.do_send(Refresh);
         }
-        Some(reading(&published.snapshot, freshness))
+        Some(reading(published, freshness))
+    }
+
+    /// Returns the last change of the board's bytes; `None` before the first build. Costs a short lock.
+    pub fn news(&self) -> Option<BoardNews> {
+        *self.news.borrow()
+    }
+
+    /// Returns a channel of the changes of the board's bytes, each of which readers can see by then.
+    pub fn changes(&self) -> watch::Receiver<Option<BoardNews>> {
+        self.news.clone()
     }
 
     /// Tells the cache that the database has changed; the rebuild goes on in the background.
@@ -147,6 +179,11 @@ impl CacheHandle {
     /// Returns the present instant, by the clock that decides what is stale.
     pub fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// Returns the time of the wall clock.
+    pub fn wall(&self) -> SystemTime {
+        self.clock.wall()
     }
 
     /// Returns whether the actor still runs.

@@ -11,6 +11,7 @@ pub mod eval_run;
 pub mod feed_envelope;
 pub mod merkle_epoch;
 pub mod number;
+pub mod position;
 pub mod ran_at;
 pub mod readable;
 

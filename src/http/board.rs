@@ -8,8 +8,9 @@ use super::{
     App,
     cache_status::CacheStatus,
     error::ApiError,
-    query::Choice,
+    query::{self, Choice},
     respond::{conditions, respond},
+    waiting::Reason,
 };
 use crate::{answer::Representation, cache::snapshot::Snapshot};
 
@@ -19,10 +20,35 @@ pub(super) async fn active_challenges(
 ) -> Result<HttpResponse, ApiError> {
     let conditions = conditions(&request);
     let board = &app.handles.board;
-    let read = board.read(|snapshot, freshness| (Arc::clone(snapshot.board()), freshness));
+    let read = board.read(|published, freshness| (Arc::clone(published.board()), freshness));
     let (board, freshness) = read.await?;
     app.counters.from_snapshot(freshness.is_stale());
-    respond(&app, &conditions, &board, CacheStatus::Board(freshness)).await
+    respond(
+        &app,
+        &conditions,
+        &board,
+        CacheStatus::Board(freshness),
+        None,
+    )
+    .await
+}
+
+/// active-challenges/changes, after the door has let the request wait.
+pub(super) async fn changes(
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    query::changes(request.query_string())?;
+    let conditions = conditions(&request);
+    let board = &app.handles.board;
+    let read = board.read(|published, freshness| {
+        let next = app.handles.next_of_board(published, Reason::AtOnce);
+        (Arc::clone(published.board()), freshness, next)
+    });
+    let (board, freshness, next) = read.await?;
+    app.counters.from_snapshot(freshness.is_stale());
+    let status = CacheStatus::Board(freshness);
+    respond(&app, &conditions, &board, status, Some(&next)).await
 }
 
 pub(super) async fn current_challenge(
@@ -32,10 +58,20 @@ pub(super) async fn current_challenge(
     let choice = Choice::parse(request.query_string())?;
     let conditions = conditions(&request);
     let board = &app.handles.board;
-    let read = board.read(|snapshot, freshness| (chosen(snapshot, &choice).cloned(), freshness));
+    let read = board.read(|published, freshness| {
+        let item = chosen(&published.snapshot, &choice).cloned();
+        (item, freshness)
+    });
     let (item, freshness) = read.await?;
     let item = item.ok_or(ApiError::NoActiveChallenge)?;
-    respond(&app, &conditions, &item, CacheStatus::Board(freshness)).await
+    respond(
+        &app,
+        &conditions,
+        &item,
+        CacheStatus::Board(freshness),
+        None,
+    )
+    .await
 }
 
 /// The representation of the chosen challenge, if there is one.

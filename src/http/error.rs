@@ -51,6 +51,10 @@ pub(super) enum ApiError {
     MissingCursor,
     #[error("since / since_ran_at must be ISO-8601")]
     BadCursor,
+    #[error("after must be a position, as the Link of an answer gives it")]
+    BadAfter,
+    #[error("slot must be a number, as the Link of an answer gives it")]
+    BadSlot,
     #[error("{0} must be UTF-8 without U+0000, percent-encoded")]
     BadText(&'static str),
     #[error(transparent)]
@@ -164,6 +168,8 @@ impl ApiError {
                 | Self::BadTier
                 | Self::MissingCursor
                 | Self::BadCursor
+                | Self::BadAfter
+                | Self::BadSlot
                 | Self::BadText(_)
                 | Self::BadLimit(_)
         )
@@ -179,6 +185,8 @@ impl ResponseError for ApiError {
             | Self::BadTier
             | Self::MissingCursor
             | Self::BadCursor
+            | Self::BadAfter
+            | Self::BadSlot
             | Self::BadText(_) => StatusCode::BAD_REQUEST,
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,

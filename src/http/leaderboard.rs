@@ -24,5 +24,5 @@ pub(super) async fn recent(
     let client = request.peer_addr().map(|client| client.ip());
     let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let (page, source) = feed.page(cursor, limit, network_of(client)).await?;
-    respond(&app, &conditions, &page, CacheStatus::Page(source)).await
+    respond(&app, &conditions, &page, CacheStatus::Page(source), None).await
 }

@@ -67,7 +67,8 @@ fn sample(handles: &Handles) {
     let metrics = &handles.metrics;
     let cache = &handles.health.cache;
     metrics.snapshot_age(cache.snapshot_age());
-    metrics.set_gauge(SampledGauge::Waiters, cache.waiting_readers() as u64);
+    metrics.set_gauge(SampledGauge::BoardWaiters, cache.waiting_readers() as u64);
+    metrics.set_gauge(SampledGauge::Waiters, handles.waits.count() as u64);
     let feed = handles.feed.usage();
     metrics.set_gauge(SampledGauge::FeedReads, feed.reads as u64);
     metrics.set_gauge(SampledGauge::FeedPageBytes, feed.page_bytes as u64);

@@ -13,6 +13,7 @@
 //! | `date` | `Date`, which never runs back |
 //! | `query` | the parameters of a query string |
 //! | `error` | every error's status and JSON |
+//! | `waiting` | requests that are answered when something changes |
 //! | `settings` | the options of this room |
 
 mod admin;
@@ -32,6 +33,7 @@ mod respond;
 mod routes;
 mod settings;
 mod token;
+mod waiting;
 
 pub use admin::AdminHandles;
 pub use client_address::ClientAddressFrom;
@@ -42,11 +44,13 @@ pub use rate_limit::RateLimit;
 pub use routes::RouteSet;
 pub use settings::{AccessLog, Settings};
 pub use token::{AdminTokens, TokenError};
+pub use waiting::Waits;
 
 use std::sync::Arc;
 
+use self::waiting::{Next, Reason, Slots};
 use crate::{
-    cache::handle::CacheHandle,
+    cache::handle::{CacheHandle, Published},
     feed::FeedHandle,
     health::HealthHandle,
     metrics::{
@@ -73,12 +77,23 @@ pub struct Handles {
     pub admin: Option<AdminHandles>,
     /// The rate limit of each client, if there is one.
     pub rate_limit: Option<Arc<RateLimit>>,
+    /// The requests that wait for a change.
+    pub waits: Waits,
     /// Bounds the lines of the log about answers of 5xx, by route and status.
     pub logged_failures: Arc<Throttle<(Route, u16)>>,
     /// The date of answers.
     pub date: Arc<DateSource>,
     /// The options of this room.
     pub settings: Settings,
+}
+
+impl Handles {
+    /// Returns how a client goes on that gets this board.
+    fn next_of_board(&self, board: &Published, reason: Reason) -> Next {
+        let slots = Slots::new(self.settings.waiting.wait_slot);
+        let slot = slots.next(self.board.wall());
+        Next::of_board(board.news.position, slot, reason)
+    }
 }
 
 /// What the actix-web routes of one worker hold.

@@ -8,10 +8,11 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::error::ApiError;
+use super::{error::ApiError, waiting::Slot};
 use crate::domain::{
     Invalid,
     cursor::{Cursor, NotALimit, PageLimit},
+    position::Position,
 };
 
 /// The value of a parameter, as it was sent.
@@ -98,6 +99,31 @@ fn parse_tier(tier: Encoded<'_>) -> Result<u64, ApiError> {
     }
     // An integer beyond u64 is a tier that no challenge can have.
     Ok(digits.parse().unwrap_or(u64::MAX))
+}
+
+/// What a request for a change of the board has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// The position of the board that the client has.
+    pub(super) after: Option<Position>,
+    /// Until the end of which slot it waits.
+    pub(super) slot: Option<Slot>,
+}
+
+/// Parses the parameters of active-challenges/changes.
+pub(super) fn changes(query: &str) -> Result<Changes, ApiError> {
+    let [after, slot] = parameters(query, ["after", "slot"]);
+    let position = |value: Encoded<'_>| value.text()?.parse().ok();
+    let after = after.map(|value| position(value).ok_or(ApiError::BadAfter));
+    Ok(Changes {
+        after: after.transpose()?,
+        slot: slot.map(parse_slot).transpose()?,
+    })
+}
+
+fn parse_slot(slot: Encoded<'_>) -> Result<Slot, ApiError> {
+    let slot = slot.text().and_then(|text| Slot::parse(&text));
+    slot.ok_or(ApiError::BadSlot)
 }
 
 /// Parses the cursor and limit of leaderboard/recent. The limit is checked first.

@@ -10,7 +10,7 @@ use actix_web::{
     },
 };
 
-use super::{App, cache_status::CacheStatus, error::ApiError};
+use super::{App, cache_status::CacheStatus, error::ApiError, waiting::Next};
 use crate::{
     answer::{Conditions, Decision, Representation},
     domain::coding::Acceptable,
@@ -23,7 +23,8 @@ pub(super) fn conditions(request: &HttpRequest) -> Conditions<'_> {
     Conditions::new(acceptable, lines(IF_MATCH), lines(IF_NONE_MATCH))
 }
 
-/// Answers with 200 or 304, after making the coding that the client should get.
+/// Answers with 200 or 304, after making the coding that the client should get. `next` is how the client goes on, if
+/// the request was one for news.
 ///
 /// # Errors
 /// 406 and 412; 503 if no acceptable coding is made in time.
@@ -32,6 +33,7 @@ pub(super) async fn respond(
     conditions: &Conditions<'_>,
     representation: &Arc<Representation>,
     status: CacheStatus,
+    next: Option<&Next>,
 ) -> Result<HttpResponse, ApiError> {
     if let Some(missing) = conditions.missing_encoding(representation) {
         app.handles.feed.encode(representation, missing).await;
@@ -44,8 +46,12 @@ pub(super) async fn respond(
         Decision::Whole(_) => StatusCode::OK,
     };
     let mut response = HttpResponse::build(code);
-    for (name, value) in decision.fields(representation.cache_policy()) {
+    let policy = next.map_or(representation.cache_policy(), Next::cache_policy);
+    for (name, value) in decision.fields(policy) {
         response.insert_header((name, value.as_ref()));
+    }
+    for field in next.into_iter().flat_map(Next::fields) {
+        response.insert_header(field);
     }
     if app.handles.settings.cache_status {
         for field in status.fields() {

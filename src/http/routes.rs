@@ -29,8 +29,10 @@ const PREFLIGHT_MAX_AGE_SECS: &str = "3600";
 const PREFLIGHT_VARY: &str = "access-control-request-method, access-control-request-headers";
 
 pub(super) const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+pub(super) const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";
+pub(super) const EVENTS: &str = "/v1/events";
 const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
 const METRICS: &str = "/metrics";
 const DESCRIPTION: &str = "/openapi.json";
@@ -51,8 +53,10 @@ pub(super) fn classify(path: &str) -> Route {
     let public = path.strip_prefix(PREFIX).unwrap_or(path);
     match public {
         BOARD => Route::Board,
+        CHANGES => Route::Changes,
         CURRENT => Route::Current,
         FEED => Route::Feed,
+        EVENTS => Route::Events,
         health if HEALTH.contains(&health) => Route::Health,
         METRICS if path == METRICS => Route::Metrics,
         DESCRIPTION if path == DESCRIPTION => Route::Description,
@@ -93,8 +97,10 @@ pub(super) fn configure(
 fn public(config: &mut ServiceConfig) {
     config
         .service(readable(BOARD, board::active_challenges))
+        .service(readable(CHANGES, board::changes))
         .service(readable(CURRENT, board::current_challenge))
         .service(readable(FEED, leaderboard::recent))
+        .service(readable(EVENTS, events))
         .configure(health_checks);
 }
 
@@ -146,6 +152,11 @@ async fn other_method(request: HttpRequest, app: web::Data<App>) -> Result<HttpR
         .insert_header((ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_SECS))
         .insert_header((VARY, PREFLIGHT_VARY))
         .finish())
+}
+
+/// The door streams events; only a request with a body comes here.
+async fn events(_: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::Malformed("a request for events has no body"))
 }
 
 async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {

@@ -5,7 +5,10 @@ use std::{num::NonZeroU32, time::Duration};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::client_address::{ClientAddressFrom, trusted_network};
+use super::{
+    client_address::{ClientAddressFrom, trusted_network},
+    waiting,
+};
 use crate::units;
 
 /// Which requests the access log has.
@@ -100,6 +103,10 @@ pub struct Settings {
     #[arg(value_name = "MS", default_value = "5000", value_parser = units::millis(1..=units::DAY_MILLIS))]
     #[arg(help_heading = "Limits")]
     pub head_timeout: Duration,
+    // Its help heading holds for all that follows.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for its own")]
+    pub waiting: waiting::Settings,
 }
 
 impl Settings {

@@ -29,6 +29,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 const BUILD_SECONDS: [f64; 9] = [50e-6, 200e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
 /// From a disk that syncs at once to a slow one.
 const COMMIT_SECONDS: [f64; 9] = [100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
+/// From one waiting client to more than ten thousand.
+const WAKE_SECONDS: [f64; 9] = [100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.25, 0.5, 1.0];
 /// Writes that share a commit.
 const COMMIT_WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
 
@@ -41,6 +43,9 @@ pub struct Metrics {
     build_seconds: Histogram,
     /// One for each [`Source`], looked up once: a hit must not pay for a look-up by label.
     feed_pages: [IntCounter; Source::ALL.len()],
+    /// One for each [`WaitOutcome`].
+    waits: [IntCounter; WaitOutcome::ALL.len()],
+    wake_seconds: Histogram,
     commit_seconds: Histogram,
     commit_writes: Histogram,
     committed_rows: IntCounter,
@@ -59,6 +64,19 @@ pub enum BuildOutcome {
     Failed,
 }
 
+/// How a wait for a change ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitOutcome {
+    /// With news.
+    Changed,
+    /// The slot ended, or the server stops.
+    Unchanged,
+    /// At once: too many requests wait.
+    Refused,
+    /// The client has gone.
+    Gone,
+}
+
 /// Where a page of the feed came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -74,6 +92,8 @@ pub enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampledGauge {
     /// Readers that wait for the first snapshot.
+    BoardWaiters,
+    /// Requests that wait for a change, and streams of events.
     Waiters,
     /// Feed reads that run now.
     FeedReads,
@@ -92,7 +112,8 @@ pub enum SampledGauge {
 }
 
 impl SampledGauge {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
+        Self::BoardWaiters,
         Self::Waiters,
         Self::FeedReads,
         Self::FeedPageBytes,
@@ -105,9 +126,13 @@ impl SampledGauge {
 
     fn name_and_help(self) -> (&'static str, &'static str) {
         match self {
-            Self::Waiters => (
+            Self::BoardWaiters => (
                 "publisher_board_waiters",
                 "Requests that wait for the first snapshot.",
+            ),
+            Self::Waiters => (
+                "publisher_waiters",
+                "Requests that wait for a change, and connections to /v1/events.",
             ),
             Self::FeedReads => (
                 "publisher_feed_reads",
@@ -177,6 +202,11 @@ impl Metrics {
             "publisher_feed_pages_total",
             "Requests for a page of the feed, by its source: held (cached), joined (a read in flight), read (the database).",
         )?;
+        let waits = by(
+            "outcome",
+            "publisher_waits_total",
+            "Requests that waited for a change, by outcome: changed, unchanged (the slot ended), refused (too many wait), gone (the client).",
+        )?;
         let metrics = Self {
             requests: registered(&registry, Requests::new()?)?,
             builds: by(
@@ -190,6 +220,12 @@ impl Metrics {
                 &BUILD_SECONDS,
             )?,
             feed_pages: Source::ALL.map(|source| feed_pages.with_label_values(&[source.label()])),
+            waits: WaitOutcome::ALL.map(|outcome| waits.with_label_values(&[outcome.label()])),
+            wake_seconds: histogram(
+                "publisher_wake_seconds",
+                "Time from a change to the answer of a request that waited for it.",
+                &WAKE_SECONDS,
+            )?,
             commit_seconds: histogram(
                 "publisher_commit_seconds",
                 "Time a commit took, until it was durable.",
@@ -260,6 +296,16 @@ impl Metrics {
         self.feed_pages[source as usize].inc();
     }
 
+    /// Counts the end of a wait for a change.
+    pub fn wait_ended(&self, outcome: WaitOutcome) {
+        self.waits[outcome as usize].inc();
+    }
+
+    /// Notes how long after a change a waiting client was answered.
+    pub fn woken_after(&self, time: Duration) {
+        self.wake_seconds.observe(time.as_secs_f64());
+    }
+
     /// Counts a build that took `time`.
     pub fn build_ended(&self, outcome: BuildOutcome, time: Duration) {
         self.builds.with_label_values(&[outcome.label()]).inc();
@@ -309,6 +355,19 @@ impl Source {
             Self::Hit => "held",
             Self::Join => "joined",
             Self::Miss => "read",
+        }
+    }
+}
+
+impl WaitOutcome {
+    const ALL: [Self; 4] = [Self::Changed, Self::Unchanged, Self::Refused, Self::Gone];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
         }
     }
 }

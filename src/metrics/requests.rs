@@ -29,10 +29,14 @@ const STATUSES: [u16; 20] = [
 pub enum Route {
     /// active-challenges.
     Board,
+    /// active-challenges/changes.
+    Changes,
     /// current-challenge.
     Current,
     /// leaderboard/recent.
     Feed,
+    /// /v1/events.
+    Events,
     /// /health and the paths below it.
     Health,
     /// /metrics.
@@ -46,10 +50,12 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Board,
+        Self::Changes,
         Self::Current,
         Self::Feed,
+        Self::Events,
         Self::Health,
         Self::Metrics,
         Self::Description,
@@ -61,7 +67,7 @@ impl Route {
     pub fn is_public(self) -> bool {
         matches!(
             self,
-            Self::Board | Self::Current | Self::Feed | Self::Health
+            Self::Board | Self::Changes | Self::Current | Self::Feed | Self::Events | Self::Health
         )
     }
 
@@ -69,8 +75,10 @@ impl Route {
     pub fn label(self) -> &'static str {
         match self {
             Self::Board => "active-challenges",
+            Self::Changes => "changes",
             Self::Current => "current-challenge",
             Self::Feed => "leaderboard",
+            Self::Events => "events",
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Description => "openapi",

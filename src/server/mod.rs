@@ -33,7 +33,7 @@ use crate::{
     domain::clock::Clock,
     feed::FeedHandle,
     health::HealthHandle,
-    http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit},
+    http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     liveness::Liveness,
     metrics::{DroppedLines, Metrics},
     store::pool::ReadPool,
@@ -123,6 +123,7 @@ pub async fn start(
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
+        waits: Waits::new(&settings.http.waiting),
         logged_failures: Arc::new(Throttle::new(1, LOG_FAILURES_EVERY)),
         settings: settings.http.clone(),
     };

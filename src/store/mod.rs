@@ -32,6 +32,8 @@ pub mod write;
 
 pub use settings::Settings;
 
+use crate::domain::position::NotAPosition;
+
 /// A read or write of the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -55,6 +57,9 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+    /// The table of lineages has an invalid row: another program wrote it.
+    #[error("database: a lineage is {0}")]
+    Lineage(#[from] NotAPosition),
 }
 
 impl From<open::OpenError> for StoreError {

@@ -8,6 +8,7 @@ use super::StoreError;
 use crate::domain::{
     challenge::{Challenge, Status, Storage},
     cursor::{Cursor, PageLimit, Seen},
+    position::Lineage,
 };
 
 /// Returns the published challenges in the board's order (tier, then challenge_id by its bytes).
@@ -54,16 +55,28 @@ pub fn board_version(connection: &Connection) -> Result<Version, StoreError> {
         .query_row([], Version::of_row)?)
 }
 
-/// Returns the [`board_version`] and the [`active_challenges`] of one moment: one transaction.
+/// The board at one moment.
+#[derive(Debug)]
+pub struct Board {
+    /// Its version.
+    pub version: Version,
+    /// The lineage that the count of changes belongs to.
+    pub lineage: Lineage,
+    /// The published challenges, in the board's order.
+    pub challenges: Vec<Challenge>,
+}
+
+/// Returns the board: one transaction.
 ///
 /// # Errors
 /// Those of [`active_challenges`].
-pub fn board(connection: &Connection) -> Result<(Version, Vec<Challenge>), StoreError> {
+pub fn board(connection: &Connection) -> Result<Board, StoreError> {
     let transaction = connection.unchecked_transaction()?;
-    Ok((
-        board_version(&transaction)?,
-        active_challenges(&transaction)?,
-    ))
+    Ok(Board {
+        version: board_version(&transaction)?,
+        lineage: current_lineage(&transaction)?,
+        challenges: active_challenges(&transaction)?,
+    })
 }
 
 /// Returns one challenge, whatever its status.
@@ -193,6 +206,17 @@ pub fn lineage(connection: &Connection) -> Result<String, StoreError> {
     Ok(connection
         .prepare_cached("SELECT id FROM lineages ORDER BY ordinal DESC LIMIT 1")?
         .query_row([], |row| row.get(0))?)
+}
+
+/// Returns the lineage that numbers which are given now belong to.
+///
+/// # Errors
+/// [`StoreError::Sqlite`]; [`StoreError::Lineage`] if another program wrote it.
+pub fn current_lineage(connection: &Connection) -> Result<Lineage, StoreError> {
+    let (ordinal, id): (i64, String) = connection
+        .prepare_cached("SELECT ordinal, id FROM lineages ORDER BY ordinal DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Lineage::of_row(ordinal, &id)?)
 }
 
 /// Converts an error of SQLite.

@@ -80,7 +80,7 @@ async fn on_an_expired_cache_one_rebuild_runs_and_no_client_waits_for_it() {
     let app = Rc::new(App::start(Data::sample()).await);
     let before = app
         .cache
-        .read(|snapshot, _| snapshot.board().identity().body())
+        .read(|published, _| published.board().identity().body())
         .await
         .unwrap();
     for _ in 0..3 {
@@ -97,7 +97,7 @@ async fn on_an_expired_cache_one_rebuild_runs_and_no_client_waits_for_it() {
         assert_eq!(app.gate.builds(), builds + 2);
         let after = app
             .cache
-            .read(|snapshot, _| snapshot.board().identity().body())
+            .read(|published, _| published.board().identity().body())
             .await
             .unwrap();
         assert!(

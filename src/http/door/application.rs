@@ -36,7 +36,7 @@ use super::{
     body::{BodyDecoder, Piece},
     connection::{Connection, LINGER_BYTES, was_missed_by_server},
     exchange::{Exchange, Outcome, write_field, write_pieces},
-    head::{Framing, Head},
+    head::Head,
 };
 use crate::{http::error::ApiError, metrics::requests::Route};
 
@@ -86,15 +86,6 @@ impl AppRequest {
             expects_continue: head.expects_continue,
             client,
         })
-    }
-}
-
-impl Head<'_, '_> {
-    /// Whether nothing but its target, `If-None-Match` and `Accept-Encoding` decides its answer.
-    pub(super) fn can_be_answered_from_memory(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD")
-            && self.framing == Framing::Length(0)
-            && !self.has_special_fields
     }
 }
 

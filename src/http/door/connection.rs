@@ -24,23 +24,19 @@ use tokio::{
 use super::{
     Door, Scratch,
     application::AppRequest,
-    exchange::{Exchange, Outcome, write_field},
+    events::Events,
+    exchange::Exchange,
     head::{Head, MAX_FIELDS},
-    memory::Target,
+    memory::{Asked, Target},
+    waiting::Wait,
 };
 use crate::{
-    answer::{CachePolicy, Conditions, Decision, Representation},
     feed::Sending,
-    http::{
-        Settings, board::chosen, cache_status::CacheStatus, error::ApiError, rate_limit::network_of,
-    },
-    metrics::{Source, requests::Route},
+    http::{Settings, error::ApiError, rate_limit::network_of},
 };
 
 /// How much is gathered, at most, before it is sent.
 const SENT_TOGETHER_BYTES: usize = 16 * 1024;
-/// Shorter bodies are copied behind their heads, which costs less than to pass the kernel two pieces.
-const COPIED_BYTES: usize = 4 * 1024;
 /// How much of what a client goes on sending is read before its connection is closed, so that it is not
 /// reset before the client has read the last answer (RFC 9112 §9.6).
 pub(super) const LINGER_BYTES: usize = 64 * 1024;
@@ -64,7 +60,9 @@ pub(super) struct Connection {
     pub(super) unread: Vec<u8>,
     /// Since when the unread bytes are an incomplete head.
     head_since: Option<Instant>,
-    unsent: Option<Unsent>,
+    pub(super) unsent: Option<Unsent>,
+    /// The request that waits, if one does.
+    pub(super) waiting: Option<Box<Wait>>,
     /// When the client last sent something or accepted something.
     active_at: Instant,
     has_asked: bool,
@@ -74,7 +72,7 @@ pub(super) struct Connection {
 
 /// What the kernel did not take at once.
 #[derive(Debug)]
-struct Unsent {
+pub(super) struct Unsent {
     head: Vec<u8>,
     body: Bytes,
     sent_bytes: usize,
@@ -93,19 +91,14 @@ impl Unsent {
     }
 }
 
-/// An answer from memory.
-struct Reply<'r> {
-    decision: Decision<'r>,
-    cache_policy: CachePolicy,
-    cache_status: CacheStatus,
-}
-
 /// What a connection needs next.
 enum Next {
     /// The other connections of this worker get their turn.
     Yield,
     /// A request goes to the application.
     Application(Box<AppRequest>),
+    /// Events follow, and then the connection closes.
+    Events(Box<Events>),
     /// The request that was read is refused, and the connection closes.
     Refuse(ApiError),
     /// The connection ends.
@@ -133,6 +126,7 @@ impl Connection {
             unread: Vec::new(),
             head_since: None,
             unsent: None,
+            waiting: None,
             active_at: now,
             has_asked: false,
             closes: false,
@@ -159,6 +153,7 @@ impl Connection {
                     Box::pin(self.ask_application(door, *request)).await?;
                     yield_now().await;
                 }
+                Next::Events(events) => Box::pin(self.stream_events(door, events)).await?,
                 Next::Refuse(error) => Box::pin(self.refuse(door, &error)).await?,
                 Next::End => break,
             }
@@ -179,6 +174,11 @@ impl Connection {
         while self.poll_unsent(cx)?.is_ready() {
             if self.closes {
                 return Poll::Ready(Ok(Next::End));
+            }
+            match self.poll_waiting(cx, door)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ok(Next::End)),
+                Poll::Pending => break,
             }
             if !self.unread.is_empty() && self.head_since.is_none() {
                 let unread = mem::take(&mut self.unread);
@@ -253,9 +253,32 @@ impl Connection {
                 Ok(Some((head, bytes))) => {
                     self.has_asked = true;
                     head_since = None;
-                    at += bytes;
                     let exchange = Exchange::begin(door, &head, self.peer, begun);
-                    let answered = self.answer_from_memory(cx, door, scratch, &head, &exchange);
+                    let answered = match door.target(&head) {
+                        None => None,
+                        Some(target) => {
+                            let asked = Asked {
+                                head: &head,
+                                head_bytes: bytes,
+                                exchange: &exchange,
+                                target,
+                            };
+                            if matches!(asked.target, Target::Events) {
+                                at += bytes;
+                                let events = self.begin_events(cx, door, scratch, &asked)?;
+                                next = events.map(Next::Events);
+                                continue;
+                            }
+                            let Some(reason) = self.reason_to_answer(cx, door, &asked) else {
+                                break;
+                            };
+                            let answered =
+                                self.answer_from_memory(cx, door, scratch, &asked, reason);
+                            self.end_wait();
+                            answered
+                        }
+                    };
+                    at += bytes;
                     match answered {
                         Some(sent) => sent?,
                         None => {
@@ -292,106 +315,8 @@ impl Connection {
         Ok(next)
     }
 
-    /// Answers a request if memory can.
-    fn answer_from_memory(
-        &mut self,
-        cx: &mut Context<'_>,
-        door: &Door,
-        scratch: &mut Scratch,
-        head: &Head<'_, '_>,
-        exchange: &Exchange<'_>,
-    ) -> Option<io::Result<()>> {
-        if !door.serves_reads || !head.can_be_answered_from_memory() {
-            return None;
-        }
-        let target = Target::parse(head.target)?;
-        let acceptable = scratch.acceptable.parse(&head.accept_encoding);
-        let if_none_match = head.if_none_match.iter().copied();
-        let conditions = Conditions::new(acceptable, [], if_none_match);
-        let mut reply = |representation: &Representation, status: CacheStatus| {
-            let decision = conditions.decide(representation).ok()?;
-            if let Err(refused) = exchange.admit(door) {
-                return Some(self.reject(door, scratch, exchange, &refused));
-            }
-            match status {
-                CacheStatus::Board(freshness) if exchange.route == Route::Board => {
-                    door.counters.from_snapshot(freshness.is_stale());
-                }
-                CacheStatus::Board(_) => {}
-                CacheStatus::Page(_) => door.handles.feed.count_hit(),
-            }
-            let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
-            door.counters.saved(not_modified_bytes, coding_bytes);
-            door.counters.on_fast_path();
-            let reply = Reply {
-                decision,
-                cache_policy: representation.cache_policy(),
-                cache_status: status,
-            };
-            Some(self.reply(cx, door, scratch, exchange, reply))
-        };
-        match target {
-            Target::Board => door.handles.board.try_read(|snapshot, freshness| {
-                reply(snapshot.board(), CacheStatus::Board(freshness))
-            })?,
-            Target::Current(choice) => door.handles.board.try_read(|snapshot, freshness| {
-                reply(chosen(snapshot, &choice)?, CacheStatus::Board(freshness))
-            })?,
-            Target::Page(cursor, limit) => {
-                let page = door.handles.feed.cached(&(cursor, limit))?;
-                // The application has it made first.
-                if conditions.missing_encoding(&page).is_some() {
-                    return None;
-                }
-                let replied = reply(&page, CacheStatus::Page(Source::Hit));
-                if self.unsent.is_some() {
-                    self.share_memory(door, exchange.client(door, head, self.peer));
-                }
-                replied
-            }
-        }
-    }
-
-    /// Writes the answer to the output; sends it if its body is long.
-    fn reply(
-        &mut self,
-        cx: &mut Context<'_>,
-        door: &Door,
-        scratch: &mut Scratch,
-        exchange: &Exchange<'_>,
-        reply: Reply<'_>,
-    ) -> io::Result<()> {
-        let decision = reply.decision;
-        let body = match decision {
-            Decision::Whole(variant) if !exchange.is_head() => Some(variant.body_ref()),
-            Decision::Whole(_) | Decision::NotModified(_) => None,
-        };
-        let outcome = Outcome {
-            status: decision.status(),
-            body_bytes: body.map_or(0, |body| body.len() as u64),
-            persists: exchange.persists && door.lets_persist(),
-        };
-        self.closes |= !outcome.persists;
-        let Scratch { output, date, .. } = scratch;
-        decision.write_head(reply.cache_policy, output);
-        if door.handles.settings.cache_status {
-            for (name, value) in reply.cache_status.fields() {
-                write_field(output, name, &value);
-            }
-        }
-        door.end_head(exchange, outcome, date, output);
-        match body {
-            Some(body) if body.len() > COPIED_BYTES => self.send(cx, output, body),
-            Some(body) => {
-                output.extend_from_slice(body);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Writes an error to the output.
-    fn reject(
+    pub(super) fn reject(
         &mut self,
         door: &Door,
         scratch: &mut Scratch,
@@ -422,7 +347,12 @@ impl Connection {
     }
 
     /// Sends the output, which is empty then, and the body behind it; keeps what the kernel does not take.
-    fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &Bytes) -> io::Result<()> {
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        output: &mut Vec<u8>,
+        body: &Bytes,
+    ) -> io::Result<()> {
         let sent_bytes = match poll_pieces(&mut self.stream, cx, output, body) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
@@ -539,6 +469,9 @@ impl Connection {
             };
             return (self.active_at + timeout).min(unsent.deadline(settings));
         }
+        if let Some(wait) = &self.waiting {
+            return wait.until();
+        }
         if let Some(since) = self.head_since {
             return since + settings.head_timeout;
         }
@@ -592,6 +525,10 @@ impl Connection {
         if self.unsent.is_some() {
             reset_when_closed(&self.stream);
             return Next::End;
+        }
+        if let Some(wait) = &mut self.waiting {
+            wait.expire();
+            return Next::Yield;
         }
         if self.head_since.take().is_some() {
             return Next::Refuse(ApiError::HeadTimeout);

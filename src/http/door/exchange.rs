@@ -21,7 +21,7 @@ const MAX_ID_BYTES: usize = 128;
 /// Response fields that scripts of other origins may read, beside those that they always may
 /// (Fetch standard, CORS-safelisted response-header name).
 const EXPOSED_FIELDS: &str =
-    "etag, retry-after, age, allow, cache-status, date, server-timing, x-request-id";
+    "etag, link, retry-after, age, allow, cache-status, date, server-timing, x-request-id";
 
 /// What is known of a request until its answer is written.
 #[derive(Debug)]

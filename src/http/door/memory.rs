@@ -1,22 +1,38 @@
-//! Which requests memory can answer: the board, current-challenge and cached pages of the feed.
+//! Requests that memory can answer: the board, its changes, current-challenge and cached pages of the feed.
 
-use crate::{
-    domain::{
-        coding::Acceptable,
-        cursor::{Cursor, PageLimit},
-    },
-    http::{
-        query::{self, Choice},
-        routes::{BOARD, CURRENT, FEED, PREFIX},
-    },
+use std::{io, task::Context};
+
+use super::{
+    Door, Scratch,
+    connection::Connection,
+    exchange::{Exchange, Outcome, write_field},
+    head::{Framing, Head},
 };
+use crate::{
+    answer::{CachePolicy, Conditions, Decision, Representation},
+    domain::coding::Acceptable,
+    feed::PageKey,
+    http::{
+        board::chosen,
+        cache_status::CacheStatus,
+        query::{self, Changes, Choice},
+        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, PREFIX},
+        waiting::{Next, Reason},
+    },
+    metrics::{Source, requests::Route},
+};
+
+/// Shorter bodies are copied behind their heads, which costs less than to pass the kernel two pieces.
+const COPIED_BYTES: usize = 4 * 1024;
 
 /// A representation that a request asks for.
 #[derive(Debug)]
 pub(super) enum Target<'t> {
     Board,
+    Changes(Changes),
     Current(Choice<'t>),
-    Page(Cursor, PageLimit),
+    Page(PageKey),
+    Events,
 }
 
 impl<'t> Target<'t> {
@@ -30,12 +46,151 @@ impl<'t> Target<'t> {
         }
         match path {
             BOARD => Some(Self::Board),
+            CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
+            EVENTS => Some(Self::Events),
             FEED => {
                 let (cursor, limit) = query::feed_page(query).ok()?;
-                Some(Self::Page(cursor, limit))
+                Some(Self::Page((cursor, limit)))
             }
             _ => None,
+        }
+    }
+}
+
+impl Door {
+    /// Returns what a request asks for, if it is one that memory may answer: GET or HEAD without a body.
+    pub(super) fn target<'b>(&self, head: &Head<'_, 'b>) -> Option<Target<'b>> {
+        let is_read = matches!(head.method, "GET" | "HEAD") && head.framing == Framing::Length(0);
+        (self.serves_reads && is_read).then(|| Target::parse(head.target))?
+    }
+}
+
+/// A request that memory may answer.
+#[derive(Debug)]
+pub(super) struct Asked<'r, 'h, 'b> {
+    pub(super) head: &'r Head<'h, 'b>,
+    pub(super) head_bytes: usize,
+    pub(super) exchange: &'r Exchange<'b>,
+    pub(super) target: Target<'b>,
+}
+
+/// An answer from memory.
+struct Reply<'r> {
+    decision: Decision<'r>,
+    cache_policy: CachePolicy,
+    cache_status: CacheStatus,
+    next: Option<Next>,
+}
+
+impl Connection {
+    /// Answers a request if memory can.
+    pub(super) fn answer_from_memory(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        scratch: &mut Scratch,
+        asked: &Asked<'_, '_, '_>,
+        reason: Reason,
+    ) -> Option<io::Result<()>> {
+        let Asked { head, exchange, .. } = asked;
+        if head.has_special_fields {
+            return None;
+        }
+        let acceptable = scratch.acceptable.parse(&head.accept_encoding);
+        let if_none_match = head.if_none_match.iter().copied();
+        let conditions = Conditions::new(acceptable, [], if_none_match);
+        let mut reply = |representation: &Representation, status, next: Option<Next>| {
+            let decision = conditions.decide(representation).ok()?;
+            if let Err(refused) = exchange.admit(door) {
+                return Some(self.reject(door, scratch, exchange, &refused));
+            }
+            match status {
+                CacheStatus::Board(_) if exchange.route == Route::Current => {}
+                CacheStatus::Board(freshness) => {
+                    door.counters.from_snapshot(freshness.is_stale());
+                }
+                CacheStatus::Page(_) => door.handles.feed.count_hit(),
+            }
+            let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
+            door.counters.saved(not_modified_bytes, coding_bytes);
+            door.counters.on_fast_path();
+            let policy = next.as_ref().map(Next::cache_policy);
+            let reply = Reply {
+                decision,
+                cache_policy: policy.unwrap_or(representation.cache_policy()),
+                cache_status: status,
+                next,
+            };
+            Some(self.reply(cx, door, scratch, exchange, reply))
+        };
+        match &asked.target {
+            Target::Board => door.handles.board.try_read(|published, freshness| {
+                reply(published.board(), CacheStatus::Board(freshness), None)
+            })?,
+            Target::Changes(_) => door.handles.board.try_read(|published, freshness| {
+                let next = door.handles.next_of_board(published, reason);
+                reply(published.board(), CacheStatus::Board(freshness), Some(next))
+            })?,
+            Target::Current(choice) => door.handles.board.try_read(|published, freshness| {
+                let item = chosen(&published.snapshot, choice)?;
+                reply(item, CacheStatus::Board(freshness), None)
+            })?,
+            // A stream: see `events`.
+            Target::Events => None,
+            Target::Page(key) => {
+                let page = door.handles.feed.cached(key)?;
+                // The application has it made first.
+                if conditions.missing_encoding(&page).is_some() {
+                    return None;
+                }
+                let replied = reply(&page, CacheStatus::Page(Source::Hit), None);
+                if self.unsent.is_some() {
+                    self.share_memory(door, exchange.client(door, head, self.peer));
+                }
+                replied
+            }
+        }
+    }
+
+    /// Writes the answer to the output; sends it if its body is long.
+    fn reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        scratch: &mut Scratch,
+        exchange: &Exchange<'_>,
+        reply: Reply<'_>,
+    ) -> io::Result<()> {
+        let decision = reply.decision;
+        let body = match decision {
+            Decision::Whole(variant) if !exchange.is_head() => Some(variant.body_ref()),
+            Decision::Whole(_) | Decision::NotModified(_) => None,
+        };
+        let outcome = Outcome {
+            status: decision.status(),
+            body_bytes: body.map_or(0, |body| body.len() as u64),
+            persists: exchange.persists && door.lets_persist(),
+        };
+        self.closes |= !outcome.persists;
+        let Scratch { output, date, .. } = scratch;
+        decision.write_head(reply.cache_policy, output);
+        if door.handles.settings.cache_status {
+            for (name, value) in reply.cache_status.fields() {
+                write_field(output, name, &value);
+            }
+        }
+        for (name, value) in reply.next.iter().flat_map(Next::fields) {
+            write_field(output, name, value);
+        }
+        door.end_head(exchange, outcome, date, output);
+        match body {
+            Some(body) if body.len() > COPIED_BYTES => self.send(cx, output, body),
+            Some(body) => {
+                output.extend_from_slice(body);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 }

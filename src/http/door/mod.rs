@@ -13,15 +13,19 @@
 //! | `head` | the head of a request: syntax, framing, persistence |
 //! | `body` | the body of a request: by length or chunked |
 //! | `memory` | which requests memory can answer |
+//! | `waiting` | requests that are answered when something changes |
+//! | `events` | /v1/events |
 //! | `application` | how a request goes through actix-web, and its response to the client |
 //! | `exchange` | what every request passes: limits, request ids, counts, the access log |
 
 mod application;
 mod body;
 mod connection;
+mod events;
 mod exchange;
 mod head;
 mod memory;
+mod waiting;
 
 use std::{
     cell::{Cell, RefCell},
@@ -45,7 +49,7 @@ use actix_web::{
 use tokio::sync::Notify;
 
 use self::{connection::Connection, head::HeadLimits, memory::LastAcceptable};
-use super::{Handles, RouteSet, date::DateLine, routes};
+use super::{Handles, RouteSet, date::DateLine, routes, waiting::Waiters};
 use crate::metrics::requests::RequestCounters;
 
 pub(super) use self::head::Head;
@@ -62,6 +66,7 @@ pub struct Door {
     /// Whether this address serves the public reads.
     serves_reads: bool,
     stopping: Stopping,
+    waiters: Rc<Waiters>,
     input: RefCell<Box<[u8]>>,
     scratch: RefCell<Scratch>,
 }
@@ -100,6 +105,9 @@ impl Door {
             .configure(|config| routes::configure(config, &handles, &counters, routes));
         let application = map_config(app, |()| AppConfig::default());
         let application = boxed::rc_service(application.new_service(()).await?);
+        let waiters = Rc::new(Waiters::default());
+        let changes = handles.board.changes();
+        actix_rt::spawn(Waiters::follow_board(Rc::downgrade(&waiters), changes));
         let settings = &handles.settings;
         Ok(Rc::new(Self {
             limits: HeadLimits {
@@ -111,6 +119,7 @@ impl Door {
             counters,
             application,
             stopping: Stopping::default(),
+            waiters,
             input: RefCell::new(vec![0; INPUT_BYTES].into()),
             scratch: RefCell::default(),
         }))
@@ -121,9 +130,10 @@ impl Door {
         Connection::serve(stream, &self).await;
     }
 
-    /// From now on every answer announces that its connection closes.
+    /// From now on every answer announces that its connection closes, and no request waits.
     pub fn close_after_answers(&self) {
         self.stopping.closing.set(true);
+        actix_rt::spawn(Rc::clone(&self.waiters).wake_all());
     }
 
     /// From now on idle connections are closed, and those that do not accept what is sent to them.
