@@ -60,7 +60,7 @@ impl Follower {
         sleep_until(first).await;
         let mut next = self.start.as_ref().clone();
         let mut etag = None;
-        let mut answers = 0;
+        let (mut answers, mut closed) = (0, false);
         loop {
             let asked = Instant::now();
             self.seen.asks(asked);
@@ -83,8 +83,10 @@ impl Follower {
                 () if at_once && !answer.closes => Wait::AtOnce,
                 () => Wait::Unchanged,
             };
+            let closes_first = answer.closes && !closed;
+            closed |= answer.closes;
             let mut tally = self.exchange.tally.borrow_mut();
-            tally.waited(wait, answers, answer.closes, now);
+            tally.waited(wait, answers, closes_first, now);
             if let Some(link) = answer.link.as_ref().and_then(|link| link.to_str().ok())
                 && let Some(url) = link::next(&next, link)
             {

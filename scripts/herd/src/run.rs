@@ -115,11 +115,11 @@ pub struct Waits {
     pub most_of_a_client: u64,
     /// Responses without a link to the next request.
     pub without_next: u64,
-    /// Responses after which the server closed the connection.
+    /// Clients whose connection the server has closed, saying so in a response (Connection: close).
     pub closing: u64,
-    /// When the first one of these came, in seconds of the run.
+    /// When the first such response came, in seconds of the run.
     pub first_closing_at: Option<f64>,
-    /// When the last one of these came.
+    /// When the last client got its first such response.
     pub last_closing_at: Option<f64>,
 }
 

@@ -236,8 +236,8 @@ impl Tally {
         }
     }
 
-    /// Counts a response to a client that waits: the `answers`th one of this client. `closes`: the server closes
-    /// the connection after it.
+    /// Counts a response to a client that waits: the `answers`th one of this client. `closes`: it is the first one
+    /// of this client after which the server closes the connection.
     pub(super) fn waited(&mut self, wait: Wait, answers: u64, closes: bool, now: Instant) {
         let waits = self.waits.get_or_insert_default();
         *match wait {
