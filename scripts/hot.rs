@@ -29,7 +29,7 @@ use cathedral_publisher::{
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
     },
-    feed::{self, FeedHandle},
+    feed::{self, After, FeedHandle, PageKey},
     metrics::Metrics,
     store::{self, file::DatabaseFile, open::open_writer, pool::ReadPool},
 };
@@ -153,28 +153,18 @@ fn feed(c: &mut Criterion) {
             max_cached_bytes: 0,
             max_in_flight_bytes: 1 << 24,
         };
-        let key = (middle(&path, rows), PageLimit::default());
         let uncached = FeedHandle::new(pool.clone(), settings, Metrics::new().unwrap());
+        let key = PageKey::new(After::Place(middle(&path, rows)), PageLimit::default());
         let system = actix_web::rt::System::new();
-        group.bench_with_input(
-            BenchmarkId::new("SQLite", rows),
-            &key,
-            |b, (cursor, limit)| {
-                b.iter(|| {
-                    system
-                        .block_on(uncached.page(cursor.clone(), *limit, client))
-                        .unwrap()
-                });
-            },
-        );
+        group.bench_with_input(BenchmarkId::new("SQLite", rows), &key, |b, key| {
+            b.iter(|| system.block_on(uncached.page(key, client)).unwrap())
+        });
         let settings = feed::Settings {
             max_cached_bytes: 1 << 24,
             ..settings
         };
         let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
-        system
-            .block_on(feed.page(key.0.clone(), key.1, client))
-            .unwrap();
+        system.block_on(feed.page(&key, client)).unwrap();
         group.bench_with_input(BenchmarkId::new("cached", rows), &key, |b, key| {
             b.iter(|| feed.cached(key).unwrap());
         });

@@ -59,6 +59,11 @@ impl EvalRun {
         })
     }
 
+    /// Returns whether clients see it.
+    pub fn is_published(&self) -> bool {
+        self.schema_version >= FIRST_PUBLISHED_SCHEMA_VERSION
+    }
+
     /// Returns its position in the feed.
     pub fn sort_key(&self) -> Cursor {
         Cursor {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::cursor::Cursor;
+use super::{cursor::Cursor, seq_cursor::SeqCursor};
 
 /// What stands before the rows.
 pub const BEGIN: &[u8] = br#"{"items":["#;
@@ -38,4 +38,10 @@ pub fn end(
     // The members continue the object that `BEGIN` opens.
     text.extend_from_slice(&object[1..]);
     Ok(text)
+}
+
+/// Returns what stands after the rows of a page in the order of commits.
+pub fn end_by_seq(next: SeqCursor) -> Vec<u8> {
+    // A cursor has no character that JSON escapes.
+    format!(r#"],"next_since_seq":"{next}"}}"#).into_bytes()
 }

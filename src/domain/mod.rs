@@ -9,11 +9,13 @@ pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
+pub mod lineages;
 pub mod merkle_epoch;
 pub mod number;
 pub mod position;
 pub mod ran_at;
 pub mod readable;
+pub mod seq_cursor;
 
 use std::fmt;
 

@@ -2,25 +2,33 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     FeedError,
-    pages::{self, Answer, PageKey, Pages, ReadToken},
+    key::PageKey,
+    news::FeedNews,
+    page::Page,
+    pages::{self, Answer, Pages, ReadToken},
 };
 use crate::{
-    answer::Representation,
     domain::{cursor::Cursor, eval_run::EvalRun},
-    store::read::{FeedStamp, Version},
+    store::read::FeedStamp,
 };
 
 /// The cached pages and the reads in flight, behind one short lock. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct FeedCache(Arc<Mutex<Pages>>);
+pub struct FeedCache(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pages: Mutex<Pages>,
+    news: watch::Sender<FeedNews>,
+}
 
 /// How a request gets its page.
 pub(super) enum Lookup {
-    Hit(Arc<Representation>),
+    Hit(Page),
     Join(oneshot::Receiver<Answer>),
     Miss(PendingRead, oneshot::Receiver<Answer>),
     Full,
@@ -28,11 +36,14 @@ pub(super) enum Lookup {
 
 impl FeedCache {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self(Arc::new(Mutex::new(Pages::new(max_bytes))))
+        Self(Arc::new(Shared {
+            pages: Mutex::new(Pages::new(max_bytes)),
+            news: watch::Sender::new(FeedNews::none()),
+        }))
     }
 
     /// Returns the page if it is cached.
-    pub(super) fn get(&self, key: &PageKey) -> Option<Arc<Representation>> {
+    pub(super) fn get(&self, key: &PageKey) -> Option<Page> {
         self.pages().get(key)
     }
 
@@ -62,14 +73,19 @@ impl FeedCache {
         self.pages().bytes()
     }
 
-    /// Notes the version that a poll found. Drops all pages if another process left the feed so.
-    pub(super) fn observe(&self, version: Version) {
-        self.pages().observe(version);
+    /// Returns what tells every change of the feed, after the pages that it invalidates were dropped.
+    pub(super) fn news(&self) -> watch::Receiver<FeedNews> {
+        self.0.news.subscribe()
+    }
+
+    /// Notes the feed that a poll found. Drops all pages if another process left it so.
+    pub(super) fn observe(&self, stamp: FeedStamp) {
+        self.change(|pages| pages.observe(stamp));
     }
 
     /// Drops all pages: anything may have changed.
     pub(super) fn invalidate_all(&self) {
-        self.pages().invalidate_all();
+        self.change(Pages::invalidate_all);
     }
 
     /// Returns a guard for a transaction that writes rows. Call it before the transaction commits.
@@ -81,9 +97,21 @@ impl FeedCache {
         }
     }
 
+    /// Changes the pages, then wakes everybody who waits for news if the feed has changed. Nobody is woken under the
+    /// lock of the pages.
+    fn change<T>(&self, change: impl FnOnce(&mut Pages) -> T) -> T {
+        let mut pages = self.pages();
+        let result = change(&mut pages);
+        let (changes, end) = (pages.changes(), pages.end());
+        drop(pages);
+        let news = &self.0.news;
+        news.send_if_modified(|news| news.update(changes, end));
+        result
+    }
+
     fn pages(&self) -> MutexGuard<'_, Pages> {
         // Nothing under this lock panics half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,22 +130,23 @@ impl PendingRead {
     }
 
     /// Answers everybody who waits, and caches the page if nothing has changed it meanwhile.
-    pub(super) fn finish(mut self, page: Result<pages::Page, FeedError>) {
+    pub(super) fn finish(mut self, page: Result<Page, FeedError>) {
         self.settle(page);
     }
 
-    fn settle(&mut self, page: Result<pages::Page, FeedError>) {
+    fn settle(&mut self, page: Result<Page, FeedError>) {
         let Some(token) = self.token.take() else {
             return;
         };
         match &page {
-            Ok(_) | Err(FeedError::Busy) => {}
+            Ok(_) | Err(FeedError::Busy | FeedError::UnknownLineage | FeedError::Ahead) => {}
             Err(error @ FeedError::Store(_)) => log::warn!("leaderboard/recent: {error}"),
             Err(error @ (FeedError::Json(_) | FeedError::Time | FeedError::Panicked)) => {
                 log::error!("leaderboard/recent: {error}");
             }
         }
-        self.cache.pages().finish(token, &page.map_err(Arc::new));
+        let answer = page.map_err(Arc::new);
+        self.cache.change(|pages| pages.finish(token, &answer));
     }
 }
 
@@ -145,33 +174,45 @@ impl PendingWrite<'_> {
         after: FeedStamp,
         rows: impl Iterator<Item = &'r EvalRun>,
     ) {
-        let keys: Vec<Cursor> = rows.map(EvalRun::sort_key).collect();
-        self.cache.pages().committed(before, after, &keys);
+        let published = rows.filter(|row| row.is_published());
+        let keys: Vec<Cursor> = published.map(EvalRun::sort_key).collect();
+        let cache = self.cache;
+        cache.change(|pages| pages.committed(before, after, &keys));
         self.committed = true;
     }
 }
 
 impl Drop for PendingWrite<'_> {
     fn drop(&mut self) {
-        let mut pages = self.cache.pages();
-        if !self.committed {
-            pages.invalidate_all();
-        }
-        pages.end_write();
+        let committed = self.committed;
+        self.cache.change(|pages| {
+            if !committed {
+                pages.invalidate_all();
+            }
+            pages.end_write();
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::cursor::PageLimit;
+    use super::{super::key::After, *};
+    use crate::{
+        answer::Representation,
+        domain::{
+            cursor::PageLimit,
+            position::{Lineage, Position},
+            seq_cursor::SeqCursor,
+        },
+        store::read::Version,
+    };
 
     #[test]
     fn a_read_that_is_dropped_answers_its_waiters_and_the_next_request_reads_anew()
     -> Result<(), String> {
         let cache = FeedCache::new(1 << 20);
         let cursor = Cursor::tuple("2026-06-07T00:00:00Z", None).map_err(|e| e.to_string())?;
-        let key = (cursor, PageLimit::default());
+        let key = PageKey::new(After::Place(cursor), PageLimit::default());
         let Lookup::Miss(read, mut first) = cache.look_up(&key) else {
             return Err("nothing is cached yet".to_owned());
         };
@@ -184,6 +225,69 @@ mod tests {
             assert!(answer.is_err_and(|error| matches!(*error, FeedError::Panicked)));
         }
         assert!(matches!(cache.look_up(&key), Lookup::Miss(..)));
+        Ok(())
+    }
+
+    /// A state of the feed after so many rows.
+    fn stamp(rows: i64) -> FeedStamp {
+        let lineage = Lineage { ordinal: 1, id: 1 };
+        FeedStamp {
+            version: Version {
+                count: rows,
+                change_id: rows,
+            },
+            merkle_epoch_latest: None,
+            end: SeqCursor::At(Position {
+                lineage,
+                number: rows,
+            }),
+        }
+    }
+
+    #[test]
+    fn every_change_is_told_after_its_pages_were_dropped_and_nothing_else_is() -> Result<(), String>
+    {
+        let cache = FeedCache::new(1 << 20);
+        let mut news = cache.news();
+        let mut told = || {
+            let changed = news.has_changed().unwrap_or_default();
+            changed.then(|| news.borrow_and_update().end)
+        };
+        assert_eq!(told(), None);
+        cache.observe(stamp(1));
+        assert_eq!(told(), Some(Some(stamp(1).end)));
+        cache.observe(stamp(1));
+        assert_eq!(told(), None, "no change");
+        let write = cache.begin_write();
+        write.committed(stamp(1), stamp(2), std::iter::empty());
+        assert_eq!(told(), Some(Some(stamp(2).end)));
+        let write = cache.begin_write();
+        write.committed(stamp(2), stamp(2), std::iter::empty());
+        assert_eq!(told(), None, "the same rows again");
+        drop(cache.begin_write());
+        assert_eq!(told(), Some(None), "the outcome is unknown");
+        cache.invalidate_all();
+        assert_eq!(told(), None, "still unknown");
+        cache.observe(stamp(2));
+        assert_eq!(told(), None, "it was nothing");
+        assert_eq!(cache.news().borrow().end, Some(stamp(2).end));
+        cache.observe(stamp(3));
+        assert_eq!(told(), Some(Some(stamp(3).end)));
+        // A read finds what another process wrote.
+        let key = PageKey::new(After::Seq(SeqCursor::Start), PageLimit::default());
+        let Lookup::Miss(read, _) = cache.look_up(&key) else {
+            return Err("nothing is cached".to_owned());
+        };
+        read.finish(Ok(Page {
+            representation: Arc::new(Representation::new("{}")),
+            rows: 0,
+            is_full: false,
+            next: None,
+            last: None,
+            stamp: stamp(4),
+        }));
+        assert_eq!(told(), Some(Some(stamp(4).end)));
+        assert!(cache.get(&key).is_some());
         Ok(())
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `page` | how a page is read from the database |
+//! | `key` | what a page answers: where it begins, in which order, how long it is |
+//! | `page` | a page, and how it is read from the database |
 //! | `pages` | which pages are cached and which are being read; what an inserted row invalidates (pure) |
 //! | `cache` | the same behind a lock, for clients, the writer and the watcher |
+//! | `news` | what those are told who wait for a change |
 //! | `budget` | how many bytes of pages are in memory, cached or still being sent |
 //! | `senders` | which clients are being sent a page, and which are cut off if others need its bytes |
 //! | `encoder` | content codings of pages, each made once |
@@ -13,6 +15,8 @@
 mod budget;
 mod cache;
 mod encoder;
+mod key;
+mod news;
 mod page;
 mod pages;
 mod senders;
@@ -26,21 +30,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
     answer::{MissingEncoding, Representation},
-    domain::cursor::{Cursor, PageLimit},
+    domain::{cursor::PageLimit, lineages::Unresolved},
     metrics::{Metrics, Source},
-    store::{StoreError, pool::ReadPool, read::Version},
+    store::{
+        StoreError,
+        pool::ReadPool,
+        read::{FeedStamp, SeqPageError},
+    },
 };
 use budget::ByteBudget;
 use cache::{Lookup, PendingRead};
 use encoder::Encoder;
+use page::PageReader;
 use senders::Senders;
 
 pub use cache::FeedCache;
-pub use pages::PageKey;
+pub use key::{After, PageKey};
+pub use news::FeedNews;
+pub use page::Page;
 pub use senders::Sending;
 pub use settings::Settings;
 
@@ -56,12 +67,28 @@ pub enum FeedError {
     /// The page could not be serialised.
     #[error("serialising a page: {0}")]
     Json(#[from] serde_json::Error),
+    /// The cursor is of a lineage that the database does not know: the client must start again.
+    #[error("the cursor is of another database")]
+    UnknownLineage,
+    /// The cursor is of a time that the database has not reached yet.
+    #[error("the database is behind the cursor")]
+    Ahead,
     /// A stored row has an invalid time.
     #[error("a row has an invalid time")]
     Time,
     /// The read panicked, or was dropped.
     #[error("a feed read panicked")]
     Panicked,
+}
+
+impl From<SeqPageError> for FeedError {
+    fn from(error: SeqPageError) -> Self {
+        match error {
+            SeqPageError::Cursor(Unresolved::Unknown) => Self::UnknownLineage,
+            SeqPageError::Cursor(Unresolved::Ahead) => Self::Ahead,
+            SeqPageError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// How much of the feed is in use.
@@ -118,9 +145,14 @@ impl FeedHandle {
         self.0.cache.clone()
     }
 
-    /// Notes the version that a poll found. Drops all cached pages if another process changed the feed.
-    pub fn observe(&self, version: Version) {
-        self.0.cache.observe(version);
+    /// Returns what tells every change of the feed. Pages that are read or found after it show the change.
+    pub fn news(&self) -> watch::Receiver<FeedNews> {
+        self.0.cache.news()
+    }
+
+    /// Notes the feed that a poll found. Drops all cached pages if another process changed the feed.
+    pub fn observe(&self, stamp: FeedStamp) {
+        self.0.cache.observe(stamp);
     }
 
     /// Drops all cached pages: the database could not be checked.
@@ -143,7 +175,7 @@ impl FeedHandle {
 
     /// Returns the page if it is cached. Costs a look-up under one short lock. The caller that answers with
     /// it counts the hit.
-    pub fn cached(&self, key: &PageKey) -> Option<Arc<Representation>> {
+    pub fn cached(&self, key: &PageKey) -> Option<Page> {
         self.0.cache.get(key)
     }
 
@@ -158,22 +190,20 @@ impl FeedHandle {
         self.0.senders.begin(client, body)
     }
 
-    /// Returns the page of up to `limit` rows after `cursor`, for a client. A cached one costs a look-up. Otherwise the
-    /// page is read once for all requests that want it meanwhile: one walk along the index and a hash of the
-    /// page, on a blocking thread.
+    /// Returns a page, for a client. A cached one costs a look-up. Otherwise the page is read once for all requests that
+    /// want it meanwhile: one walk along the index and a hash of the page, on a blocking thread.
     ///
     /// # Errors
     /// [`FeedError`]. A request waits at most `queue_timeout` and `read_timeout` together, then it gets
     /// [`FeedError::Busy`].
     pub async fn page(
         &self,
-        cursor: Cursor,
-        limit: PageLimit,
+        key: &PageKey,
         client: IpAddr,
-    ) -> Result<(Arc<Representation>, Source), Arc<FeedError>> {
+    ) -> Result<(Page, Source), Arc<FeedError>> {
         let metrics = &self.0.metrics;
-        let is_large = limit > PageLimit::default();
-        let (answer, source) = match self.0.cache.look_up(&(cursor, limit)) {
+        let is_large = key.limit > PageLimit::default();
+        let (answer, source) = match self.0.cache.look_up(key) {
             Lookup::Hit(page) => {
                 metrics.feed_page(Source::Hit);
                 return Ok((page, Source::Hit));
@@ -195,7 +225,7 @@ impl FeedHandle {
         let timeout = settings.queue_timeout + settings.read_timeout;
         let answer = tokio::time::timeout(timeout, answer);
         match answer.await {
-            Ok(Ok(page)) => page.map(|page| (page.representation, source)),
+            Ok(Ok(page)) => page.map(|page| (page, source)),
             // A pending read answers even if it is dropped.
             Ok(Err(_)) => Err(Arc::new(FeedError::Panicked)),
             Err(_) => Err(Arc::new(FeedError::Busy)),
@@ -266,11 +296,16 @@ impl FeedHandle {
 }
 
 impl Feed {
-    fn read(&self, (cursor, limit): &PageKey) -> Result<pages::Page, FeedError> {
+    fn read(&self, key: &PageKey) -> Result<Page, FeedError> {
         let reader = self
             .pool
             .reader(Instant::now() + self.settings.read_timeout)?;
-        let page = page::read(&reader, cursor, *limit, &self.budget, &self.large_page);
+        let reading = PageReader {
+            reader: &reader,
+            budget: &self.budget,
+            large_page: &self.large_page,
+        };
+        let page = reading.read(key);
         if let Err(FeedError::Store(error)) = &page {
             self.pool.file().condition().failed(error);
         }

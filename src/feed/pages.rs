@@ -1,8 +1,9 @@
 //! Which pages are cached, which are being read, and what a change of the feed invalidates: pure decisions.
 //!
-//! A page is the answer to (cursor, limit). A full page spans the rows from its cursor to its last row and
-//! stays valid until a row is inserted between them. A shorter one, at the end of the feed, spans everything
-//! after its cursor.
+//! A page is the answer to (cursor, limit). In the order of (ran_at, id) a full page spans the rows from its cursor to
+//! its last row, and stays valid until a row is inserted between them. A shorter one, at the end of the feed, spans
+//! everything after its cursor. In the order of commits rows are only appended: a full page stays valid, and a shorter
+//! one until the next published row.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -12,10 +13,13 @@ use std::{
 use hashlink::LruCache;
 use tokio::sync::oneshot;
 
-use super::FeedError;
+use super::{
+    FeedError,
+    key::{After, PageKey},
+    page::Page,
+};
 use crate::{
-    answer::Representation,
-    domain::cursor::{Cursor, PageLimit},
+    domain::{cursor::Cursor, seq_cursor::SeqCursor},
     store::read::{FeedStamp, Version},
 };
 
@@ -28,20 +32,6 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// How many of the feed's last versions are remembered. A read that takes longer than as many commits of this
 /// process drops all cached pages.
 const MAX_RECENT: usize = 1024;
-
-/// What a page answers.
-pub type PageKey = (Cursor, PageLimit);
-
-/// A page that has been read.
-#[derive(Debug, Clone)]
-pub(super) struct Page {
-    /// Its bytes.
-    pub(super) representation: Arc<Representation>,
-    /// The sort key of its last row, if it is full.
-    pub(super) last: Option<Cursor>,
-    /// The version of the feed that was read.
-    pub(super) version: Version,
-}
 
 /// What everybody who waits for a page gets.
 pub(super) type Answer = Result<Page, Arc<FeedError>>;
@@ -65,7 +55,7 @@ impl ReadToken {
 #[derive(Debug)]
 pub(super) enum Lookup {
     /// The page is cached.
-    Hit(Arc<Representation>),
+    Hit(Page),
     /// A read is in flight, and nothing was inserted since it began.
     Join(oneshot::Receiver<Answer>),
     /// The holder of the token must read the page.
@@ -83,6 +73,8 @@ struct InFlight {
     /// The first row after the cursor that was inserted since the read began: the read may have seen it or
     /// not.
     inserted: Option<Cursor>,
+    /// In the order of commits: whether a row was appended since the read began.
+    appended: bool,
     /// Whether anything may have changed since the read began.
     invalidated: bool,
 }
@@ -94,13 +86,17 @@ pub(super) struct Pages {
     /// The keys of the cached pages at the end of the feed.
     at_end: HashSet<Arc<PageKey>>,
     /// No cached full page has a last row behind this one.
-    greatest_last: Option<Cursor>,
+    greatest_last: Option<Arc<Cursor>>,
     bytes: usize,
     max_bytes: usize,
     in_flight: Vec<InFlight>,
     reads: u64,
-    /// The version that the cached pages show.
-    version: Option<Version>,
+    /// The feed that the cached pages show.
+    stamp: Option<FeedStamp>,
+    /// Whether that is all that is known: nothing was lost since.
+    is_known: bool,
+    /// How often the feed has changed, or may have changed.
+    changes: u64,
     /// Earlier versions, each left behind by a commit of this process only.
     recent: VecDeque<Version>,
     /// How many transactions of this process may have committed, and have not said so yet.
@@ -118,7 +114,9 @@ impl Pages {
             max_bytes,
             in_flight: Vec::new(),
             reads: 0,
-            version: None,
+            stamp: None,
+            is_known: false,
+            changes: 0,
             recent: VecDeque::new(),
             writes: 0,
         }
@@ -130,9 +128,19 @@ impl Pages {
     }
 
     /// Returns the page if it is cached; then it is the most recently used one.
-    pub(super) fn get(&mut self, key: &PageKey) -> Option<Arc<Representation>> {
-        let page = self.cached.get(key)?;
-        Some(Arc::clone(&page.representation))
+    pub(super) fn get(&mut self, key: &PageKey) -> Option<Page> {
+        self.cached.get(key).cloned()
+    }
+
+    /// Returns how often the feed has changed, or may have changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Returns the cursor after the last published row, in the order of commits, if it is known.
+    pub(super) fn end(&self) -> Option<SeqCursor> {
+        let stamp = self.stamp.filter(|_| self.is_known)?;
+        Some(stamp.end)
     }
 
     /// Decides what a request for this page does.
@@ -156,6 +164,7 @@ impl Pages {
             number: self.reads,
             waiters: vec![waiter],
             inserted: None,
+            appended: false,
             invalidated: false,
         });
         let token = ReadToken {
@@ -175,7 +184,7 @@ impl Pages {
         if let Ok(page) = answer
             && read.has_seen_all(page)
         {
-            self.found(page.version);
+            self.found(page.stamp);
             self.insert(token.key, page.clone());
         }
         for waiter in read.waiters {
@@ -196,41 +205,57 @@ impl Pages {
 
     /// Notes that this process committed rows; it found the feed as `before` and left it as `after`.
     pub(super) fn committed(&mut self, before: FeedStamp, after: FeedStamp, rows: &[Cursor]) {
-        if self.version != Some(before.version) {
-            self.invalidate_all();
-        } else if before.merkle_epoch_latest != after.merkle_epoch_latest {
-            // Every page contains the epoch.
-            self.invalidate_all();
+        let version = self.stamp.map(|stamp| stamp.version);
+        self.changes += u64::from(version != Some(after.version));
+        // Every page in the order of (ran_at, id) contains the epoch.
+        let is_new_epoch = before.merkle_epoch_latest != after.merkle_epoch_latest;
+        if version != Some(before.version) || is_new_epoch {
+            self.drop_all();
         } else {
-            self.invalidate(rows);
+            self.invalidate(rows, before.end != after.end);
             if self.recent.len() == MAX_RECENT {
                 self.recent.pop_front();
             }
             self.recent.push_back(before.version);
         }
-        self.version = Some(after.version);
+        self.know(after);
     }
 
-    /// Notes the version that a poll found. If this process did not leave the feed so, anything may have been
-    /// written.
-    pub(super) fn observe(&mut self, version: Version) {
-        if self.version.replace(version) != Some(version) {
-            self.invalidate_all();
+    /// Notes the feed that a poll found. If this process did not leave it so, anything may have been written.
+    pub(super) fn observe(&mut self, stamp: FeedStamp) {
+        let version = self.stamp.map(|stamp| stamp.version);
+        if version != Some(stamp.version) {
+            self.changes += 1;
+            self.drop_all();
         }
+        self.know(stamp);
     }
 
-    /// Notes the version that a read found: pages of before and after a change by another process are never
-    /// cached together, even before a poll.
-    fn found(&mut self, version: Version) {
-        let known = self.version == Some(version) || self.recent.contains(&version);
+    /// Notes the feed that a read found: pages of before and after a change by another process are never cached
+    /// together, even before a poll.
+    fn found(&mut self, stamp: FeedStamp) {
+        let version = self.stamp.map(|stamp| stamp.version);
+        let is_earlier = version != Some(stamp.version) && self.recent.contains(&stamp.version);
         // A commit of this process may be visible before it is told of here.
-        if !known && self.writes == 0 {
-            self.observe(version);
+        if !is_earlier && self.writes == 0 {
+            self.observe(stamp);
         }
     }
 
-    /// Drops all pages, and lets no read in flight be cached or joined.
+    fn know(&mut self, stamp: FeedStamp) {
+        self.stamp = Some(stamp);
+        self.is_known = true;
+    }
+
+    /// Drops all pages, and lets no read in flight be cached or joined: anything may have changed.
     pub(super) fn invalidate_all(&mut self) {
+        // Of a database that stays out of reach, there is no news.
+        self.changes += u64::from(self.is_known);
+        self.is_known = false;
+        self.drop_all();
+    }
+
+    fn drop_all(&mut self) {
         self.cached.clear();
         self.at_end.clear();
         self.greatest_last = None;
@@ -249,8 +274,8 @@ impl Pages {
         Some(page)
     }
 
-    /// Drops the pages that these rows fall into.
-    fn invalidate(&mut self, rows: &[Cursor]) {
+    /// Drops the pages that these rows fall into; `appended` says whether one of them is new and published.
+    fn invalidate(&mut self, rows: &[Cursor], appended: bool) {
         let mut rows: Vec<&Cursor> = rows.iter().collect();
         rows.sort_unstable();
         let first_after = |cursor: &Cursor| {
@@ -258,22 +283,30 @@ impl Pages {
             rows.get(at).copied()
         };
         for read in &mut self.in_flight {
-            if let Some(row) = first_after(&read.key.0) {
-                let earlier = read.inserted.take().filter(|earlier| earlier <= row);
-                read.inserted = Some(earlier.unwrap_or_else(|| row.clone()));
+            match &read.key.after {
+                After::Place(cursor) => {
+                    if let Some(row) = first_after(cursor) {
+                        let earlier = read.inserted.take().filter(|earlier| earlier <= row);
+                        read.inserted = Some(earlier.unwrap_or_else(|| row.clone()));
+                    }
+                }
+                After::Seq(_) => read.appended |= appended,
             }
         }
-        let changed = |key: &PageKey, last: Option<&Cursor>| {
-            let row = first_after(&key.0);
-            row.is_some_and(|row| last.is_none_or(|last| row <= last))
+        let changed = |key: &PageKey, last: Option<&Cursor>| match &key.after {
+            After::Place(cursor) => {
+                let row = first_after(cursor);
+                row.is_some_and(|row| last.is_none_or(|last| row <= last))
+            }
+            After::Seq(_) => appended,
         };
         let at_end = self.at_end.iter().filter(|key| changed(key, None));
         let mut invalid: Vec<Arc<PageKey>> = at_end.cloned().collect();
         // Usually rows come at the end of the feed, behind every full page: then no full page is looked at.
         let first = rows.first().copied();
-        if first.is_some() && first <= self.greatest_last.as_ref() {
+        if first.is_some() && first <= self.greatest_last.as_deref() {
             for (key, page) in &self.cached {
-                if page.last.is_some() && changed(key, page.last.as_ref()) {
+                if page.last.is_some() && changed(key, page.last.as_deref()) {
                     invalid.push(Arc::clone(key));
                 }
             }
@@ -290,14 +323,11 @@ impl Pages {
         }
         let key = Arc::new(key);
         self.remove(&key);
-        match &page.last {
-            None => {
-                self.at_end.insert(Arc::clone(&key));
-            }
-            Some(last) if self.greatest_last.as_ref() < Some(last) => {
-                self.greatest_last = Some(last.clone());
-            }
-            Some(_) => {}
+        if !page.is_full {
+            self.at_end.insert(Arc::clone(&key));
+        }
+        if self.greatest_last < page.last {
+            self.greatest_last.clone_from(&page.last);
         }
         self.bytes += added;
         self.cached.insert(key, page);
@@ -319,23 +349,24 @@ impl Pages {
 impl InFlight {
     /// Returns whether the read yields what a request that comes now must see.
     fn is_current(&self) -> bool {
-        self.inserted.is_none() && !self.invalidated
+        self.inserted.is_none() && !self.appended && !self.invalidated
     }
 
     /// Returns whether nothing was inserted into the page while it was read.
     fn has_seen_all(&self, page: &Page) -> bool {
         let inserted_behind = match (&self.inserted, &page.last) {
             (None, _) => true,
-            (Some(inserted), Some(last)) => inserted > last,
+            (Some(inserted), Some(last)) => *inserted > **last,
             (Some(_), None) => false,
         };
-        inserted_behind && !self.invalidated
+        let appended_behind = !self.appended || page.is_full;
+        inserted_behind && appended_behind && !self.invalidated
     }
 }
 
 fn weight(key: &PageKey, page: &Page) -> usize {
-    let last = page.last.as_ref().map_or(0, Cursor::bytes);
-    OVERHEAD_BYTES + key.0.bytes() + last + page.representation.weight_bytes()
+    let last = page.last.as_ref().map_or(0, |last| last.bytes());
+    OVERHEAD_BYTES + key.bytes() + last + page.representation.weight_bytes()
 }
 
 #[cfg(test)]

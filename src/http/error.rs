@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     answer::Denied,
     cache::handle::Unavailable,
-    domain::{Invalid, cursor::NotALimit, ran_at::NotATime},
+    domain::{Invalid, cursor::NotALimit, ran_at::NotATime, seq_cursor::NotASeqCursor},
     feed::FeedError,
     store::write::WriteError,
     writer::operation::Rejected,
@@ -51,6 +51,12 @@ pub(super) enum ApiError {
     MissingCursor,
     #[error("since / since_ran_at must be ISO-8601")]
     BadCursor,
+    #[error(transparent)]
+    BadSeqCursor(#[from] NotASeqCursor),
+    #[error("since_seq is a cursor of another database: start again with since_seq=0")]
+    UnknownLineage,
+    #[error("this server is behind since_seq, try again")]
+    Behind,
     #[error("after must be a position, as the Link of an answer gives it")]
     BadAfter,
     #[error("slot must be a number, as the Link of an answer gives it")]
@@ -147,6 +153,8 @@ impl From<Rejected> for ApiError {
 impl From<Arc<FeedError>> for ApiError {
     fn from(error: Arc<FeedError>) -> Self {
         match &*error {
+            FeedError::UnknownLineage => Self::UnknownLineage,
+            FeedError::Ahead => Self::Behind,
             FeedError::Busy | FeedError::Store(_) => Self::Unavailable {
                 retry_after: Duration::from_secs(1),
             },
@@ -168,6 +176,7 @@ impl ApiError {
                 | Self::BadTier
                 | Self::MissingCursor
                 | Self::BadCursor
+                | Self::BadSeqCursor(_)
                 | Self::BadAfter
                 | Self::BadSlot
                 | Self::BadText(_)
@@ -185,9 +194,11 @@ impl ResponseError for ApiError {
             | Self::BadTier
             | Self::MissingCursor
             | Self::BadCursor
+            | Self::BadSeqCursor(_)
             | Self::BadAfter
             | Self::BadSlot
             | Self::BadText(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownLineage => StatusCode::GONE,
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -199,7 +210,9 @@ impl ResponseError for ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::Unavailable { .. } | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::OutcomeUnknown | Self::Behind => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -219,7 +232,7 @@ impl ResponseError for ApiError {
         if let Self::MethodNotAllowed { allow } = self {
             response.insert_header((header::ALLOW, *allow));
         }
-        if matches!(self, Self::OutcomeUnknown) {
+        if matches!(self, Self::OutcomeUnknown | Self::Behind) {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         if matches!(self, Self::NotAcceptable) {

@@ -17,12 +17,13 @@ pub(super) async fn recent(
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
-    let (cursor, limit) = query::feed_page(request.query_string())?;
+    let key = query::feed_page(request.query_string())?;
     let conditions = conditions(&request);
     let feed = &app.handles.feed;
     // The door has put the client there.
     let client = request.peer_addr().map(|client| client.ip());
     let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let (page, source) = feed.page(cursor, limit, network_of(client)).await?;
-    respond(&app, &conditions, &page, CacheStatus::Page(source), None).await
+    let (page, source) = feed.page(&key, network_of(client)).await?;
+    let status = CacheStatus::Page(source);
+    respond(&app, &conditions, &page.representation, status, None).await
 }

@@ -9,10 +9,14 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::{error::ApiError, waiting::Slot};
-use crate::domain::{
-    Invalid,
-    cursor::{Cursor, NotALimit, PageLimit},
-    position::Position,
+use crate::{
+    domain::{
+        Invalid,
+        cursor::{Cursor, NotALimit, PageLimit},
+        position::Position,
+        seq_cursor::{NotASeqCursor, SeqCursor},
+    },
+    feed::{After, PageKey},
 };
 
 /// The value of a parameter, as it was sent.
@@ -126,14 +130,20 @@ fn parse_slot(slot: Encoded<'_>) -> Result<Slot, ApiError> {
     slot.ok_or(ApiError::BadSlot)
 }
 
-/// Parses the cursor and limit of leaderboard/recent. The limit is checked first.
-pub(super) fn feed_page<'q>(query: &'q str) -> Result<(Cursor, PageLimit), ApiError> {
-    let [since_ran_at, since_id, since, limit] =
-        parameters(query, ["since_ran_at", "since_id", "since", "limit"]);
+/// Parses the cursor and limit of leaderboard/recent. The limit is checked first. `since_seq` makes the other cursors
+/// of no effect: a client may send them for servers that do not know it.
+pub(super) fn feed_page<'q>(query: &'q str) -> Result<PageKey, ApiError> {
+    let names = ["since_seq", "since_ran_at", "since_id", "since", "limit"];
+    let [since_seq, since_ran_at, since_id, since, limit] = parameters(query, names);
     let limit = limit
         .map(|value| PageLimit::parse(&value.text().ok_or(NotALimit)?))
         .transpose()?
         .unwrap_or_default();
+    if let Some(since_seq) = since_seq {
+        let text = since_seq.text().ok_or(NotASeqCursor)?;
+        let after = After::Seq(SeqCursor::parse(&text)?);
+        return Ok(PageKey::new(after, limit));
+    }
     let time = |value: Encoded<'q>| value.text().ok_or(ApiError::BadCursor);
     let id = |value: Encoded<'q>| value.text().ok_or(ApiError::BadText("since_id"));
     let since_id = since_id.map(id).transpose()?;
@@ -142,5 +152,5 @@ pub(super) fn feed_page<'q>(query: &'q str) -> Result<(Cursor, PageLimit), ApiEr
         (None, Some(since)) => Cursor::legacy(&time(since)?, since_id.as_deref())?,
         (None, None) => return Err(ApiError::MissingCursor),
     };
-    Ok((cursor, limit))
+    Ok(PageKey::new(After::Place(cursor), limit))
 }

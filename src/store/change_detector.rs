@@ -8,7 +8,7 @@ use super::{
     StoreError,
     file::{DatabaseFile, FileConnection},
     open::{open_reader, open_writer},
-    read::{self, Version},
+    read::{self, FeedStamp, Version},
 };
 
 /// The state of the database at one poll.
@@ -16,8 +16,8 @@ use super::{
 pub(crate) struct DatabaseState {
     /// The version of the board.
     pub(crate) board: Version,
-    /// The version of the feed.
-    pub(crate) feed: Version,
+    /// The state of the feed.
+    pub(crate) feed: FeedStamp,
     /// Which history the database tells.
     pub(crate) lineage: String,
 }
@@ -130,7 +130,7 @@ impl ChangeDetector {
         let transaction = connection.unchecked_transaction()?;
         let state = DatabaseState {
             board: read::board_version(&transaction)?,
-            feed: read::feed_stamp(&transaction)?.version,
+            feed: read::feed_stamp(&transaction)?,
             lineage: read::lineage(&transaction)?,
         };
         self.data_version = Some(data_version);

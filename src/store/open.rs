@@ -18,6 +18,7 @@ use super::file::{FileFault, check_log, record_file};
 const STEPS: &[&str] = &[
     include_str!("../../sql/0001_initial.sql"),
     include_str!("../../sql/0002_versions.sql"),
+    include_str!("../../sql/0003_since_seq.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

@@ -8,7 +8,10 @@ use super::StoreError;
 use crate::domain::{
     challenge::{Challenge, Status, Storage},
     cursor::{Cursor, PageLimit, Seen},
-    position::Lineage,
+    lineages::{KnownLineage, Lineages, Unresolved},
+    position::{Lineage, NotAPosition},
+    ran_at::RanAt,
+    seq_cursor::SeqCursor,
 };
 
 /// Returns the published challenges in the board's order (tier, then challenge_id by its bytes).
@@ -125,6 +128,18 @@ impl ToSql for Seen {
     }
 }
 
+/// The last time of which rows are read; `None` for all times.
+struct Until<'a>(Option<&'a RanAt>);
+
+impl ToSql for Until<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self.0 {
+            Some(until) => until.as_str().to_sql(),
+            None => Ok(ToSqlOutput::from(&b""[..])),
+        }
+    }
+}
+
 /// The sort key of a page's last row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRow {
@@ -139,25 +154,33 @@ pub struct LastRow {
 pub struct PageEnd {
     /// The last row of a full page; `None` if the feed ended first.
     pub next: Option<LastRow>,
+    /// How many rows it has.
+    pub rows: usize,
     /// The feed that was read.
     pub stamp: FeedStamp,
 }
 
-/// Hands the stored bytes of up to `limit` rows after `cursor` to `each_row`, in the feed's order.
-/// One transaction; the cost grows with the page, not with the feed.
+/// Hands the stored bytes of up to `limit` rows after `cursor` to `each_row`, in the feed's order; those up to `until`,
+/// if it is given. One transaction; the cost grows with the page, not with the feed.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn feed_page(
     connection: &Connection,
     cursor: &Cursor,
+    until: Option<&RanAt>,
     limit: PageLimit,
     mut each_row: impl FnMut(&[u8]),
 ) -> Result<PageEnd, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     let mut statement =
         transaction.prepare_cached(include_str!("../../sql/queries/feed_page.sql"))?;
-    let mut rows = statement.query(params![cursor.ran_at.as_str(), cursor.seen, limit.rows()])?;
+    let mut rows = statement.query(params![
+        cursor.ran_at.as_str(),
+        cursor.seen,
+        limit.rows(),
+        Until(until)
+    ])?;
     let mut count = 0;
     let mut next = None;
     while let Some(row) = rows.next()? {
@@ -172,7 +195,66 @@ pub fn feed_page(
     }
     Ok(PageEnd {
         next,
+        rows: count,
         stamp: feed_stamp(&transaction)?,
+    })
+}
+
+/// The end of a page in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeqPageEnd {
+    /// The cursor after it.
+    pub next: SeqCursor,
+    /// How many rows it has.
+    pub rows: usize,
+    /// The feed that was read.
+    pub stamp: FeedStamp,
+}
+
+/// Why there is no page in the order of commits.
+#[derive(Debug, thiserror::Error)]
+pub enum SeqPageError {
+    /// The database cannot resolve the cursor.
+    #[error(transparent)]
+    Cursor(#[from] Unresolved),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for SeqPageError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// As [`feed_page`], in the order of commits: a row gets its `seq` under SQLite's write lock, so every row with a
+/// smaller one that will ever be committed is visible before it.
+///
+/// # Errors
+/// [`SeqPageError`].
+pub fn feed_page_by_seq(
+    connection: &Connection,
+    cursor: SeqCursor,
+    limit: PageLimit,
+    mut each_row: impl FnMut(&[u8]),
+) -> Result<SeqPageEnd, SeqPageError> {
+    let transaction = connection.unchecked_transaction()?;
+    let lineages = lineages(&transaction)?;
+    let mut position = lineages.resolve(cursor, last_seq(&transaction)?)?;
+    let mut statement =
+        transaction.prepare_cached(include_str!("../../sql/queries/feed_page_by_seq.sql"))?;
+    let mut rows = statement.query(params![position, limit.rows()])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        each_row(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
+        position = row.get(0)?;
+        count += 1;
+    }
+    Ok(SeqPageEnd {
+        next: lineages.canonical(position),
+        rows: count,
+        stamp: feed_stamp_of(&transaction, &lineages)?,
     })
 }
 
@@ -183,19 +265,50 @@ pub struct FeedStamp {
     pub version: Version,
     /// The greatest epoch stored.
     pub merkle_epoch_latest: Option<i64>,
+    /// The cursor after the last published row, in the order of commits.
+    pub end: SeqCursor,
 }
 
-/// Returns the feed's stamp: two look-ups, whatever the size of the tables.
+/// Returns the feed's stamp: a few look-ups, whatever the size of the tables. They are of one moment only in a
+/// transaction.
 ///
 /// # Errors
-/// [`StoreError::Sqlite`].
+/// Those of [`lineages`].
 pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
+    feed_stamp_of(connection, &lineages(connection)?)
+}
+
+fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedStamp, StoreError> {
+    let last: Option<i64> = connection
+        .prepare_cached(include_str!("../../sql/queries/last_published_seq.sql"))?
+        .query_row([], |row| row.get(0))?;
     Ok(FeedStamp {
         version: connection
             .prepare_cached("SELECT version, change_id FROM feed_version")?
             .query_row([], Version::of_row)?,
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
+        end: lineages.canonical(last.unwrap_or_default()),
     })
+}
+
+/// Returns the lineages that the database knows.
+///
+/// # Errors
+/// [`StoreError::Sqlite`]; [`StoreError::Lineage`] if another program wrote one of them.
+pub fn lineages(connection: &Connection) -> Result<Lineages, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT ordinal, id, first_seq, shared_through FROM lineages")?;
+    let mut rows = statement.query([])?;
+    let mut known = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        known.push(KnownLineage {
+            lineage: Lineage::of_row(row.get(0)?, id)?,
+            first_seq: row.get(2)?,
+            shared_through: row.get(3)?,
+        });
+    }
+    Ok(Lineages::new(known).ok_or(NotAPosition)?)
 }
 
 /// Returns which history the database tells: random at creation, new after a restore.
@@ -354,7 +467,8 @@ pub fn every_merkle_epoch<E: From<StoreError>>(
 /// [`StoreError::Sqlite`].
 pub fn last_seq(connection: &Connection) -> Result<i64, StoreError> {
     let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'eval_runs'";
-    Ok(connection.query_row(last, [], |row| row.get(0))?)
+    let mut last = connection.prepare_cached(last)?;
+    Ok(last.query_row([], |row| row.get(0))?)
 }
 
 /// Returns whether every page can be read. Reads the whole database; an error, or the end of the time allowed, counts

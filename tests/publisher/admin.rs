@@ -27,7 +27,7 @@ const CHALLENGES: &str = "/v1/admin/challenges";
 const RUNS: &str = "/v1/admin/eval-runs";
 const EPOCHS: &str = "/v1/admin/merkle-epochs";
 
-fn challenge(id: &str, status: &str) -> Value {
+pub fn challenge(id: &str, status: &str) -> Value {
     json!({
         "challenge_id": id, "status": status, "tier": 1, "difficulty_label": null,
         "score_multiplier": 1.5, "kind": "random_3sat", "storage": "file",

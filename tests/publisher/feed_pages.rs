@@ -24,7 +24,7 @@ use std::{
 use awc::http::Method;
 use cathedral_publisher::{
     domain::cursor::{Cursor, PageLimit},
-    feed::{self, FeedError, FeedHandle},
+    feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
     store::{self, file::DatabaseFile, pool::ReadPool},
 };
@@ -288,12 +288,15 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     let pool = pool(&data, 4);
     let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
     let all = PageLimit::new(1000).unwrap();
-    let key = |ms: u32| Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None).unwrap();
+    let key = |ms: u32, limit| {
+        let cursor = Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None);
+        PageKey::new(After::Place(cursor.unwrap()), limit)
+    };
     let mut unsent = Vec::new();
     // Keeps the bodies, as connections do that still send them; their pages may be evicted meanwhile.
     let error = loop {
-        match feed.page(key(unsent.len() as u32), all, CLIENT).await {
-            Ok((page, _)) => unsent.push(page.identity().body()),
+        match feed.page(&key(unsent.len() as u32, all), CLIENT).await {
+            Ok((page, _)) => unsent.push(page.representation.identity().body()),
             Err(error) => break error,
         }
     };
@@ -303,11 +306,12 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     assert!((3_000_000..3_000_000 + longest).contains(&bytes), "{bytes}");
     assert_eq!(feed.usage().page_bytes, 0, "all pages are evicted");
     let small = PageLimit::new(7).unwrap();
-    assert!(feed.page(key(999), small, CLIENT).await.is_ok());
+    assert!(feed.page(&key(999, small), CLIENT).await.is_ok());
     unsent.clear();
-    let (page, source) = feed.page(key(999), all, CLIENT).await.unwrap();
+    let (page, source) = feed.page(&key(999, all), CLIENT).await.unwrap();
     assert_eq!(source, Source::Miss);
-    assert_eq!(feed.cached(&(key(999), all)), Some(page));
+    let cached = feed.cached(&key(999, all)).unwrap();
+    assert_eq!(cached.representation, page.representation);
 }
 
 #[actix_web::test]
@@ -325,15 +329,12 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_re
         .reader(Instant::now() + Duration::from_secs(60))
         .unwrap();
     let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
-    let cursor = || Cursor::tuple("2026-06-07", None).unwrap();
+    let cursor = Cursor::tuple("2026-06-07", None).unwrap();
+    let key = PageKey::new(After::Place(cursor), PageLimit::default());
     let begun = Instant::now();
-    let answers = join_all((0..5).map(|_| feed.page(cursor(), PageLimit::default(), CLIENT))).await;
+    let answers = join_all((0..5).map(|_| feed.page(&key, CLIENT))).await;
     assert!(answers.iter().all(Result::is_err));
     assert!(begun.elapsed() < Duration::from_secs(30));
     drop(taken);
-    assert!(
-        feed.page(cursor(), PageLimit::default(), CLIENT)
-            .await
-            .is_ok()
-    );
+    assert!(feed.page(&key, CLIENT).await.is_ok());
 }

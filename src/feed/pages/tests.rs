@@ -1,19 +1,28 @@
 //! Over arbitrary interleavings of requests, reads, own commits and changes by other processes, no request gets a
-//! page of a version that is older than the cache has been told of, or has read itself.
+//! page of a version that is older than the cache has been told of, or has read itself; and the number of changes grows
+//! exactly when the feed has changed, or may have.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    answer::Representation,
+    domain::{
+        cursor::PageLimit,
+        position::{Lineage, Position},
+    },
+};
 
 /// A feed of numbered rows, and its cached pages.
 struct Model {
     pages: Pages,
-    /// The rows of each version of the feed; the last one is what is stored.
-    history: Vec<BTreeSet<Cursor>>,
+    /// The rows of each version of the feed, by their `seq`; the last one is what is stored.
+    history: Vec<BTreeMap<i64, Cursor>>,
+    last_seq: i64,
     /// The version that the cache was told of, or has read: no answer may be older.
     known: usize,
     /// A commit of this process that the cache is not told of yet.
@@ -40,15 +49,13 @@ fn sort_key(at: u8) -> Cursor {
     Cursor::tuple(&format!("2026-06-07T00:00:00.{at:03}Z"), Some("x")).unwrap()
 }
 
-fn stamp(version: usize) -> FeedStamp {
-    FeedStamp {
-        version: Version {
-            // As after restores: the count says little.
-            count: version as i64 % 3,
-            change_id: version as i64,
-        },
-        merkle_epoch_latest: None,
-    }
+fn seq(number: i64) -> SeqCursor {
+    let lineage = Lineage { ordinal: 1, id: 1 };
+    SeqCursor::At(Position { lineage, number })
+}
+
+fn key(after: After, limit: u16) -> PageKey {
+    PageKey::new(after, PageLimit::new(limit).unwrap())
 }
 
 impl Model {
@@ -56,19 +63,40 @@ impl Model {
         self.history.len() - 1
     }
 
-    fn page(&self, version: usize, (cursor, limit): &PageKey) -> Page {
-        let rows: Vec<&Cursor> = self.history[version]
-            .iter()
-            .filter(|row| *row > cursor)
-            .take(limit.rows())
-            .collect();
+    fn stamp(&self, version: usize) -> FeedStamp {
+        FeedStamp {
+            version: Version {
+                // As after restores: the count says little.
+                count: version as i64 % 3,
+                change_id: version as i64,
+            },
+            merkle_epoch_latest: None,
+            end: seq(self.history[version].keys().max().copied().unwrap_or(0)),
+        }
+    }
+
+    fn page(&self, version: usize, key: &PageKey) -> Page {
+        let mut rows: Vec<(i64, Cursor)> = self.history[version].clone().into_iter().collect();
+        match &key.after {
+            After::Place(cursor) => {
+                rows.retain(|row| row.1 > *cursor);
+                rows.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+            }
+            After::Seq(SeqCursor::Start) => {}
+            After::Seq(SeqCursor::At(position)) => rows.retain(|row| row.0 > position.number),
+        }
+        rows.truncate(key.limit.rows());
+        let is_full = rows.len() == key.limit.rows();
+        let last = rows
+            .last()
+            .filter(|_| is_full && matches!(key.after, After::Place(_)));
         Page {
-            last: rows
-                .last()
-                .filter(|_| rows.len() == limit.rows())
-                .map(|row| (*row).clone()),
+            rows: rows.len(),
+            is_full,
+            next: None,
+            last: last.map(|row| Arc::new(row.1.clone())),
             representation: Arc::new(Representation::new(format!("{rows:?}"))),
-            version: stamp(version).version,
+            stamp: self.stamp(version),
         }
     }
 
@@ -77,9 +105,9 @@ impl Model {
         assert!((known..=self.current()).any(is_page), "too old");
     }
 
-    fn request(&mut self, key: (Cursor, PageLimit)) {
+    fn request(&mut self, key: PageKey) {
         match self.pages.look_up(&key) {
-            Lookup::Hit(page) => self.assert_not_older(self.known, &key, &page),
+            Lookup::Hit(page) => self.assert_not_older(self.known, &key, &page.representation),
             Lookup::Miss(token, _) => self.reads.push(Reading { token, seen: None }),
             Lookup::Full => panic!("few reads are in flight"),
             Lookup::Join(answer) => self.joined.push(Joined {
@@ -108,9 +136,9 @@ impl Model {
         }
         let reading = self.reads.swap_remove(read[number % read.len()]);
         let seen = reading.seen.unwrap();
-        let version = seen.version.change_id as usize;
+        let version = seen.stamp.version.change_id as usize;
         self.pages.finish(reading.token, &Ok(seen));
-        if self.pages.version == Some(stamp(version).version) {
+        if self.pages.stamp == Some(self.stamp(version)) {
             self.known = self.known.max(version);
         }
         for mut joined in std::mem::take(&mut self.joined) {
@@ -126,16 +154,20 @@ impl Model {
 
     fn change(&mut self, inserted: &[u8], deleted: &[u8]) {
         let mut rows = self.history[self.current()].clone();
-        rows.extend(inserted.iter().map(|at| sort_key(*at)));
-        for at in deleted {
-            rows.remove(&sort_key(*at));
+        for at in inserted {
+            let row = sort_key(*at);
+            if !rows.values().any(|stored| *stored == row) {
+                self.last_seq += 1;
+                rows.insert(self.last_seq, row);
+            }
         }
+        rows.retain(|_, row| deleted.iter().all(|at| *row != sort_key(*at)));
         self.history.push(rows);
     }
 
     fn commit(&mut self, rows: &[u8]) {
         self.tell();
-        let before = stamp(self.current());
+        let before = self.stamp(self.current());
         self.pages.begin_write();
         self.change(rows, &[]);
         self.untold = Some((before, rows.iter().map(|at| sort_key(*at)).collect()));
@@ -144,39 +176,61 @@ impl Model {
     fn tell(&mut self) {
         if let Some((before, rows)) = self.untold.take() {
             let after = before.version.change_id as usize + 1;
-            self.pages.committed(before, stamp(after), &rows);
+            let changes = self.pages.changes();
+            let is_news = self.pages.stamp != Some(self.stamp(after));
+            self.pages.committed(before, self.stamp(after), &rows);
             self.pages.end_write();
             self.known = self.known.max(after);
+            assert_eq!(self.pages.changes(), changes + u64::from(is_news));
+            assert_eq!(self.pages.end(), Some(self.stamp(after).end));
         }
     }
 
     fn poll(&mut self) {
-        self.pages.observe(stamp(self.current()).version);
+        let (changes, before) = (self.pages.changes(), self.pages.stamp);
+        let now = self.stamp(self.current());
+        self.pages.observe(now);
         self.known = self.current();
+        let has_changed = before != Some(now);
+        assert_eq!(self.pages.changes(), changes + u64::from(has_changed));
+        assert_eq!(self.pages.end(), Some(now.end));
+    }
+
+    fn lose(&mut self) {
+        let (changes, end) = (self.pages.changes(), self.pages.end());
+        self.pages.invalidate_all();
+        // Of a database that stays out of reach, there is no news.
+        let was_known = u64::from(end.is_some());
+        assert_eq!(self.pages.changes(), changes + was_known);
+        assert_eq!(self.pages.end(), None);
     }
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Request(u8, u16),
+    RequestBySeq(i64, u16),
     Read(usize),
     Finish(usize),
     Commit(Vec<u8>),
     Tell,
     OthersChange(Vec<u8>, Vec<u8>),
     Poll,
+    Lose,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let rows = || prop::collection::vec(0_u8..40, 1..4);
     prop_oneof![
         5 => (0_u8..40, 1_u16..5).prop_map(|(at, limit)| Step::Request(at, limit)),
+        5 => (0_i64..20, 1_u16..5).prop_map(|(at, limit)| Step::RequestBySeq(at, limit)),
         4 => (0_usize..8).prop_map(Step::Read),
         4 => (0_usize..8).prop_map(Step::Finish),
         2 => rows().prop_map(Step::Commit),
         2 => Just(Step::Tell),
         1 => (rows(), rows()).prop_map(|(new, old)| Step::OthersChange(new, old)),
         1 => Just(Step::Poll),
+        1 => Just(Step::Lose),
     ]
 }
 
@@ -189,7 +243,8 @@ proptest! {
     ) {
         let mut model = Model {
             pages: Pages::new(room),
-            history: vec![(0..40).step_by(4).map(sort_key).collect()],
+            history: vec![(1..).zip((0..40).step_by(4).map(sort_key)).collect()],
+            last_seq: 10,
             known: 0,
             untold: None,
             reads: Vec::new(),
@@ -198,15 +253,63 @@ proptest! {
         for step in steps {
             match step {
                 Step::Request(at, limit) => {
-                    model.request((sort_key(at), PageLimit::new(limit).unwrap()));
+                    model.request(key(After::Place(sort_key(at)), limit));
                 }
+                Step::RequestBySeq(0, limit) => {
+                    model.request(key(After::Seq(SeqCursor::Start), limit));
+                }
+                Step::RequestBySeq(at, limit) => model.request(key(After::Seq(seq(at)), limit)),
                 Step::Read(number) => model.read(number),
                 Step::Finish(number) => model.finish(number),
                 Step::Commit(rows) => model.commit(&rows),
                 Step::Tell => model.tell(),
                 Step::OthersChange(new, old) => model.change(&new, &old),
                 Step::Poll => model.poll(),
+                Step::Lose => model.lose(),
             }
         }
     }
+}
+
+#[test]
+fn rows_drop_only_the_last_page_in_the_order_of_commits() {
+    let mut model = Model {
+        pages: Pages::new(1 << 20),
+        history: vec![(1..).zip((0..8).map(sort_key)).collect()],
+        last_seq: 8,
+        known: 0,
+        untold: None,
+        reads: Vec::new(),
+        joined: Vec::new(),
+    };
+    let full = key(After::Seq(seq(0)), 5);
+    let short = key(After::Seq(seq(5)), 5);
+    for key in [&full, &short] {
+        model.request(key.clone());
+        model.read(0);
+        model.finish(0);
+    }
+    // A read of each is in flight when a row with an early time is committed.
+    let other = key(After::Seq(seq(1)), 5);
+    let last = key(After::Seq(seq(6)), 5);
+    for key in [&other, &last] {
+        model.request(key.clone());
+    }
+    model.read(0);
+    model.read(1);
+    model.commit(&[0, 20]);
+    model.tell();
+    model.finish(0);
+    model.finish(0);
+    let mut cached = [&full, &short, &other, &last].map(|key| model.pages.get(key).is_some());
+    assert_eq!(cached, [true, false, true, false]);
+    // The same rows again change nothing.
+    let stamp = model.stamp(1);
+    model.pages.begin_write();
+    model.pages.committed(stamp, stamp, &[sort_key(0)]);
+    model.pages.end_write();
+    assert_eq!(model.pages.changes(), 2);
+    model.lose();
+    cached = [&full, &short, &other, &last].map(|key| model.pages.get(key).is_some());
+    assert_eq!(cached, [false; 4]);
 }

@@ -32,8 +32,8 @@ use crate::{
 
 /// How long a stream lasts, give or take a tenth: then the client connects anew, perhaps to another server.
 const LASTS: Duration = Duration::from_secs(600);
-/// How often a comment is sent, so that proxies and clients see that the stream lives.
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// A comment is sent so many times in five slots, so that proxies, which must allow a slot, see that the stream lives.
+const COMMENTS_IN_FIVE_SLOTS: u32 = 8;
 /// How long a client should pause before it connects anew.
 const RETRY: Duration = Duration::from_millis(3000);
 /// How long a client should pause if too many wait.
@@ -130,7 +130,7 @@ impl Connection {
         Ok(Some(Box::new(Events {
             told: last.map(Told::parse).unwrap_or_default(),
             ends_at: now + LASTS + part_of(LASTS / 10),
-            comment_at: now + COMMENT_EVERY,
+            comment_at: now + door.comment_every(),
             quiet_until: None,
             _registered: door.waiters.register(Topic::All, cx.waker().clone()),
             _permit: permit,
@@ -211,7 +211,7 @@ impl Events {
             text.push_str(":\n\n");
         }
         if !text.is_empty() {
-            self.comment_at = now + COMMENT_EVERY;
+            self.comment_at = now + door.comment_every();
         }
         text
     }
@@ -237,6 +237,10 @@ impl Door {
         Told {
             board: self.handles.board.news().map(|news| news.position),
         }
+    }
+
+    fn comment_every(&self) -> Duration {
+        5 * self.handles.settings.waiting.wait_slot / COMMENTS_IN_FIVE_SLOTS
     }
 
     fn write_events_head(&self, exchange: &Exchange<'_>, persists: bool, scratch: &mut Scratch) {

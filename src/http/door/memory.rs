@@ -49,10 +49,7 @@ impl<'t> Target<'t> {
             CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
             EVENTS => Some(Self::Events),
-            FEED => {
-                let (cursor, limit) = query::feed_page(query).ok()?;
-                Some(Self::Page((cursor, limit)))
-            }
+            FEED => query::feed_page(query).ok().map(Self::Page),
             _ => None,
         }
     }
@@ -139,7 +136,7 @@ impl Connection {
             // A stream: see `events`.
             Target::Events => None,
             Target::Page(key) => {
-                let page = door.handles.feed.cached(key)?;
+                let page = door.handles.feed.cached(key)?.representation;
                 // The application has it made first.
                 if conditions.missing_encoding(&page).is_some() {
                     return None;

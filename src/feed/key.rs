@@ -1,0 +1,45 @@
+//! What a page answers.
+
+use crate::domain::{
+    cursor::{Cursor, PageLimit},
+    ran_at::RanAt,
+    seq_cursor::SeqCursor,
+};
+
+/// Where a page begins, and so the order of its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum After {
+    /// After a place in the order of (ran_at, id).
+    Place(Cursor),
+    /// After a position in the order of commits.
+    Seq(SeqCursor),
+}
+
+/// What a page answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PageKey {
+    pub(super) after: After,
+    pub(super) limit: PageLimit,
+    /// The last time of which rows are shown; `None` for all times, and in the order of commits.
+    pub(super) until: Option<RanAt>,
+}
+
+impl PageKey {
+    /// What a page of up to `limit` rows answers.
+    pub fn new(after: After, limit: PageLimit) -> Self {
+        Self {
+            after,
+            limit,
+            until: None,
+        }
+    }
+
+    /// Returns how many bytes its text has.
+    pub(super) fn bytes(&self) -> usize {
+        let until = self.until.as_ref().map_or(0, |until| until.as_str().len());
+        match &self.after {
+            After::Place(cursor) => cursor.bytes() + until,
+            After::Seq(_) => until,
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! active-challenges/changes, which answers when the board changes (WIRE.md, "Waiting"):
+//!
+//! - an answer is that of active-challenges, with a link to the next one
+//! - a request that names no slot, or one that is over, is answered at once
+//! - a request waits until the board changes: one change, one build, an answer for each of 500 clients
+//! - at the end of its slot a request is answered without a change
+//! - a write that leaves the board as it is wakes nobody
+//! - a HEAD waits like a GET, also with a precondition that memory does not decide
+//! - a request behind one that waits is answered after it
+//! - polls are answered while requests wait
+//! - beyond the limits a request is answered at once, with Retry-After
+//! - clients behind a trusted proxy are counted one by one
+//! - a client that goes gives its place back
+//! - a client that has a board of another lineage, or a newer one, is not answered in a loop
+//! - after a stop has begun all that wait are answered, and their connections close
+//! - invalid parameters are errors
+
+use std::{io::Write, time::Duration};
+
+use crate::{
+    admin::challenge,
+    app::{Answer, App, BOARD, Data, TOKENS, eventually, wait_until},
+    service::{Service, serve},
+    wire::{Client, get},
+};
+use awc::http::Method;
+use futures_util::future::{join, join_all};
+
+const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
+
+/// Returns the URL that an answer links to.
+fn next(answer: &Answer) -> String {
+    let link = answer.header("link");
+    let target = link
+        .strip_prefix('<')
+        .and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+    format!("{CHANGES}{}", target.unwrap_or_else(|| panic!("{link}")))
+}
+
+impl App {
+    async fn put(&self, id: &str, status: &str) {
+        let path = format!("/v1/admin/challenges/{id}");
+        let put = self
+            .admin(Method::PUT, &path, challenge(id, status).to_string())
+            .await;
+        assert_eq!(put.status, 200, "{}", put.text());
+    }
+
+    async fn waiters(&self) -> u64 {
+        self.metric("publisher_waiters ").await
+    }
+
+    async fn until_waiting(&self, count: u64) {
+        let waits = async || self.waiters().await == count;
+        wait_until(&format!("{count} waiters"), waits).await;
+    }
+
+    async fn waits(&self, outcome: &str) -> u64 {
+        let name = format!("publisher_waits_total{{outcome=\"{outcome}\"}} ");
+        self.metric(&name).await
+    }
+}
+
+#[actix_rt::test]
+async fn an_answer_is_that_of_active_challenges_with_a_link_to_the_next_one() {
+    let app = App::start(Data::sample()).await;
+    for path in [CHANGES.to_owned(), format!("/api/cathedral{CHANGES}")] {
+        for coding in ["identity", "gzip", "zstd"] {
+            let headers = [("accept-encoding", coding)];
+            let (board, changes) = (
+                app.get_with(BOARD, &headers).await,
+                app.get_with(&path, &headers).await,
+            );
+            assert_eq!(changes.status, 200);
+            assert_eq!(changes.body, board.body);
+            for name in ["etag", "vary", "content-encoding", "content-type"] {
+                assert_eq!(changes.header(name), board.header(name), "{name}");
+            }
+            assert_eq!(changes.header("cache-control"), "public, max-age=1");
+            assert!(next(&changes).contains("?after=1-"), "{changes:?}");
+            let tag = board.header("etag");
+            let held = [("accept-encoding", coding), ("if-none-match", tag)];
+            let unchanged = app.get_with(&path, &held).await;
+            assert_eq!(unchanged.status, 304);
+            assert_eq!(unchanged.header("etag"), tag);
+            assert_eq!(unchanged.header("link"), changes.header("link"));
+        }
+        let refused = app
+            .get_with(&path, &[("accept-encoding", "identity;q=0, x")])
+            .await;
+        assert_eq!(refused.status, 406);
+    }
+    assert_eq!(app.send(Method::PUT, CHANGES, &[]).await.status, 405);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_request_that_names_no_slot_or_one_that_is_over_is_answered_at_once() {
+    let app = App::start(Data::sample()).await;
+    let url = next(&app.get(CHANGES).await);
+    let (without_slot, slot) = url.split_once("&slot=").unwrap();
+    let slot: u64 = slot.parse().unwrap();
+    for url in [
+        CHANGES.to_owned(),
+        format!("{CHANGES}?slot={slot}"),
+        without_slot.to_owned(),
+        format!("{without_slot}&slot={}", slot - 2),
+        format!("{without_slot}&slot={}", slot + 3),
+        format!("{without_slot}&slot=0"),
+    ] {
+        let answer = app.get(&url).await;
+        assert_eq!(answer.status, 200, "{url}");
+        assert_eq!(answer.header("cache-control"), "public, max-age=1", "{url}");
+    }
+    // The slot ends while its link is on its way to the client.
+    app.clock.advance(Duration::from_secs(60));
+    assert_ne!(next(&app.get(&url).await), url);
+    assert_eq!(app.waits("unchanged").await, 0);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn one_change_is_one_build_and_an_answer_for_each_of_500_clients() {
+    let app = App::start_with_options(Data::sample(), &["--max-waits-per-address", "500"]).await;
+    let first = app.get(CHANGES).await;
+    let url = next(&first);
+    let builds = app.gate.builds();
+    let tag = first.header("etag");
+    let held = [("if-none-match", tag)];
+    let clients = join_all((0..500).map(|_| app.get_with(&url, &held)));
+    let change = async {
+        app.until_waiting(500).await;
+        app.put("new", "active").await;
+    };
+    let (answers, ()) = join(clients, change).await;
+    assert_eq!(app.gate.builds(), builds + 1);
+    let board = app.get(BOARD).await;
+    for answer in &answers {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("etag"), board.header("etag"));
+        assert_eq!(answer.header("cache-control"), "public, max-age=15");
+        assert_ne!(next(answer), url);
+        assert_eq!(next(answer), next(&answers[0]));
+    }
+    assert_eq!(app.waiters().await, 0);
+    assert_eq!(app.waits("changed").await, 500);
+    assert_eq!(app.metric("publisher_wake_seconds_count ").await, 500);
+    // The URL of what is out of date is answered at once.
+    let late = app.get_with(&url, &held).await;
+    assert_eq!(
+        (late.status.as_u16(), late.header("etag")),
+        (200, board.header("etag"))
+    );
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn at_the_end_of_its_slot_a_request_is_answered_without_a_change() {
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
+    let first = app.get(CHANGES).await;
+    let url = next(&first);
+    let held = [("if-none-match", first.header("etag"))];
+    let (unchanged, whole) = join(app.get_with(&url, &held), app.get(&url)).await;
+    assert_eq!((unchanged.status.as_u16(), unchanged.body.len()), (304, 0));
+    assert_eq!((whole.status.as_u16(), &whole.body), (200, &first.body));
+    for answer in [&unchanged, &whole] {
+        assert_eq!(answer.header("cache-control"), "public, max-age=15");
+    }
+    assert_eq!(app.waits("unchanged").await, 2);
+    app.clock.advance(Duration::from_secs(2));
+    assert_ne!(next(&app.get(CHANGES).await), url, "the next slot");
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_write_that_leaves_the_board_as_it_is_wakes_nobody() {
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "2"]).await;
+    let first = app.get(CHANGES).await;
+    let url = next(&first);
+    let held = [("if-none-match", first.header("etag"))];
+    let write = async {
+        app.until_waiting(1).await;
+        app.put("later", "pending").await;
+    };
+    let (answer, ()) = join(app.get_with(&url, &held), write).await;
+    assert_eq!(answer.status, 304);
+    assert_eq!(app.waits("unchanged").await, 1);
+    assert_eq!(app.waits("changed").await, 0);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_head_waits_like_a_get_also_with_a_precondition_that_memory_does_not_decide() {
+    let app = App::start(Data::sample()).await;
+    let url = next(&app.get(CHANGES).await);
+    let head = app.send(Method::HEAD, &url, &[]);
+    let conditional = app.get_with(&url, &[("if-match", "*")]);
+    let failing = app.get_with(&url, &[("if-match", "\"0000000000000000\"")]);
+    let change = async {
+        app.until_waiting(3).await;
+        app.put("new", "active").await;
+    };
+    let ((head, conditional), (failing, ())) =
+        join(join(head, conditional), join(failing, change)).await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+    let board = app.get(BOARD).await;
+    assert_eq!(head.header("etag"), board.header("etag"));
+    assert_eq!(conditional.status, 200);
+    assert_eq!(conditional.body, board.body);
+    assert_ne!(next(&conditional), url);
+    assert_eq!(failing.status, 412);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn polls_are_answered_while_requests_wait() {
+    let app = App::start_with_options(Data::sample(), &["--max-waits-per-address", "1000"]).await;
+    let url = next(&app.get(CHANGES).await);
+    let waiting = join_all((0..1000).map(|_| app.get(&url)));
+    let polls = async {
+        app.until_waiting(1000).await;
+        for _ in 0..100 {
+            assert_eq!(app.get(BOARD).await.status, 200);
+        }
+        assert_eq!(app.waiters().await, 1000);
+        app.put("new", "active").await;
+    };
+    let (answers, ()) = join(waiting, polls).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn beyond_the_limits_a_request_is_answered_at_once_with_retry_after() {
+    for (options, admitted) in [
+        (["--max-waits", "2"], 2),
+        (["--max-waits-per-address", "3"], 3),
+        (["--max-waits", "0"], 0),
+    ] {
+        let app = App::start_with_options(Data::sample(), &options).await;
+        let first = app.get(CHANGES).await;
+        let url = next(&first);
+        let waiting = join_all((0..admitted).map(|_| app.get(&url)));
+        let others = async {
+            app.until_waiting(admitted).await;
+            let refused = app.get(&url).await;
+            assert_eq!(refused.status, 200);
+            assert_eq!(refused.body, first.body);
+            assert_eq!(refused.header("retry-after"), "5");
+            assert_eq!(refused.header("cache-control"), "public, max-age=1");
+            assert_eq!(app.waits("refused").await, 1);
+            app.put("new", "active").await;
+        };
+        join(waiting, others).await;
+        app.stop().await;
+    }
+    // A long head may not wait: it would have to be kept.
+    let app = App::start(Data::sample()).await;
+    let url = next(&app.get(CHANGES).await);
+    let long = app.get_with(&url, &[("x-long", &"a".repeat(3000))]).await;
+    assert_eq!(
+        (long.status.as_u16(), long.header("retry-after")),
+        (200, "5")
+    );
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+    let options = [
+        "--max-waits-per-address",
+        "1",
+        "--trusted-proxies",
+        "127.0.0.1",
+    ];
+    let app = App::start_with_options(Data::sample(), &options).await;
+    let url = next(&app.get(CHANGES).await);
+    let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|client| [("x-forwarded-for", client)]);
+    let waiting = join(app.get_with(&url, &one), app.get_with(&url, &other));
+    let others = async {
+        app.until_waiting(2).await;
+        let refused = app
+            .get_with(&url, &[("x-forwarded-for", "192.0.2.1")])
+            .await;
+        assert_eq!(refused.header("retry-after"), "5");
+        app.put("new", "active").await;
+    };
+    join(waiting, others).await;
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_client_that_has_a_board_of_another_lineage_or_a_newer_one_is_not_answered_in_a_loop() {
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
+    let url = next(&app.get(CHANGES).await);
+    let (position, slot) = url.split_once("&slot=").unwrap();
+    let (lineage, version) = position.rsplit_once('.').unwrap();
+    // One request more, and then it waits.
+    let other = lineage.replace("after=1-", "after=7-");
+    let other = app.get(&format!("{other}.{version}&slot={slot}")).await;
+    assert_eq!(next(&other), url);
+    assert_eq!(app.waits("unchanged").await, 0);
+    // As of a replica that is ahead of this one.
+    let ahead = app.get(&format!("{lineage}.999999&slot={slot}")).await;
+    assert_eq!(ahead.status, 200);
+    assert_eq!(app.waits("unchanged").await, 1);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn invalid_parameters_are_errors() {
+    let app = App::start(Data::sample()).await;
+    let after = "after must be a position, as the Link of an answer gives it";
+    let slot = "slot must be a number, as the Link of an answer gives it";
+    for (query, detail) in [
+        ("after=", after),
+        ("after=x", after),
+        ("after=1-0123456789abcdef.%31%32x", after),
+        ("after=%FF", after),
+        ("slot=", slot),
+        ("slot=-1", slot),
+        ("slot=99999999999999999999", slot),
+        ("after=x&slot=1", after),
+    ] {
+        let answer = app.get(&format!("{CHANGES}?{query}")).await;
+        answer.assert_error(400, detail);
+        assert_eq!(answer.header("cache-control"), "public, max-age=1");
+    }
+    let ignored = app.get(&format!("{CHANGES}?_=1718&x")).await;
+    assert_eq!(ignored.status, 200);
+    app.stop().await;
+}
+
+/// Asks for changes, and returns the path that the answer links to.
+fn follow(client: &mut Client) -> String {
+    let answer = client.ask(get(CHANGES, ""));
+    let link = answer.head.split("\r\nlink: <").nth(1).unwrap();
+    format!("{CHANGES}{}", link.split('>').next().unwrap())
+}
+
+pub fn metric(address: &str, name: &str) -> String {
+    let metrics = Client::connect(address).ask(get("/metrics", ""));
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name} is missing"))
+        .trim()
+        .to_owned()
+}
+
+pub fn put(address: &str, id: &str) {
+    let (body, token) = (challenge(id, "active").to_string(), TOKENS[0]);
+    let length = body.len();
+    let put = Client::connect(address).ask(format!(
+        "PUT /v1/admin/challenges/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    ));
+    assert_eq!(put.status, 200, "{}", put.head);
+}
+
+#[test]
+fn a_request_behind_one_that_waits_is_answered_after_it() {
+    let data = Data::sample();
+    let service = Service::start(serve(&data.path(), &[]));
+    let mut client = Client::connect(&service.address);
+    let url = follow(&mut client);
+    client.send(get(&url, "") + &get(BOARD, "If-None-Match: *\r\n"));
+    eventually("a waiter", || {
+        metric(&service.address, "publisher_waiters ") == "1"
+    });
+    // More than is kept beside a request that waits.
+    client.socket.set_nonblocking(true).unwrap();
+    let more = get(BOARD, "If-None-Match: *\r\n");
+    let mut sent = more.repeat(1000).into_bytes();
+    sent.truncate(client.socket.write(&sent).unwrap());
+    client.socket.set_nonblocking(false).unwrap();
+    put(&service.address, "new");
+    let waited = client.answer();
+    assert_eq!(waited.status, 200);
+    for _ in 0..=sent.len() / more.len() {
+        assert_eq!(client.answer().status, 304);
+    }
+}
+
+#[test]
+fn a_client_that_goes_gives_its_place_back() {
+    let data = Data::sample();
+    let service = Service::start(serve(&data.path(), &["--max-waits", "50"]));
+    let address = &service.address;
+    let mut first = Client::connect(address);
+    let url = follow(&mut first);
+    let mut clients: Vec<_> = (0..50).map(|_| Client::connect(address)).collect();
+    for client in &mut clients {
+        client.send(get(&url, ""));
+    }
+    eventually("50 waiters", || {
+        metric(address, "publisher_waiters ") == "50"
+    });
+    assert!(
+        first
+            .ask(get(&url, ""))
+            .head
+            .contains("\r\nretry-after: 5\r\n")
+    );
+    drop(clients);
+    eventually("no waiter", || metric(address, "publisher_waiters ") == "0");
+    let gone = metric(address, "publisher_waits_total{outcome=\"gone\"} ");
+    assert_eq!(gone, "50");
+    first.send(get(&url, ""));
+    eventually("a waiter", || metric(address, "publisher_waiters ") == "1");
+}
+
+#[test]
+fn after_a_stop_has_begun_all_that_wait_are_answered_and_their_connections_close() {
+    let data = Data::sample();
+    let options = [
+        "--max-waits-per-address",
+        "300",
+        "--shutdown-grace-ms",
+        "600000",
+    ];
+    let service = Service::start(serve(&data.path(), &options));
+    let url = follow(&mut Client::connect(&service.address));
+    let mut clients: Vec<_> = (0..300)
+        .map(|_| Client::connect(&service.address))
+        .collect();
+    for client in &mut clients {
+        client.send(get(&url, ""));
+    }
+    eventually("300 waiters", || {
+        metric(&service.address, "publisher_waiters ") == "300"
+    });
+    service.signal("-TERM");
+    // Long before the slot ends or idle connections are closed: the test would run into its time limit.
+    for client in &mut clients {
+        let answer = client.answer();
+        assert_eq!(answer.status, 200);
+        assert!(answer.closes(), "{}", answer.head);
+        client.assert_ends();
+    }
+    assert_eq!(service.ended().0, Some(0));
+}
