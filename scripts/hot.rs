@@ -15,6 +15,7 @@ use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,7 @@ use cathedral_publisher::{
     demo::{sample::Sample, simulation::populate},
     domain::{
         challenge::Challenge,
+        clock::SystemClock,
         coding::{Acceptable, Coding},
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
@@ -152,8 +154,14 @@ fn feed(c: &mut Criterion) {
             read_timeout: Duration::from_secs(60),
             max_cached_bytes: 0,
             max_in_flight_bytes: 1 << 24,
+            holdback: None,
         };
-        let uncached = FeedHandle::new(pool.clone(), settings, Metrics::new().unwrap());
+        let uncached = FeedHandle::new(
+            pool.clone(),
+            settings,
+            Arc::new(SystemClock),
+            Metrics::new().unwrap(),
+        );
         let key = PageKey::new(After::Place(middle(&path, rows)), PageLimit::default());
         let system = actix_web::rt::System::new();
         group.bench_with_input(BenchmarkId::new("SQLite", rows), &key, |b, key| {
@@ -163,7 +171,12 @@ fn feed(c: &mut Criterion) {
             max_cached_bytes: 1 << 24,
             ..settings
         };
-        let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
+        let feed = FeedHandle::new(
+            pool,
+            settings,
+            Arc::new(SystemClock),
+            Metrics::new().unwrap(),
+        );
         system.block_on(feed.page(&key, client)).unwrap();
         group.bench_with_input(BenchmarkId::new("cached", rows), &key, |b, key| {
             b.iter(|| feed.cached(key).unwrap());

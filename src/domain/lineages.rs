@@ -48,6 +48,11 @@ impl Lineages {
         current.shared_through.is_none().then_some(Self(known))
     }
 
+    /// Returns the lineage that numbers which are given now belong to.
+    pub fn current(&self) -> Option<Lineage> {
+        self.0.last().map(|known| known.lineage)
+    }
+
     /// Returns all of them, the current one last.
     pub fn known(&self) -> &[KnownLineage] {
         &self.0
@@ -63,7 +68,7 @@ impl Lineages {
             return Ok(0);
         };
         if self.0.iter().all(|known| known.lineage != lineage) {
-            let greatest = self.0.last().map(|known| known.lineage.ordinal);
+            let greatest = self.current().map(|current| current.ordinal);
             return Err(if greatest < Some(lineage.ordinal) {
                 Unresolved::Ahead
             } else {
@@ -96,7 +101,11 @@ impl Lineages {
         let shared = end(&self).unwrap_or(last_seq);
         let shared = shared.min(end(live).unwrap_or(shared));
         let mut left: Vec<KnownLineage> = live.0.clone();
-        left.retain(|known| self.0.iter().all(|own| own.lineage != known.lineage));
+        // Without those that the copy knows itself, and those whose ordinal it has given to another one.
+        left.retain(|known| {
+            let mut own = self.0.iter().map(|own| own.lineage);
+            own.all(|own| own.ordinal != known.lineage.ordinal && own.id != known.lineage.id)
+        });
         for known in &mut left {
             let bound = live.bound_of(known.lineage);
             known.shared_through = Some(shared.min(bound.unwrap_or(shared)));

@@ -37,6 +37,11 @@ impl Lineage {
             id: parse_id(id)?,
         })
     }
+
+    /// Returns its id as it is stored: 16 hex digits.
+    pub fn id_text(&self) -> String {
+        format!("{:016x}", self.id)
+    }
 }
 
 impl fmt::Display for Lineage {

@@ -1,9 +1,9 @@
 //! The time of an eval run, in the one form in which times are stored and compared (WIRE.md).
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use jiff::{
-    SignedDuration,
+    SignedDuration, Timestamp,
     civil::{DateTime, Time},
     fmt::temporal::Pieces,
 };
@@ -13,6 +13,9 @@ use jiff::{
 /// The form has a fixed width, so the order of the text is the order of time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RanAt(String);
+
+/// Nanoseconds of a second.
+const NANOS: i128 = 1_000_000_000;
 
 /// The text is no ISO-8601 time between the years 0 and 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +101,13 @@ impl RanAt {
             Some(at) if at > 10 => Self::parse(&format!("{}+{}", &text[..at], &text[at + 1..])),
             _ => Self::parse(text),
         }
+    }
+
+    /// Returns the whole second that the time is in; `None` outside of the years 0 to 9999.
+    pub fn second_of(time: SystemTime) -> Option<Self> {
+        let time = Timestamp::try_from(time).ok()?;
+        let second = Timestamp::from_second(time.as_nanosecond().div_euclid(NANOS) as i64).ok()?;
+        Self::parse(&second.to_string()).ok()
     }
 
     /// Returns the stored form.

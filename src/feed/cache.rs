@@ -74,8 +74,13 @@ impl FeedCache {
     }
 
     /// Returns what tells every change of the feed, after the pages that it invalidates were dropped.
-    pub(super) fn news(&self) -> watch::Receiver<FeedNews> {
+    pub(super) fn changes(&self) -> watch::Receiver<FeedNews> {
         self.0.news.subscribe()
+    }
+
+    /// Returns the last change.
+    pub(super) fn news(&self) -> FeedNews {
+        *self.0.news.borrow()
     }
 
     /// Notes the feed that a poll found. Drops all pages if another process left it so.
@@ -248,7 +253,7 @@ mod tests {
     fn every_change_is_told_after_its_pages_were_dropped_and_nothing_else_is() -> Result<(), String>
     {
         let cache = FeedCache::new(1 << 20);
-        let mut news = cache.news();
+        let mut news = cache.changes();
         let mut told = || {
             let changed = news.has_changed().unwrap_or_default();
             changed.then(|| news.borrow_and_update().end)
@@ -270,7 +275,7 @@ mod tests {
         assert_eq!(told(), None, "still unknown");
         cache.observe(stamp(2));
         assert_eq!(told(), None, "it was nothing");
-        assert_eq!(cache.news().borrow().end, Some(stamp(2).end));
+        assert_eq!(cache.news().end, Some(stamp(2).end));
         cache.observe(stamp(3));
         assert_eq!(told(), Some(Some(stamp(3).end)));
         // A read finds what another process wrote.

@@ -34,6 +34,16 @@ impl PageKey {
         }
     }
 
+    /// Returns where the page begins.
+    pub fn after(&self) -> &After {
+        &self.after
+    }
+
+    /// Returns how many rows it has at most.
+    pub fn limit(&self) -> PageLimit {
+        self.limit
+    }
+
     /// Returns how many bytes its text has.
     pub(super) fn bytes(&self) -> usize {
         let until = self.until.as_ref().map_or(0, |until| until.as_str().len());

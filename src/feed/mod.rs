@@ -23,6 +23,7 @@ mod senders;
 mod settings;
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{Arc, Mutex},
     thread::available_parallelism,
@@ -34,7 +35,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
     answer::{MissingEncoding, Representation},
-    domain::{cursor::PageLimit, lineages::Unresolved},
+    domain::{clock::Clock, cursor::PageLimit, lineages::Unresolved, ran_at::RanAt},
     metrics::{Metrics, Source},
     store::{
         StoreError,
@@ -115,12 +116,18 @@ struct Feed {
     budget: ByteBudget,
     senders: Senders,
     encoder: Encoder,
+    clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
 
 impl FeedHandle {
-    /// A feed whose pages are read through `pool`.
-    pub fn new(pool: ReadPool, settings: Settings, metrics: Metrics) -> Self {
+    /// A feed whose pages are read through `pool`. The wall clock says which rows are held back.
+    pub fn new(
+        pool: ReadPool,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
         // The feed leaves one connection to the board and one to the health check.
         let max_reads = pool.max_size().saturating_sub(2).max(1) as usize;
         // Encoding is bound by the processor.
@@ -136,6 +143,7 @@ impl FeedHandle {
             budget,
             settings,
             max_reads,
+            clock,
             metrics,
         }))
     }
@@ -145,9 +153,14 @@ impl FeedHandle {
         self.0.cache.clone()
     }
 
-    /// Returns what tells every change of the feed. Pages that are read or found after it show the change.
-    pub fn news(&self) -> watch::Receiver<FeedNews> {
+    /// Returns the last change of the feed. Costs a short lock.
+    pub fn news(&self) -> FeedNews {
         self.0.cache.news()
+    }
+
+    /// Returns a channel of the changes of the feed. Pages that are read or found after one show it.
+    pub fn changes(&self) -> watch::Receiver<FeedNews> {
+        self.0.cache.changes()
     }
 
     /// Notes the feed that a poll found. Drops all cached pages if another process changed the feed.
@@ -176,7 +189,7 @@ impl FeedHandle {
     /// Returns the page if it is cached. Costs a look-up under one short lock. The caller that answers with
     /// it counts the hit.
     pub fn cached(&self, key: &PageKey) -> Option<Page> {
-        self.0.cache.get(key)
+        self.0.cache.get(&self.0.held_back(key))
     }
 
     /// Counts an answer with a page from [`FeedHandle::cached`].
@@ -203,7 +216,7 @@ impl FeedHandle {
     ) -> Result<(Page, Source), Arc<FeedError>> {
         let metrics = &self.0.metrics;
         let is_large = key.limit > PageLimit::default();
-        let (answer, source) = match self.0.cache.look_up(key) {
+        let (answer, source) = match self.0.cache.look_up(&self.0.held_back(key)) {
             Lookup::Hit(page) => {
                 metrics.feed_page(Source::Hit);
                 return Ok((page, Source::Hit));
@@ -296,6 +309,21 @@ impl FeedHandle {
 }
 
 impl Feed {
+    /// Returns what the page answers now: in the order of (ran_at, id), rows whose time is not long enough ago are held
+    /// back.
+    fn held_back<'k>(&self, key: &'k PageKey) -> Cow<'k, PageKey> {
+        match (&key.after, self.settings.holdback) {
+            (After::Seq(_), _) | (_, None) => Cow::Borrowed(key),
+            (After::Place(_), Some(holdback)) => {
+                let until = self.clock.wall().checked_sub(holdback);
+                Cow::Owned(PageKey {
+                    until: until.and_then(RanAt::second_of),
+                    ..key.clone()
+                })
+            }
+        }
+    }
+
     fn read(&self, key: &PageKey) -> Result<Page, FeedError> {
         let reader = self
             .pool

@@ -9,8 +9,7 @@ use super::{
     cache_status::CacheStatus,
     error::ApiError,
     query::{self, Choice},
-    respond::{conditions, respond},
-    waiting::Reason,
+    respond::{conditions, reason, respond},
 };
 use crate::{answer::Representation, cache::snapshot::Snapshot};
 
@@ -42,7 +41,7 @@ pub(super) async fn changes(
     let conditions = conditions(&request);
     let board = &app.handles.board;
     let read = board.read(|published, freshness| {
-        let next = app.handles.next_of_board(published, Reason::AtOnce);
+        let next = app.handles.next_of_board(published, reason(&request));
         (Arc::clone(published.board()), freshness, next)
     });
     let (board, freshness, next) = read.await?;

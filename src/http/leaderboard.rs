@@ -8,16 +8,16 @@ use super::{
     App,
     cache_status::CacheStatus,
     error::ApiError,
-    query,
+    query::{self, FeedQuery},
     rate_limit::network_of,
-    respond::{conditions, respond},
+    respond::{conditions, reason, respond},
 };
 
 pub(super) async fn recent(
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
-    let key = query::feed_page(request.query_string())?;
+    let FeedQuery { key, .. } = query::feed(request.query_string())?;
     let conditions = conditions(&request);
     let feed = &app.handles.feed;
     // The door has put the client there.
@@ -25,5 +25,13 @@ pub(super) async fn recent(
     let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let (page, source) = feed.page(&key, network_of(client)).await?;
     let status = CacheStatus::Page(source);
-    respond(&app, &conditions, &page.representation, status, None).await
+    let next = app.handles.next_of_page(&page, &key, reason(&request));
+    respond(
+        &app,
+        &conditions,
+        &page.representation,
+        status,
+        next.as_ref(),
+    )
+    .await
 }

@@ -51,7 +51,7 @@ use std::sync::Arc;
 use self::waiting::{Next, Reason, Slots};
 use crate::{
     cache::handle::{CacheHandle, Published},
-    feed::FeedHandle,
+    feed::{FeedHandle, Page, PageKey},
     health::HealthHandle,
     metrics::{
         Metrics,
@@ -93,6 +93,12 @@ impl Handles {
         let slots = Slots::new(self.settings.waiting.wait_slot);
         let slot = slots.next(self.board.wall());
         Next::of_board(board.news.position, slot, reason)
+    }
+
+    /// Returns how a client goes on that gets this page; `None` if it is in the order of (ran_at, id).
+    fn next_of_page(&self, page: &Page, key: &PageKey, reason: Reason) -> Option<Next> {
+        let slots = Slots::new(self.settings.waiting.wait_slot);
+        Next::of_page(page, key.limit(), slots.next(self.board.wall()), reason)
     }
 }
 

@@ -130,11 +130,26 @@ fn parse_slot(slot: Encoded<'_>) -> Result<Slot, ApiError> {
     slot.ok_or(ApiError::BadSlot)
 }
 
-/// Parses the cursor and limit of leaderboard/recent. The limit is checked first. `since_seq` makes the other cursors
-/// of no effect: a client may send them for servers that do not know it.
-pub(super) fn feed_page<'q>(query: &'q str) -> Result<PageKey, ApiError> {
-    let names = ["since_seq", "since_ran_at", "since_id", "since", "limit"];
-    let [since_seq, since_ran_at, since_id, since, limit] = parameters(query, names);
+/// A page of the feed, as a request asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FeedQuery {
+    pub(super) key: PageKey,
+    /// Until the end of which slot it waits, if there are no eval runs yet.
+    pub(super) slot: Option<Slot>,
+}
+
+/// Parses the parameters of leaderboard/recent. The limit is checked first. `since_seq` makes the other cursors of no
+/// effect: a client may send them for servers that do not know it. They never wait: beside them, `slot` is unknown.
+pub(super) fn feed<'q>(query: &'q str) -> Result<FeedQuery, ApiError> {
+    let names = [
+        "since_seq",
+        "slot",
+        "since_ran_at",
+        "since_id",
+        "since",
+        "limit",
+    ];
+    let [since_seq, slot, since_ran_at, since_id, since, limit] = parameters(query, names);
     let limit = limit
         .map(|value| PageLimit::parse(&value.text().ok_or(NotALimit)?))
         .transpose()?
@@ -142,7 +157,10 @@ pub(super) fn feed_page<'q>(query: &'q str) -> Result<PageKey, ApiError> {
     if let Some(since_seq) = since_seq {
         let text = since_seq.text().ok_or(NotASeqCursor)?;
         let after = After::Seq(SeqCursor::parse(&text)?);
-        return Ok(PageKey::new(after, limit));
+        return Ok(FeedQuery {
+            key: PageKey::new(after, limit),
+            slot: slot.map(parse_slot).transpose()?,
+        });
     }
     let time = |value: Encoded<'q>| value.text().ok_or(ApiError::BadCursor);
     let id = |value: Encoded<'q>| value.text().ok_or(ApiError::BadText("since_id"));
@@ -152,5 +170,8 @@ pub(super) fn feed_page<'q>(query: &'q str) -> Result<PageKey, ApiError> {
         (None, Some(since)) => Cursor::legacy(&time(since)?, since_id.as_deref())?,
         (None, None) => return Err(ApiError::MissingCursor),
     };
-    Ok(PageKey::new(After::Place(cursor), limit))
+    Ok(FeedQuery {
+        key: PageKey::new(After::Place(cursor), limit),
+        slot: None,
+    })
 }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage as _, HttpRequest, HttpResponse,
     http::{
         StatusCode,
         header::{ACCEPT_ENCODING, HeaderValue, IF_MATCH, IF_NONE_MATCH},
     },
 };
 
-use super::{App, cache_status::CacheStatus, error::ApiError, waiting::Next};
+use super::{
+    App,
+    cache_status::CacheStatus,
+    error::ApiError,
+    waiting::{Next, Reason},
+};
 use crate::{
     answer::{Conditions, Decision, Representation},
     domain::coding::Acceptable,
@@ -21,6 +26,12 @@ pub(super) fn conditions(request: &HttpRequest) -> Conditions<'_> {
     let lines = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
     let acceptable = Acceptable::parse(lines(ACCEPT_ENCODING));
     Conditions::new(acceptable, lines(IF_MATCH), lines(IF_NONE_MATCH))
+}
+
+/// Returns why a request for news is answered now: the door has found out.
+pub(super) fn reason(request: &HttpRequest) -> Reason {
+    let found = request.extensions().get::<Reason>().copied();
+    found.unwrap_or(Reason::AtOnce)
 }
 
 /// Answers with 200 or 304, after making the coding that the client should get. `next` is how the client goes on, if

@@ -95,7 +95,12 @@ pub async fn start(
         liveness.guard("the cache"),
     );
     let file = parts.pool.file().clone();
-    let feed = FeedHandle::new(parts.pool.clone(), settings.feed, metrics.clone());
+    let feed = FeedHandle::new(
+        parts.pool.clone(),
+        settings.feed,
+        Arc::clone(&parts.clock),
+        metrics.clone(),
+    );
     let writer = parts.writable.then(|| {
         WriterActor::launch(
             file.clone(),

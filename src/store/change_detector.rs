@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
+use rusqlite::{Connection, config::DbConfig};
 
 use super::{
     StoreError,
     file::{DatabaseFile, FileConnection},
+    history::Reached,
     open::{open_reader, open_writer},
     read::{self, FeedStamp, Version},
 };
@@ -127,13 +128,26 @@ impl ChangeDetector {
         if self.data_version == Some(data_version) {
             return Ok(None);
         }
-        let transaction = connection.unchecked_transaction()?;
-        let state = DatabaseState {
-            board: read::board_version(&transaction)?,
-            feed: read::feed_stamp(&transaction)?,
-            lineage: read::lineage(&transaction)?,
-        };
+        let history = &self.file.condition().history;
+        let (mut state, mut reached) = read_state(connection)?;
+        if self.writable && history.is_behind(&reached) {
+            // Or a commit of this process was faster than this poll: that is told with the write lock.
+            history.check_apart(connection)?;
+            (state, reached) = read_state(connection)?;
+        }
+        history.reached(reached);
         self.data_version = Some(data_version);
         Ok(Some(state))
     }
+}
+
+fn read_state(connection: &Connection) -> Result<(DatabaseState, Reached), StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    let reached = Reached::of(&transaction)?;
+    let state = DatabaseState {
+        board: read::board_version(&transaction)?,
+        feed: read::feed_stamp(&transaction)?,
+        lineage: reached.lineage.clone(),
+    };
+    Ok((state, reached))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use rusqlite::ErrorCode;
 
-use super::StoreError;
+use super::{StoreError, history::History};
 
 /// After this number of failed polls in a row, changes by other processes count as unnoticed.
 const FAILED_POLLS: u32 = 3;
@@ -18,7 +18,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What was found lately.
 #[derive(Debug, Default)]
-pub(crate) struct Condition(Mutex<Findings>);
+pub(crate) struct Condition {
+    findings: Mutex<Findings>,
+    /// How far the database has got.
+    pub(crate) history: History,
+}
 
 #[derive(Debug, Default)]
 struct Findings {
@@ -101,6 +105,7 @@ impl Condition {
 
     fn findings(&self) -> MutexGuard<'_, Findings> {
         // Nothing under this lock panics half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let findings = self.findings.lock();
+        findings.unwrap_or_else(PoisonError::into_inner)
     }
 }

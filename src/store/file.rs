@@ -25,7 +25,7 @@ use log_end::LogEnd;
 use observation::{FileId, Observation, Relation};
 
 pub use fault::{FaultKind, FileFault};
-pub(crate) use mark::{check_log, file_mark, open_immutable, record_file, write_mark};
+pub(crate) use mark::{check_log, file_mark, open_immutable, record_file, remove_mark, write_mark};
 pub(crate) use observation::{SIDE_FILES, beside, is_same_file, set_aside, target};
 
 /// A database file, and its side files as the open connections know them. Cheap to clone.

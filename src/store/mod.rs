@@ -7,6 +7,7 @@
 //! | `change_detector` | notices commits of other connections |
 //! | `condition` | whether the database can be trusted: damage, failed polls |
 //! | `file` | whether the files of the database are those that were opened |
+//! | `history` | whether the database went back without a restore |
 //! | `kept_open` | the connection that is opened first and closed last |
 //! | `page_copy` | copies a database through SQLite, and checks it |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
@@ -20,6 +21,7 @@ pub mod backup;
 pub(crate) mod change_detector;
 pub(crate) mod condition;
 pub mod file;
+pub(crate) mod history;
 pub mod kept_open;
 pub mod open;
 pub mod page_copy;

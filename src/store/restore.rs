@@ -11,12 +11,18 @@ use std::{
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::{
-    file::{SIDE_FILES, beside, file_mark, is_same_file, open_immutable, target, write_mark},
+    StoreError,
+    file::{
+        SIDE_FILES, beside, file_mark, is_same_file, open_immutable, remove_mark, target,
+        write_mark,
+    },
     open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
     page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
+    read,
     scratch::{Scratch, folder_of, move_to},
-    write::begin_lineage,
+    write::{begin_history, put_lineages},
 };
+use crate::domain::lineages::Lineages;
 
 /// How often the write-ahead log is tried to be emptied at the end.
 const CHECKPOINT_ATTEMPTS: u32 = 20;
@@ -74,8 +80,9 @@ impl Restore {
         self.scratch.folder()
     }
 
-    /// Copies and checks the backup, migrates the copy and gives it a lineage of its own. Then writes the copy into
-    /// the database in one transaction: other processes see the old or the new content.
+    /// Copies and checks the backup, migrates the copy and gives it a lineage of its own; it goes on to know those of
+    /// the database. Then writes the copy into the database in one transaction: other processes see the old or the new
+    /// content.
     ///
     /// # Errors
     /// [`CopyError`]; then the database is as it was.
@@ -83,16 +90,32 @@ impl Restore {
         let path = self.scratch.path("restore");
         self.copy_file(&path, &mut progress)?;
         let mut copy = open_writer(&path, BUSY_TIMEOUT)?;
-        renew_lineage(&mut copy).map_err(CopyError::sqlite(&self.file))?;
-        let contents = Contents::of(&copy).map_err(CopyError::sqlite(&self.file))?;
         let exists = fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
+        let live = exists.then(|| self.lineages()).flatten();
+        renew_lineage(&mut copy, live.as_ref()).map_err(|error| self.store_error(error))?;
+        let contents = Contents::of(&copy).map_err(CopyError::sqlite(&self.file))?;
         let replaced = if exists {
-            self.replace(copy, progress)?
+            self.replace(copy, live, progress)?
         } else {
             self.create(copy, path)?;
             None
         };
         Ok(Restored { replaced, contents })
+    }
+
+    /// Returns the lineages of the database; `None` if they cannot be read, or it was made before clients had cursors
+    /// of them.
+    fn lineages(&self) -> Option<Lineages> {
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let (live, _) = open_any_version(&self.database, read_only, BUSY_TIMEOUT).ok()?;
+        read::lineages(&live).ok()
+    }
+
+    fn store_error(&self, error: StoreError) -> CopyError {
+        match error {
+            StoreError::Sqlite(error) => CopyError::sqlite(&self.file)(error),
+            _ => CopyError::refused(&self.file, "has invalid lineages"),
+        }
     }
 
     /// Copies the backup to `path`, and checks it.
@@ -101,7 +124,8 @@ impl Restore {
         let mut into = new_database(path)?;
         copy(&from, &mut into, &mut progress).map_err(CopyError::sqlite(&self.file))?;
         progress(Step::Checking);
-        check_integrity(&into, &self.file)
+        check_integrity(&into, &self.file)?;
+        remove_mark(&into).map_err(CopyError::sqlite(&self.file))
     }
 
     /// Gives the copy the name of the database, which does not exist or is empty.
@@ -125,6 +149,7 @@ impl Restore {
     fn replace(
         &self,
         from: Connection,
+        live: Option<Lineages>,
         mut progress: impl FnMut(Step),
     ) -> Result<Option<Contents>, CopyError> {
         let failed = CopyError::sqlite(&self.database);
@@ -134,11 +159,12 @@ impl Restore {
         let from = self.with_page_size_of(&into, from)?;
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let mut reader = open_any_version(&self.database, read_only, BUSY_TIMEOUT).ok();
-        let mut replaced = None;
+        let (mut replaced, mut overtaken) = (None, None);
         let copied = copy(&from, &mut into, |step| {
             // From now on nobody else writes.
             if let Some((reader, _)) = reader.take() {
                 replaced = Contents::of(&reader).ok();
+                overtaken = read::lineages(&reader).ok();
             }
             progress(step);
         })
@@ -152,6 +178,10 @@ impl Restore {
             );
         }
         copied?;
+        // Another restore was faster. Its lineage is not known here, and must not seem to be one of the future.
+        if let Some(other) = overtaken.filter(|other| Some(other) != live.as_ref()) {
+            begin_history(&into, ordinal_after(&other)).map_err(|error| self.store_error(error))?;
+        }
         Ok(replaced)
     }
 
@@ -205,15 +235,23 @@ fn open_backup(file: &Path) -> Result<Connection, CopyError> {
     Ok(connection)
 }
 
-/// The content is of another history from now on, even if it was in the same database before.
-fn renew_lineage(connection: &mut Connection) -> rusqlite::Result<()> {
+/// The content is of another history from now on, even if it was in the same database before. It knows the lineages of
+/// the database that it replaces, so that their cursors go on from where both have the same eval runs.
+fn renew_lineage(connection: &mut Connection, live: Option<&Lineages>) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    begin_lineage(&transaction)?;
-    transaction.execute_batch(
-        "UPDATE board_version SET change_id = random();
-         UPDATE feed_version SET change_id = random();",
-    )?;
-    transaction.commit()
+    if let Some(live) = live {
+        let own = read::lineages(&transaction)?;
+        let last_seq = read::last_seq(&transaction)?;
+        put_lineages(&transaction, &own.taking_place_of(live, last_seq))?;
+    }
+    begin_history(&transaction, live.map_or(0, ordinal_after))?;
+    Ok(transaction.commit()?)
+}
+
+/// Returns an ordinal that is greater than all of these.
+fn ordinal_after(lineages: &Lineages) -> u32 {
+    let current = lineages.current();
+    current.map_or(0, |current| current.ordinal.saturating_add(1))
 }
 
 /// Opens the database that is to be replaced. It may be damaged.

@@ -6,7 +6,7 @@ use super::{
     StoreError,
     read::{challenge_by_id, last_seq},
 };
-use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun};
+use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun, lineages::Lineages};
 
 /// What a write changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,12 +142,47 @@ pub fn insert_eval_run_at(
     }
 }
 
-/// Begins a new lineage: the numbers that are given from now on may have been given before, in another copy.
+/// Begins a new lineage: the numbers that are given from now on may have been given before, in another copy. Its
+/// ordinal is at least `least_ordinal`.
 ///
 /// # Errors
 /// An error of SQLite.
-pub fn begin_lineage(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute(include_str!("../../sql/queries/begin_lineage.sql"), [])?;
+pub fn begin_lineage(connection: &Connection, least_ordinal: u32) -> rusqlite::Result<()> {
+    let begin = include_str!("../../sql/queries/begin_lineage.sql");
+    connection.execute(begin, [least_ordinal])?;
+    Ok(())
+}
+
+/// Begins a new lineage with content that is new to everybody: nothing that was read before is the same, even if the
+/// numbers of changes agree.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn begin_history(connection: &Connection, least_ordinal: u32) -> Result<(), StoreError> {
+    begin_lineage(connection, least_ordinal)?;
+    for table in ["board_version", "feed_version"] {
+        connection.execute(&format!("UPDATE {table} SET change_id = random()"), [])?;
+    }
+    Ok(())
+}
+
+/// Replaces the lineages that the database knows.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn put_lineages(connection: &Connection, lineages: &Lineages) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM lineages", [])?;
+    for known in lineages.known() {
+        connection.execute(
+            "INSERT INTO lineages (ordinal, id, first_seq, shared_through) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                known.lineage.ordinal,
+                known.lineage.id_text(),
+                known.first_seq,
+                known.shared_through
+            ],
+        )?;
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use crate::{
     store::{
         StoreError,
         file::{DatabaseFile, FileConnection, FileFault},
+        history::Reached,
         open::{OpenError, open_writer},
         read,
         write::Counts,
@@ -97,6 +98,8 @@ impl WriteConnection {
         let connection = self.connection.insert(connection);
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let history = &self.target.file.condition().history;
+        history.check(&transaction)?;
         let before = read::feed_stamp(&transaction)?;
         let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
@@ -116,8 +119,10 @@ impl WriteConnection {
             results.push(result);
         }
         let after = read::feed_stamp(&transaction)?;
+        let reached = Reached::of(&transaction)?;
         let feed = self.target.feed.begin_write();
         transaction.commit()?;
+        history.reached(reached);
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
         // What went into a file that nobody finds any more is not durable.

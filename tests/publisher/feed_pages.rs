@@ -18,12 +18,16 @@ use std::{
     io::Read,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use awc::http::Method;
 use cathedral_publisher::{
-    domain::cursor::{Cursor, PageLimit},
+    domain::{
+        clock::SystemClock,
+        cursor::{Cursor, PageLimit},
+    },
     feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
     store::{self, file::DatabaseFile, pool::ReadPool},
@@ -284,9 +288,15 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
         read_timeout: Duration::from_secs(60),
         max_cached_bytes: 3_000_000,
         max_in_flight_bytes: 1_000_000,
+        holdback: None,
     };
     let pool = pool(&data, 4);
-    let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
+    let feed = FeedHandle::new(
+        pool,
+        settings,
+        Arc::new(SystemClock),
+        Metrics::new().unwrap(),
+    );
     let all = PageLimit::new(1000).unwrap();
     let key = |ms: u32, limit| {
         let cursor = Cursor::tuple(&format!("2026-06-07T00:00:00.{ms:03}Z"), None);
@@ -322,13 +332,19 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_re
         read_timeout: Duration::from_millis(50),
         max_cached_bytes: 0,
         max_in_flight_bytes: 1_000_000,
+        holdback: None,
     };
     let pool = pool(&data, 1);
     // The only connection is in use: the read waits for it on a blocking thread.
     let taken = pool
         .reader(Instant::now() + Duration::from_secs(60))
         .unwrap();
-    let feed = FeedHandle::new(pool, settings, Metrics::new().unwrap());
+    let feed = FeedHandle::new(
+        pool,
+        settings,
+        Arc::new(SystemClock),
+        Metrics::new().unwrap(),
+    );
     let cursor = Cursor::tuple("2026-06-07", None).unwrap();
     let key = PageKey::new(After::Place(cursor), PageLimit::default());
     let begun = Instant::now();

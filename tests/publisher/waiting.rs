@@ -1,4 +1,5 @@
-//! active-challenges/changes, which answers when the board changes (WIRE.md, "Waiting"):
+//! Requests that are answered when something changes (WIRE.md, "Waiting"): active-challenges/changes, and pages of
+//! `since_seq` at the end of the feed:
 //!
 //! - an answer is that of active-challenges, with a link to the next one
 //! - a request that names no slot, or one that is over, is answered at once
@@ -14,27 +15,38 @@
 //! - a client that has a board of another lineage, or a newer one, is not answered in a loop
 //! - after a stop has begun all that wait are answered, and their connections close
 //! - invalid parameters are errors
+//! - a page at the end of the feed waits for eval runs: one read for 500 clients
+//! - a page that has eval runs already is answered at once, with a link that does not wait if it is full
+//! - at the end of its slot a page is answered empty, with the same cursor
+//! - a row that is not published, an old cursor and a page without a slot end or begin no wait
+//! - a client that follows the links gets every row once, in the order of commits
 
 use std::{io::Write, time::Duration};
 
-use crate::{
-    admin::challenge,
-    app::{Answer, App, BOARD, Data, TOKENS, eventually, wait_until},
-    service::{Service, serve},
-    wire::{Client, get},
-};
 use awc::http::Method;
 use futures_util::future::{join, join_all};
 
+use crate::{
+    admin::challenge,
+    app::{Answer, App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
+    service::{Service, serve},
+    wire::{Client, get, row},
+};
+
 const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 
-/// Returns the URL that an answer links to.
+/// Returns the URL that an answer of active-challenges/changes links to.
 fn next(answer: &Answer) -> String {
+    next_of(CHANGES, answer)
+}
+
+/// Returns the URL that an answer of a path links to.
+fn next_of(path: &str, answer: &Answer) -> String {
     let link = answer.header("link");
     let target = link
         .strip_prefix('<')
         .and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
-    format!("{CHANGES}{}", target.unwrap_or_else(|| panic!("{link}")))
+    format!("{path}{}", target.unwrap_or_else(|| panic!("{link}")))
 }
 
 impl App {
@@ -77,7 +89,7 @@ async fn an_answer_is_that_of_active_challenges_with_a_link_to_the_next_one() {
                 assert_eq!(changes.header(name), board.header(name), "{name}");
             }
             assert_eq!(changes.header("cache-control"), "public, max-age=1");
-            assert!(next(&changes).contains("?after=1-"), "{changes:?}");
+            assert!(next(&changes).contains("?after="));
             let tag = board.header("etag");
             let held = [("accept-encoding", coding), ("if-none-match", tag)];
             let unchanged = app.get_with(&path, &held).await;
@@ -296,7 +308,8 @@ async fn a_client_that_has_a_board_of_another_lineage_or_a_newer_one_is_not_answ
     let (position, slot) = url.split_once("&slot=").unwrap();
     let (lineage, version) = position.rsplit_once('.').unwrap();
     // One request more, and then it waits.
-    let other = lineage.replace("after=1-", "after=7-");
+    let (head, _) = lineage.split_at(lineage.len() - 16);
+    let other = format!("{head}0123456789abcdef");
     let other = app.get(&format!("{other}.{version}&slot={slot}")).await;
     assert_eq!(next(&other), url);
     assert_eq!(app.waits("unchanged").await, 0);
@@ -328,6 +341,167 @@ async fn invalid_parameters_are_errors() {
     }
     let ignored = app.get(&format!("{CHANGES}?_=1718&x")).await;
     assert_eq!(ignored.status, 200);
+    app.stop().await;
+}
+
+fn ids(page: &Answer) -> Vec<String> {
+    let page = page.json();
+    let items = page["items"].as_array().unwrap();
+    let id = |item: &serde_json::Value| item["id"].as_str().unwrap().to_owned();
+    items.iter().map(id).collect()
+}
+
+impl App {
+    async fn post(&self, rows: &[String]) {
+        let body = format!("[{}]", rows.join(","));
+        let posted = self.admin(Method::POST, "/v1/admin/eval-runs", body).await;
+        assert_eq!(posted.status, 200, "{}", posted.text());
+    }
+}
+
+#[actix_rt::test]
+async fn a_page_at_the_end_of_the_feed_waits_for_eval_runs_one_read_for_500_clients() {
+    let app = App::start_with_options(Data::sample(), &["--max-waits-per-address", "500"]).await;
+    let first = app.get(&format!("{FEED}?since_seq=0")).await;
+    assert_eq!(first.header("cache-control"), "public, max-age=1");
+    let url = next_of(FEED, &first);
+    assert!(url.contains("&slot="), "{url}");
+    let reads = app
+        .metric("publisher_feed_pages_total{from=\"read\"} ")
+        .await;
+    let clients = join_all((0..500).map(|_| app.get_with(&url, &[("accept-encoding", "gzip")])));
+    let change = async {
+        app.until_waiting(500).await;
+        // Long enough to be encoded.
+        app.post(
+            &(0..50)
+                .map(|number| row(&format!("r{number}")))
+                .collect::<Vec<_>>(),
+        )
+        .await;
+    };
+    let (answers, ()) = join(clients, change).await;
+    for answer in &answers {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-encoding"), "gzip");
+        assert_eq!(answer.body, answers[0].body);
+        assert_eq!(answer.header("cache-control"), "public, max-age=15");
+        assert_ne!(next_of(FEED, answer), url);
+    }
+    let all_reads = app
+        .metric("publisher_feed_pages_total{from=\"read\"} ")
+        .await;
+    assert_eq!(all_reads, reads + 1);
+    assert_eq!(app.waits("changed").await, 500);
+    assert_eq!(app.metric("publisher_wake_seconds_count ").await, 500);
+    // Late, at the same URL.
+    assert_eq!(ids(&app.get(&url).await).len(), 50);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_page_that_has_eval_runs_already_is_answered_at_once() {
+    let app = App::start(Data::sample()).await;
+    let empty = next_of(
+        FEED,
+        &app.get(&format!("/api/cathedral{FEED}?since_seq=0&limit=2"))
+            .await,
+    );
+    app.post(&["a", "b", "c"].map(row)).await;
+    // Read by the application, then from memory.
+    for _ in 0..2 {
+        let full = app.get(&empty).await;
+        assert_eq!(ids(&full), ["a", "b"]);
+        let immutable = "public, max-age=31536000, immutable";
+        assert_eq!(full.header("cache-control"), immutable);
+        let url = next_of(FEED, &full);
+        assert!(url.ends_with("&limit=2"), "{url}");
+        let short = app.get(&url).await;
+        assert_eq!(ids(&short), ["c"]);
+        assert_eq!(short.header("cache-control"), "public, max-age=1");
+        assert!(
+            next_of(FEED, &short).contains("&limit=2&slot="),
+            "{short:?}"
+        );
+    }
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn at_the_end_of_its_slot_a_page_is_answered_empty_with_the_same_cursor() {
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
+    app.post(&[row("a")]).await;
+    let url = next_of(FEED, &app.get(&format!("{FEED}?since_seq=0")).await);
+    let unpublished = row("old").replace(":5", ":4");
+    let write = async {
+        app.until_waiting(1).await;
+        app.post(&[unpublished]).await;
+    };
+    let (answer, ()) = join(app.get(&url), write).await;
+    assert_eq!(ids(&answer), [""; 0]);
+    assert_eq!(answer.header("cache-control"), "public, max-age=15");
+    let next_since_seq = answer.json()["next_since_seq"].as_str().unwrap().to_owned();
+    assert!(
+        url.contains(&format!("since_seq={next_since_seq}&")),
+        "{url}"
+    );
+    assert_eq!(app.waits("unchanged").await, 1);
+    let held = [("if-none-match", answer.header("etag"))];
+    assert_eq!(app.get_with(&url, &held).await.status, 304);
+    assert_eq!(app.waits("unchanged").await, 2);
+    // None of these waits.
+    let (without_slot, slot) = url.split_once("&slot=").unwrap();
+    for url in [
+        without_slot.to_owned(),
+        format!("{without_slot}&slot=0"),
+        format!("{FEED}?since_ran_at=2030-01-01T00:00:00Z&slot={slot}"),
+        format!("{FEED}?since_ran_at=2030-01-01T00:00:00Z&slot=x"),
+    ] {
+        let answer = app.get(&url).await;
+        assert_eq!(
+            (answer.status.as_u16(), ids(&answer).len()),
+            (200, 0),
+            "{url}"
+        );
+    }
+    let refused = app.get(&format!("{without_slot}&slot=x")).await;
+    refused.assert_error(
+        400,
+        "slot must be a number, as the Link of an answer gives it",
+    );
+    assert_eq!(app.waits("unchanged").await, 2);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_client_that_follows_the_links_gets_every_row_once_in_the_order_of_commits() {
+    let app = App::start(Data::sample()).await;
+    let count = 200;
+    let names: Vec<String> = (0..count).map(|number| format!("r{number}")).collect();
+    let follow = async |limit: usize| {
+        let (mut seen, mut url) = (Vec::new(), format!("{FEED}?since_seq=0&limit={limit}"));
+        while seen.len() < count {
+            let page = app.get(&url).await;
+            assert_eq!(page.status, 200);
+            seen.extend(ids(&page));
+            url = next_of(FEED, &page);
+        }
+        seen
+    };
+    let write = async {
+        for group in names.chunks(3) {
+            // Each earlier than the one before.
+            let at = |(at, id): (usize, &String)| {
+                row(id).replace("07T00:00:00", &format!("07T00:00:{:02}", 59 - at))
+            };
+            app.post(&group.iter().enumerate().map(at).collect::<Vec<_>>())
+                .await;
+        }
+    };
+    let ((few, many), ()) = join(join(follow(2), follow(200)), write).await;
+    assert_eq!(few, names);
+    assert_eq!(many, names);
+    assert_eq!(app.waiters().await, 0);
     app.stop().await;
 }
 

@@ -215,7 +215,7 @@ async fn after_a_new_lineage_began_an_old_cursor_counts_up_to_its_beginning() {
     let old = next(&page(&app, "0", 3).await);
     let full = page(&app, "0", 2).await.body;
     app.data
-        .write(|connection| begin_lineage(connection).unwrap());
+        .write(|connection| begin_lineage(connection, 0).unwrap());
     app.data.run("r4", "2026-06-07T00:00:00Z", 5);
     wait_until("the row", async || {
         app.clock.advance(Duration::from_secs(1));

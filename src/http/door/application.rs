@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use actix_http::{Payload, Request, error::PayloadError};
+use actix_http::{HttpMessage as _, Payload, Request, error::PayloadError};
 use actix_service::Service as _;
 use actix_web::{
     HttpResponse, ResponseError as _,
@@ -38,7 +38,10 @@ use super::{
     exchange::{Exchange, Outcome, write_field, write_pieces},
     head::Head,
 };
-use crate::{http::error::ApiError, metrics::requests::Route};
+use crate::{
+    http::{error::ApiError, waiting::Reason},
+    metrics::requests::Route,
+};
 
 /// A request for the application.
 pub(super) struct AppRequest {
@@ -51,7 +54,7 @@ pub(super) struct AppRequest {
 
 impl AppRequest {
     /// Makes a request of a head; its body follows on the connection. Its peer is the client, as trusted proxies
-    /// name it.
+    /// name it. Its extensions have the reason why it is answered now.
     ///
     /// # Errors
     /// 400 if actix-web cannot represent it, 431 for a field name that it cannot.
@@ -59,8 +62,10 @@ impl AppRequest {
         head: &Head<'_, '_>,
         exchange: Exchange<'static>,
         client: IpAddr,
+        reason: Reason,
     ) -> Result<Self, ApiError> {
         let mut request = Request::new();
+        request.extensions_mut().insert(reason);
         let made = request.head_mut();
         made.method = Method::from_bytes(head.method.as_bytes())
             .map_err(|_| ApiError::Malformed("the method is invalid"))?;

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     feed::Sending,
-    http::{Settings, error::ApiError, rate_limit::network_of},
+    http::{Settings, error::ApiError, rate_limit::network_of, waiting::Reason},
 };
 
 /// How much is gathered, at most, before it is sent.
@@ -254,6 +254,7 @@ impl Connection {
                     self.has_asked = true;
                     head_since = None;
                     let exchange = Exchange::begin(door, &head, self.peer, begun);
+                    let mut reason = Reason::AtOnce;
                     let answered = match door.target(&head) {
                         None => None,
                         Some(target) => {
@@ -269,9 +270,10 @@ impl Connection {
                                 next = events.map(Next::Events);
                                 continue;
                             }
-                            let Some(reason) = self.reason_to_answer(cx, door, &asked) else {
-                                break;
-                            };
+                            match self.reason_to_answer(cx, door, &asked) {
+                                Some(found) => reason = found,
+                                None => break,
+                            }
                             let answered =
                                 self.answer_from_memory(cx, door, scratch, &asked, reason);
                             self.end_wait();
@@ -284,7 +286,7 @@ impl Connection {
                         None => {
                             let client = exchange.client(door, &head, self.peer);
                             let exchange = exchange.into_owned(client);
-                            let request = AppRequest::new(&head, exchange, client);
+                            let request = AppRequest::new(&head, exchange, client, reason);
                             next = Some(match request {
                                 Ok(request) => Next::Application(Box::new(request)),
                                 Err(error) => Next::Refuse(error),

@@ -23,7 +23,7 @@ use super::{
     waiting::part_of,
 };
 use crate::{
-    domain::position::Position,
+    domain::{position::Position, seq_cursor::SeqCursor},
     http::{
         error::ApiError,
         waiting::{Registered, Topic, WaitPermit},
@@ -64,27 +64,27 @@ pub(super) struct Events {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Told {
     board: Option<Position>,
+    feed: Option<SeqCursor>,
 }
 
 impl Told {
     /// Parses the id of an event. An invalid one is that of a client which knows nothing.
     fn parse(id: &[u8]) -> Self {
         let id = std::str::from_utf8(id).unwrap_or_default().trim();
-        let (board, _) = id.split_once('/').unwrap_or_default();
+        let (board, feed) = id.split_once('/').unwrap_or_default();
         Self {
             board: board.parse().ok(),
+            feed: SeqCursor::parse(feed).ok(),
         }
     }
 
-    /// Writes the id of an event after which a client knows this.
-    fn write_id(self, text: &mut String) {
-        text.push_str("id: ");
-        match self.board {
-            // Writing to a string does not fail.
-            Some(board) => drop(write!(text, "{board}")),
-            None => text.push('-'),
-        }
-        text.push_str("/-\n");
+    /// Writes the id of an event after which a client knows this, and the event's name and data. Writing to a string
+    /// does not fail.
+    fn write_event(self, name: &str, data: &serde_json::Value, text: &mut String) {
+        let board = self.board.map(|board| board.to_string());
+        let feed = self.feed.map(|feed| feed.to_string());
+        let [board, feed] = [board, feed].map(|known| known.unwrap_or_else(|| "-".to_owned()));
+        let _ = write!(text, "id: {board}/{feed}\nevent: {name}\ndata: {data}\n\n");
     }
 }
 
@@ -190,14 +190,13 @@ impl Events {
 
     /// Whether there is a change that is neither told nor about to be.
     fn has_news(&self, door: &Door) -> bool {
-        self.quiet_until.is_none() && self.told != door.current()
+        self.quiet_until.is_none() && self.told != door.present(self.told)
     }
 
     /// Returns the events that are due: notices of changes, or a comment.
     fn notices(&mut self, door: &Door, now: Instant) -> String {
         let mut text = String::new();
-        let current = door.current();
-        if current != self.told {
+        if self.told != door.present(self.told) {
             let jitter = door.handles.settings.waiting.wait_jitter;
             let quiet_until = *self
                 .quiet_until
@@ -224,18 +223,30 @@ impl Events {
         if let Some((position, tag)) = board
             && self.told.board.replace(position) != Some(position)
         {
-            self.told.write_id(text);
-            let tag = serde_json::Value::String(tag);
-            let _ = write!(text, "event: board\ndata: {{\"etag\":{tag}}}\n\n");
+            let data = serde_json::json!({ "etag": tag });
+            self.told.write_event("board", &data, text);
+        }
+        if let Some(end) = door.handles.feed.news().end
+            && self.told.feed.replace(end) != Some(end)
+        {
+            let data = serde_json::json!({ "next_since_seq": end.to_string() });
+            self.told.write_event("feed", &data, text);
         }
     }
 }
 
 impl Door {
-    /// What a client knows that has been told everything.
-    fn current(&self) -> Told {
+    /// What a client knows that has been told everything. What is unknown now, as the feed while the database cannot be
+    /// read, is taken to be as the client knows it.
+    fn present(&self, told: Told) -> Told {
         Told {
-            board: self.handles.board.news().map(|news| news.position),
+            board: self
+                .handles
+                .board
+                .news()
+                .map(|news| news.position)
+                .or(told.board),
+            feed: self.handles.feed.news().end.or(told.feed),
         }
     }
 

@@ -11,11 +11,10 @@ use super::{
 use crate::{
     answer::{CachePolicy, Conditions, Decision, Representation},
     domain::coding::Acceptable,
-    feed::PageKey,
     http::{
         board::chosen,
         cache_status::CacheStatus,
-        query::{self, Changes, Choice},
+        query::{self, Changes, Choice, FeedQuery},
         routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, PREFIX},
         waiting::{Next, Reason},
     },
@@ -31,7 +30,7 @@ pub(super) enum Target<'t> {
     Board,
     Changes(Changes),
     Current(Choice<'t>),
-    Page(PageKey),
+    Page(FeedQuery),
     Events,
 }
 
@@ -49,7 +48,7 @@ impl<'t> Target<'t> {
             CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
             EVENTS => Some(Self::Events),
-            FEED => query::feed_page(query).ok().map(Self::Page),
+            FEED => query::feed(query).ok().map(Self::Page),
             _ => None,
         }
     }
@@ -135,13 +134,15 @@ impl Connection {
             })?,
             // A stream: see `events`.
             Target::Events => None,
-            Target::Page(key) => {
-                let page = door.handles.feed.cached(key)?.representation;
+            Target::Page(FeedQuery { key, .. }) => {
+                let page = door.handles.feed.cached(key)?;
                 // The application has it made first.
-                if conditions.missing_encoding(&page).is_some() {
+                if conditions.missing_encoding(&page.representation).is_some() {
                     return None;
                 }
-                let replied = reply(&page, CacheStatus::Page(Source::Hit), None);
+                let next = door.handles.next_of_page(&page, key, reason);
+                let status = CacheStatus::Page(Source::Hit);
+                let replied = reply(&page.representation, status, next);
                 if self.unsent.is_some() {
                     self.share_memory(door, exchange.client(door, head, self.peer));
                 }

@@ -105,9 +105,11 @@ impl Door {
             .configure(|config| routes::configure(config, &handles, &counters, routes));
         let application = map_config(app, |()| AppConfig::default());
         let application = boxed::rc_service(application.new_service(()).await?);
-        let waiters = Rc::new(Waiters::default());
+        let waiters = Waiters::new(handles.metrics.clone());
         let changes = handles.board.changes();
         actix_rt::spawn(Waiters::follow_board(Rc::downgrade(&waiters), changes));
+        let feed = handles.feed.clone();
+        actix_rt::spawn(Waiters::follow_feed(Rc::downgrade(&waiters), feed));
         let settings = &handles.settings;
         Ok(Rc::new(Self {
             limits: HeadLimits {

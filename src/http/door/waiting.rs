@@ -15,29 +15,41 @@ use super::{
     memory::{Asked, Target},
 };
 use crate::{
-    domain::position::Position,
+    domain::{cursor::PageLimit, position::Position, seq_cursor::SeqCursor},
+    feed::{After, PageKey},
     http::{
-        query::Changes,
+        query::{Changes, FeedQuery},
         waiting::{Reason, Registered, Slots, Topic, WaitPermit},
     },
-    metrics::{Metrics, WaitOutcome},
+    metrics::WaitOutcome,
 };
 
 /// A longer head does not wait: this is what one waiting request may take.
 const MAX_HEAD_BYTES: usize = 2048;
 
+/// How long a request waits for a page that has changed, before it asks for it by itself.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy)]
+enum Awaited {
+    /// A board that is newer.
+    Board(Position),
+    /// Eval runs after the end of the feed.
+    Page(SeqCursor, PageLimit),
+}
+
 /// A request that waits; its head is at the beginning of the unread bytes.
 #[derive(Debug)]
 pub(super) struct Wait {
-    after: Position,
+    awaited: Awaited,
     /// When it is answered even without news.
     until: Instant,
     /// When what it waits for changed. It is still spread over `wait_jitter` then.
     changed_at: Option<Instant>,
     /// Present once it is over.
     outcome: Option<WaitOutcome>,
-    metrics: Metrics,
-    _registered: Registered,
+    registered: Registered,
     _permit: WaitPermit,
 }
 
@@ -56,35 +68,34 @@ impl Wait {
 
     /// Returns whether it is over: there is news, or the server stops.
     fn is_over(&mut self, door: &Door) -> bool {
-        if self.outcome.is_none() {
-            if door.is_closing() {
-                self.expire();
-            } else if self.changed_at.is_none()
-                && let Some(changed_at) = door.changed_since(self.after)
-            {
-                self.changed_at = Some(changed_at);
-                let jitter = door.handles.settings.waiting.wait_jitter;
-                if jitter.is_zero() {
-                    self.expire();
-                } else {
-                    let answered_at = Instant::now() + part_of(jitter);
-                    self.until = self.until.min(answered_at);
-                }
-            }
+        if self.outcome.is_none() && (door.is_closing() || self.has_news(door)) {
+            self.expire();
         }
         self.outcome.is_some()
+    }
+
+    /// Returns whether there is news, to be told now.
+    fn has_news(&mut self, door: &Door) -> bool {
+        let jitter = door.handles.settings.waiting.wait_jitter;
+        if self.changed_at.is_none() {
+            self.changed_at = door.changed_since(self.awaited);
+            if self.changed_at.is_none() {
+                return false;
+            }
+            let answered_at = match self.awaited {
+                Awaited::Page(..) if jitter.is_zero() => Instant::now() + PAGE_TIMEOUT,
+                Awaited::Page(..) | Awaited::Board(_) => Instant::now() + part_of(jitter),
+            };
+            self.until = self.until.min(answered_at);
+        }
+        jitter.is_zero() && door.is_in_memory(self.awaited)
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
         let outcome = self.outcome.unwrap_or(WaitOutcome::Gone);
-        self.metrics.wait_ended(outcome);
-        if outcome == WaitOutcome::Changed
-            && let Some(changed_at) = self.changed_at
-        {
-            self.metrics.woken_after(changed_at.elapsed());
-        }
+        self.registered.count(outcome, self.changed_at);
     }
 }
 
@@ -98,9 +109,9 @@ impl Connection {
     ) -> Option<Reason> {
         if self.waiting.is_some() {
             // It has waited already.
-            return Some(Reason::Due);
+            return Some(self.reason_of_wait());
         }
-        let (after, left) = match door.wants_to_wait(&asked.target) {
+        let (awaited, left) = match door.wants_to_wait(&asked.target) {
             Ok(wanted) => wanted,
             Err(reason) => return Some(reason),
         };
@@ -112,12 +123,11 @@ impl Connection {
         };
         let spread = Slots::new(door.handles.settings.waiting.wait_slot).margin();
         self.waiting = Some(Box::new(Wait {
-            after,
+            awaited,
             until: Instant::now() + left + part_of(spread),
             changed_at: None,
             outcome: None,
-            metrics: door.handles.metrics.clone(),
-            _registered: door.waiters.register(Topic::Board, cx.waker().clone()),
+            registered: door.waiters.register(awaited.topic(), cx.waker().clone()),
             _permit: permit,
         }));
         None
@@ -144,9 +154,26 @@ impl Connection {
         Poll::Pending
     }
 
+    fn reason_of_wait(&self) -> Reason {
+        let outcome = self.waiting.as_ref().and_then(|wait| wait.outcome);
+        match outcome {
+            Some(WaitOutcome::Changed) => Reason::Newer,
+            Some(_) | None => Reason::Due,
+        }
+    }
+
     /// Ends the wait of the request that was just answered.
     pub(super) fn end_wait(&mut self) {
         drop(mem::take(&mut self.waiting));
+    }
+}
+
+impl Awaited {
+    fn topic(self) -> Topic {
+        match self {
+            Self::Board(_) => Topic::Board,
+            Self::Page(cursor, limit) => Topic::Feed(cursor, limit),
+        }
     }
 }
 
@@ -155,30 +182,61 @@ impl Door {
     ///
     /// # Errors
     /// Why it is answered now.
-    fn wants_to_wait(&self, target: &Target<'_>) -> Result<(Position, Duration), Reason> {
-        let Target::Changes(Changes {
-            after: Some(after),
-            slot: Some(slot),
-        }) = target
-        else {
-            return Err(Reason::AtOnce);
+    fn wants_to_wait(&self, target: &Target<'_>) -> Result<(Awaited, Duration), Reason> {
+        let (awaited, slot) = match target {
+            Target::Changes(Changes {
+                after: Some(after),
+                slot: Some(slot),
+            }) => (Awaited::Board(*after), *slot),
+            Target::Page(FeedQuery {
+                key,
+                slot: Some(slot),
+            }) => match key.after() {
+                After::Seq(cursor) => (Awaited::Page(*cursor, key.limit()), *slot),
+                After::Place(_) => return Err(Reason::AtOnce),
+            },
+            Target::Board
+            | Target::Changes(_)
+            | Target::Current(_)
+            | Target::Page(_)
+            | Target::Events => return Err(Reason::AtOnce),
         };
         let slots = Slots::new(self.handles.settings.waiting.wait_slot);
-        let left = slots.left(*slot, self.handles.board.wall());
+        let left = slots.left(slot, self.handles.board.wall());
         let left = left.filter(|_| !self.is_closing()).ok_or(Reason::AtOnce)?;
-        match self.changed_since(*after) {
-            Some(_) => Err(Reason::Due),
-            None => Ok((*after, left)),
+        match self.changed_since(awaited) {
+            Some(_) => Err(Reason::Newer),
+            None => Ok((awaited, left)),
         }
     }
 
-    /// Returns when the board changed that a client has at this position, if it did. A board of another lineage has
-    /// changed. An older one, as of a server that is behind, has not.
-    fn changed_since(&self, after: Position) -> Option<Instant> {
-        let news = self.handles.board.news()?;
-        let is_newer =
-            news.position.lineage != after.lineage || news.position.number > after.number;
-        is_newer.then_some(news.changed_at)
+    /// Returns when that changed, if it did.
+    fn changed_since(&self, awaited: Awaited) -> Option<Instant> {
+        match awaited {
+            // A board of another lineage has changed. An older one, as of a server that is behind, has not.
+            Awaited::Board(after) => {
+                let news = self.handles.board.news()?;
+                let position = news.position;
+                let is_newer = position.lineage != after.lineage || position.number > after.number;
+                is_newer.then_some(news.changed_at)
+            }
+            // While the end of the feed is not known, nothing is known to have changed.
+            Awaited::Page(cursor, _) => {
+                let news = self.handles.feed.news();
+                (news.end? != cursor).then_some(news.changed_at)
+            }
+        }
+    }
+
+    /// Returns whether what has changed can be answered from memory.
+    fn is_in_memory(&self, awaited: Awaited) -> bool {
+        match awaited {
+            Awaited::Board(_) => true,
+            Awaited::Page(cursor, limit) => {
+                let key = PageKey::new(After::Seq(cursor), limit);
+                self.handles.feed.cached(&key).is_some()
+            }
+        }
     }
 }
 

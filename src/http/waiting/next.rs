@@ -1,7 +1,11 @@
 //! How a client goes on after an answer that could have waited: the fields that say so.
 
 use super::Slot;
-use crate::{answer::CachePolicy, domain::position::Position};
+use crate::{
+    answer::CachePolicy,
+    domain::{cursor::PageLimit, position::Position},
+    feed::Page,
+};
 
 /// How long a client that may not wait should pause, in seconds.
 const RETRY_AFTER_SECS: &str = "5";
@@ -9,8 +13,10 @@ const RETRY_AFTER_SECS: &str = "5";
 /// How a request for news came to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Reason {
-    /// Its slot has ended, or something newer is there: its URL is never asked for again.
+    /// Its slot has ended. Its URL is never asked for again.
     Due,
+    /// Something newer than the client has is there. Likewise.
+    Newer,
     /// It did not name a slot, or one that is over. Others may ask the same soon.
     AtOnce,
     /// Too many requests wait.
@@ -23,24 +29,56 @@ pub(in crate::http) struct Next {
     /// The value of `Link` (RFC 8288). Relative, so that it holds with and without the prefix.
     link: String,
     reason: Reason,
+    cache_policy: CachePolicy,
 }
 
 impl Next {
-    /// After an answer with the board at this position: what to ask for next.
+    /// After an answer with the board at this position.
     pub(in crate::http) fn of_board(position: Position, slot: Slot, reason: Reason) -> Self {
         let slot = slot.number();
         Self {
             link: format!("<?after={position}&slot={slot}>; rel=\"next\""),
             reason,
+            cache_policy: reason.cache_policy(),
         }
+    }
+
+    /// After a page of so many rows at most; `None` if it is in the order of (ran_at, id). A full page has no slot: so
+    /// it is the same at any time, and the next one has rows as a rule.
+    pub(in crate::http) fn of_page(
+        page: &Page,
+        limit: PageLimit,
+        slot: Slot,
+        reason: Reason,
+    ) -> Option<Self> {
+        let mut link = format!("<?since_seq={}", page.next?);
+        if limit != PageLimit::default() {
+            link += &format!("&limit={}", limit.rows());
+        }
+        // As of a cursor that is another text for the end of the feed.
+        let is_empty_at_once = page.rows == 0 && reason == Reason::Newer;
+        let cache_policy = if page.is_full {
+            page.representation.cache_policy()
+        } else {
+            link += &format!("&slot={}", slot.number());
+            let reason = if is_empty_at_once {
+                Reason::AtOnce
+            } else {
+                reason
+            };
+            reason.cache_policy()
+        };
+        link += ">; rel=\"next\"";
+        Some(Self {
+            link,
+            reason,
+            cache_policy,
+        })
     }
 
     /// Returns how long caches may keep the answer.
     pub(in crate::http) fn cache_policy(&self) -> CachePolicy {
-        match self.reason {
-            Reason::Due => CachePolicy::Polled,
-            Reason::AtOnce | Reason::Refused => CachePolicy::Brief,
-        }
+        self.cache_policy
     }
 
     /// Returns the fields that stand beside `Cache-Control`.
@@ -50,5 +88,14 @@ impl Next {
         [("link", self.link.as_str())]
             .into_iter()
             .chain(retry_after)
+    }
+}
+
+impl Reason {
+    fn cache_policy(self) -> CachePolicy {
+        match self {
+            Self::Due | Self::Newer => CachePolicy::Polled,
+            Self::AtOnce | Self::Refused => CachePolicy::Brief,
+        }
     }
 }

@@ -2,12 +2,22 @@
 
 use std::{
     cell::RefCell,
+    collections::HashSet,
+    net::Ipv4Addr,
     rc::{Rc, Weak},
     task::Waker,
+    time::Instant,
 };
 
 use slab::Slab;
 use tokio::{sync::watch, task::yield_now};
+
+use crate::{
+    answer::MissingEncoding,
+    domain::{coding::Coding, cursor::PageLimit, seq_cursor::SeqCursor},
+    feed::{After, FeedHandle, PageKey},
+    metrics::{Metrics, WaitOutcome},
+};
 
 /// How many are woken before the other connections of the worker get their turn.
 const BATCH: usize = 256;
@@ -17,13 +27,18 @@ const BATCH: usize = 256;
 pub(in crate::http) enum Topic {
     /// A change of the board.
     Board,
+    /// Eval runs after the end of the feed, on a page of so many at most.
+    Feed(SeqCursor, PageLimit),
     /// Every change.
     All,
 }
 
 /// The waiting connections of one worker.
-#[derive(Debug, Default)]
-pub(in crate::http) struct Waiters(RefCell<Slab<Waiter>>);
+#[derive(Debug)]
+pub(in crate::http) struct Waiters {
+    waiting: RefCell<Slab<Waiter>>,
+    metrics: Metrics,
+}
 
 #[derive(Debug)]
 struct Waiter {
@@ -39,11 +54,19 @@ pub(in crate::http) struct Registered {
 }
 
 impl Waiters {
+    /// Nobody waits yet.
+    pub(in crate::http) fn new(metrics: Metrics) -> Rc<Self> {
+        Rc::new(Self {
+            waiting: RefCell::default(),
+            metrics,
+        })
+    }
+
     /// Wakes the connection whenever its topic changes.
     pub(in crate::http) fn register(self: &Rc<Self>, topic: Topic, waker: Waker) -> Registered {
         Registered {
             waiters: Rc::clone(self),
-            key: self.0.borrow_mut().insert(Waiter { topic, waker }),
+            key: self.waiting.borrow_mut().insert(Waiter { topic, waker }),
         }
     }
 
@@ -67,6 +90,39 @@ impl Waiters {
         }
     }
 
+    /// Reads what those wait for that wait for the feed, whenever it changes, then wakes them: so each page is read
+    /// and encoded once, and they find it in memory. Ends with the worker or the feed.
+    pub(in crate::http) async fn follow_feed(waiters: Weak<Self>, feed: FeedHandle) {
+        let mut changes = feed.changes();
+        while changes.changed().await.is_ok() {
+            let Some(waiters) = waiters.upgrade() else {
+                return;
+            };
+            let end = changes.borrow_and_update().end;
+            waiters.wake(|topic| topic == Topic::All).await;
+            for (cursor, limit) in waiters.pages() {
+                if end != Some(cursor) {
+                    prepare(&feed, &PageKey::new(After::Seq(cursor), limit)).await;
+                    let page = Topic::Feed(cursor, limit);
+                    waiters.wake(|topic| topic == page).await;
+                }
+            }
+        }
+    }
+
+    /// The different pages that are waited for.
+    fn pages(&self) -> HashSet<(SeqCursor, PageLimit)> {
+        let waiting = self.waiting.borrow();
+        let page = |waiter: &Waiter| match waiter.topic {
+            Topic::Feed(cursor, limit) => Some((cursor, limit)),
+            Topic::Board | Topic::All => None,
+        };
+        waiting
+            .iter()
+            .filter_map(|(_, waiter)| page(waiter))
+            .collect()
+    }
+
     /// Wakes those whose topic is concerned. One that registers meanwhile looks for itself.
     async fn wake(&self, concerns: impl Fn(Topic) -> bool) {
         let mut next = 0;
@@ -78,7 +134,7 @@ impl Waiters {
 
     /// Wakes up to a batch from a key on; returns the key to go on from, if there is one.
     fn wake_batch(&self, from: usize, concerns: impl Fn(Topic) -> bool) -> Option<usize> {
-        let waiters = self.0.borrow();
+        let waiters = self.waiting.borrow();
         let mut woken = 0;
         for key in from..waiters.capacity() {
             let waiter = waiters.get(key);
@@ -94,9 +150,37 @@ impl Waiters {
     }
 }
 
+/// Has a page read and encoded. If it cannot be read, each client asks for it by itself and gets the error.
+async fn prepare(feed: &FeedHandle, key: &PageKey) {
+    let Ok((page, _)) = feed.page(key, Ipv4Addr::UNSPECIFIED.into()).await else {
+        return;
+    };
+    if page.representation.is_short() {
+        return;
+    }
+    for coding in [Coding::Gzip, Coding::Zstd] {
+        let missing = MissingEncoding {
+            coding,
+            is_required: false,
+        };
+        feed.encode(&page.representation, missing).await;
+    }
+}
+
+impl Registered {
+    /// Counts the end of the wait.
+    pub(in crate::http) fn count(&self, outcome: WaitOutcome, changed_at: Option<Instant>) {
+        let metrics = &self.waiters.metrics;
+        metrics.wait_ended(outcome);
+        if let (WaitOutcome::Changed, Some(changed_at)) = (outcome, changed_at) {
+            metrics.woken_after(changed_at.elapsed());
+        }
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut waiters = self.waiters.0.borrow_mut();
+        let mut waiters = self.waiters.waiting.borrow_mut();
         waiters.remove(self.key);
         if waiters.is_empty() {
             waiters.shrink_to_fit();
@@ -126,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_woken_at_a_time_and_nobody_twice() {
-        let waiters = Rc::new(Waiters::default());
+    fn a_batch_is_woken_at_a_time_and_nobody_twice() -> Result<(), String> {
+        let waiters = Waiters::new(Metrics::new().map_err(|error| error.to_string())?);
         let count = Arc::new(Count::default());
         let register = |topic| waiters.register(topic, Waker::from(Arc::clone(&count)));
         let mut registered: Vec<_> = (0..3 * BATCH).map(|_| register(Topic::Board)).collect();
@@ -140,6 +224,7 @@ mod tests {
         }
         assert_eq!(batches, [BATCH, BATCH, 0]);
         drop(registered);
-        assert!(waiters.0.borrow().is_empty());
+        assert!(waiters.waiting.borrow().is_empty());
+        Ok(())
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Res
     let recorded = recorded_mark(&transaction)?;
     if recorded != found {
         if recorded.is_some() {
-            begin_lineage(&transaction)?;
+            begin_lineage(&transaction, 0)?;
         }
         write_mark(&transaction, found.as_deref())?;
     }
@@ -112,6 +112,19 @@ fn recorded_without_log(path: &Path) -> rusqlite::Result<Option<String>> {
 pub(crate) fn write_mark(connection: &Connection, mark: Option<&str>) -> rusqlite::Result<()> {
     connection.execute("UPDATE feed_version SET file_mark = ?1", [mark])?;
     connection.execute("UPDATE board_version SET file_mark = ?1", [mark])?;
+    Ok(())
+}
+
+/// Removes the mark from a copy that is in no file which anybody uses: it begins no lineage when it is opened.
+///
+/// # Errors
+/// An error of SQLite.
+pub(crate) fn remove_mark(connection: &Connection) -> rusqlite::Result<()> {
+    let has_mark =
+        "SELECT count(*) > 0 FROM pragma_table_info('feed_version') WHERE name = 'file_mark'";
+    if connection.query_row(has_mark, [], |row| row.get(0))? {
+        write_mark(connection, None)?;
+    }
     Ok(())
 }
 
