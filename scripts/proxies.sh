@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks nginx and Varnish with the configurations of scripts/deploy: a request through each of them gets the
 # same bytes, entity-tags and 304s as a direct request, what is not public gets 404 however its path is written, and
-# no client chooses the address that it is limited by, or what others get. Then 100 clients wait for the board behind
-# each proxy, for five slots with one change: a cache asks the publisher once for each slot and once for the change.
+# no client chooses the address that it is limited by, or what others get. Then 100 clients wait for the board and 50 for
+# the feed behind each proxy, for five slots with one change of each: a cache lets one request wait for all of them.
 #
 #   scripts/proxies.sh [--long] [BINARY]
 #
@@ -279,27 +279,35 @@ waiting_publisher() { # NAME, sets port
     wait_for "http://127.0.0.1:$port/health/live"
     origins[$1]=http://127.0.0.1:$port
 }
-# Clients that wait for five slots; in the middle of the third one the board changes.
+# Clients that wait for five slots; in the middle of the third one the board changes, and a row is written, another one
+# at the beginning.
 clients_wait() { # NAME PROXY
     "$herd" "$2$changes" --wait --json --strict --clients 100 --ramp-ms 500 --duration-secs $((5 * slot - 1)) \
-        --from-addresses 4 --accept-encoding gzip --max-rate 100000 \
+        --validators 50 --feed-url "$2/v1/leaderboard/recent" --feed-accept-encoding gzip \
+        --from-addresses 6 --accept-encoding gzip --max-rate 100000 \
+        --writers 1 --write-rows 1 --write-interval-ms $((slot * 2500)) --write-url "${origins[$1]}/v1/admin/eval-runs" \
         --change-at $((5 * slot / 2)) --change-url "${origins[$1]}/v1/admin/challenges" >"$work/$1.json"
 }
 # All clients have got the change; none was answered at once without one; a cache has let one request wait for each state
-# and slot: five slots and a change. The first requests of the clients do not wait.
+# and slot: five slots and a change of the board, and five slots and two rows of the feed. The first requests of the
+# clients do not wait.
 waited() { # NAME
     local name=$1 waits
     waits=$(curl -s "${origins[$1]}/metrics" | awk '/^publisher_waits_total.*(un)?changed/ { all += $2 } END { print all + 0 }')
     python3 - "$name" "$waits" "$work/$name.json" <<'PYTHON' || fail "$name: see above"
 import json, sys
 name, at_publisher, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-pollers = json.load(open(path))["pollers"]
-waits, news = pollers["waits"], pollers["news"]
-took = news["latency"]
-print(f"proxies: {name}: 100 clients wait: {pollers['answered']} answers, {waits['at_once']} of them at once; "
-      f"{at_publisher} waits at the publisher; change to client p50 {took['p50_ms']:.0f} ms, max {took['max_ms']:.0f} ms")
-most = pollers["attempts"] if name == "waiting-nginx" else 5 + 1
-sys.exit(not (0 < at_publisher <= most and waits["at_once"] == 0 and waits["refused"] == 0 and news["seen"] == 100))
+run = json.load(open(path))
+roles = [run["pollers"], run["validators"]]
+answers = sum(role["answered"] for role in roles)
+at_once = sum(role["waits"]["at_once"] for role in roles)
+refused = sum(role["waits"]["refused"] for role in roles)
+board, feed = [role["news"] for role in roles]
+print(f"proxies: {name}: {answers} answers to clients that wait, {at_once} of them at once; {at_publisher} waits at the "
+      f"publisher; median to the client: board {board['latency']['p50_ms']:.0f} ms, row {feed['latency']['p50_ms']:.0f} ms")
+most = answers if name == "waiting-nginx" else (5 + 1) + (5 + 2)
+seen = board["seen"] == 100 and feed["seen"] >= 50
+sys.exit(not (0 < at_publisher <= most and at_once == refused == 0 and seen))
 PYTHON
 }
 # Events come as they are sent, and no stream makes another one wait.
