@@ -60,6 +60,7 @@ async fn every_operation_answers_with_a_status_that_it_lists() {
                 ),
                 (vec![("if-none-match", "*")], ""),
                 (vec![("if-match", "\"x\"")], ""),
+                (vec![("accept", "text/html")], ""),
             ] {
                 let body = if method == Method::GET || method == Method::HEAD {
                     ""
