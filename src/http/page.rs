@@ -37,12 +37,12 @@ const SCRIPTS: [&str; 4] = [
 
 /// The document, made once.
 #[derive(Debug)]
-pub struct Page {
+pub struct HtmlPage {
     document: Arc<Representation>,
     is_encoded: OnceCell<()>,
 }
 
-impl Default for Page {
+impl Default for HtmlPage {
     fn default() -> Self {
         let script = SCRIPTS.concat();
         let document = INDEX
@@ -67,7 +67,7 @@ impl Default for Page {
     }
 }
 
-impl Page {
+impl HtmlPage {
     /// Returns the document with all its codings, which are made when it is first asked for.
     async fn encoded(&self) -> &Arc<Representation> {
         let encode = || async {
