@@ -63,8 +63,6 @@ pub struct Door {
     counters: Arc<RequestCounters>,
     application: RcService<Request, ServiceResponse<BoxBody>, Error>,
     limits: HeadLimits,
-    /// Whether this address serves the public reads.
-    serves_reads: bool,
     stopping: Stopping,
     waiters: Rc<Waiters>,
     input: RefCell<Box<[u8]>>,
@@ -116,7 +114,6 @@ impl Door {
                 target_bytes: settings.max_target_bytes,
                 header_bytes: settings.max_header_bytes,
             },
-            serves_reads: routes != RouteSet::Admin,
             handles,
             counters,
             application,
