@@ -377,7 +377,9 @@ fn of_restores_that_run_at_once_no_lineage_seems_to_be_one_of_the_future_afterwa
                 seen
             });
             let restores = [(); 3].map(|()| scope.spawn(|| restore(&path, &file)));
-            restores.map(|restore| restore.join().unwrap());
+            for restore in restores {
+                restore.join().unwrap();
+            }
             is_done.store(true, Ordering::Relaxed);
             watcher.join().unwrap()
         });
