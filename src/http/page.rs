@@ -37,12 +37,12 @@ const SCRIPTS: [&str; 4] = [
 
 /// The document, made once.
 #[derive(Debug)]
-pub struct Page {
-    document: Arc<Representation>,
+pub struct Document {
+    representation: Arc<Representation>,
     is_encoded: OnceCell<()>,
 }
 
-impl Default for Page {
+impl Default for Document {
     fn default() -> Self {
         let script = SCRIPTS.concat();
         let document = INDEX
@@ -61,17 +61,17 @@ impl Default for Page {
             vary: "accept, accept-encoding",
         };
         Self {
-            document: Arc::new(Representation::of(media, document)),
+            representation: Arc::new(Representation::of(media, document)),
             is_encoded: OnceCell::new(),
         }
     }
 }
 
-impl Page {
+impl Document {
     /// Returns the document with all its codings, which are made when it is first asked for.
     async fn encoded(&self) -> &Arc<Representation> {
         let encode = || async {
-            let document = Arc::clone(&self.document);
+            let document = Arc::clone(&self.representation);
             let encode = web::block(move || {
                 document.encode_fast();
                 document.precompress();
@@ -80,7 +80,7 @@ impl Page {
             let _ = encode.await;
         };
         self.is_encoded.get_or_init(encode).await;
-        &self.document
+        &self.representation
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn page(
         response.headers_mut().insert(VARY, vary);
         return Ok(response);
     }
-    let document = app.handles.page.encoded().await;
+    let document = app.handles.document.encoded().await;
     respond(
         &app,
         &conditions(&request),

@@ -58,9 +58,13 @@ fn challenge(id: &str, values: Value) -> Value {
 
 /// An eval run that ran now.
 fn run(id: &str, miner: &str) -> String {
-    let (now, version) = (jiff::Timestamp::now(), "eval_output_schema_version");
-    let now = now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-    json!({ "id": id, "ran_at": now, version: 6, "agent_display_name": miner, "difficulty_tier": 2,
+    run_at(id, miner, jiff::Timestamp::now())
+}
+
+fn run_at(id: &str, miner: &str, at: jiff::Timestamp) -> String {
+    let version = "eval_output_schema_version";
+    let ran_at = at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+    json!({ "id": id, "ran_at": ran_at, version: 6, "agent_display_name": miner, "difficulty_tier": 2,
             "weighted_score": 0.5, "task_id_public": "0123456789abcdef" })
     .to_string()
 }
@@ -136,6 +140,15 @@ async fn board_and_feed_change_while_somebody_looks_and_the_page_says_what_chang
     assert!(post(address, &run("2", "<i>second</i>")).starts_with("HTTP/1.1 200 "));
     shows(&browser, "#runs tr:nth-child(1)", "<i>second</i>").await;
     shows(&browser, "#runs tr:nth-child(2)", "first miner").await;
+    // It ran before the others and is committed after them.
+    let late = run_at(
+        "3",
+        "late miner",
+        jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1),
+    );
+    assert!(post(address, &late).starts_with("HTTP/1.1 200 "));
+    shows(&browser, "#runs tr:nth-child(3)", "late miner").await;
+    shows(&browser, "#runs tr:nth-child(3)", "1\u{a0}h ago").await;
 
     shows(&browser, "#health", "ready").await;
     browser

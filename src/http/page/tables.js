@@ -161,6 +161,12 @@ class Runs {
     if (this.isFirst) this.body.replaceChildren(noteRow(text, 5));
   }
 
+  // Drops all other eval runs: the database may have been replaced.
+  keep(items) {
+    const ids = new Set(items.map((item) => item?.id));
+    this.rows = this.rows.filter((row) => ids.has(row.id));
+  }
+
   // Adds eval runs, in any order; those that are there already stay as they are.
   add(items) {
     const now = performance.now();
