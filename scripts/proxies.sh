@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Checks nginx and Varnish with the configurations of scripts/deploy: a request through each of them gets the
 # same bytes, entity-tags and 304s as a direct request, what is not public gets 404 however its path is written, and
-# no client chooses the address that it is limited by, or what others get.
+# no client chooses the address that it is limited by, or what others get. Then 100 clients wait for the board and 50 for
+# the feed behind each proxy, for five slots with one change of each: a cache lets one request wait for all of them.
 #
-#   scripts/proxies.sh [BINARY]
+#   scripts/proxies.sh [--long] [BINARY]
 #
-# Without BINARY it builds the publisher in release mode. Prints SKIPPED for a proxy that is not installed.
+# Without BINARY it builds the publisher in release mode; the clients that wait are `herd` as the tests build it. Prints
+# SKIPPED for a proxy that is not installed. Slots last 5 s here, and 25 s, as by default, with --long.
 set -euo pipefail
 export PUBLISHER_LOG=warn
+slot=5
+[ "${1:-}" != --long ] || { slot=25; shift; }
 [ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
 
@@ -17,7 +21,8 @@ work=$(mktemp -d)
 chmod 755 "$work"
 pids=()
 end() {
-    [ ! -e "$work/nginx.pid" ] || kill "$(cat "$work/nginx.pid")" 2>/dev/null || true
+    local pid
+    for pid in "$work"/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true; done
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
     rm -rf "$work"
 }
@@ -207,15 +212,20 @@ stale() { # PROXY
     echo "proxies: varnish: no client removes a stale answer"
 }
 
+# Starts nginx with the shipped configuration.
+nginx_before() { # NAME PUBLISHER-PORT SED-COMMAND, sets proxy
+    proxy=$(free_port)
+    { echo "pid $work/$1.pid; error_log $work/$1.log; worker_rlimit_nofile 4096; events { worker_connections 1024; } http { access_log off;"
+      for temp in client_body proxy fastcgi uwsgi scgi; do echo "${temp}_temp_path $work/$1-$temp;"; done
+      sed "s/127.0.0.1:8080/127.0.0.1:$2/; s/listen 8090/listen 127.0.0.1:$proxy/; $3" scripts/deploy/nginx.conf
+      echo "}"; } >"$work/$1.conf"
+    nginx -c "$work/$1.conf" -e "$work/$1.log"
+    wait_for "http://127.0.0.1:$proxy$board"
+}
+
 declare -A proxies
 if command -v nginx >/dev/null; then
-    proxy=$(free_port)
-    { echo "pid $work/nginx.pid; error_log $work/nginx.log; events {} http { access_log off;"
-      for temp in client_body proxy fastcgi uwsgi scgi; do echo "${temp}_temp_path $work/$temp;"; done
-      sed "s/127.0.0.1:8080/127.0.0.1:$port/; s/listen 8090/listen 127.0.0.1:$proxy/" scripts/deploy/nginx.conf
-      echo "}"; } >"$work/nginx.conf"
-    nginx -c "$work/nginx.conf" -e "$work/nginx.log"
-    wait_for "http://127.0.0.1:$proxy$board"
+    nginx_before nginx "$port" ""
     through nginx "http://127.0.0.1:$proxy"
     hidden nginx "http://127.0.0.1:$proxy"
     addresses nginx "http://127.0.0.1:$proxy"
@@ -252,6 +262,91 @@ if command -v varnishd >/dev/null; then
 else
     echo "proxies: SKIPPED: varnish is not installed" >&2
 fi
+
+# Waiting. Each way has a publisher of its own, so that all can be measured at the same time.
+herd=${HERD:-${CARGO_TARGET_DIR:-$PWD/target}/debug/herd}
+[ -n "${HERD:-}" ] || cargo build --workspace --locked --quiet --bin herd
+PUBLISHER_ADMIN_TOKEN=$(head -c 24 /dev/urandom | base64)
+export PUBLISHER_ADMIN_TOKEN
+changes=$board/changes
+waiting_publisher() { # NAME, sets port
+    port=$(free_port)
+    cp "$work/board" "$work/$1-board"
+    "$publisher" import board "$work/$1-board" --database "$work/$1.db" >/dev/null
+    "$publisher" serve --database "$work/$1.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 \
+        --wait-slot-secs $slot --log-level warn &
+    pids+=($!)
+    wait_for "http://127.0.0.1:$port/health/live"
+    origins[$1]=http://127.0.0.1:$port
+}
+# Clients that wait for five slots; in the middle of the third one the board changes, and a row is written, another one
+# at the beginning.
+clients_wait() { # NAME PROXY
+    "$herd" "$2$changes" --wait --json --strict --clients 100 --ramp-ms 500 --duration-secs $((5 * slot - 1)) \
+        --validators 50 --feed-url "$2/v1/leaderboard/recent" --feed-accept-encoding gzip \
+        --from-addresses 6 --accept-encoding gzip --max-rate 100000 \
+        --writers 1 --write-rows 1 --write-interval-ms $((slot * 2500)) --write-url "${origins[$1]}/v1/admin/eval-runs" \
+        --change-at $((5 * slot / 2)) --change-url "${origins[$1]}/v1/admin/challenges" >"$work/$1.json"
+}
+# All clients have got the change; none was answered at once without one; a cache has let one request wait for each state
+# and slot: five slots and a change of the board, and five slots and two rows of the feed. The first requests of the
+# clients do not wait.
+waited() { # NAME
+    local name=$1 waits
+    waits=$(curl -s "${origins[$1]}/metrics" | awk '/^publisher_waits_total.*(un)?changed/ { all += $2 } END { print all + 0 }')
+    python3 - "$name" "$waits" "$work/$name.json" <<'PYTHON' || fail "$name: see above"
+import json, sys
+name, at_publisher, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+run = json.load(open(path))
+roles = [run["pollers"], run["validators"]]
+answers = sum(role["answered"] for role in roles)
+at_once = sum(role["waits"]["at_once"] for role in roles)
+refused = sum(role["waits"]["refused"] for role in roles)
+board, feed = [role["news"] for role in roles]
+print(f"proxies: {name}: {answers} answers to clients that wait, {at_once} of them at once; {at_publisher} waits at the "
+      f"publisher; median to the client: board {board['latency']['p50_ms']:.0f} ms, row {feed['latency']['p50_ms']:.0f} ms")
+most = answers if name == "waiting-nginx" else (5 + 1) + (5 + 2)
+seen = board["seen"] == 100 and feed["seen"] >= 50
+sys.exit(not (0 < at_publisher <= most and at_once == refused == 0 and seen))
+PYTHON
+}
+# Events come as they are sent, and no stream makes another one wait.
+events() { # NAME PROXY
+    local number
+    for number in 1 2; do
+        (curl -sN -m 5 "$2/api/cathedral/v1/events" >"$work/$1-events-$number" || true) &
+        listeners+=($!)
+    done
+}
+declare -A origins waiting
+listeners=() herds=()
+if command -v nginx >/dev/null; then
+    waiting_publisher waiting-nginx
+    nginx_before waiting-nginx "$port" ""
+    waiting[waiting-nginx]=http://127.0.0.1:$proxy
+    waiting_publisher waiting-nginx-cache
+    nginx_before waiting-nginx-cache "$port" "s/#cache //; s#/var/cache/nginx/publisher#$work/cache#"
+    waiting[waiting-nginx-cache]=http://127.0.0.1:$proxy
+fi
+if command -v varnishd >/dev/null; then
+    waiting_publisher waiting-varnish
+    varnish waiting-varnish "$port"
+    wait_for "http://127.0.0.1:$proxy$board"
+    waiting[waiting-varnish]=http://127.0.0.1:$proxy
+fi
+for name in "${!waiting[@]}"; do events "$name" "${waiting[$name]}"; done
+for pid in "${listeners[@]}"; do wait "$pid"; done
+for name in "${!waiting[@]}"; do
+    for number in 1 2; do
+        grep -q '^event: board' "$work/$name-events-$number" || fail "$name: no event within 5 s: $(cat "$work/$name-events-$number")"
+    done
+done
+# From the beginning of a slot.
+sleep "$(python3 -c "import time; print($slot - time.time() % $slot + 0.2)")"
+for name in "${!waiting[@]}"; do clients_wait "$name" "${waiting[$name]}" & herds+=($!); done
+for pid in "${herds[@]}"; do wait "$pid" || fail "a herd that waits has failed"; done
+for name in "${!waiting[@]}"; do waited "$name"; done
+
 kill "${pids[0]}"
 wait "${pids[0]}" || true
 for name in "${!proxies[@]}"; do without_publisher "$name" "${proxies[$name]}"; done

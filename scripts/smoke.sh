@@ -6,11 +6,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 log=$(mktemp)
+work=$(mktemp -d)
 # Builds first, so that the wait for the server does not include the build.
 cargo build --release --locked --quiet
 cargo run --release --locked --quiet -- demo --address 127.0.0.1:0 >"$log" &
 demo=$!
-trap 'kill -INT "$demo" 2>/dev/null || true; rm -f "$log"' EXIT
+trap 'kill -INT "$demo" 2>/dev/null || true; rm -rf "$log" "$work"' EXIT
 
 url=
 for _ in $(seq 100); do
@@ -33,6 +34,13 @@ feed="$url/api/cathedral/v1/leaderboard/recent?since_ran_at=2026-06-07T00:00:00Z
 expect "feed" 200 "$(status "$feed")"
 expect "feed without a cursor" 400 "$(status "${feed%%\?*}")"
 expect "health" 200 "$(status "$url/health")"
+
+# The two lines of shell that follow the board, as the demo prints them. Each board that they get is one more line with
+# a tag; the second one comes when a challenge opens, within ten seconds.
+sed -n '/two lines of sh:$/,/done$/p' "$log" | sed 1d >"$work/follow.sh"
+expect "lines that follow the board" 2 "$(wc -l <"$work/follow.sh")"
+expect "boards that they get" 2 "$(cd "$work" && timeout 30 sh follow.sh | grep -m 2 '^"' | sort -u | wc -l)"
+expect "board.json" '{"family_id":' "$(head -c 13 "$work/board.json")"
 
 # `cargo run` does not forward a signal to its child.
 pkill -INT -P "$demo" || kill -INT "$demo"

@@ -9,7 +9,7 @@ import std;
 backend publisher {
     .host = "127.0.0.1";
     .port = "8080";
-    # How long the publisher may send nothing.
+    # How long the publisher may send nothing: a wait takes up to 29 s, and a stream of events has something every 15 s.
     .first_byte_timeout = 40s;
     .between_bytes_timeout = 40s;
     .probe = { .url = "/health/ready"; .interval = 5s; .timeout = 6s; }
@@ -18,7 +18,7 @@ backend publisher {
 sub vcl_recv {
     # The public paths, all others are 404: metrics, health and admin routes are for the private network, where
     # --admin-address serves them. The path is matched as it was sent, so that an encoded one never matches.
-    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges|current-challenge)|leaderboard/recent)(\?|$)"
+    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges(/changes)?|current-challenge)|leaderboard/recent|events)(\?|$)"
         && req.url !~ "^/openapi\.json(\?|$)") {
         return (synth(404, "not found"));
     }
@@ -32,14 +32,34 @@ sub vcl_recv {
     # answers are passed on as they are.
     std.collect(req.http.Accept-Encoding);
     set req.http.X-Codings = req.http.Accept-Encoding;
+    # Clients of many kinds share an answer: only the codings that the publisher knows, in one order. A field with weights
+    # or * is passed on as it is.
+    if (req.http.X-Codings !~ "[;*]") {
+        unset req.http.X-Codings;
+        if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])br([ ,]|$)") {
+            set req.http.X-Codings = "br, ";
+        }
+        if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])zstd([ ,]|$)") {
+            set req.http.X-Codings = req.http.X-Codings + "zstd, ";
+        }
+        if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])gzip([ ,]|$)") {
+            set req.http.X-Codings = req.http.X-Codings + "gzip";
+        }
+    }
     set req.http.Accept-Encoding = "gzip";
     # The same path has the same answer with and without the prefix. The board ignores its query, so cache
     # busters (?_=…) share one object.
     set req.url = regsub(req.url, "^/api/cathedral", "");
     set req.url = regsub(req.url, "^([^?]*/active-challenges)\?.*$", "\1");
+    # A wait is for a state and a slot of time, nothing else: all clients that wait for the same share one request.
+    if (req.url ~ "/changes\?") {
+        set req.url = regsuball(req.url, "(?<=[?&])(?!(after|slot)=)[^&]*(&|$)", "");
+        set req.url = regsub(req.url, "[?&]$", "");
+    }
     # Answers are sent whole, as the publisher does.
     unset req.http.Range;
-    if (req.method != "GET" && req.method != "HEAD") {
+    # Events are passed on as they come. Not by `pipe`: what a client sends behind its request would not be checked.
+    if (req.method != "GET" && req.method != "HEAD" || req.url ~ "^/v1/events(\?|$)") {
         return (pass);
     }
     return (hash);
@@ -77,8 +97,13 @@ sub vcl_backend_response {
         set beresp.http.X-Vary = beresp.http.Vary;
         unset beresp.http.Vary;
     }
-    # Serves a stale answer while the next one is fetched.
-    set beresp.grace = 10s;
+    # Serves a stale answer while the next one is fetched. A stale answer to a wait would come at once, and the client
+    # would ask again at once.
+    if (bereq.url ~ "/changes(\?|$)" || bereq.url ~ "[?&]slot=") {
+        set beresp.grace = 0s;
+    } else {
+        set beresp.grace = 10s;
+    }
 }
 
 sub vcl_deliver {

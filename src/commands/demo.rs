@@ -72,6 +72,9 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
   Asked again with its entity-tag: 304 and no body, until the board changes:
     etag=$(curl -sI {board} | tr -d '\r' | sed -n 's/^etag: //p')
     curl -i -H "If-None-Match: $etag" {board}
+  The board without polling: each answer says what to ask next, and comes when the board changes. As two lines of sh:
+    h=; u={board}/changes; f() {{ printf '%s\n' "$h" | tr -d '\r' | sed -n "s/^$1: //p"; }}
+    while :; do h=$(curl -sD - -o board.json -H "If-None-Match: $(f etag)" "$u"); n=$(f link); n=${{n#<}}; n=${{n%%>*}}; [ -z "$n" ] || u=${{u%%\?*}}$n; r=$(f retry-after); case $h in HTTP/1.1\ 200*) date; f etag;; *) sleep ${{r:-1}};; esac; done
   One challenge; a page of the feed, as a validator pulls it; health:
     curl -i '{url}/v1/synthetic-boolean/current-challenge?tier=2'
     curl -i '{feed}'

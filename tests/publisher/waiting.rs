@@ -33,7 +33,7 @@ use crate::{
     wire::{Client, get, row},
 };
 
-const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
+pub const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 
 /// Returns the URL that an answer of active-challenges/changes links to.
 fn next(answer: &Answer) -> String {

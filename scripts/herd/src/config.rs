@@ -57,6 +57,15 @@ pub struct RunOptions {
     /// Maximum of requests per second, retries included; one second's worth may be sent at once.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "REQUESTS")]
     pub max_rate: u32,
+    /// Wait instead of polling: pollers and validators follow `Link: <…>; rel="next"` of each response.
+    /// The URL is that of the board's changes, the feed is read by since_seq. A client starts at its
+    /// time of the ramp; intervals, bursts and --arrival do not matter.
+    #[arg(long)]
+    pub wait: bool,
+    /// Connect from so many addresses, 127.0.0.1 and the following ones, in turn: for servers that limit
+    /// the waits of one address, and for more than 28,000 connections.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "ADDRESSES")]
+    pub from_addresses: Option<u32>,
     /// Seed of the random numbers: the same seed gives the same jitter.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
@@ -167,9 +176,10 @@ pub struct Validators {
     /// The feed, without its query: `http://HOST[:PORT]/v1/leaderboard/recent`.
     #[arg(long, value_name = "URL")]
     pub feed_url: Option<String>,
-    /// Cursor of the first request: rows after this time.
-    #[arg(long, default_value = "1970-01-01T00:00:00Z", value_name = "TIME")]
-    pub feed_since: String,
+    /// Cursor of the first request: rows after this time; with --wait, a cursor of since_seq [default: the
+    /// beginning].
+    #[arg(long, value_name = "CURSOR")]
+    pub feed_since: Option<String>,
     /// Rows per page.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "ROWS")]
     pub feed_limit: u32,
@@ -182,7 +192,7 @@ pub struct Validators {
     pub feed_interval_ms: u64,
 }
 
-/// The clients that post eval runs.
+/// The clients that write.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Writers")]
 pub struct Writers {
@@ -203,6 +213,13 @@ pub struct Writers {
     /// Eval runs per post.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "ROWS")]
     pub write_rows: u32,
+    /// At this second of the run the board is changed, with the token in PUBLISHER_ADMIN_TOKEN: one
+    /// challenge, `herd`, gets another size. May be given more than once.
+    #[arg(long, requires = "change_url", value_name = "SECOND")]
+    pub change_at: Vec<f64>,
+    /// The URL of the challenges: `http://HOST[:PORT]/v1/admin/challenges`.
+    #[arg(long, value_name = "URL")]
+    pub change_url: Option<String>,
 }
 
 /// The server's own figures.

@@ -2,13 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::Rc,
     time::Duration,
 };
 
 use awc::{
     Client, Connector, SendClientRequest,
-    http::header::{CONTENT_ENCODING, ETAG, HeaderValue, RETRY_AFTER},
+    http::header::{CONNECTION, CONTENT_ENCODING, ETAG, HeaderValue, LINK, RETRY_AFTER},
 };
 use fastrand::Rng;
 use futures_util::StreamExt as _;
@@ -41,6 +42,10 @@ pub(super) struct Answer {
     pub content_encoding: Option<HeaderValue>,
     /// Retry-After, if it is in seconds.
     pub retry_after: Option<Duration>,
+    /// Link (RFC 8288).
+    pub link: Option<HeaderValue>,
+    /// Whether the server closes the connection.
+    pub closes: bool,
     /// Length of the body.
     pub bytes: u64,
     /// The body, if it was to be kept; else empty.
@@ -112,13 +117,16 @@ pub(super) struct Exchange {
     pub rng: RefCell<Rng>,
 }
 
-/// Makes an HTTP client with its own connections, as each real client has.
-pub(super) fn client() -> Client {
+/// Makes an HTTP client with its own connections, as each real client has. They come from the address `from`.
+pub(super) fn client(from: Option<IpAddr>) -> Client {
     let keep = Duration::from_secs(75);
-    let connector = Connector::new()
+    let mut connector = Connector::new()
         .limit(0)
         .conn_keep_alive(keep)
         .conn_lifetime(Duration::from_secs(86_400));
+    if let Some(from) = from {
+        connector = connector.local_address(from);
+    }
     // The timeout covers the complete response and is set by the caller.
     Client::builder()
         .connector(connector)
@@ -206,6 +214,10 @@ async fn complete_answer(request: SendClientRequest, keep_body: bool) -> Result<
         etag: headers.get(ETAG).cloned(),
         content_encoding: headers.get(CONTENT_ENCODING).cloned(),
         retry_after: headers.get(RETRY_AFTER).and_then(seconds),
+        link: headers.get(LINK).cloned(),
+        closes: headers
+            .get(CONNECTION)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close")),
         bytes: 0,
         body: Vec::new(),
     };

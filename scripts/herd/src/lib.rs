@@ -4,12 +4,17 @@
 //! | file | knows |
 //! |---|---|
 //! | `config` | the command line |
-//! | `plan` | what a run does: the options, checked |
+//! | `plan`, `invalid` | what a run does: the options, checked, and what is wrong with them |
+//! | `clients` | all clients of a run |
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
-//! | `poller`, `validator`, `writer` | the three kinds of client |
-//! | `tally` | counts and histograms during the run |
+//! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
+//! | `follower`, `link` | the client that waits, and where it asks next |
+//! | `page` | a page of the feed |
+//! | `news` | when something was written, and how long it takes to reach clients |
+//! | `target` | URLs and addresses |
+//! | `tally`, `latencies` | counts and histograms during the run |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
 //! | `live`, `table`, `report` | output: during the run, as text, as a picture |
@@ -21,9 +26,17 @@
 //!
 //! One thread generates all of the load. If that thread itself is late, the results say by how much.
 
+mod clients;
 pub mod config;
 mod exchange;
+mod follower;
+pub mod invalid;
+mod latencies;
+pub mod link;
 mod live;
+mod news;
+mod operator;
+mod page;
 pub mod plan;
 mod poller;
 pub mod processes;
@@ -34,11 +47,12 @@ pub mod schedule;
 mod server_side;
 pub mod table;
 mod tally;
+mod target;
 mod validator;
 mod writer;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::Future,
     net::{TcpStream, ToSocketAddrs},
     rc::Rc,
@@ -48,14 +62,11 @@ use std::{
 use fastrand::Rng;
 use tokio::{task::JoinSet, time::Instant};
 
-use exchange::{Exchange, Limits, client};
-use plan::{Plan, share};
-use poller::Poller;
+use clients::Herd;
+use exchange::Limits;
+use news::News;
+use plan::Plan;
 use run::{FORMAT, Run};
-use schedule::Times;
-use tally::Tally;
-use validator::Validator;
-use writer::Writer;
 
 /// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,6 +92,9 @@ pub enum HerdError {
         /// The hard limit.
         allowed: u64,
     },
+    /// A URL of a client that waits is invalid.
+    #[error(transparent)]
+    Url(#[from] url::ParseError),
     /// A histogram could not be created.
     #[error(transparent)]
     Histogram(#[from] hdrhistogram::CreationError),
@@ -107,6 +121,8 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         )),
         began,
         clients: JoinSet::new(),
+        started: 0,
+        news: Rc::new(News::new(plan.operator.is_some()).into()),
         rng: Rng::with_seed(plan.seed),
         plan: Rc::clone(&plan),
     };
@@ -146,104 +162,6 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
         late_p99_ms: pollers.late_p99_ms(),
     })
-}
-
-/// A run that is being set up, with one task per client.
-struct Herd {
-    plan: Rc<Plan>,
-    limits: Rc<Limits>,
-    began: Instant,
-    clients: JoinSet<()>,
-    rng: Rng,
-}
-
-type Shared = Rc<RefCell<Tally>>;
-
-impl Herd {
-    fn pollers(&mut self) -> Result<Shared, HerdError> {
-        let plan = Rc::new(self.plan.pollers.clone());
-        let tally = self.tally(plan.clients)?;
-        for number in 0..plan.clients {
-            let poller = Poller {
-                exchange: self.exchange(&tally),
-                plan: Rc::clone(&plan),
-                etag: RefCell::default(),
-                bytes: Cell::default(),
-            };
-            let times = plan.times(number, self.plan.duration);
-            if plan.interval.is_zero() {
-                let first = self.began + times.first;
-                self.clients.spawn_local(poller.saturate(first));
-            } else {
-                let due = self.due(&times);
-                self.clients.spawn_local(poller.run(due));
-            }
-        }
-        Ok(tally)
-    }
-
-    fn validators(&mut self) -> Result<Option<Shared>, HerdError> {
-        let Some(plan) = self.plan.validators.clone().map(Rc::new) else {
-            return Ok(None);
-        };
-        let tally = self.tally(plan.clients)?;
-        for number in 0..plan.clients {
-            let validator = Validator {
-                exchange: self.exchange(&tally),
-                plan: Rc::clone(&plan),
-            };
-            let due = self.steady(number, plan.clients, plan.interval);
-            self.clients.spawn_local(validator.run(due));
-        }
-        Ok(Some(tally))
-    }
-
-    fn writers(&mut self) -> Result<Option<Shared>, HerdError> {
-        let Some(plan) = self.plan.writers.clone().map(Rc::new) else {
-            return Ok(None);
-        };
-        let tally = self.tally(plan.clients)?;
-        for number in 0..plan.clients {
-            let writer = Writer {
-                exchange: self.exchange(&tally),
-                plan: Rc::clone(&plan),
-            };
-            let due = self.steady(number, plan.clients, plan.interval);
-            self.clients.spawn_local(writer.run(due));
-        }
-        Ok(Some(tally))
-    }
-
-    fn tally(&self, clients: u32) -> Result<Shared, HerdError> {
-        let tally = Tally::new(clients, self.began, self.plan.duration)?;
-        Ok(Rc::new(RefCell::new(tally)))
-    }
-
-    fn exchange(&mut self, tally: &Shared) -> Exchange {
-        Exchange {
-            client: client(),
-            tally: Rc::clone(tally),
-            policy: self.plan.policy,
-            limits: Rc::clone(&self.limits),
-            rng: RefCell::new(self.rng.fork()),
-        }
-    }
-
-    /// Returns the times of a client that starts within the first interval and then keeps to it.
-    fn steady(&mut self, number: u32, clients: u32, interval: Duration) -> Vec<Instant> {
-        self.due(&Times {
-            first: share(interval, number, clients),
-            interval,
-            jitter: 0.1,
-            bursts: Vec::new(),
-            end: self.plan.duration,
-        })
-    }
-
-    fn due(&mut self, times: &Times) -> Vec<Instant> {
-        let due = times.due(&mut self.rng);
-        due.into_iter().map(|at| self.began + at).collect()
-    }
 }
 
 /// Checks that the target accepts a connection. Sends no request, which might warm a cache.

@@ -1,78 +1,24 @@
 //! The plan of a run: the validated options.
 
-use std::{
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
-    time::Duration,
-};
+use std::time::Duration;
 
-use awc::http::{
-    Uri,
-    header::{HeaderValue, InvalidHeaderValue},
-};
-use cathedral_publisher::domain::ran_at::{NotATime, RanAt};
+use awc::http::{Uri, header::HeaderValue};
+use cathedral_publisher::domain::ran_at::RanAt;
 
 use crate::{
     config::{self, Arrival},
+    invalid::PlanError,
+    news::CHALLENGE,
     retry::RetryPolicy,
     schedule::Times,
+    target::{is_loopback_v4, target},
 };
 
-/// Reasons why the options are invalid.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// The URL is invalid or not absolute.
-    #[error("{url}: invalid URL; expected one such as http://127.0.0.1:8080/path")]
-    Url {
-        /// The argument.
-        url: String,
-    },
-    /// The scheme of the URL is not `http`.
-    #[error("{url}: only http is supported; put a proxy that terminates TLS in front")]
-    Scheme {
-        /// The argument.
-        url: String,
-    },
-    /// The host cannot be resolved.
-    #[error("{host}: {source}")]
-    Host {
-        /// Host and port.
-        host: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The host is not this machine, and `--i-own-this-server` is missing.
-    #[error(
-        "{host} is not this machine: loading another person's server is an attack; \
-         confirm with --i-own-this-server that it is yours"
-    )]
-    NotLoopback {
-        /// Host and port.
-        host: String,
-    },
-    /// There are more clients than connections.
-    #[error("{clients} clients need more than {limit} connections: raise --max-connections")]
-    TooManyClients {
-        /// Pollers, validators and writers.
-        clients: u32,
-        /// `--max-connections`.
-        limit: u32,
-    },
-    /// The rate is invalid.
-    #[error("--rate must be a positive number of polls per second")]
-    Rate,
-    /// A burst is outside of the run.
-    #[error("--burst-at must be a second of the run")]
-    Burst,
-    /// An Accept-Encoding is not a valid header value.
-    #[error("--accept-encoding: {0}")]
-    Header(#[from] InvalidHeaderValue),
-    /// The cursor of the validators is not a time.
-    #[error("--feed-since {0}")]
-    Since(#[from] NotATime),
-    /// Writers have no token.
-    #[error("--writers need a token in PUBLISHER_ADMIN_TOKEN")]
-    NoToken,
-}
+/// The first wait of a client that waits, after an error, and the time that it waits longer each time
+/// (WIRE.md, Waiting).
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+/// A wait may take so much longer than another request.
+const LONGEST_WAIT: Duration = Duration::from_secs(35);
 
 /// The plan of a run.
 #[derive(Debug, Clone)]
@@ -85,16 +31,22 @@ pub struct Plan {
     pub max_connections: u32,
     /// Maximum of requests per second; one second's worth may be sent at once.
     pub max_rate: u32,
+    /// Whether pollers and validators wait instead of polling.
+    pub wait: bool,
+    /// The number of addresses that clients connect from; `None` for the one that the system chooses.
+    pub from_addresses: Option<u32>,
     /// Seed of the random numbers.
     pub seed: u64,
     /// The pollers.
     pub pollers: Pollers,
-    /// Timeout and retries of all clients.
+    /// Timeout and retries of all clients, except of those that wait.
     pub policy: RequestPolicy,
     /// The validators, if there are any.
     pub validators: Option<Validators>,
     /// The writers, if there are any.
     pub writers: Option<Writers>,
+    /// Who changes the board, if anybody does.
+    pub operator: Option<Operator>,
     /// The server's counter of rebuilds.
     pub metrics: Option<Counter>,
     /// Process ids of the server.
@@ -140,8 +92,8 @@ pub struct Validators {
     pub url: Uri,
     /// Number of clients.
     pub clients: u32,
-    /// Cursor of the first request.
-    pub since: RanAt,
+    /// Cursor of the first request: a time, or one of since_seq.
+    pub since: String,
     /// Rows per page.
     pub limit: u32,
     /// Value of Accept-Encoding.
@@ -161,6 +113,17 @@ pub struct Writers {
     pub interval: Duration,
     /// Eval runs per post.
     pub rows: u32,
+    /// The admin token.
+    pub token: String,
+}
+
+/// The client that changes the board.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// The URL of the challenge that it changes.
+    pub url: Uri,
+    /// When it does.
+    pub at: Vec<Duration>,
     /// The admin token.
     pub token: String,
 }
@@ -189,7 +152,8 @@ impl Plan {
         let pollers = pollers(target(url, own)?, &options.pollers, duration)?;
         let validators = match &options.validators.feed_url {
             Some(url) if options.validators.validators > 0 => {
-                Some(validators(&options.validators, target(url, own)?)?)
+                let url = target(url, own)?;
+                Some(validators(&options.validators, url, options.wait)?)
             }
             Some(_) | None => None,
         };
@@ -199,6 +163,14 @@ impl Plan {
                 clients: options.writers.writers,
                 interval: Duration::from_millis(options.writers.write_interval_ms),
                 rows: options.writers.write_rows,
+                token: token.clone().ok_or(PlanError::NoToken)?,
+            }),
+            Some(_) | None => None,
+        };
+        let operator = match &options.writers.change_url {
+            Some(url) if !options.writers.change_at.is_empty() => Some(Operator {
+                url: target(&format!("{url}/{CHALLENGE}"), own)?,
+                at: moments(&options.writers.change_at, duration, "change-at")?,
                 token: token.ok_or(PlanError::NoToken)?,
             }),
             Some(_) | None => None,
@@ -217,9 +189,16 @@ impl Plan {
                 limit: options.max_connections,
             });
         }
+        let feed = validators.as_ref().map(|validators| &validators.url);
+        let targets = std::iter::once(&pollers.url).chain(feed);
+        if options.from_addresses.is_some() && !targets.into_iter().all(is_loopback_v4) {
+            return Err(PlanError::Addresses);
+        }
         Ok(Self {
             name: options.name.clone(),
             duration,
+            wait: options.wait,
+            from_addresses: options.from_addresses,
             max_connections: options.max_connections,
             max_rate: options.max_rate,
             seed: options.seed,
@@ -230,10 +209,12 @@ impl Plan {
                     on_failure: options.pollers.on_failure,
                     honour_retry_after: options.pollers.honour_retry_after,
                     max_retries: options.pollers.max_retries,
+                    least: Duration::ZERO,
                 },
             },
             validators,
             writers,
+            operator,
             metrics,
             server_pids: options.server.server_pid.clone(),
         })
@@ -266,64 +247,74 @@ fn pollers(url: Uri, options: &config::Pollers, duration: Duration) -> Result<Po
             .filter(|interval| !interval.is_zero())
             .ok_or(PlanError::Rate)?,
     };
-    let bursts = options.burst_at.iter().map(|second| {
-        Duration::try_from_secs_f64(*second)
-            .ok()
-            .filter(|at| *at < duration)
-            .ok_or(PlanError::Burst)
-    });
     Ok(Pollers {
         url,
         clients: options.clients,
         interval,
         jitter: f64::from(options.jitter_percent) / 100.0,
         ramp: options.ramp_ms.map_or(interval, Duration::from_millis),
-        bursts: bursts.collect::<Result<_, _>>()?,
+        bursts: moments(&options.burst_at, duration, "burst-at")?,
         arrival: options.arrival,
         conditional: !options.unconditional,
         accept_encoding: codings(options.accept_encoding.as_deref())?,
     })
 }
 
-fn validators(options: &config::Validators, url: Uri) -> Result<Validators, PlanError> {
+fn validators(options: &config::Validators, url: Uri, wait: bool) -> Result<Validators, PlanError> {
+    let since = options.feed_since.as_deref();
     Ok(Validators {
         url,
         clients: options.validators,
-        since: RanAt::parse(&options.feed_since)?,
+        since: if wait {
+            cursor(since.unwrap_or("0"))?
+        } else {
+            RanAt::parse(since.unwrap_or("1970-01-01T00:00:00Z"))?.to_string()
+        },
         limit: options.feed_limit,
         accept_encoding: codings(options.feed_accept_encoding.as_deref())?,
         interval: Duration::from_millis(options.feed_interval_ms),
     })
 }
 
+/// Checks that a cursor of since_seq can be part of a query as it is.
+fn cursor(text: &str) -> Result<String, PlanError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(PlanError::Cursor)
+    }
+}
+
+/// Parses seconds of the run.
+fn moments(
+    seconds: &[f64],
+    duration: Duration,
+    option: &'static str,
+) -> Result<Vec<Duration>, PlanError> {
+    let moments = seconds.iter().map(|second| {
+        Duration::try_from_secs_f64(*second)
+            .ok()
+            .filter(|at| *at < duration)
+            .ok_or(PlanError::Moment { option })
+    });
+    moments.collect()
+}
+
 fn codings(value: Option<&str>) -> Result<Option<HeaderValue>, PlanError> {
     Ok(value.map(HeaderValue::from_str).transpose()?)
 }
 
-/// Parses an absolute http URL. Its host must be this machine unless `own` is set.
-fn target(url: &str, own: bool) -> Result<Uri, PlanError> {
-    let not_a_url = || PlanError::Url {
-        url: url.to_owned(),
-    };
-    let uri: Uri = url.parse().map_err(|_| not_a_url())?;
-    let host = uri.host().ok_or_else(not_a_url)?;
-    if uri.scheme_str().ok_or_else(not_a_url)? != "http" {
-        return Err(PlanError::Scheme {
-            url: url.to_owned(),
-        });
+impl RequestPolicy {
+    /// Returns the policy of a client that waits.
+    pub fn waiting(self) -> Self {
+        Self {
+            timeout: self.timeout + LONGEST_WAIT,
+            retry: RetryPolicy {
+                honour_retry_after: true,
+                least: LEAST_WAIT,
+                ..self.retry
+            },
+        }
     }
-    let host = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-    let addresses: Vec<SocketAddr> = match host.to_socket_addrs() {
-        Ok(addresses) => addresses.collect(),
-        Err(source) => return Err(PlanError::Host { host, source }),
-    };
-    if own || addresses.iter().all(|address| is_loopback(address.ip())) {
-        Ok(uri)
-    } else {
-        Err(PlanError::NotLoopback { host })
-    }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }

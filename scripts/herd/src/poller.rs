@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     config::Arrival,
     exchange::{Answer, Exchange},
+    news::Seen,
     plan::Pollers,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Poller {
     pub etag: RefCell<Option<HeaderValue>>,
     /// Length of that body.
     pub bytes: Cell<u64>,
+    /// What it has seen of what was written.
+    pub seen: RefCell<Seen>,
 }
 
 impl Poller {
@@ -82,9 +85,10 @@ impl Poller {
 
     /// Sends one poll; returns whether it succeeded.
     async fn poll(&self, due: Instant) -> bool {
+        let keep_body = self.seen.borrow().wanted();
         let answer = self
             .exchange
-            .poll(due, false, |client| self.request(client));
+            .poll(due, keep_body, |client| self.request(client));
         let answer = answer.await;
         let answered = answer.is_some();
         if let Some(answer) = answer {
@@ -114,6 +118,11 @@ impl Poller {
             self.exchange.tally.borrow_mut().saved(self.bytes.get());
         } else {
             self.bytes.set(answer.bytes);
+            let mut seen = self.seen.borrow_mut();
+            if seen.wanted() {
+                let taken = seen.board(&answer, Instant::now());
+                self.exchange.tally.borrow_mut().news(&taken);
+            }
             *self.etag.borrow_mut() = answer.etag;
         }
     }

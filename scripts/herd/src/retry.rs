@@ -34,6 +34,8 @@ pub struct RetryPolicy {
     pub honour_retry_after: bool,
     /// Maximum of retries of one poll; `None` for no limit.
     pub max_retries: Option<u32>,
+    /// Added to each wait of a client that backs off.
+    pub least: Duration,
 }
 
 impl RetryPolicy {
@@ -48,7 +50,7 @@ impl RetryPolicy {
             OnFailure::BackOff => {
                 let longest = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retries));
                 // Between zero and all of it, so that clients that failed together spread out.
-                longest.min(LONGEST_WAIT).mul_f64(rng.f64())
+                self.least + longest.min(LONGEST_WAIT - self.least).mul_f64(rng.f64())
             }
         };
         let told = match failure {

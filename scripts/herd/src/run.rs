@@ -80,6 +80,47 @@ pub struct Role {
     pub service: Latency,
     /// Shares of all polls that got a response within a time.
     pub distribution: Vec<Point>,
+    /// Time from when a write of this program was sent to a client's response that shows it, once for each write
+    /// and client.
+    #[serde(default)]
+    pub news: News,
+    /// The responses to clients that wait.
+    #[serde(default)]
+    pub waits: Option<Waits>,
+}
+
+/// How long writes take to reach clients.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct News {
+    /// Changes of the board, or rows, that a client has seen, summed over all clients.
+    pub seen: u64,
+    /// The times.
+    pub latency: Latency,
+}
+
+/// Responses to clients that wait, by kind. Each response is of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The first response of each client.
+    pub first: u64,
+    /// Another board than before; rows.
+    pub changed: u64,
+    /// Nothing new, at the end of a wait.
+    pub unchanged: u64,
+    /// With Retry-After: the server has too many waits.
+    pub refused: u64,
+    /// Nothing new, within a second.
+    pub at_once: u64,
+    /// The most responses of one client, the first one included.
+    pub most_of_a_client: u64,
+    /// Responses without a link to the next request.
+    pub without_next: u64,
+    /// Clients whose connection the server has closed, saying so in a response (Connection: close).
+    pub closing: u64,
+    /// When the first such response came, in seconds of the run.
+    pub first_closing_at: Option<f64>,
+    /// When the last client got its first such response.
+    pub last_closing_at: Option<f64>,
 }
 
 /// Quantiles in milliseconds; `None` for a quantile that falls among polls without a response.
@@ -194,6 +235,7 @@ impl Role {
     }
 
     fn is_clean(&self) -> bool {
-        self.failed + self.timeouts + self.broken + self.of_class(5) == 0
+        let without_next = self.waits.as_ref().map_or(0, |waits| waits.without_next);
+        self.failed + self.timeouts + self.broken + self.of_class(5) + without_next == 0
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::run::{Latency, Role, Run};
+use crate::run::{Latency, Role, Run, Waits};
 
 /// Selects one quantile of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;
@@ -11,6 +11,7 @@ type Quantile = fn(&Latency) -> Option<f64>;
 pub fn table(runs: &[Run]) -> String {
     let mut rows = vec![row(runs, "", |run| run.name.clone())];
     rows.extend(poller_rows(runs));
+    rows.extend(news_rows(runs, "pollers", |run| Some(&run.pollers)));
     if runs.iter().any(|run| run.rebuilds.is_some()) {
         rows.push(row(runs, "rebuilds by the server", |run| {
             let rebuilds = run.rebuilds.as_ref();
@@ -31,6 +32,7 @@ pub fn table(runs: &[Run]) -> String {
         rows.extend(other_rows(runs, "validators", "rows read", |run| {
             run.validators.as_ref()
         }));
+        rows.extend(news_rows(runs, "validators", |run| run.validators.as_ref()));
     }
     if runs.iter().any(|run| run.writers.is_some()) {
         rows.extend(other_rows(runs, "writers", "rows acknowledged", |run| {
@@ -125,6 +127,55 @@ fn other_rows(
             )
         }),
     ]
+}
+
+/// Returns how waits ended and how long writes took to reach clients, as far as a run has either.
+fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    if runs
+        .iter()
+        .any(|run| role(run).is_some_and(|role| role.waits.is_some()))
+    {
+        let mut of = |name: &str, cell: fn(&Waits) -> String| {
+            rows.push(row(runs, &format!("{who}: {name}"), |run| {
+                let waits = role(run).and_then(|role| role.waits.as_ref());
+                waits.map_or("-".to_owned(), cell)
+            }));
+        };
+        of("waits with news / without", |waits| {
+            format!("{} / {}", count(waits.changed), count(waits.unchanged))
+        });
+        of("waits refused / at once", |waits| {
+            format!("{} / {}", count(waits.refused), count(waits.at_once))
+        });
+        of("most responses of a client", |waits| {
+            count(waits.most_of_a_client)
+        });
+    }
+    if runs
+        .iter()
+        .any(|run| role(run).is_some_and(|role| role.news.seen > 0))
+    {
+        rows.push(row(
+            runs,
+            &format!("{who}: write to client, p50 / p99 / max"),
+            |run| {
+                let Some(news) = role(run)
+                    .map(|role| &role.news)
+                    .filter(|news| news.seen > 0)
+                else {
+                    return "-".to_owned();
+                };
+                let times = [
+                    news.latency.p50_ms,
+                    news.latency.p99_ms,
+                    news.latency.max_ms,
+                ];
+                times.map(milliseconds).join(" / ")
+            },
+        ));
+    }
+    rows
 }
 
 /// Returns warnings that belong to the figures.

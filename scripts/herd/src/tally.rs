@@ -2,87 +2,33 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::{CreationError, Histogram};
+use hdrhistogram::CreationError;
 use tokio::time::Instant;
 
 use crate::{
     exchange::Ended,
+    latencies::Latencies,
     retry::Failure,
-    run::{Latency, Point, Role, Slice},
+    run::{News, Role, Slice, Waits},
 };
 
 /// Time buckets per run, unless they would be shorter than [`SHORTEST_BUCKET`].
 const BUCKETS: u32 = 240;
 const SHORTEST_BUCKET: Duration = Duration::from_millis(100);
-/// Points of the distribution per doubling of the latency.
-const POINTS_PER_DOUBLING: u32 = 8;
 
-/// Latencies in microseconds, and the number of polls without a response.
-#[derive(Debug)]
-struct Latencies {
-    recorded: Histogram<u64>,
-    unanswered: u64,
-}
-
-impl Latencies {
-    fn new(digits: u8) -> Result<Self, CreationError> {
-        Ok(Self {
-            recorded: Histogram::new(digits)?,
-            unanswered: 0,
-        })
-    }
-
-    fn record(&mut self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4);
-        // Fails only for a histogram that cannot grow.
-        let _ = self.recorded.record(micros.max(1));
-    }
-
-    fn record_or_unanswered(&mut self, time: Option<Duration>) {
-        match time {
-            Some(time) => self.record(time),
-            None => self.unanswered += 1,
-        }
-    }
-
-    /// Returns the quantile over all polls in milliseconds; `None` if it falls among polls without a response.
-    fn quantile_ms(&self, share: f64) -> Option<f64> {
-        let recorded = self.recorded.len();
-        let rank = (share * (recorded + self.unanswered) as f64).ceil() as u64;
-        if recorded == 0 || rank > recorded {
-            return None;
-        }
-        let micros = self
-            .recorded
-            .value_at_quantile(rank as f64 / recorded as f64);
-        Some(micros as f64 / 1e3)
-    }
-
-    fn latency(&self) -> Latency {
-        Latency {
-            p50_ms: self.quantile_ms(0.5),
-            p90_ms: self.quantile_ms(0.9),
-            p99_ms: self.quantile_ms(0.99),
-            p999_ms: self.quantile_ms(0.999),
-            max_ms: self.quantile_ms(1.0),
-        }
-    }
-
-    fn distribution(&self) -> Vec<Point> {
-        let all = (self.recorded.len() + self.unanswered).max(1) as f64;
-        let step = 2_f64.powf(1.0 / f64::from(POINTS_PER_DOUBLING));
-        let mut points = Vec::new();
-        let (mut micros, most) = (50.0_f64, self.recorded.max() as f64 * step);
-        while micros < most {
-            let within = self.recorded.count_between(0, micros as u64);
-            points.push(Point {
-                ms: micros / 1e3,
-                share: within as f64 / all,
-            });
-            micros *= step;
-        }
-        points
-    }
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It was the first request of the client, which does not wait.
+    First,
+    /// With something new.
+    Changed,
+    /// Without, at its end.
+    Unchanged,
+    /// With Retry-After.
+    Refused,
+    /// With nothing new, within a second.
+    AtOnce,
 }
 
 /// Counters. A poll is due, started, sent at least once, and finally answered or failed.
@@ -108,6 +54,8 @@ pub(super) struct Tally {
     latency: Latencies,
     service: Latencies,
     scheduling_delay: Latencies,
+    news: Latencies,
+    waits: Option<Waits>,
     slice: Duration,
     slices: Vec<Bucket>,
 }
@@ -185,6 +133,8 @@ impl Tally {
             latency: Latencies::new(3)?,
             service: Latencies::new(3)?,
             scheduling_delay: Latencies::new(3)?,
+            news: Latencies::new(3)?,
+            waits: None,
             slice,
             slices: buckets.collect::<Result<_, _>>()?,
         })
@@ -251,8 +201,8 @@ impl Tally {
     /// Counts a failed poll that was due at `due`.
     pub(super) fn failed(&mut self, due: Instant) {
         self.failed += 1;
-        self.latency.unanswered += 1;
-        self.bucket(due, |bucket| bucket.latency.unanswered += 1);
+        self.latency.record_or_unanswered(None);
+        self.bucket(due, |bucket| bucket.latency.record_or_unanswered(None));
     }
 
     /// Counts a poll that was due at `due` and skipped, as its client still waited for a response. Its
@@ -277,6 +227,38 @@ impl Tally {
     /// Counts rows that were read or acknowledged.
     pub(super) fn rows(&mut self, rows: u64) {
         self.rows += rows;
+    }
+
+    /// Records how long writes took to reach a client.
+    pub(super) fn news(&mut self, taken: &[Duration]) {
+        for time in taken {
+            self.news.record(*time);
+        }
+    }
+
+    /// Counts a response to a client that waits: the `answers`th one of this client. `closes`: it is the first one
+    /// of this client after which the server closes the connection.
+    pub(super) fn waited(&mut self, wait: Wait, answers: u64, closes: bool, now: Instant) {
+        let waits = self.waits.get_or_insert_default();
+        *match wait {
+            Wait::First => &mut waits.first,
+            Wait::Changed => &mut waits.changed,
+            Wait::Unchanged => &mut waits.unchanged,
+            Wait::Refused => &mut waits.refused,
+            Wait::AtOnce => &mut waits.at_once,
+        } += 1;
+        waits.most_of_a_client = waits.most_of_a_client.max(answers);
+        if closes {
+            waits.closing += 1;
+            let at = (now - self.began).as_secs_f64();
+            waits.first_closing_at.get_or_insert(at);
+            waits.last_closing_at = Some(at);
+        }
+    }
+
+    /// Counts a response without a link to the next request.
+    pub(super) fn lost(&mut self) {
+        self.waits.get_or_insert_default().without_next += 1;
     }
 
     /// Returns the figures of the progress line.
@@ -317,6 +299,11 @@ impl Tally {
             latency: self.latency.latency(),
             service: self.service.latency(),
             distribution: self.latency.distribution(),
+            news: News {
+                seen: self.news.recorded(),
+                latency: self.news.latency(),
+            },
+            waits: self.waits.clone(),
         }
     }
 

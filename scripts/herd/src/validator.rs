@@ -1,25 +1,19 @@
 //! A client that walks a feed by its cursor (WIRE.md, leaderboard/recent).
 
-use std::{
-    borrow::Cow,
-    io::{self, Read},
-    rc::Rc,
-};
+use std::rc::Rc;
 
 use awc::{
     Client, SendClientRequest,
     http::{Uri, header::ACCEPT_ENCODING},
 };
-use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     exchange::{Answer, Exchange},
+    news::Seen,
+    page::{Page, decoded},
     plan::Validators,
 };
-
-/// Maximum length of a decoded page; a longer page is invalid.
-const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A validator.
 pub(super) struct Validator {
@@ -27,6 +21,8 @@ pub(super) struct Validator {
     pub exchange: Exchange,
     /// The plan of all validators.
     pub plan: Rc<Validators>,
+    /// What it has seen of what was written.
+    pub seen: Seen,
 }
 
 /// The last row that was read.
@@ -36,29 +32,16 @@ struct Cursor {
     id: String,
 }
 
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    items: Vec<Item<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Item<'a> {
-    #[serde(borrow)]
-    ran_at: Cow<'a, str>,
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-}
-
 impl Validator {
     /// Reads the feed up to its end at each of these times.
-    pub(super) async fn run(self, due: Vec<Instant>) {
+    pub(super) async fn run(mut self, due: Vec<Instant>) {
         let mut cursor = Cursor {
-            ran_at: self.plan.since.to_string(),
+            ran_at: self.plan.since.clone(),
             id: String::new(),
         };
         for due in due {
             sleep_until(due).await;
+            self.seen.asks(Instant::now());
             self.pull(due, &mut cursor).await;
         }
     }
@@ -93,10 +76,10 @@ impl Validator {
     /// Returns the number of rows of the page and moves the cursor to the last one.
     fn read(&self, answer: &Answer, cursor: &mut Cursor) -> usize {
         let read = decoded(answer);
-        let page: Page<'_> = match read
+        let page = match read
             .as_ref()
             .map_err(ToString::to_string)
-            .and_then(|body| serde_json::from_slice(body).map_err(|error| error.to_string()))
+            .and_then(|body| Page::parse(body).map_err(|error| error.to_string()))
         {
             Ok(page) => page,
             Err(error) => {
@@ -111,7 +94,9 @@ impl Validator {
             };
         }
         let rows = page.items.len();
-        self.exchange.tally.borrow_mut().rows(rows as u64);
+        let mut tally = self.exchange.tally.borrow_mut();
+        tally.rows(rows as u64);
+        tally.news(&self.seen.rows(&page.items, Instant::now()));
         rows
     }
 
@@ -124,21 +109,4 @@ impl Validator {
         // Encoded pairs after a valid URL are a valid URL.
         format!("{}?{query}", self.plan.url).parse().ok()
     }
-}
-
-/// Decodes the body.
-fn decoded(answer: &Answer) -> io::Result<Cow<'_, [u8]>> {
-    let encoded = answer.body.as_slice();
-    let coding = answer.content_encoding.as_ref();
-    let reader: Box<dyn Read + '_> = match coding.map(|name| name.as_bytes()) {
-        None | Some(b"identity") => return Ok(Cow::Borrowed(encoded)),
-        Some(b"gzip") => Box::new(flate2::read::GzDecoder::new(encoded)),
-        Some(b"zstd") => Box::new(zstd::Decoder::new(encoded)?),
-        Some(b"br") => Box::new(brotli::Decompressor::new(encoded, 4096)),
-        Some(_) => return Err(io::Error::other("a content coding that was not requested")),
-    };
-    let mut body = Vec::new();
-    // A few bytes may decode to very many.
-    reader.take(MAX_PAGE_BYTES).read_to_end(&mut body)?;
-    Ok(Cow::Owned(body))
 }

@@ -1,12 +1,12 @@
 //! A client that posts sample eval runs, like the evaluators of the subnet.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use awc::{Client, http::header};
 use cathedral_publisher::{demo::sample::Sample, domain::ran_at::RanAt};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{exchange::Exchange, plan::Writers};
+use crate::{exchange::Exchange, news::News, page::Item, plan::Writers};
 
 /// A writer.
 pub(super) struct Writer {
@@ -14,6 +14,8 @@ pub(super) struct Writer {
     pub exchange: Exchange,
     /// The plan of all writers.
     pub plan: Rc<Writers>,
+    /// Where it notes when it sends which rows.
+    pub news: Rc<RefCell<News>>,
 }
 
 impl Writer {
@@ -22,14 +24,18 @@ impl Writer {
         // A random seed: ids must not repeat those of other data.
         let mut sample = Sample::new(fastrand::u64(..));
         for due in due {
-            let rows = match self.rows(&mut sample) {
-                Ok(rows) => bytes::Bytes::from(rows),
+            let (ids, rows) = match self.rows(&mut sample) {
+                Ok((ids, rows)) => (ids, bytes::Bytes::from(rows)),
                 Err(error) => {
                     log::error!("herd: cannot make sample rows: {error:#}");
                     return;
                 }
             };
             sleep_until(due).await;
+            let now = Instant::now();
+            for id in ids {
+                self.news.borrow_mut().row(id, now);
+            }
             let request = |client: &Client| {
                 let bearer = format!("Bearer {}", self.plan.token);
                 client
@@ -45,9 +51,18 @@ impl Writer {
         }
     }
 
-    fn rows(&self, sample: &mut Sample) -> anyhow::Result<String> {
+    /// Returns the ids of new rows, and the rows.
+    fn rows(&self, sample: &mut Sample) -> anyhow::Result<(Vec<String>, String)> {
         let now = RanAt::parse(&jiff::Timestamp::now().to_string())?;
-        let rows = (0..self.plan.rows).map(|_| Ok(sample.eval_run(&now)?));
-        Ok(rows.collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
+        let rows = (0..self.plan.rows).map(|_| {
+            let row = sample.eval_run(&now)?;
+            let id = serde_json::from_str::<Item<'_>>(&row)?.id.into_owned();
+            Ok((id, row))
+        });
+        let (ids, rows): (_, Vec<_>) = rows
+            .collect::<anyhow::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
+        Ok((ids, rows.join("\n")))
     }
 }

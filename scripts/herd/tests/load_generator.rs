@@ -8,6 +8,7 @@
 //! - a poll without a response counts as slower than every other poll
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
+//! - clients that wait: see `load_generator/waiting.rs`
 //! - invalid or dangerous options are rejected with one clear line
 //! - the program prints a table or JSON, writes self-contained reports, and compares runs
 
@@ -23,6 +24,8 @@ mod client;
 #[path = "../examples/lab/mod.rs"]
 #[allow(dead_code)]
 mod lab;
+#[path = "load_generator/waiting.rs"]
+mod waiting;
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -201,7 +204,7 @@ proptest! {
     #[test]
     fn a_wait_is_never_longer_than_the_manners_say(retries in 0_u32..100, seed: u64) {
         let rng = &mut Rng::with_seed(seed);
-        let policy = |on_failure| RetryPolicy { on_failure, honour_retry_after: true, max_retries: Some(50) };
+        let policy = |on_failure| RetryPolicy { on_failure, honour_retry_after: true, max_retries: Some(50), least: Duration::ZERO };
         let told = Failure::Refused { retry_after: Some(Duration::from_secs(60)) };
         let at_once = policy(OnFailure::Retry);
         let back_off = policy(OnFailure::BackOff);
@@ -468,6 +471,37 @@ fn invalid_or_dangerous_options_are_rejected() {
                 "soon",
             ],
             "must be an ISO-8601 time",
+        ),
+        (
+            vec![
+                here,
+                "--wait",
+                "--validators",
+                "1",
+                "--feed-url",
+                here,
+                "--feed-since",
+                "1-a.2&x",
+            ],
+            "must be a cursor of since_seq",
+        ),
+        (
+            vec![here, "--change-url", here, "--change-at", "30"],
+            "--change-at must be a second of the run",
+        ),
+        (
+            vec![
+                here,
+                "--change-url",
+                "http://192.0.2.1/c",
+                "--change-at",
+                "3",
+            ],
+            "is not this machine",
+        ),
+        (
+            vec!["http://[::1]:9/x", "--from-addresses", "2"],
+            "needs targets at addresses such as 127.0.0.1",
         ),
     ] {
         let refused = plan(&arguments).unwrap_err();

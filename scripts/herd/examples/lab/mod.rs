@@ -34,6 +34,11 @@ pub fn example(name: &str) -> PathBuf {
     built("herd", "--example", name)
 }
 
+/// Builds a program of this package and returns its path.
+pub fn program(name: &str) -> PathBuf {
+    built("herd", "--bin", name)
+}
+
 /// Builds a binary or an example, once per process, and returns its path.
 ///
 /// The build uses the target directory and the profile of the running program, which is in
@@ -162,7 +167,7 @@ pub fn serve_at(address: &str, database: &Path, options: &[&str]) -> (Process, S
 
 /// Runs `herd` with these options and returns its results.
 pub fn herd(url: &str, options: &str) -> Run {
-    let output = Command::new(built("herd", "--bin", "herd"))
+    let output = Command::new(program("herd"))
         .args([url, "--json"])
         .args(options.split_whitespace())
         .env("PUBLISHER_ADMIN_TOKEN", TOKEN)

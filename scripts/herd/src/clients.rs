@@ -1,0 +1,201 @@
+//! The clients of a run, one task each.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use awc::http::header::HeaderValue;
+use fastrand::Rng;
+use tokio::{task::JoinSet, time::Instant};
+use url::Url;
+
+use crate::{
+    HerdError,
+    exchange::{Exchange, Limits, client},
+    follower::{Follower, Kind},
+    news::{News, Seen},
+    operator::Changer,
+    plan::{Plan, share},
+    poller::Poller,
+    schedule::Times,
+    tally::Tally,
+    target::source,
+    validator::Validator,
+    writer::Writer,
+};
+
+/// A run that is being set up.
+pub(super) struct Herd {
+    /// What it does.
+    pub plan: Rc<Plan>,
+    /// Limits of all clients together.
+    pub limits: Rc<Limits>,
+    /// Its beginning.
+    pub began: Instant,
+    /// One task per client.
+    pub clients: JoinSet<()>,
+    /// Clients so far.
+    pub started: u32,
+    /// What was written when.
+    pub news: Rc<RefCell<News>>,
+    /// Random numbers.
+    pub rng: Rng,
+}
+
+/// Counters of all clients of one kind.
+type Shared = Rc<RefCell<Tally>>;
+
+impl Herd {
+    /// Starts the pollers.
+    pub(super) fn pollers(&mut self) -> Result<Shared, HerdError> {
+        let plan = Rc::new(self.plan.pollers.clone());
+        let tally = self.tally(plan.clients)?;
+        if self.plan.wait {
+            let kind = Kind::Board {
+                conditional: plan.conditional,
+            };
+            let start = Rc::new(Url::parse(&plan.url.to_string())?);
+            for number in 0..plan.clients {
+                let first = share(plan.ramp, number, plan.clients);
+                self.follower(&tally, &start, kind, plan.accept_encoding.as_ref(), first);
+            }
+            return Ok(tally);
+        }
+        for number in 0..plan.clients {
+            let poller = Poller {
+                exchange: self.exchange(&tally),
+                plan: Rc::clone(&plan),
+                etag: RefCell::default(),
+                bytes: Cell::default(),
+                seen: RefCell::new(Seen::new(&self.news)),
+            };
+            let times = plan.times(number, self.plan.duration);
+            if plan.interval.is_zero() {
+                let first = self.began + times.first;
+                self.clients.spawn_local(poller.saturate(first));
+            } else {
+                let due = self.due(&times);
+                self.clients.spawn_local(poller.run(due));
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Starts the validators, if there are any.
+    pub(super) fn validators(&mut self) -> Result<Option<Shared>, HerdError> {
+        let Some(plan) = self.plan.validators.clone().map(Rc::new) else {
+            return Ok(None);
+        };
+        let tally = self.tally(plan.clients)?;
+        if self.plan.wait {
+            let (url, since, limit) = (&plan.url, &plan.since, plan.limit);
+            let start = Url::parse(&format!("{url}?since_seq={since}&limit={limit}"))?;
+            let start = Rc::new(start);
+            for number in 0..plan.clients {
+                let first = share(self.plan.pollers.ramp, number, plan.clients);
+                let codings = plan.accept_encoding.as_ref();
+                self.follower(&tally, &start, Kind::Feed, codings, first);
+            }
+            return Ok(Some(tally));
+        }
+        for number in 0..plan.clients {
+            let validator = Validator {
+                exchange: self.exchange(&tally),
+                plan: Rc::clone(&plan),
+                seen: Seen::new(&self.news),
+            };
+            let due = self.steady(number, plan.clients, plan.interval);
+            self.clients.spawn_local(validator.run(due));
+        }
+        Ok(Some(tally))
+    }
+
+    fn follower(
+        &mut self,
+        tally: &Shared,
+        start: &Rc<Url>,
+        kind: Kind,
+        accept_encoding: Option<&HeaderValue>,
+        first: Duration,
+    ) {
+        let exchange = self.exchange(tally);
+        let follower = Follower {
+            exchange: Exchange {
+                policy: exchange.policy.waiting(),
+                ..exchange
+            },
+            start: Rc::clone(start),
+            kind,
+            accept_encoding: accept_encoding.cloned(),
+            seen: Seen::new(&self.news),
+        };
+        let first = self.began + first;
+        self.clients.spawn_local(follower.run(first));
+    }
+
+    /// Starts whoever writes, if anybody does.
+    pub(super) fn writers(&mut self) -> Result<Option<Shared>, HerdError> {
+        let writers = self.plan.writers.clone().map(Rc::new);
+        let operator = self.plan.operator.clone().map(Rc::new);
+        let clients = writers.as_ref().map_or(0, |plan| plan.clients);
+        if writers.is_none() && operator.is_none() {
+            return Ok(None);
+        }
+        let tally = self.tally(clients + u32::from(operator.is_some()))?;
+        for number in 0..clients {
+            let Some(plan) = writers.clone() else { break };
+            let due = self.steady(number, plan.clients, plan.interval);
+            let writer = Writer {
+                exchange: self.exchange(&tally),
+                plan,
+                news: Rc::clone(&self.news),
+            };
+            self.clients.spawn_local(writer.run(due));
+        }
+        if let Some(plan) = operator {
+            let due = plan.at.iter().map(|at| self.began + *at).collect();
+            let operator = Changer {
+                exchange: self.exchange(&tally),
+                plan,
+                news: Rc::clone(&self.news),
+            };
+            self.clients.spawn_local(operator.run(due));
+        }
+        Ok(Some(tally))
+    }
+
+    fn tally(&self, clients: u32) -> Result<Shared, HerdError> {
+        let tally = Tally::new(clients, self.began, self.plan.duration)?;
+        Ok(Rc::new(RefCell::new(tally)))
+    }
+
+    fn exchange(&mut self, tally: &Shared) -> Exchange {
+        let from = self.plan.from_addresses;
+        self.started += 1;
+        Exchange {
+            client: client(from.map(|count| source(self.started, count))),
+            tally: Rc::clone(tally),
+            policy: self.plan.policy,
+            limits: Rc::clone(&self.limits),
+            rng: RefCell::new(self.rng.fork()),
+        }
+    }
+
+    /// Returns the times of a client that starts within the first interval and then keeps to it.
+    fn steady(&mut self, number: u32, clients: u32, interval: Duration) -> Vec<Instant> {
+        self.due(&Times {
+            first: share(interval, number, clients),
+            interval,
+            jitter: 0.1,
+            bursts: Vec::new(),
+            end: self.plan.duration,
+        })
+    }
+
+    fn due(&mut self, times: &Times) -> Vec<Instant> {
+        let due = times.due(&mut self.rng);
+        due.into_iter().map(|at| self.began + at).collect()
+    }
+}

@@ -1,0 +1,143 @@
+//! A client that waits instead of polling: it follows `Link: <…>; rel="next"` (WIRE.md, Waiting).
+
+use std::{rc::Rc, time::Duration};
+
+use awc::{
+    Client, SendClientRequest,
+    http::header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
+};
+use tokio::time::{Instant, sleep_until};
+use url::Url;
+
+use crate::{
+    exchange::{Answer, Exchange},
+    link,
+    news::Seen,
+    page::{Page, decoded},
+    tally::Wait,
+};
+
+/// An answer without a change that comes sooner is followed by a pause of the same length.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What is at the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The board. It is asked with the last entity-tag, if `conditional`.
+    Board {
+        /// Whether it sends If-None-Match.
+        conditional: bool,
+    },
+    /// The feed by `since_seq`.
+    Feed,
+}
+
+/// A client that waits.
+pub(super) struct Follower {
+    /// Connections, limits and counters.
+    pub exchange: Exchange,
+    /// The URL of its first request, and of the first one after an error that is not worth a retry.
+    pub start: Rc<Url>,
+    /// What is there.
+    pub kind: Kind,
+    /// Value of Accept-Encoding.
+    pub accept_encoding: Option<HeaderValue>,
+    /// What it has seen of what was written.
+    pub seen: Seen,
+}
+
+impl Follower {
+    /// Follows from `first` on until the end of the run, which may cut off a wait.
+    pub(super) async fn run(mut self, first: Instant) {
+        let end = self.exchange.limits.end;
+        tokio::select! {
+            () = self.follow(first) => {}
+            () = sleep_until(end) => {}
+        }
+    }
+
+    async fn follow(&mut self, first: Instant) {
+        sleep_until(first).await;
+        let mut next = self.start.as_ref().clone();
+        let mut etag = None;
+        let (mut answers, mut closed) = (0, false);
+        loop {
+            let asked = Instant::now();
+            self.seen.asks(asked);
+            let request = |client: &Client| self.request(client, &next, etag.as_ref());
+            let Some(answer) = self.exchange.poll(asked, true, request).await else {
+                // 4xx, such as 410 of a cursor that the server does not know: starts again.
+                next = self.start.as_ref().clone();
+                etag = None;
+                sleep_until(Instant::now() + AT_ONCE).await;
+                continue;
+            };
+            let now = Instant::now();
+            let changed = self.read(&answer, etag.as_ref(), now);
+            let at_once = now - asked < AT_ONCE;
+            answers += 1;
+            let wait = match () {
+                () if answers == 1 => Wait::First,
+                () if answer.retry_after.is_some() => Wait::Refused,
+                () if changed => Wait::Changed,
+                () if at_once && !answer.closes => Wait::AtOnce,
+                () => Wait::Unchanged,
+            };
+            let closes_first = answer.closes && !closed;
+            closed |= answer.closes;
+            let mut tally = self.exchange.tally.borrow_mut();
+            tally.waited(wait, answers, closes_first, now);
+            if let Some(link) = answer.link.as_ref().and_then(|link| link.to_str().ok())
+                && let Some(url) = link::next(&next, link)
+            {
+                next = url;
+            } else {
+                tally.lost();
+                log::warn!("herd: {next}: no Link with rel=\"next\"");
+            }
+            drop(tally);
+            if answer.etag.is_some() {
+                etag = answer.etag;
+            }
+            let pause = Some(AT_ONCE).filter(|_| at_once && !changed);
+            if let Some(pause) = pause.max(answer.retry_after) {
+                sleep_until(now + pause).await;
+            }
+        }
+    }
+
+    fn request(&self, client: &Client, url: &Url, etag: Option<&HeaderValue>) -> SendClientRequest {
+        let mut request = client.get(url.as_str());
+        if let Some(codings) = &self.accept_encoding {
+            request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
+        }
+        if let (Kind::Board { conditional: true }, Some(etag)) = (self.kind, etag) {
+            request = request.insert_header((IF_NONE_MATCH, etag.clone()));
+        }
+        request.send()
+    }
+
+    /// Notes what is new in the answer; returns whether anything is.
+    fn read(&mut self, answer: &Answer, etag: Option<&HeaderValue>, now: Instant) -> bool {
+        match self.kind {
+            Kind::Board { .. } if answer.status == 304 => false,
+            Kind::Board { .. } => {
+                let taken = self.seen.board(answer, now);
+                self.exchange.tally.borrow_mut().news(&taken);
+                answer.etag.as_ref() != etag
+            }
+            Kind::Feed => {
+                let body = decoded(answer);
+                let page = body.as_ref().ok().and_then(|body| Page::parse(body).ok());
+                let Some(page) = page else {
+                    log::warn!("herd: invalid page");
+                    return false;
+                };
+                let mut tally = self.exchange.tally.borrow_mut();
+                tally.rows(page.items.len() as u64);
+                tally.news(&self.seen.rows(&page.items, now));
+                !page.items.is_empty()
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A histogram of latencies, in which polls without a response are the slowest.
+
+use std::time::Duration;
+
+use hdrhistogram::{CreationError, Histogram};
+
+use crate::run::{Latency, Point};
+
+/// Points of the distribution per doubling of the latency.
+const POINTS_PER_DOUBLING: u32 = 8;
+
+/// Latencies in microseconds, and the number of polls without a response.
+#[derive(Debug)]
+pub(super) struct Latencies {
+    recorded: Histogram<u64>,
+    unanswered: u64,
+}
+
+impl Latencies {
+    /// No polls yet; `digits` significant ones.
+    ///
+    /// # Errors
+    /// If the histogram cannot be created, which is a bug.
+    pub(super) fn new(digits: u8) -> Result<Self, CreationError> {
+        Ok(Self {
+            recorded: Histogram::new(digits)?,
+            unanswered: 0,
+        })
+    }
+
+    /// Counts a poll that took this long.
+    pub(super) fn record(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4);
+        // Fails only for a histogram that cannot grow.
+        let _ = self.recorded.record(micros.max(1));
+    }
+
+    /// Counts a poll that took this long, or one without a response.
+    pub(super) fn record_or_unanswered(&mut self, time: Option<Duration>) {
+        match time {
+            Some(time) => self.record(time),
+            None => self.unanswered += 1,
+        }
+    }
+
+    /// Returns how many polls got a response.
+    pub(super) fn recorded(&self) -> u64 {
+        self.recorded.len()
+    }
+
+    /// Returns the quantile over all polls in milliseconds; `None` if it falls among polls without a response.
+    pub(super) fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let recorded = self.recorded.len();
+        let rank = (share * (recorded + self.unanswered) as f64).ceil() as u64;
+        if recorded == 0 || rank > recorded {
+            return None;
+        }
+        let micros = self
+            .recorded
+            .value_at_quantile(rank as f64 / recorded as f64);
+        Some(micros as f64 / 1e3)
+    }
+
+    /// Returns the quantiles.
+    pub(super) fn latency(&self) -> Latency {
+        Latency {
+            p50_ms: self.quantile_ms(0.5),
+            p90_ms: self.quantile_ms(0.9),
+            p99_ms: self.quantile_ms(0.99),
+            p999_ms: self.quantile_ms(0.999),
+            max_ms: self.quantile_ms(1.0),
+        }
+    }
+
+    /// Returns the distribution of the responses.
+    pub(super) fn distribution(&self) -> Vec<Point> {
+        let all = (self.recorded.len() + self.unanswered).max(1) as f64;
+        let step = 2_f64.powf(1.0 / f64::from(POINTS_PER_DOUBLING));
+        let mut points = Vec::new();
+        let (mut micros, most) = (50.0_f64, self.recorded.max() as f64 * step);
+        while micros < most {
+            let within = self.recorded.count_between(0, micros as u64);
+            points.push(Point {
+                ms: micros / 1e3,
+                share: within as f64 / all,
+            });
+            micros *= step;
+        }
+        points
+    }
+}
