@@ -92,6 +92,20 @@ impl Browser {
         wait_until(expression, async || self.run(&script).await == json!(true)).await;
     }
 
+    /// Returns the text of the first element.
+    pub async fn text(&self, selector: &str) -> String {
+        let script = format!("return document.querySelector({selector:?}).innerText");
+        self.run(&script).await.as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the first element contains a text.
+    pub async fn shows(&self, selector: &str, text: &str) {
+        let text = json!(text);
+        let expression =
+            format!("document.querySelector({selector:?})?.innerText.includes({text})");
+        self.until(&expression).await;
+    }
+
     /// Sends a command of the Chrome DevTools Protocol.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({ "cmd": command, "params": parameters });
