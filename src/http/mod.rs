@@ -42,7 +42,7 @@ pub use client_address::ClientAddressFrom;
 pub use date::DateSource;
 pub use door::Door;
 pub use metrics::MetricsPage;
-pub use page::Document;
+pub use page::HtmlPage;
 pub use rate_limit::RateLimit;
 pub use routes::RouteSet;
 pub use settings::{AccessLog, ServesPage, Settings};
@@ -77,7 +77,7 @@ pub struct Handles {
     /// The text of that.
     pub metrics_page: Arc<MetricsPage>,
     /// The page for browsers.
-    pub document: Arc<Document>,
+    pub page: Arc<HtmlPage>,
     /// The write side, if there is one and a token is configured.
     pub admin: Option<AdminHandles>,
     /// The rate limit of each client, if there is one.

@@ -37,12 +37,12 @@ const SCRIPTS: [&str; 4] = [
 
 /// The document, made once.
 #[derive(Debug)]
-pub struct Document {
+pub struct HtmlPage {
     representation: Arc<Representation>,
     is_encoded: OnceCell<()>,
 }
 
-impl Default for Document {
+impl Default for HtmlPage {
     fn default() -> Self {
         let script = SCRIPTS.concat();
         let document = INDEX
@@ -67,7 +67,7 @@ impl Default for Document {
     }
 }
 
-impl Document {
+impl HtmlPage {
     /// Returns the document with all its codings, which are made when it is first asked for.
     async fn encoded(&self) -> &Arc<Representation> {
         let encode = || async {
@@ -107,7 +107,7 @@ pub(super) async fn page(
         response.headers_mut().insert(VARY, vary);
         return Ok(response);
     }
-    let document = app.handles.document.encoded().await;
+    let document = app.handles.page.encoded().await;
     respond(
         &app,
         &conditions(&request),
