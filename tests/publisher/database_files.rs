@@ -19,6 +19,9 @@ use std::{
     io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -536,12 +539,13 @@ fn a_million_eval_runs_of_the_first_schema_are_migrated_while_a_client_of_the_ol
     // What the release before asks for.
     let page = "SELECT count(*) FROM (SELECT body FROM eval_runs WHERE (ran_at, id) > (?1, '') AND schema_version >= 5
                 ORDER BY ran_at, id LIMIT 200)";
-    let is_done = std::sync::atomic::AtomicBool::new(false);
-    let (took, (reads, longest)) = std::thread::scope(|scope| {
+    let is_done = AtomicBool::new(false);
+    let (took, (reads, longest)) = thread::scope(|scope| {
         let reader = scope.spawn(|| {
+            let connection = Connection::open(&path).unwrap();
             let (mut reads, mut longest) = (0_u64, Duration::ZERO);
-            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
-                let begun = std::time::Instant::now();
+            while !is_done.load(Ordering::Relaxed) {
+                let begun = Instant::now();
                 let count: i64 = connection
                     .query_row(page, ["2026"], |row| row.get(0))
                     .unwrap();
@@ -550,11 +554,11 @@ fn a_million_eval_runs_of_the_first_schema_are_migrated_while_a_client_of_the_ol
             }
             (reads, longest)
         });
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let migrated =
             cathedral_publisher::store::open::open_writer(&path, Duration::from_secs(60));
         let took = begun.elapsed();
-        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        is_done.store(true, Ordering::Relaxed);
         drop(migrated.unwrap());
         (took, reader.join().unwrap())
     });

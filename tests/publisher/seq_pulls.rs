@@ -368,6 +368,8 @@ fn of_restores_that_run_at_once_no_lineage_seems_to_be_one_of_the_future_afterwa
         let is_done = AtomicBool::new(false);
         let seen = thread::scope(|scope| {
             let watcher = scope.spawn(|| {
+                let connection = Connection::open(&path).unwrap();
+                connection.busy_timeout(BUSY).unwrap();
                 let mut seen = Vec::new();
                 while !is_done.load(Ordering::Relaxed) {
                     seen.extend(known(&connection));
