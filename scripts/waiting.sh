@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures what waiting for a change costs and saves: see scripts/herd/examples/waiting. Takes 17 minutes.
+# Measures what waiting for a change costs and saves: see scripts/herd/examples/waiting. Takes 13 minutes.
 #
 #   scripts/waiting.sh          OUT=scripts/waiting.txt
-#   scripts/waiting.sh short    fewer clients and shorter runs: five minutes, to target/waiting.txt
+#   scripts/waiting.sh short    fewer clients and shorter runs: six minutes, to target/waiting.txt
 #
 # Needs 20,000 file descriptors (`ulimit -Hn`), and nginx for a part of it. Where it may, it uses a network of its own,
 # so that nobody else's bytes are counted. Fails if a number falls short of its goal.
@@ -11,10 +11,10 @@ cd "$(dirname "$0")/.."
 
 if [ "${1:-}" = short ]; then
     out=${OUT:-target/waiting.txt}
-    scenarios=("waiters 2000" "stop 1000" "vanish 2000" "quiet 30" "hour 40")
+    scenarios=("waiters 2000" "stop 1000" "vanish 2000" "quiet 30" "hour 60")
 else
     out=${OUT:-scripts/waiting.txt}
-    scenarios=("waiters 10000" "stop 5000" "vanish 10000" "quiet 60" "hour 150")
+    scenarios=("waiters 10000" "stop 5000" "vanish 10000" "quiet 60" "hour 120")
 fi
 # Each program alone, so that the server has only the features of its own dependencies.
 cargo build --release --locked --quiet

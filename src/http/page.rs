@@ -38,7 +38,7 @@ const SCRIPTS: [&str; 4] = [
 /// The document, made once.
 #[derive(Debug)]
 pub struct HtmlPage {
-    document: Arc<Representation>,
+    representation: Arc<Representation>,
     is_encoded: OnceCell<()>,
 }
 
@@ -61,7 +61,7 @@ impl Default for HtmlPage {
             vary: "accept, accept-encoding",
         };
         Self {
-            document: Arc::new(Representation::of(media, document)),
+            representation: Arc::new(Representation::of(media, document)),
             is_encoded: OnceCell::new(),
         }
     }
@@ -71,7 +71,7 @@ impl HtmlPage {
     /// Returns the document with all its codings, which are made when it is first asked for.
     async fn encoded(&self) -> &Arc<Representation> {
         let encode = || async {
-            let document = Arc::clone(&self.document);
+            let document = Arc::clone(&self.representation);
             let encode = web::block(move || {
                 document.encode_fast();
                 document.precompress();
@@ -80,7 +80,7 @@ impl HtmlPage {
             let _ = encode.await;
         };
         self.is_encoded.get_or_init(encode).await;
-        &self.document
+        &self.representation
     }
 }
 

@@ -2,10 +2,10 @@
 //! dropped, also if the test fails.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder, wd::WebDriverCompatibleCommand};
@@ -21,7 +21,7 @@ pub struct Browser {
     // Dropped in this order.
     _driver: Guard,
     _chromium: Chromium,
-    profile: TempDir,
+    _profile: TempDir,
 }
 
 /// Kills all processes that name the folder of the profile: ChromeDriver leaves them if it is killed.
@@ -29,11 +29,14 @@ struct Chromium(String);
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        for process in procfs::process::all_processes().unwrap().flatten() {
-            let arguments = process.cmdline().unwrap_or_default();
-            if arguments.iter().any(|argument| argument.contains(&self.0)) {
-                let pid = process.pid().to_string();
-                let _ = Command::new("kill").args(["-9", &pid]).status();
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&arguments).contains(&self.0) {
+                let kill = Command::new("kill")
+                    .arg("-9")
+                    .arg(process.file_name())
+                    .status();
+                drop(kill);
             }
         }
     }
@@ -77,7 +80,7 @@ impl Browser {
             client: client.await.unwrap(),
             _driver: driver,
             _chromium: chromium,
-            profile,
+            _profile: profile,
         })
     }
 
@@ -90,6 +93,20 @@ impl Browser {
     pub async fn until(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
         wait_until(expression, async || self.run(&script).await == json!(true)).await;
+    }
+
+    /// Returns the text of the first element.
+    pub async fn text(&self, selector: &str) -> String {
+        let script = format!("return document.querySelector({selector:?}).innerText");
+        self.run(&script).await.as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the first element contains a text.
+    pub async fn shows(&self, selector: &str, text: &str) {
+        let text = json!(text);
+        let expression =
+            format!("document.querySelector({selector:?})?.innerText.includes({text})");
+        self.until(&expression).await;
     }
 
     /// Sends a command of the Chrome DevTools Protocol.
@@ -120,7 +137,6 @@ impl Browser {
     /// Ends the session and the browser.
     pub async fn close(self) {
         self.client.close().await.unwrap();
-        let _ = tokio::time::timeout(Duration::from_secs(5), async { drop(self.profile) }).await;
     }
 
     async fn send(&self, path: &'static str, body: Value) -> Value {

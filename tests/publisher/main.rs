@@ -44,6 +44,7 @@ mod operations;
 mod other_processes;
 mod page;
 mod page_live;
+mod page_looks;
 mod refresh_flag;
 mod seq_pulls;
 mod service;

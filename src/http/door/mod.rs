@@ -9,7 +9,8 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `connection` | reading, sending, time limits, the end of a connection |
+//! | `connection` | reading, time limits, the end of a connection |
+//! | `sending` | what the kernel does not take at once, and until when the client must |
 //! | `head` | the head of a request: syntax, framing, persistence |
 //! | `body` | the body of a request: by length or chunked |
 //! | `memory` | which requests memory can answer |
@@ -25,6 +26,7 @@ mod events;
 mod exchange;
 mod head;
 mod memory;
+mod sending;
 mod waiting;
 
 use std::{

@@ -102,7 +102,10 @@ async function readBoard() {
 }
 
 async function readFeed() {
-  runs.add(await feedReader.read());
+  const isAnew = !feedReader.since;
+  const items = await feedReader.read();
+  if (isAnew) runs.keep(items);
+  runs.add(items);
 }
 
 async function readHealth() {

@@ -11,8 +11,8 @@ const NO_RUNS = "No eval run in the last 30 days.";
 const READS = ["active-challenges", "changes", "current-challenge", "leaderboard"];
 
 // How far the server's clock is ahead of this one, in milliseconds.
-let clockOffset = 0;
-const serverNow = () => Date.now() + clockOffset;
+let clockOffset;
+const serverNow = () => Date.now() + (clockOffset ?? 0);
 
 // No answer came.
 class Unreachable extends Error {}
@@ -37,8 +37,8 @@ async function ask(path, { etag, expected = [] } = {}) {
     throw new Unreachable("No answer of the server");
   });
   const date = Date.parse(response.headers.get("date"));
-  // The field has whole seconds: on average it is half a second late.
-  if (isNumber(date)) clockOffset = date + 500 - Date.now();
+  // Rounded down to seconds, and older still if it comes from a cache: the latest one is the best.
+  if (isNumber(date)) clockOffset = Math.max(clockOffset ?? -Infinity, date - Date.now());
   const isExpected = response.ok || response.status === 304 || expected.includes(response.status);
   if (!isExpected) throw new Refused(response);
   return response;
@@ -97,8 +97,8 @@ class FeedReader {
     try {
       return await ask(`v1/leaderboard/recent?${query}`);
     } catch (error) {
-      // The cursor is of another history: the next reading begins anew.
-      if (error.status === 410 || error.status === 400) {
+      // The cursor is of another history, or of one that this server does not know yet: the next reading begins anew.
+      if ([400, 410, 503].includes(error.status)) {
         this.since = this.commit = this.noticed = undefined;
       }
       throw error;

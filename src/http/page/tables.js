@@ -40,12 +40,15 @@ class Row {
     this.head.scope = "row";
     this.head.setAttribute("role", "rowheader");
     this.head.title = typeof id === "string" ? id : "";
-    this.sign = element("span", "mark");
+    this.word = element("span", "mark");
+    // A space, so that the word goes to the next line if there is no room.
+    this.sign = element("span", "", " ");
+    this.sign.append(this.word);
     this.isGone = false;
   }
 
   mark(word, now, millis = MARKED_MILLIS) {
-    this.sign.textContent = word;
+    this.word.textContent = word;
     if (word) this.head.append(this.sign);
     this.markedUntil = now + millis;
     this.tr.classList.add("marked");
@@ -159,6 +162,12 @@ class Runs {
   // Says why there is nothing to show.
   explain(text) {
     if (this.isFirst) this.body.replaceChildren(noteRow(text, 5));
+  }
+
+  // Drops all other eval runs: the database may have been replaced.
+  keep(items) {
+    const ids = new Set(items.map((item) => item?.id));
+    this.rows = this.rows.filter((row) => ids.has(row.id));
   }
 
   // Adds eval runs, in any order; those that are there already stay as they are.

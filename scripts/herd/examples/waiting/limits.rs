@@ -29,7 +29,6 @@ pub fn quiet(seconds: u32, report: &mut Report) {
     let herd = server.wait_with(CLIENTS, seconds.into(), "");
     let run = herd.results();
     let waits = run.pollers.waits.clone().unwrap_or_default();
-    let answers = run.pollers.answered;
     report.shows(
         "answers: first / unchanged / changed",
         &format!(
@@ -68,7 +67,7 @@ pub fn quiet(seconds: u32, report: &mut Report) {
         "requests a client and hour; by polling every 15 s",
         &format!(
             "{:.0}; 240",
-            answers as f64 / f64::from(CLIENTS) * 3600.0 / run.seconds
+            waits.unchanged as f64 / f64::from(CLIENTS) * 3600.0 / run.seconds
         ),
     );
     report.shows(
