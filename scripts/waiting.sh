@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what waiting for a change costs and saves: see scripts/herd/examples/waiting. Takes 13 minutes.
+# Measures what waiting for a change costs and saves: see scripts/herd/examples/waiting. Takes 11 minutes.
 #
 #   scripts/waiting.sh          OUT=scripts/waiting.txt
 #   scripts/waiting.sh short    fewer clients and shorter runs: six minutes, to target/waiting.txt
@@ -15,7 +15,7 @@ if [ "${1:-}" = short ]; then
     scenarios=("waiters 2000" "stop 1000" "vanish 2000" "quiet 30" "hour 60")
 else
     out=${OUT:-scripts/waiting.txt}
-    scenarios=("waiters 10000" "stop 5000" "vanish 10000" "quiet 60" "hour 120")
+    scenarios=("waiters 10000" "stop 5000" "vanish 10000" "quiet 60" "hour 90")
 fi
 # Each program alone, so that the server has only the features of its own dependencies.
 cargo build --release --locked --quiet
