@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Measures what waiting for a change costs and saves: see scripts/herd/examples/waiting. Takes 13 minutes.
+# Measures what waiting for a change costs and saves: see scripts/herd/examples/waiting. Takes 11 minutes.
 #
 #   scripts/waiting.sh          OUT=scripts/waiting.txt
 #   scripts/waiting.sh short    fewer clients and shorter runs: six minutes, to target/waiting.txt
 #
 # Needs 20,000 file descriptors (`ulimit -Hn`), and nginx for a part of it. Where it may, it uses a network of its own,
-# so that nobody else's bytes are counted. Fails if a number falls short of its goal.
+# so that nobody else's bytes are counted. On a machine that does other work as well, `chrt --rr 1 scripts/waiting.sh`
+# measures as if it did not; build first. Fails if a number falls short of its goal.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +15,7 @@ if [ "${1:-}" = short ]; then
     scenarios=("waiters 2000" "stop 1000" "vanish 2000" "quiet 30" "hour 60")
 else
     out=${OUT:-scripts/waiting.txt}
-    scenarios=("waiters 10000" "stop 5000" "vanish 10000" "quiet 60" "hour 120")
+    scenarios=("waiters 10000" "stop 5000" "vanish 10000" "quiet 60" "hour 90")
 fi
 # Each program alone, so that the server has only the features of its own dependencies.
 cargo build --release --locked --quiet
@@ -31,6 +32,7 @@ fi
 failed=()
 {
     echo "scripts/waiting.sh $*, $(date -u +%F), $(git describe --always --dirty 2>/dev/null || echo 'no git')"
+    echo "load average before: $(cut -d ' ' -f 1-3 /proc/loadavg); $(chrt -p $$ 2>/dev/null | sed -n '1s/^.*current //p')"
     echo
     for scenario in "${scenarios[@]}"; do
         # shellcheck disable=SC2086

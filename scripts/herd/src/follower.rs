@@ -6,7 +6,10 @@ use awc::{
     Client, SendClientRequest,
     http::header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
 use url::Url;
 
 use crate::{
@@ -85,20 +88,21 @@ impl Follower {
             };
             let closes_first = answer.closes && !closed;
             closed |= answer.closes;
-            let mut tally = self.exchange.tally.borrow_mut();
-            tally.waited(wait, answers, closes_first, now);
-            if let Some(link) = answer.link.as_ref().and_then(|link| link.to_str().ok())
-                && let Some(url) = link::next(&next, link)
-            {
+            let tally = &self.exchange.tally;
+            tally.borrow_mut().waited(wait, answers, closes_first, now);
+            let link = answer.link.as_ref().and_then(|link| link.to_str().ok());
+            if let Some(url) = link.and_then(|link| link::next(&next, link)) {
                 next = url;
             } else {
-                tally.lost();
+                tally.borrow_mut().lost();
                 log::warn!("herd: {next}: no Link with rel=\"next\"");
             }
-            drop(tally);
             if answer.etag.is_some() {
                 etag = answer.etag;
             }
+            // After the answers to the other clients: each client is a machine of its own, and does not delay them by its
+            // next request.
+            yield_now().await;
             let pause = Some(AT_ONCE).filter(|_| at_once && !changed);
             if let Some(pause) = pause.max(answer.retry_after) {
                 sleep_until(now + pause).await;

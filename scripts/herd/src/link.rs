@@ -48,6 +48,8 @@ fn relations(parameters: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use super::*;
 
     fn next_of(field: &str) -> Option<String> {

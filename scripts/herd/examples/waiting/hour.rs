@@ -37,6 +37,9 @@ struct Hour {
     row_ms: Option<f64>,
 }
 
+/// Formats one figure.
+type Cell = fn(&Hour) -> String;
+
 pub fn hour(seconds: u32, report: &mut Report) {
     println!(
         "165 miners (a poll every 15 s) and 200 validators (every 30 s); five eval runs are posted every 5 s and the\n\
@@ -58,7 +61,7 @@ pub fn hour(seconds: u32, report: &mut Report) {
             hours.push(measure(seconds, by_nginx, waits));
         }
     }
-    let rows: [(&str, fn(&Hour) -> String); 9] = [
+    let rows: [(&str, Cell); 9] = [
         ("", |hour| hour.name.clone()),
         ("requests of the miners", |hour| count(hour.miners as u64)),
         ("requests of the validators", |hour| {

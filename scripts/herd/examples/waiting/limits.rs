@@ -160,6 +160,19 @@ pub fn vanish(clients: u32, report: &mut Report) {
         "all",
         gone >= f64::from(clients),
     );
+    // What the allocator keeps must at least serve the next ones.
+    let herd = server.wait_with(clients, 600, "");
+    server.until_waiting(clients, Duration::from_secs(ramp + 20));
+    thread::sleep(Duration::from_secs(1));
+    let again = server.used().pss_bytes;
+    herd.kill();
+    server.until_waiting(0, Duration::from_secs(30));
+    report.holds(
+        "memory while as many others wait",
+        &bytes(again),
+        "at most 10 % above the first time",
+        again as f64 <= full as f64 * 1.1,
+    );
 }
 
 fn terminate(pid: u32) {

@@ -6,7 +6,7 @@
 //! | scenario | what it does | NUMBER |
 //! |---|---|---|
 //! | `waiters` | clients wait: memory, processor time without a change, and one change until it has reached the last one; polls beside them | clients (10,000) |
-//! | `hour` | the production mix by polling and by waiting, directly and through nginx with the shipped configuration and its cache | seconds of each run (120) |
+//! | `hour` | the production mix by polling and by waiting, directly and through nginx with the shipped configuration and its cache | seconds of each run (90) |
 //! | `quiet` | 5,000 clients wait and nothing changes: how often each is answered | seconds (60) |
 //! | `stop` | SIGTERM while clients wait | clients (5,000) |
 //! | `vanish` | all clients disappear: what is left of them in the server | clients (10,000) |
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     match scenario.as_str() {
         "waiters" => waiters::waiters(number.unwrap_or(10_000), &mut report),
-        "hour" => hour::hour(number.unwrap_or(120), &mut report),
+        "hour" => hour::hour(number.unwrap_or(90), &mut report),
         "quiet" => limits::quiet(number.unwrap_or(60), &mut report),
         "stop" => limits::stop(number.unwrap_or(5_000), &mut report),
         "vanish" => limits::vanish(number.unwrap_or(10_000), &mut report),
