@@ -13,6 +13,8 @@ pub enum CachePolicy {
     Polled,
     /// 1 s: long enough for one answer to many that ask at once.
     Brief,
+    /// Not at all: it depends on the client.
+    NotStored,
     /// A year, without asking again (RFC 8246): it never changes.
     Immutable,
 }
@@ -23,6 +25,7 @@ impl CachePolicy {
         match self {
             Self::Polled => "public, max-age=15",
             Self::Brief => "public, max-age=1",
+            Self::NotStored => "no-store",
             Self::Immutable => "public, max-age=31536000, immutable",
         }
     }

@@ -132,15 +132,13 @@ impl Lineages {
         bounds.chain(self.0[at].shared_through).min()
     }
 
-    /// Returns the one cursor that stands for a position of the database: that of the lineage in which the number was
-    /// given. It stays the same when the database is restored, as long as the eval run there does.
+    /// Returns the one cursor that stands for a position of the database: in the current lineage. So a restore gives
+    /// each position another cursor, and no page that a cache has kept from before is on the way of a client that
+    /// begins after it.
     pub fn canonical(&self, seq: i64) -> SeqCursor {
-        let mut continued = self.0.iter().filter(|known| known.is_continued());
-        let first = continued.next();
-        let given = continued.rfind(|known| known.first_seq <= seq).or(first);
-        given.map_or(SeqCursor::Start, |known| {
+        self.0.last().map_or(SeqCursor::Start, |current| {
             SeqCursor::At(Position {
-                lineage: known.lineage,
+                lineage: current.lineage,
                 number: seq,
             })
         })

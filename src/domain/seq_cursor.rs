@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::position::Position;
+use super::position::{Lineage, Position};
 
 /// A position in the order of commits: every eval run after it is still to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,14 +30,26 @@ impl SeqCursor {
         }
     }
 
+    /// Returns whether both are of one lineage. The start is of none.
+    pub fn is_of_lineage_of(self, other: Self) -> bool {
+        self.lineage().is_some() && self.lineage() == other.lineage()
+    }
+
+    fn lineage(self) -> Option<Lineage> {
+        match self {
+            Self::At(position) => Some(position.lineage),
+            Self::Start => None,
+        }
+    }
+
     /// Returns whether a feed that ends at `end` may have eval runs after this cursor. It has none if the cursor is
     /// there or behind it in the same lineage, as after the newest eval runs were deleted.
     pub fn may_precede(self, end: Self) -> bool {
         match (self, end) {
-            (Self::At(cursor), Self::At(end)) => {
-                cursor.lineage != end.lineage || cursor.number < end.number
+            (Self::At(cursor), Self::At(end)) if cursor.lineage == end.lineage => {
+                cursor.number < end.number
             }
-            (Self::Start, _) | (Self::At(_), Self::Start) => self != end,
+            _ => self != end,
         }
     }
 }
@@ -56,7 +68,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::position::Lineage;
 
     #[test]
     fn the_start_is_a_cursor_and_other_texts_are_refused() {

@@ -94,9 +94,9 @@ impl PageReader<'_> {
         let is_full = end.rows == limit.rows();
         let policy = match cursor {
             _ if !is_full => CachePolicy::Brief,
-            // It is the first page of any database: of another one, its cursor would be unknown for ever.
-            SeqCursor::Start => CachePolicy::Polled,
-            SeqCursor::At(_) => CachePolicy::Immutable,
+            // Of an earlier lineage, or the first page of any database: a restore may change it.
+            _ if !cursor.is_of_lineage_of(end.next) => CachePolicy::Polled,
+            SeqCursor::Start | SeqCursor::At(_) => CachePolicy::Immutable,
         };
         let mut body = rows.body;
         body.extend(feed_envelope::end_by_seq(end.next));

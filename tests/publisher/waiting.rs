@@ -8,10 +8,12 @@
 //! - a write that leaves the board as it is wakes nobody
 //! - a HEAD waits like a GET, also with a precondition that memory does not decide
 //! - a request behind one that waits is answered after it
+//! - a client that sends much behind a request that waits is answered at once
 //! - polls are answered while requests wait
 //! - beyond the limits a request is answered at once, with Retry-After
 //! - clients behind a trusted proxy are counted one by one
 //! - a client that goes gives its place back
+//! - a client between two servers whose slots differ is not answered in a loop
 //! - a client that has a board of another lineage, or a newer one, is not answered in a loop
 //! - after a stop has begun all that wait are answered, and their connections close
 //! - invalid parameters are errors
@@ -22,7 +24,7 @@
 //! - a client that has eval runs which were deleted is not answered in a loop
 //! - a client that follows the links gets every row once, in the order of commits
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use awc::http::Method;
 use futures_util::future::{join, join_all};
@@ -118,7 +120,6 @@ async fn a_request_that_names_no_slot_or_one_that_is_over_is_answered_at_once() 
         format!("{CHANGES}?slot={slot}"),
         without_slot.to_owned(),
         format!("{without_slot}&slot={}", slot - 2),
-        format!("{without_slot}&slot={}", slot + 3),
         format!("{without_slot}&slot=0"),
     ] {
         let answer = app.get(&url).await;
@@ -260,7 +261,7 @@ async fn beyond_the_limits_a_request_is_answered_at_once_with_retry_after() {
             assert_eq!(refused.status, 200);
             assert_eq!(refused.body, first.body);
             assert_eq!(refused.header("retry-after"), "5");
-            assert_eq!(refused.header("cache-control"), "public, max-age=1");
+            assert_eq!(refused.header("cache-control"), "no-store");
             assert_eq!(app.waits("refused").await, 1);
             app.put("new", "active").await;
         };
@@ -319,6 +320,38 @@ async fn a_client_that_has_a_board_of_another_lineage_or_a_newer_one_is_not_answ
     assert_eq!(ahead.status, 200);
     assert_eq!(app.waits("unchanged").await, 1);
     app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_client_between_two_servers_whose_slots_differ_is_not_answered_in_a_loop() {
+    // As with other values of --wait-slot-secs, and with clocks that differ by ten days.
+    let servers = [
+        App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await,
+        App::start_with_options(Data::sample(), &["--wait-slot-secs", "2"]).await,
+        App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await,
+    ];
+    servers[2].clock.advance(Duration::from_secs(864_000));
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let at_once = |app: usize, url: String| {
+            let app = &servers[app];
+            async move {
+                let before = app.waits("unchanged").await;
+                // The same board: only the slot is that of the other server.
+                let slot = url.rsplit_once("&slot=").unwrap().1.to_owned();
+                let own = next(&app.get(CHANGES).await);
+                let own = own.rsplit_once("&slot=").unwrap().0.to_owned();
+                let answer = app.get(&format!("{own}&slot={slot}")).await;
+                (app.waits("unchanged").await == before, next(&answer))
+            }
+        };
+        let url = next(&servers[other].get(CHANGES).await);
+        let (first, url) = at_once(one, url).await;
+        let (second, _) = at_once(other, url).await;
+        assert!(!(first && second), "{one} {other}");
+    }
+    for server in servers {
+        server.stop().await;
+    }
 }
 
 #[actix_rt::test]
@@ -566,18 +599,30 @@ fn a_request_behind_one_that_waits_is_answered_after_it() {
     eventually("a waiter", || {
         metric(&service.address, "publisher_waiters ") == "1"
     });
-    // More than is kept beside a request that waits.
-    client.socket.set_nonblocking(true).unwrap();
-    let more = get(BOARD, "If-None-Match: *\r\n");
-    let mut sent = more.repeat(1000).into_bytes();
-    sent.truncate(client.socket.write(&sent).unwrap());
-    client.socket.set_nonblocking(false).unwrap();
     put(&service.address, "new");
-    let waited = client.answer();
-    assert_eq!(waited.status, 200);
-    for _ in 0..=sent.len() / more.len() {
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.answer().status, 304);
+}
+
+#[test]
+fn a_client_that_sends_much_behind_a_request_that_waits_is_answered_at_once() {
+    let data = Data::sample();
+    let service = Service::start(serve(&data.path(), &[]));
+    let mut client = Client::connect(&service.address);
+    let url = follow(&mut client);
+    let more = get(BOARD, "If-None-Match: *\r\n");
+    client.send(get(&url, "") + &more.repeat(500));
+    let refused = client.answer();
+    assert!(
+        refused.head.contains("\r\nretry-after: 5\r\n"),
+        "{}",
+        refused.head
+    );
+    assert!(refused.head.contains("\r\ncache-control: no-store\r\n"));
+    for _ in 0..500 {
         assert_eq!(client.answer().status, 304);
     }
+    assert_eq!(metric(&service.address, "publisher_waiters "), "0");
 }
 
 #[test]
@@ -634,6 +679,12 @@ fn after_a_stop_has_begun_all_that_wait_are_answered_and_their_connections_close
         let answer = client.answer();
         assert_eq!(answer.status, 200);
         assert!(answer.closes(), "{}", answer.head);
+        // The slot goes on: a cache must not answer it with this.
+        assert!(
+            answer
+                .head
+                .contains("\r\ncache-control: public, max-age=1\r\n")
+        );
         client.assert_ends();
     }
     assert_eq!(service.ended().0, Some(0));

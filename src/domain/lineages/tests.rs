@@ -169,13 +169,8 @@ fn a_cursor_counts_up_to_where_the_next_lineage_begins() {
     let lineage = Lineage { ordinal: 1, id: 0 };
     let other = SeqCursor::At(Position { lineage, number: 1 });
     assert_eq!(lineages.resolve(other, 60), Err(Unresolved::Unknown));
-    for (seq, cursor) in [
-        (0, at(1, 0)),
-        (50, at(1, 50)),
-        (51, at(2, 51)),
-        (60, at(2, 60)),
-    ] {
-        assert_eq!(lineages.canonical(seq), cursor);
+    for seq in [0, 50, 51, 60] {
+        assert_eq!(lineages.canonical(seq), at(2, seq));
     }
 }
 

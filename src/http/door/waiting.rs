@@ -66,6 +66,16 @@ impl Wait {
         });
     }
 
+    /// Returns why its request is answered, once it is over.
+    fn reason(&self) -> Reason {
+        match self.outcome {
+            Some(WaitOutcome::Changed) => Reason::Newer,
+            Some(WaitOutcome::Refused) => Reason::Refused,
+            Some(_) | None if Instant::now() < self.until => Reason::Stopping,
+            Some(_) | None => Reason::Due,
+        }
+    }
+
     /// Returns whether it is over: there is news, or the server stops.
     fn is_over(&mut self, door: &Door) -> bool {
         if self.outcome.is_none() && (door.is_closing() || self.has_news(door)) {
@@ -107,9 +117,8 @@ impl Connection {
         door: &Door,
         asked: &Asked<'_, '_, '_>,
     ) -> Option<Reason> {
-        if self.waiting.is_some() {
-            // It has waited already.
-            return Some(self.reason_of_wait());
+        if let Some(wait) = &self.waiting {
+            return Some(wait.reason());
         }
         let (awaited, left) = match door.wants_to_wait(&asked.target) {
             Ok(wanted) => wanted,
@@ -145,21 +154,16 @@ impl Connection {
         if wait.is_over(door) {
             return Poll::Ready(Ok(true));
         }
-        // Further requests are left to the kernel when there are many: their client is there.
         while self.unread.len() <= MAX_HEAD_BYTES + INPUT_BYTES {
             if ready!(self.poll_read_more(cx, door))? == 0 {
                 return Poll::Ready(Ok(false));
             }
         }
-        Poll::Pending
-    }
-
-    fn reason_of_wait(&self) -> Reason {
-        let outcome = self.waiting.as_ref().and_then(|wait| wait.outcome);
-        match outcome {
-            Some(WaitOutcome::Changed) => Reason::Newer,
-            Some(_) | None => Reason::Due,
+        // Whether a client that sends so much has gone could only be seen behind it.
+        if let Some(wait) = &mut self.waiting {
+            wait.outcome = Some(WaitOutcome::Refused);
         }
+        Poll::Ready(Ok(true))
     }
 
     /// Ends the wait of the request that was just answered.
@@ -201,12 +205,24 @@ impl Door {
             | Target::Page(_)
             | Target::Events => return Err(Reason::AtOnce),
         };
+        if self.is_closing() {
+            return Err(Reason::Stopping);
+        }
+        if self.changed_since(awaited).is_some() {
+            return Err(Reason::Newer);
+        }
         let slots = Slots::new(self.handles.settings.waiting.wait_slot);
         let left = slots.left(slot, self.handles.board.wall());
-        let left = left.filter(|_| !self.is_closing()).ok_or(Reason::AtOnce)?;
-        match self.changed_since(awaited) {
-            Some(_) => Err(Reason::Newer),
-            None => Ok((awaited, left)),
+        // A client that goes from server to server must not be sent back to what it had before.
+        let left = left.or_else(|| self.is_behind(awaited).then(|| slots.margin()));
+        Ok((awaited, left.ok_or(Reason::AtOnce)?))
+    }
+
+    /// Returns whether the client has a newer board than this server.
+    fn is_behind(&self, awaited: Awaited) -> bool {
+        match (awaited, self.handles.board.news()) {
+            (Awaited::Board(after), Some(news)) => news.position.number < after.number,
+            (Awaited::Board(_) | Awaited::Page(..), _) => false,
         }
     }
 

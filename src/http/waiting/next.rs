@@ -8,7 +8,9 @@ use crate::{
 };
 
 /// How long a client that may not wait should pause, in seconds.
-const RETRY_AFTER_SECS: &str = "5";
+const REFUSED_FOR_SECS: &str = "5";
+/// How long a client should pause whose server stops, in seconds.
+const STOPPING_FOR_SECS: &str = "1";
 
 /// How a request for news came to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +21,10 @@ pub(in crate::http) enum Reason {
     Newer,
     /// It did not name a slot, or one that is over. Others may ask the same soon.
     AtOnce,
-    /// Too many requests wait.
+    /// Too many requests wait, or this one would take too much memory.
     Refused,
+    /// The server stops.
+    Stopping,
 }
 
 /// The fields of such an answer.
@@ -83,8 +87,12 @@ impl Next {
 
     /// Returns the fields that stand beside `Cache-Control`.
     pub(in crate::http) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let refused = self.reason == Reason::Refused;
-        let retry_after = refused.then_some(("retry-after", RETRY_AFTER_SECS));
+        let seconds = match self.reason {
+            Reason::Due | Reason::Newer | Reason::AtOnce => None,
+            Reason::Refused => Some(REFUSED_FOR_SECS),
+            Reason::Stopping => Some(STOPPING_FOR_SECS),
+        };
+        let retry_after = seconds.map(|seconds| ("retry-after", seconds));
         [("link", self.link.as_str())]
             .into_iter()
             .chain(retry_after)
@@ -95,7 +103,9 @@ impl Reason {
     fn cache_policy(self) -> CachePolicy {
         match self {
             Self::Due | Self::Newer => CachePolicy::Polled,
-            Self::AtOnce | Self::Refused => CachePolicy::Brief,
+            Self::AtOnce => CachePolicy::Brief,
+            // It must not end the wait of all others behind a cache: the next request has the same URL.
+            Self::Refused | Self::Stopping => CachePolicy::NotStored,
         }
     }
 }

@@ -53,14 +53,14 @@ impl Slots {
         })
     }
 
-    /// Returns how long a request waits for the end of the slot, at most a slot and the margin. `None` if the slot
-    /// is over, or later than the server's clock explains: the client got it from a server whose clock differs.
+    /// Returns how long a request waits for the end of the slot, at most a slot and the margin; `None` if the slot is
+    /// over. A slot that lies far ahead is of a server whose clock or slots differ: between two such servers, a client
+    /// that goes from one to the other waits at one of them at least.
     pub(in crate::http) fn left(self, slot: Slot, wall: SystemTime) -> Option<Duration> {
         let (current, left) = self.current(wall);
         match slot.0.checked_sub(current)? {
             0 => Some(left),
-            1 => Some(left.min(self.margin()) + self.length),
-            _ => None,
+            _ => Some(left.min(self.margin()) + self.length),
         }
     }
 
@@ -94,8 +94,12 @@ mod tests {
         assert_eq!(left(4, 100_000), Some(Duration::from_secs(25)));
         assert_eq!(left(4, 124_999), Some(Duration::from_millis(1)));
         assert_eq!(left(4, 125_000), None, "it is over");
-        assert_eq!(left(6, 124_999), None, "it is too far ahead");
-        assert_eq!(left(u64::MAX, 0), None);
+        let longest = Some(SLOTS.length + SLOTS.margin());
+        assert_eq!(
+            left(6, 124_999),
+            Some(SLOTS.length + Duration::from_millis(1))
+        );
+        assert_eq!(left(u64::MAX, 0), longest);
         assert_eq!(left(0, 0), Some(Duration::from_secs(25)));
     }
 
