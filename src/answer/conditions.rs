@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     Representation, Variant,
-    fields::{CachePolicy, caching, describing, write_caching, write_not_modified},
+    fields::{CachePolicy, Media, caching, describing, write_caching, write_not_modified},
 };
 use crate::domain::{
     coding::{Acceptable, Coding},
@@ -146,12 +146,12 @@ impl<'r> Decision<'r> {
 
     /// Writes the head: status line and fields, without those that differ from answer to answer and
     /// without the final empty line.
-    pub fn write_head(self, policy: CachePolicy, output: &mut Vec<u8>) {
+    pub fn write_head(self, media: &Media, policy: CachePolicy, output: &mut Vec<u8>) {
         match self {
             Self::NotModified(tag) => write_not_modified(output, &tag),
             Self::Whole(variant) => output.extend_from_slice(variant.head()),
         }
-        write_caching(output, policy);
+        write_caching(output, media, policy);
     }
 
     /// Returns the bytes that need not be sent: those of the body, if the client holds it, and those that
@@ -174,16 +174,19 @@ impl<'r> Decision<'r> {
     /// The same fields one by one, without `content-length`.
     pub fn fields(
         self,
+        media: &Media,
         policy: CachePolicy,
-    ) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
+    ) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         let (tag, described) = match self {
             Self::NotModified(tag) => (tag, None),
             Self::Whole(variant) => (*variant.etag(), Some(variant.coding())),
         };
-        let described = described.into_iter().flat_map(describing);
+        let described = described
+            .into_iter()
+            .flat_map(|coding| describing(media, coding));
         let described = described.map(|(name, value)| (name, Cow::Borrowed(value)));
         let tag = ("etag", Cow::Owned(tag.to_string()));
-        let caching = caching(policy).map(|(name, value)| (name, Cow::Borrowed(value)));
+        let caching = caching(media, policy).map(|(name, value)| (name, Cow::Borrowed(value)));
         described.chain([tag]).chain(caching)
     }
 }

@@ -1,6 +1,8 @@
 //! The header fields of a representation's responses: one list, from which both the written heads and
 //! any other form of the response are made.
 
+use std::borrow::Cow;
+
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
 /// How long caches may reuse a response without asking again (WIRE.md; RFC 9111 §5.2.2).
@@ -26,16 +28,33 @@ impl CachePolicy {
     }
 }
 
-/// Sent on every response that another `Accept-Encoding` could have changed, 304 included
-/// (RFC 9110 §12.5.5, §15.4.5).
-const VARY: &str = "accept-encoding";
+/// What a representation is, beside its bytes.
+#[derive(Debug, Clone)]
+pub struct Media {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Further fields of the 200.
+    pub fields: Vec<(&'static str, Cow<'static, str>)>,
+    /// `Vary`: the request fields that another response could follow from. Sent with the 304 as well (RFC 9110
+    /// §12.5.5, §15.4.5).
+    pub vary: &'static str,
+}
+
+impl Media {
+    /// JSON, in several content codings.
+    pub const JSON: Self = Self {
+        content_type: "application/json",
+        fields: Vec::new(),
+        vary: "accept-encoding",
+    };
+}
 
 /// Returns the status line and the header fields of a 200, which are written once, when its variant is
 /// made. They lack the fields of caching, those that differ from answer to answer (`date`, `connection`, …)
 /// and the final empty line.
-pub(super) fn whole_head(etag: &EntityTag, body_bytes: usize) -> Box<[u8]> {
+pub(super) fn whole_head(media: &Media, etag: &EntityTag, body_bytes: usize) -> Box<[u8]> {
     let mut head = format!("HTTP/1.1 200 OK\r\ncontent-length: {body_bytes}\r\n").into_bytes();
-    write_lines(&mut head, describing(etag.coding()));
+    write_lines(&mut head, describing(media, etag.coding()));
     write_tag(&mut head, etag);
     head.into()
 }
@@ -47,24 +66,36 @@ pub(super) fn write_not_modified(output: &mut Vec<u8>, etag: &EntityTag) {
 }
 
 /// Writes the fields of caching, on 200 and 304 alike.
-pub(super) fn write_caching(output: &mut Vec<u8>, policy: CachePolicy) {
-    write_lines(output, caching(policy));
+pub(super) fn write_caching(output: &mut Vec<u8>, media: &Media, policy: CachePolicy) {
+    write_lines(output, caching(media, policy));
 }
 
 /// Fields that describe the body: on a 200 only.
-pub(super) fn describing(coding: Coding) -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(super) fn describing(
+    media: &Media,
+    coding: Coding,
+) -> impl Iterator<Item = (&'static str, &str)> {
     let encoding = (coding != Coding::Identity).then(|| ("content-encoding", coding.as_str()));
     [
-        ("content-type", "application/json"),
+        ("content-type", media.content_type),
         ("x-content-type-options", "nosniff"),
     ]
     .into_iter()
+    .chain(
+        media
+            .fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_ref())),
+    )
     .chain(encoding)
 }
 
 /// Fields that caches need beside the entity-tag: on 200 and 304 alike.
-pub(super) fn caching(policy: CachePolicy) -> impl Iterator<Item = (&'static str, &'static str)> {
-    [("cache-control", policy.value()), ("vary", VARY)].into_iter()
+pub(super) fn caching(
+    media: &Media,
+    policy: CachePolicy,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("cache-control", policy.value()), ("vary", media.vary)].into_iter()
 }
 
 fn write_tag(head: &mut Vec<u8>, etag: &EntityTag) {
@@ -73,7 +104,7 @@ fn write_tag(head: &mut Vec<u8>, etag: &EntityTag) {
     head.extend_from_slice(b"\r\n");
 }
 
-fn write_lines(head: &mut Vec<u8>, fields: impl Iterator<Item = (&'static str, &'static str)>) {
+fn write_lines<'a>(head: &mut Vec<u8>, fields: impl Iterator<Item = (&'static str, &'a str)>) {
     for (name, value) in fields {
         for piece in [name, ": ", value, "\r\n"] {
             head.extend_from_slice(piece.as_bytes());

@@ -11,5 +11,5 @@ mod fields;
 mod representation;
 
 pub use conditions::{Conditions, Decision, Denied, MissingEncoding};
-pub use fields::CachePolicy;
+pub use fields::{CachePolicy, Media};
 pub use representation::{Representation, Variant};

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::fields::{CachePolicy, whole_head};
+use super::fields::{CachePolicy, Media, whole_head};
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
 // These constants and the versions of the encoders decide the bytes that an entity-tag names. A change of them needs a
@@ -35,6 +35,7 @@ const BROTLI_FAST: i32 = 4;
 pub struct Representation {
     identity: Variant,
     has_brotli: bool,
+    media: Media,
     cache_policy: CachePolicy,
     /// Gzip, zstd and brotli, once they are made; `Some(None)` if the encoder has failed.
     encoded: [OnceLock<Option<Variant>>; 3],
@@ -49,8 +50,8 @@ pub struct Variant {
 }
 
 impl Variant {
-    fn new(body: Bytes, etag: EntityTag) -> Self {
-        let head = whole_head(&etag, body.len());
+    fn new(media: &Media, body: Bytes, etag: EntityTag) -> Self {
+        let head = whole_head(media, &etag, body.len());
         Self { body, etag, head }
     }
 
@@ -91,13 +92,19 @@ impl PartialEq for Representation {
 impl Eq for Representation {}
 
 impl Representation {
-    /// Takes ownership of the identity bytes and hashes them once. Encodes nothing yet.
+    /// Takes ownership of the identity bytes, which are JSON, and hashes them once. Encodes nothing yet.
     pub fn new(body: impl Into<Bytes>) -> Self {
+        Self::of(Media::JSON, body)
+    }
+
+    /// Does as [`Representation::new`], for a body of any kind.
+    pub fn of(media: Media, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let etag = EntityTag::of(&body);
         Self {
-            identity: Variant::new(body, etag),
+            identity: Variant::new(&media, body, etag),
             has_brotli: true,
+            media,
             cache_policy: CachePolicy::default(),
             encoded: Default::default(),
         }
@@ -116,6 +123,11 @@ impl Representation {
     pub fn with_cache_policy(mut self, policy: CachePolicy) -> Self {
         self.cache_policy = policy;
         self
+    }
+
+    /// What it is, beside its bytes.
+    pub fn media(&self) -> &Media {
+        &self.media
     }
 
     /// How long caches may reuse its responses, unless a response says otherwise.
@@ -187,7 +199,11 @@ impl Representation {
         slot.get_or_init(|| {
             // Writing to memory does not fail; if it did, the identity bytes would be served.
             let encoded = encoded(coding, &self.identity.body).ok()?;
-            Some(Variant::new(into_body(encoded), self.tag(coding)))
+            Some(Variant::new(
+                &self.media,
+                into_body(encoded),
+                self.tag(coding),
+            ))
         });
     }
 

@@ -65,6 +65,8 @@ fn what_to_try(path: &Path, url: &str) -> io::Result<()> {
 The publisher serves sample data from {path}.
 Eval runs arrive every second; every ten seconds a challenge closes and another opens.
 
+  Look: {url}/
+
   The board, as a miner polls it:
     curl -i {board}
   Asked again with its entity-tag: 304 and no body, until the board changes:

@@ -54,7 +54,7 @@ async fn run(
         log::info!("serving {} on http://{address}", path.display());
     }
     for address in &running.admin_addresses {
-        log::info!("admin routes, metrics and health on http://{address}");
+        log::info!("admin routes, metrics and all public paths on http://{address}");
     }
     if tokens.count() == 0 && !options.read_only {
         log::info!("no admin token is configured: the admin routes answer 404");

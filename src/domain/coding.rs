@@ -1,5 +1,7 @@
 //! Content codings, and which of them a client accepts (RFC 9110 §8.4.1, §12.5.3).
 
+use super::weight::{self, Weight};
+
 /// A supported content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
@@ -50,10 +52,6 @@ impl Coding {
         all.find(|coding| name.eq_ignore_ascii_case(coding.as_str().as_bytes()))
     }
 }
-
-/// A quality value in thousandths; 0 means not acceptable.
-type Weight = u16;
-const MAX_WEIGHT: Weight = 1000;
 
 /// The codings that a client accepts, the most preferred first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,29 +148,8 @@ fn parse_member(member: &[u8]) -> Option<(&[u8], Weight)> {
         return None;
     }
     let weight = match parts.next().map(<[u8]>::trim_ascii) {
-        None => MAX_WEIGHT,
-        Some([b'q' | b'Q', b'=', value @ ..]) => parse_weight(value)?,
-        Some(_) => return None,
+        None => weight::MAX,
+        Some(parameter) => weight::parse(parameter)?,
     };
     Some((name, weight))
-}
-
-/// `( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )` (RFC 9110 §12.4.2)
-fn parse_weight(value: &[u8]) -> Option<Weight> {
-    let (whole, rest) = value.split_first()?;
-    let digits = match rest {
-        [] => &[],
-        [b'.', digits @ ..] if digits.len() <= 3 => digits,
-        _ => return None,
-    };
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let places = digits.iter().chain(std::iter::repeat(&b'0')).take(3);
-    let fraction = places.fold(0, |sum, digit| sum * 10 + Weight::from(digit - b'0'));
-    match (whole, fraction) {
-        (b'0', fraction) => Some(fraction),
-        (b'1', 0) => Some(MAX_WEIGHT),
-        _ => None,
-    }
 }

@@ -10,12 +10,14 @@ pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
 pub mod lineages;
+pub mod media_range;
 pub mod merkle_epoch;
 pub mod number;
 pub mod position;
 pub mod ran_at;
 pub mod readable;
 pub mod seq_cursor;
+mod weight;
 
 use std::fmt;
 

@@ -29,6 +29,17 @@ impl SeqCursor {
             text => text.parse().map(Self::At).map_err(|_| NotASeqCursor),
         }
     }
+
+    /// Returns whether a feed that ends at `end` may have eval runs after this cursor. It has none if the cursor is
+    /// there or behind it in the same lineage, as after the newest eval runs were deleted.
+    pub fn may_precede(self, end: Self) -> bool {
+        match (self, end) {
+            (Self::At(cursor), Self::At(end)) => {
+                cursor.lineage != end.lineage || cursor.number < end.number
+            }
+            (Self::Start, _) | (Self::At(_), Self::Start) => self != end,
+        }
+    }
 }
 
 impl fmt::Display for SeqCursor {
@@ -53,6 +64,24 @@ mod tests {
         assert_eq!(SeqCursor::Start.to_string(), "0");
         for text in ["", "00", "+0", "1", "0.0", "null", "E.N", "1-ab.1"] {
             assert_eq!(SeqCursor::parse(text), Err(NotASeqCursor), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_feed_that_ends_later_or_in_another_lineage_may_have_more() {
+        let at = |id, number| {
+            let lineage = Lineage { ordinal: 1, id };
+            SeqCursor::At(Position { lineage, number })
+        };
+        for (cursor, end, expected) in [
+            (at(1, 4), at(1, 5), true),
+            (at(1, 5), at(1, 5), false),
+            (at(1, 6), at(1, 5), false),
+            (at(2, 6), at(1, 5), true),
+            (SeqCursor::Start, at(1, 0), true),
+            (SeqCursor::Start, SeqCursor::Start, false),
+        ] {
+            assert_eq!(cursor.may_precede(end), expected, "{cursor} {end}");
         }
     }
 

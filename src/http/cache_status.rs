@@ -11,6 +11,8 @@ pub(super) enum CacheStatus {
     Board(Freshness),
     /// A page of the feed. Cached pages are current however old they are, so they have no age.
     Page(Source),
+    /// Made when the process started.
+    Document,
 }
 
 impl CacheStatus {
@@ -28,7 +30,7 @@ impl CacheStatus {
                 format!("publisher; hit; ttl={}", seconds(at.fresh_for)),
                 Some(at.age),
             ),
-            Self::Page(Source::Hit) => ("publisher; hit".to_owned(), None),
+            Self::Page(Source::Hit) | Self::Document => ("publisher; hit".to_owned(), None),
             Self::Page(Source::Join) => ("publisher; fwd=uri-miss; collapsed".to_owned(), None),
             Self::Page(Source::Miss) => ("publisher; fwd=uri-miss; stored".to_owned(), None),
         };

@@ -8,6 +8,7 @@
 //! | `respond` | the actix-web form of a decision: 200, 304, 406, 412, 503 |
 //! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
 //! | `health`, `metrics`, `description` | /health, /metrics, /openapi.json |
+//! | `page` | the page for browsers at / |
 //! | `client_address`, `rate_limit` | which client a request comes from, and how often it may ask |
 //! | `cache_status` | `Cache-Status` and `Age` |
 //! | `date` | `Date`, which never runs back |
@@ -27,6 +28,7 @@ mod error;
 mod health;
 mod leaderboard;
 mod metrics;
+mod page;
 mod query;
 mod rate_limit;
 mod respond;
@@ -40,9 +42,10 @@ pub use client_address::ClientAddressFrom;
 pub use date::DateSource;
 pub use door::Door;
 pub use metrics::MetricsPage;
+pub use page::HtmlPage;
 pub use rate_limit::RateLimit;
 pub use routes::RouteSet;
-pub use settings::{AccessLog, Settings};
+pub use settings::{AccessLog, ServesPage, Settings};
 pub use token::{AdminTokens, TokenError};
 pub use waiting::Waits;
 
@@ -73,6 +76,8 @@ pub struct Handles {
     pub metrics: Metrics,
     /// The text of that.
     pub metrics_page: Arc<MetricsPage>,
+    /// The page for browsers.
+    pub page: Arc<HtmlPage>,
     /// The write side, if there is one and a token is configured.
     pub admin: Option<AdminHandles>,
     /// The rate limit of each client, if there is one.

@@ -17,7 +17,7 @@ use actix_web::{
 };
 
 use super::{
-    App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics,
+    App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics, page,
 };
 use crate::metrics::requests::{RequestCounters, Route};
 
@@ -36,15 +36,16 @@ pub(super) const EVENTS: &str = "/v1/events";
 const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
 const METRICS: &str = "/metrics";
 const DESCRIPTION: &str = "/openapi.json";
+const PAGE: &str = "/";
 
 /// Which routes an address serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteSet {
-    /// All routes.
+    /// All routes: the only address.
     All,
-    /// What miners and validators ask for.
+    /// What miners and validators ask for: the public address beside an admin address.
     Public,
-    /// What operators ask for, and all writes.
+    /// All routes, without a rate limit: the admin address.
     Admin,
 }
 
@@ -60,6 +61,7 @@ pub(super) fn classify(path: &str) -> Route {
         health if HEALTH.contains(&health) => Route::Health,
         METRICS if path == METRICS => Route::Metrics,
         DESCRIPTION if path == DESCRIPTION => Route::Description,
+        PAGE if path == PAGE => Route::Page,
         _ if admin::serves(path) => Route::Admin,
         _ => Route::None,
     }
@@ -77,13 +79,12 @@ pub(super) fn configure(
         counters: Arc::clone(counters),
     };
     config.app_data(web::Data::new(app));
-    if routes != RouteSet::Admin {
-        config
-            .service(web::scope(PREFIX).configure(public))
-            .configure(public)
-            .service(readable(DESCRIPTION, description::openapi));
-    } else {
-        config.configure(health_checks);
+    config
+        .service(web::scope(PREFIX).configure(public))
+        .configure(public)
+        .service(readable(DESCRIPTION, description::openapi));
+    if handles.settings.page.is_served(routes) {
+        config.service(readable(PAGE, page::page));
     }
     if routes != RouteSet::Public {
         config.service(readable(METRICS, metrics::metrics));
@@ -95,18 +96,13 @@ pub(super) fn configure(
 }
 
 fn public(config: &mut ServiceConfig) {
+    let [health, live, ready] = HEALTH;
     config
         .service(readable(BOARD, board::active_challenges))
         .service(readable(CHANGES, board::changes))
         .service(readable(CURRENT, board::current_challenge))
         .service(readable(FEED, leaderboard::recent))
         .service(readable(EVENTS, events))
-        .configure(health_checks);
-}
-
-fn health_checks(config: &mut ServiceConfig) {
-    let [health, live, ready] = HEALTH;
-    config
         .service(readable(health, health::health))
         .service(readable(live, health::live))
         .service(readable(ready, health::ready));

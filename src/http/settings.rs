@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{
     client_address::{ClientAddressFrom, trusted_network},
+    routes::RouteSet,
     waiting,
 };
 use crate::units;
@@ -20,6 +21,28 @@ pub enum AccessLog {
     All,
 }
 
+/// Which addresses serve the page for browsers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServesPage {
+    /// The admin address, or the public one if there is no admin address.
+    Auto,
+    /// Every address.
+    On,
+    /// No address.
+    Off,
+}
+
+impl ServesPage {
+    /// Returns whether the address with these routes serves it.
+    pub(super) fn is_served(self, routes: RouteSet) -> bool {
+        match self {
+            Self::Auto => routes != RouteSet::Public,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
+}
+
 /// How connections and requests are served.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "HTTP")]
@@ -30,6 +53,11 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_ACCESS_LOG", default_value = "failures")]
     #[arg(value_name = "WHICH")]
     pub access_log: AccessLog,
+    /// Serve a page at / for browsers, which shows the board and the feed while they change: on the admin
+    /// address, or on the public one if there is no admin address (auto); on both (on); on none (off).
+    #[arg(long, env = "PUBLISHER_PAGE", default_value = "auto")]
+    #[arg(value_name = "WHERE")]
+    pub page: ServesPage,
     /// Allow scripts of any origin to read (CORS) the board, the feed and health, with their ETag.
     #[arg(long, env = "PUBLISHER_CORS")]
     pub cors: bool,

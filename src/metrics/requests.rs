@@ -43,6 +43,8 @@ pub enum Route {
     Metrics,
     /// /openapi.json.
     Description,
+    /// The page for browsers.
+    Page,
     /// The admin routes.
     Admin,
     /// The path matches no route.
@@ -50,7 +52,7 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Board,
         Self::Changes,
         Self::Current,
@@ -59,6 +61,7 @@ impl Route {
         Self::Health,
         Self::Metrics,
         Self::Description,
+        Self::Page,
         Self::Admin,
         Self::None,
     ];
@@ -82,6 +85,7 @@ impl Route {
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Description => "openapi",
+            Self::Page => "page",
             Self::Admin => "admin",
             Self::None => "none",
         }

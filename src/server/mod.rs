@@ -125,6 +125,7 @@ pub async fn start(
         },
         metrics,
         metrics_page: Arc::default(),
+        page: Arc::default(),
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),

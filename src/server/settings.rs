@@ -20,8 +20,8 @@ use crate::{
     reason = "clap would take the doc of a flattened field for its own"
 )]
 pub struct Settings {
-    /// Serve the admin routes and /metrics here instead of on the public address, and /health as well;
-    /// port 0 takes a free port. A socket that systemd passes with the name `admin` counts instead.
+    /// Serve the admin routes and /metrics here instead of on the public address, and all public paths as
+    /// well; port 0 takes a free port. A socket that systemd passes with the name `admin` counts instead.
     #[arg(long, env = "PUBLISHER_ADMIN_ADDRESS", value_name = "HOST:PORT")]
     #[arg(help_heading = "HTTP")]
     pub admin_address: Option<String>,

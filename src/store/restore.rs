@@ -114,7 +114,11 @@ impl Restore {
     fn store_error(&self, error: StoreError) -> CopyError {
         match error {
             StoreError::Sqlite(error) => CopyError::sqlite(&self.file)(error),
-            _ => CopyError::refused(&self.file, "has invalid lineages"),
+            StoreError::Pool(_)
+            | StoreError::File(_)
+            | StoreError::Open(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::Lineage(_) => CopyError::refused(&self.file, "has invalid lineages"),
         }
     }
 

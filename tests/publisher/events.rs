@@ -21,7 +21,7 @@ use crate::{
     wire::{Client, get, row},
 };
 
-const EVENTS: &str = "/v1/events";
+pub const EVENTS: &str = "/v1/events";
 
 /// A stream of events, and what came until now.
 struct Stream {

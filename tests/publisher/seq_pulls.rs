@@ -5,12 +5,15 @@
 //! - after another tool has restored the database in place, a client misses no row that this server writes
 //! - after another tool has restored the database in place, the poll begins a new lineage
 //! - after a restore, cursors of the database that was replaced count up to where both have the same rows
+//! - of restores that run at once, no lineage seems to be one of the future afterwards
 //! - a page costs the same behind any number of rows that are not published
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -351,6 +354,43 @@ async fn after_a_restore_cursors_of_the_database_that_was_replaced_count_up_to_t
     }
     fs::remove_file(file).unwrap();
     app.stop().await;
+}
+
+#[test]
+fn of_restores_that_run_at_once_no_lineage_seems_to_be_one_of_the_future_afterwards() {
+    let data = Data::empty();
+    let path = data.path();
+    let file = path.with_file_name("backup.db");
+    back_up(&path, &file);
+    let known = |connection: &Connection| read::lineages(connection).unwrap().known().to_vec();
+    let connection = open(&path);
+    for _ in 0..4 {
+        let is_done = AtomicBool::new(false);
+        let seen = thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let connection = Connection::open(&path).unwrap();
+                connection.busy_timeout(BUSY).unwrap();
+                let mut seen = Vec::new();
+                while !is_done.load(Ordering::Relaxed) {
+                    seen.extend(known(&connection));
+                }
+                seen
+            });
+            let restores = [(); 3].map(|()| scope.spawn(|| restore(&path, &file)));
+            for restore in restores {
+                restore.join().unwrap();
+            }
+            is_done.store(true, Ordering::Relaxed);
+            watcher.join().unwrap()
+        });
+        let current = known(&connection).pop().unwrap().lineage;
+        for lineage in seen.iter().map(|known| known.lineage) {
+            assert!(
+                lineage.ordinal < current.ordinal || lineage == current,
+                "{lineage}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! - a page that has eval runs already is answered at once, with a link that does not wait if it is full
 //! - at the end of its slot a page is answered empty, with the same cursor
 //! - a row that is not published, an old cursor and a page without a slot end or begin no wait
+//! - a client that has eval runs which were deleted is not answered in a loop
 //! - a client that follows the links gets every row once, in the order of commits
 
 use std::{io::Write, time::Duration};
@@ -33,7 +34,7 @@ use crate::{
     wire::{Client, get, row},
 };
 
-const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
+pub const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 
 /// Returns the URL that an answer of active-challenges/changes links to.
 fn next(answer: &Answer) -> String {
@@ -470,6 +471,30 @@ async fn at_the_end_of_its_slot_a_page_is_answered_empty_with_the_same_cursor() 
         "slot must be a number, as the Link of an answer gives it",
     );
     assert_eq!(app.waits("unchanged").await, 2);
+    app.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_client_that_has_eval_runs_which_were_deleted_is_not_answered_in_a_loop() {
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
+    app.post(&["a", "b"].map(row)).await;
+    let url = next_of(FEED, &app.get(&format!("{FEED}?since_seq=0")).await);
+    app.data.write(|connection| {
+        let deleted = connection.execute("DELETE FROM eval_runs WHERE id = 'b'", []);
+        assert_eq!(deleted, Ok(1));
+    });
+    let is_seen = async || ids(&app.get(&format!("{FEED}?since_seq=0")).await) == ["a"];
+    wait_until("the deletion", is_seen).await;
+    let answer = app.get(&url).await;
+    assert_eq!(ids(&answer), [""; 0]);
+    assert_eq!(app.waits("unchanged").await, 1);
+    let again = next_of(FEED, &answer);
+    let (waited, ()) = join(app.get(&again), async {
+        app.until_waiting(1).await;
+        app.post(&[row("c")]).await;
+    })
+    .await;
+    assert_eq!(ids(&waited), ["c"]);
     app.stop().await;
 }
 

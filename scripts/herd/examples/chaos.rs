@@ -39,6 +39,9 @@ struct Options {
     /// Of the calls that fail one by one, every n-th is tried; 0 leaves out all faults but kill -9.
     #[arg(long, default_value_t = 1)]
     step: i64,
+    /// Only rounds whose name contains this: "two servers and an import" for the clients of since_seq.
+    #[arg(long, default_value = "")]
+    only: String,
     /// The order of the rounds and their random moments [default: random].
     #[arg(long)]
     seed: Option<u64>,
@@ -59,7 +62,7 @@ fn main() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut rounds = Rounds::begin(&publisher, folder.path(), options.writers);
     for number in 1..=options.rounds {
-        rounds.round(number, kind(), &mut report);
+        rounds.round(number, kind(&options.only), &mut report);
         if number % 50 == 0 || !report.is_clean() {
             eprintln!("{number} rounds, {:.0} s", begun.elapsed().as_secs_f64());
         }
@@ -100,9 +103,11 @@ fn file_system() -> String {
 }
 
 /// Every second round is a plain one.
-fn kind() -> Kind {
-    if fastrand::bool() {
+fn kind(only: &str) -> Kind {
+    if fastrand::bool() && only.is_empty() {
         return Kind::Killed;
     }
-    fastrand::choice(KINDS).unwrap_or(Kind::Killed)
+    let mut kinds = KINDS.to_vec();
+    kinds.retain(|kind| kind.name().contains(only));
+    fastrand::choice(kinds).unwrap_or(Kind::Killed)
 }

@@ -465,7 +465,7 @@ impl Door {
             output.extend_from_slice(b"\r\n");
         }
         // Without the field a cache may keep even an error for as long as it likes (RFC 9111 §4.2.2).
-        let may_be_kept = self.serves_reads && exchange.route != Route::Admin;
+        let may_be_kept = exchange.route != Route::Admin;
         let policy = response.headers().get(CACHE_CONTROL);
         let policy = policy.filter(|_| may_be_kept).map(HeaderValue::as_bytes);
         output.extend_from_slice(b"cache-control: ");

@@ -1,8 +1,8 @@
-//! One connection: reading, answering from memory, sending, time limits, the end.
+//! One connection: reading, answering from memory, time limits, the end.
 
 use std::{
     future::{Future, poll_fn},
-    io::{self, IoSlice},
+    io,
     mem::{self, MaybeUninit},
     net::{IpAddr, Ipv4Addr},
     pin::{Pin, pin},
@@ -13,7 +13,6 @@ use std::{
 use actix_rt::net::TcpStream;
 use actix_web::ResponseError as _;
 use bytes::Bytes;
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::futures::Notified,
@@ -28,12 +27,10 @@ use super::{
     exchange::Exchange,
     head::{Head, MAX_FIELDS},
     memory::{Asked, Target},
+    sending::{Unsent, reset_when_closed},
     waiting::Wait,
 };
-use crate::{
-    feed::Sending,
-    http::{Settings, error::ApiError, rate_limit::network_of, waiting::Reason},
-};
+use crate::http::{error::ApiError, waiting::Reason};
 
 /// How much is gathered, at most, before it is sent.
 const SENT_TOGETHER_BYTES: usize = 16 * 1024;
@@ -53,7 +50,7 @@ const STOPPING_FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a connection owns: next to nothing, while its client reads what it is sent.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     pub(super) peer: IpAddr,
     /// Read, but not yet processed: the beginning of a head, a body, or requests behind an answer that
     /// is not sent yet.
@@ -64,35 +61,14 @@ pub(super) struct Connection {
     /// The request that waits, if one does.
     pub(super) waiting: Option<Box<Wait>>,
     /// When the client last sent something or accepted something.
-    active_at: Instant,
+    pub(super) active_at: Instant,
     has_asked: bool,
     /// The last answer announced that the connection closes.
     pub(super) closes: bool,
 }
 
-/// What the kernel did not take at once.
-#[derive(Debug)]
-pub(super) struct Unsent {
-    head: Vec<u8>,
-    body: Bytes,
-    sent_bytes: usize,
-    since: Instant,
-    /// If the body is one of the feed: it stays in memory only as long as nobody needs it more. Below the body,
-    /// which is dropped first.
-    sending: Option<Sending>,
-}
-
-impl Unsent {
-    /// Until when all of it must have been sent.
-    fn deadline(&self, settings: &Settings) -> Instant {
-        let bytes = (self.head.len() + self.body.len()) as u64;
-        let millis = bytes.saturating_mul(1000) / settings.min_send_bytes_per_sec;
-        self.since + settings.send_timeout + Duration::from_millis(millis)
-    }
-}
-
 /// What a connection needs next.
-enum Next {
+pub(super) enum Need {
     /// The other connections of this worker get their turn.
     Yield,
     /// A request goes to the application.
@@ -106,11 +82,11 @@ enum Next {
 }
 
 /// What wakes a connection beside its client.
-struct Wakers<'p, 'd> {
-    alarm: Pin<&'p mut Sleep>,
-    stopping: Pin<&'p mut Notified<'d>>,
+pub(super) struct Wakers<'p, 'd> {
+    pub(super) alarm: Pin<&'p mut Sleep>,
+    pub(super) stopping: Pin<&'p mut Notified<'d>>,
     /// Whether both know this task.
-    are_set: bool,
+    pub(super) are_set: bool,
 }
 
 impl Connection {
@@ -147,15 +123,15 @@ impl Connection {
         loop {
             let next = poll_fn(|cx| self.poll_next(cx, door, &mut wakers)).await?;
             match next {
-                Next::Yield => yield_now().await,
-                Next::Application(request) => {
+                Need::Yield => yield_now().await,
+                Need::Application(request) => {
                     // Boxed: a connection that memory answers needs no room for this.
                     Box::pin(self.ask_application(door, *request)).await?;
                     yield_now().await;
                 }
-                Next::Events(events) => Box::pin(self.stream_events(door, events)).await?,
-                Next::Refuse(error) => Box::pin(self.refuse(door, &error)).await?,
-                Next::End => break,
+                Need::Events(events) => Box::pin(self.stream_events(door, events)).await?,
+                Need::Refuse(error) => Box::pin(self.refuse(door, &error)).await?,
+                Need::End => break,
             }
         }
         if self.closes && self.unsent.is_none() {
@@ -170,14 +146,14 @@ impl Connection {
         cx: &mut Context<'_>,
         door: &Door,
         wakers: &mut Wakers<'_, '_>,
-    ) -> Poll<io::Result<Next>> {
+    ) -> Poll<io::Result<Need>> {
         while self.poll_unsent(cx)?.is_ready() {
             if self.closes {
-                return Poll::Ready(Ok(Next::End));
+                return Poll::Ready(Ok(Need::End));
             }
             match self.poll_waiting(cx, door)? {
                 Poll::Ready(true) => {}
-                Poll::Ready(false) => return Poll::Ready(Ok(Next::End)),
+                Poll::Ready(false) => return Poll::Ready(Ok(Need::End)),
                 Poll::Pending => break,
             }
             if !self.unread.is_empty() && self.head_since.is_none() {
@@ -195,7 +171,7 @@ impl Connection {
             }
             let read = buffer.filled();
             if read.is_empty() {
-                return Poll::Ready(Ok(Next::End));
+                return Poll::Ready(Ok(Need::End));
             }
             let is_full = buffer.remaining() == 0;
             let next = if self.unread.is_empty() {
@@ -208,7 +184,7 @@ impl Connection {
                     self.answer(cx, door, &unread)?
                 } else {
                     let checked = door.limits.check_incomplete(&self.unread);
-                    checked.err().map(Next::Refuse)
+                    checked.err().map(Need::Refuse)
                 }
             };
             match next {
@@ -217,7 +193,7 @@ impl Connection {
                 None if is_full => {
                     return match self.poll_time_limits(cx, door, wakers) {
                         Poll::Ready(next) => Poll::Ready(Ok(next)),
-                        Poll::Pending => Poll::Ready(Ok(Next::Yield)),
+                        Poll::Pending => Poll::Ready(Ok(Need::Yield)),
                     };
                 }
                 None => {}
@@ -233,7 +209,7 @@ impl Connection {
         cx: &mut Context<'_>,
         door: &Door,
         read: &[u8],
-    ) -> io::Result<Option<Next>> {
+    ) -> io::Result<Option<Need>> {
         let mut begun = Instant::now();
         let scratch = &mut *door.scratch.borrow_mut();
         // A connection that broke may have left something there.
@@ -267,7 +243,7 @@ impl Connection {
                             if matches!(asked.target, Target::Events) {
                                 at += bytes;
                                 let events = self.begin_events(cx, door, scratch, &asked)?;
-                                next = events.map(Next::Events);
+                                next = events.map(Need::Events);
                                 continue;
                             }
                             match self.reason_to_answer(cx, door, &asked) {
@@ -288,8 +264,8 @@ impl Connection {
                             let exchange = exchange.into_owned(client);
                             let request = AppRequest::new(&head, exchange, client, reason);
                             next = Some(match request {
-                                Ok(request) => Next::Application(Box::new(request)),
-                                Err(error) => Next::Refuse(error),
+                                Ok(request) => Need::Application(Box::new(request)),
+                                Err(error) => Need::Refuse(error),
                             });
                         }
                     }
@@ -298,7 +274,7 @@ impl Connection {
                     self.head_since = head_since.or(Some(begun));
                     break;
                 }
-                Err(error) => next = Some(Next::Refuse(error)),
+                Err(error) => next = Some(Need::Refuse(error)),
             }
             // Or all answers to a client that asks much and reads nothing would pile up.
             if scratch.output.len() >= SENT_TOGETHER_BYTES {
@@ -348,104 +324,6 @@ impl Connection {
         self.flush(door).await
     }
 
-    /// Sends the output, which is empty then, and the body behind it; keeps what the kernel does not take.
-    pub(super) fn send(
-        &mut self,
-        cx: &mut Context<'_>,
-        output: &mut Vec<u8>,
-        body: &Bytes,
-    ) -> io::Result<()> {
-        let sent_bytes = match poll_pieces(&mut self.stream, cx, output, body) {
-            Poll::Ready(sent) => sent?,
-            Poll::Pending => 0,
-        };
-        if sent_bytes < output.len() + body.len() {
-            self.unsent = Some(Unsent {
-                head: output.clone(),
-                body: body.clone(),
-                sent_bytes,
-                since: Instant::now(),
-                sending: None,
-            });
-        }
-        output.clear();
-        Ok(())
-    }
-
-    /// Leaves the output, which is empty then, and the body behind it to [`Connection::flush`].
-    pub(super) fn set_unsent(&mut self, output: &mut Vec<u8>, body: Bytes) {
-        self.unsent = Some(Unsent {
-            head: mem::take(output),
-            body,
-            sent_bytes: 0,
-            since: Instant::now(),
-            sending: None,
-        });
-        self.active_at = Instant::now();
-    }
-
-    /// Lets the body that is unsent, one of the feed, give way to others that need its memory.
-    pub(super) fn share_memory(&mut self, door: &Door, client: IpAddr) {
-        if let Some(unsent) = self.unsent.as_mut().filter(|it| !it.body.is_empty()) {
-            let client = network_of(client);
-            let sending = door.handles.feed.begin_sending(client, &unsent.body);
-            sending.sent(unsent.sent_bytes);
-            unsent.sending = Some(sending);
-        }
-    }
-
-    /// Sends what is unsent, as far as the client accepts it.
-    ///
-    /// # Errors
-    /// If the connection breaks, or others need the memory of the body.
-    pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(unsent) = &mut self.unsent {
-            let head = &unsent.head[unsent.sent_bytes.min(unsent.head.len())..];
-            let sent_of_body = unsent.sent_bytes.saturating_sub(unsent.head.len());
-            let body = &unsent.body[sent_of_body..];
-            if head.is_empty() && body.is_empty() {
-                self.unsent = None;
-            } else {
-                if let Some(sending) = &unsent.sending
-                    && sending.poll_cut_off(cx).is_ready()
-                {
-                    reset_when_closed(&self.stream);
-                    return Poll::Ready(Err(io::Error::other(
-                        "others need the memory of its page",
-                    )));
-                }
-                unsent.sent_bytes += ready!(poll_pieces(&mut self.stream, cx, head, body))?;
-                self.active_at = Instant::now();
-                if let Some(sending) = &unsent.sending {
-                    sending.sent(unsent.sent_bytes);
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends what is unsent.
-    ///
-    /// # Errors
-    /// If the connection breaks, or the client accepts nothing for too long, or too little.
-    pub(super) async fn flush(&mut self, door: &Door) -> io::Result<()> {
-        let alarm = pin!(sleep_until(self.deadline(door).into()));
-        let stopping = pin!(door.stopping.changed.notified());
-        let mut wakers = Wakers {
-            alarm,
-            stopping,
-            are_set: false,
-        };
-        poll_fn(|cx| {
-            if self.poll_unsent(cx)?.is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            self.poll_time_limits(cx, door, &mut wakers)
-                .map(|_| Err(io::ErrorKind::TimedOut.into()))
-        })
-        .await
-    }
-
     /// Reads more behind the unread bytes. Returns how many there were; 0 at the end.
     pub(super) fn poll_read_more(
         &mut self,
@@ -461,7 +339,7 @@ impl Connection {
     }
 
     /// Until when the connection may stay as it is.
-    fn deadline(&self, door: &Door) -> Instant {
+    pub(super) fn deadline(&self, door: &Door) -> Instant {
         let settings = &door.handles.settings;
         let ending = door.stopping.ending.get();
         if let Some(unsent) = &self.unsent {
@@ -486,12 +364,12 @@ impl Connection {
     }
 
     /// Ready when the connection has stayed as it is for too long.
-    fn poll_time_limits(
+    pub(super) fn poll_time_limits(
         &mut self,
         cx: &mut Context<'_>,
         door: &Door,
         wakers: &mut Wakers<'_, '_>,
-    ) -> Poll<Next> {
+    ) -> Poll<Need> {
         // Each waker is polled once, to know this task, and then not before it has something to say:
         // most wakes are for a request.
         let is_first = !mem::replace(&mut wakers.are_set, true);
@@ -523,19 +401,19 @@ impl Connection {
         Poll::Pending
     }
 
-    fn expire(&mut self) -> Next {
+    fn expire(&mut self) -> Need {
         if self.unsent.is_some() {
             reset_when_closed(&self.stream);
-            return Next::End;
+            return Need::End;
         }
         if let Some(wait) = &mut self.waiting {
             wait.expire();
-            return Next::Yield;
+            return Need::Yield;
         }
         if self.head_since.take().is_some() {
-            return Next::Refuse(ApiError::HeadTimeout);
+            return Need::Refuse(ApiError::HeadTimeout);
         }
-        Next::End
+        Need::End
     }
 
     /// Says that nothing more comes, and reads a little of what the client still sends.
@@ -559,14 +437,6 @@ impl Connection {
             Ok(ended) => ended,
             Err(_) => Ok(()),
         }
-    }
-}
-
-/// Has the connection reset when it closes, or the kernel would keep what it has to send for a client that does not
-/// take it.
-fn reset_when_closed(stream: &TcpStream) {
-    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
-        log::debug!("SO_LINGER cannot be set: {error}");
     }
 }
 
@@ -594,23 +464,4 @@ fn may_end_head(read: &[u8], known_bytes: usize) -> bool {
         let mut ends = read[from..].windows(3);
         ends.any(|three| three == b"\n\r\n")
     }
-}
-
-/// Sends as much of both as the kernel takes, in one call.
-fn poll_pieces(
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-    head: &[u8],
-    body: &[u8],
-) -> Poll<io::Result<usize>> {
-    let stream = Pin::new(stream);
-    let sent = if body.is_empty() {
-        ready!(stream.poll_write(cx, head))
-    } else {
-        ready!(stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]))
-    };
-    Poll::Ready(match sent {
-        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        sent => sent,
-    })
 }

@@ -160,7 +160,7 @@ impl Door {
             write_field(output, "server-timing", &timing);
         }
         // A path that does not exist and a request that could not be read are the public's too.
-        let is_unknown = exchange.route == Route::None && self.serves_reads;
+        let is_unknown = matches!(exchange.route, Route::None | Route::Page);
         if settings.cors && (exchange.route.is_public() || is_unknown) {
             // On every answer, requested by another origin or not: a shared cache may give it to both.
             // `*` does not depend on `Origin`, which `Vary` therefore does not name.

@@ -9,7 +9,7 @@ use super::{
     head::{Framing, Head},
 };
 use crate::{
-    answer::{CachePolicy, Conditions, Decision, Representation},
+    answer::{CachePolicy, Conditions, Decision, Media, Representation},
     domain::coding::Acceptable,
     http::{
         board::chosen,
@@ -58,7 +58,7 @@ impl Door {
     /// Returns what a request asks for, if it is one that memory may answer: GET or HEAD without a body.
     pub(super) fn target<'b>(&self, head: &Head<'_, 'b>) -> Option<Target<'b>> {
         let is_read = matches!(head.method, "GET" | "HEAD") && head.framing == Framing::Length(0);
-        (self.serves_reads && is_read).then(|| Target::parse(head.target))?
+        is_read.then(|| Target::parse(head.target))?
     }
 }
 
@@ -74,6 +74,7 @@ pub(super) struct Asked<'r, 'h, 'b> {
 /// An answer from memory.
 struct Reply<'r> {
     decision: Decision<'r>,
+    media: &'r Media,
     cache_policy: CachePolicy,
     cache_status: CacheStatus,
     next: Option<Next>,
@@ -107,6 +108,7 @@ impl Connection {
                     door.counters.from_snapshot(freshness.is_stale());
                 }
                 CacheStatus::Page(_) => door.handles.feed.count_hit(),
+                CacheStatus::Document => {}
             }
             let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
             door.counters.saved(not_modified_bytes, coding_bytes);
@@ -114,6 +116,7 @@ impl Connection {
             let policy = next.as_ref().map(Next::cache_policy);
             let reply = Reply {
                 decision,
+                media: representation.media(),
                 cache_policy: policy.unwrap_or(representation.cache_policy()),
                 cache_status: status,
                 next,
@@ -172,7 +175,7 @@ impl Connection {
         };
         self.closes |= !outcome.persists;
         let Scratch { output, date, .. } = scratch;
-        decision.write_head(reply.cache_policy, output);
+        decision.write_head(reply.media, reply.cache_policy, output);
         if door.handles.settings.cache_status {
             for (name, value) in reply.cache_status.fields() {
                 write_field(output, name, &value);

@@ -9,7 +9,8 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `connection` | reading, sending, time limits, the end of a connection |
+//! | `connection` | reading, time limits, the end of a connection |
+//! | `sending` | what the kernel does not take at once, and until when the client must |
 //! | `head` | the head of a request: syntax, framing, persistence |
 //! | `body` | the body of a request: by length or chunked |
 //! | `memory` | which requests memory can answer |
@@ -25,6 +26,7 @@ mod events;
 mod exchange;
 mod head;
 mod memory;
+mod sending;
 mod waiting;
 
 use std::{
@@ -63,8 +65,6 @@ pub struct Door {
     counters: Arc<RequestCounters>,
     application: RcService<Request, ServiceResponse<BoxBody>, Error>,
     limits: HeadLimits,
-    /// Whether this address serves the public reads.
-    serves_reads: bool,
     stopping: Stopping,
     waiters: Rc<Waiters>,
     input: RefCell<Box<[u8]>>,
@@ -116,7 +116,6 @@ impl Door {
                 target_bytes: settings.max_target_bytes,
                 header_bytes: settings.max_header_bytes,
             },
-            serves_reads: routes != RouteSet::Admin,
             handles,
             counters,
             application,

@@ -223,7 +223,7 @@ impl Door {
             // While the end of the feed is not known, nothing is known to have changed.
             Awaited::Page(cursor, _) => {
                 let news = self.handles.feed.news();
-                (news.end? != cursor).then_some(news.changed_at)
+                cursor.may_precede(news.end?).then_some(news.changed_at)
             }
         }
     }

@@ -101,7 +101,7 @@ impl Waiters {
             let end = changes.borrow_and_update().end;
             waiters.wake(|topic| topic == Topic::All).await;
             for (cursor, limit) in waiters.pages() {
-                if end != Some(cursor) {
+                if end.is_some_and(|end| cursor.may_precede(end)) {
                     prepare(&feed, &PageKey::new(After::Seq(cursor), limit)).await;
                     let page = Topic::Feed(cursor, limit);
                     waiters.wake(|topic| topic == page).await;

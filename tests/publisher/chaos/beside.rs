@@ -51,7 +51,8 @@ impl Beside<'_> {
             Kind::Backup => self.backup_is_checked(),
             Kind::Restore => return self.restore(),
             Kind::Retention => return self.retention(),
-            Kind::Import => self.import(),
+            Kind::Import => self.import(fastrand::bool()),
+            Kind::SecondAndImport => self.import(true),
             Kind::MovedOver => return self.moved_over(),
             Kind::LogDeleted => return self.log_deleted(),
         }
@@ -184,7 +185,7 @@ impl Beside<'_> {
     }
 
     /// Imports eval runs with another process, all of them or, with `--batches`, some.
-    fn import(&mut self) {
+    fn import(&mut self, batches: bool) {
         let round = self.model.round;
         let ids: Vec<String> = (0..300).map(|at| format!("{round}-import-{at}")).collect();
         let rows: Vec<String> = ids.iter().map(|id| items::row(id)).collect();
@@ -200,7 +201,6 @@ impl Beside<'_> {
             rows.extend(ids.iter().map(|id| (id.clone(), sent)));
         };
         all(sent);
-        let batches = fastrand::bool();
         let mut arguments = vec!["import", "rows", file.to_str().unwrap()];
         if batches {
             arguments.push("--batches");

@@ -1,6 +1,7 @@
 //! The proof that nothing that was acknowledged is lost, and nothing is served that is not stored:
 //!
 //! - rounds of kill -9 beside backups, restores, deletions and other processes lose nothing
+//! - kill -9 of two servers and an import on one file: clients of `since_seq` get every eval run exactly once
 //! - whatever call on the database files fails, nothing is lost, and the server recovers
 //! - a disk that fails, fills or hangs for a while costs writes 503, and nothing that is in memory
 //! - a paused process, a lock of another one and a clock that jumps lose nothing
@@ -10,6 +11,7 @@
 //! | `items` | what is written: every item is told by its key |
 //! | `model` | what was sent and acknowledged, and hence what must be stored |
 //! | `writers`, `readers` | the clients |
+//! | `pullers` | clients that follow `since_seq` from round to round |
 //! | `server` | a publisher in a process of its own |
 //! | `rounds`, `beside` | kill -9 at random moments, and what happens beside the clients |
 //! | `check` | what is stored and served, against the model |
@@ -31,6 +33,8 @@ pub mod items;
 pub mod model;
 #[allow(dead_code)]
 pub mod outside;
+#[allow(dead_code)]
+pub mod pullers;
 #[allow(dead_code)]
 pub mod readers;
 #[allow(dead_code)]

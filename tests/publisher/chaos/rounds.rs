@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -13,6 +16,7 @@ use super::{
     beside::{Beside, beside, checkpoint, delete},
     check,
     model::{Faults, Loss, Model, Stored},
+    pullers::Puller,
     readers::Reader,
     report::Report,
     server::{Server, serve},
@@ -43,11 +47,13 @@ pub enum Kind {
     Import,
     /// A second server on the same file.
     Second,
+    /// A second server, and an import in batches.
+    SecondAndImport,
     MovedOver,
     LogDeleted,
 }
 
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind::Killed,
     Kind::Starting,
     Kind::Backup,
@@ -55,12 +61,13 @@ pub const KINDS: [Kind; 9] = [
     Kind::Retention,
     Kind::Import,
     Kind::Second,
+    Kind::SecondAndImport,
     Kind::MovedOver,
     Kind::LogDeleted,
 ];
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Killed => "kill -9",
             Self::Starting => "kill -9, and again during the start",
@@ -69,6 +76,7 @@ impl Kind {
             Self::Retention => "kill -9 beside a retention job",
             Self::Import => "kill -9 beside an import",
             Self::Second => "kill -9 of two servers on one file",
+            Self::SecondAndImport => "kill -9 of two servers and an import on one file",
             Self::MovedOver => "kill -9, a backup moved over the database",
             Self::LogDeleted => "kill -9 or SIGTERM, the log deleted",
         }
@@ -88,6 +96,7 @@ pub struct Rounds<'a> {
     writers: u32,
     server: Server,
     stored: Stored,
+    pullers: [Puller; 3],
 }
 
 impl<'a> Rounds<'a> {
@@ -102,6 +111,7 @@ impl<'a> Rounds<'a> {
             writers,
             server,
             stored,
+            pullers: [Puller::new(), Puller::new(), Puller::new()],
         }
     }
 
@@ -118,13 +128,13 @@ impl<'a> Rounds<'a> {
             assert!(checkpoint(&self.database));
         }
         let mut second = None;
-        if kind == Kind::Second {
+        if matches!(kind, Kind::Second | Kind::SecondAndImport) {
             model.elsewhere = self.writers * 3 / 4;
             second = Some(Server::start(self.publisher, &self.database, &OPTIONS));
         }
         let loss = self.under_load(&model, kind, second);
         self.restart(&model, kind);
-        self.check(&model, loss);
+        self.check(&model, kind, loss);
         let faults: Faults = model.faults.lock().unwrap().clone();
         report.add(kind.name(), model.acknowledgements(), faults);
     }
@@ -143,6 +153,8 @@ impl<'a> Rounds<'a> {
         let other = second
             .as_ref()
             .map_or_else(String::new, |server| server.address.clone());
+        let addresses = [&address, &other].map(String::clone).into_iter();
+        let addresses = Mutex::new(addresses.filter(|it| !it.is_empty()).collect());
         thread::scope(|scope| {
             let stop = &clients.stop;
             for number in 0..self.writers {
@@ -158,6 +170,10 @@ impl<'a> Rounds<'a> {
                     stop,
                 };
                 scope.spawn(move || writer.run());
+            }
+            for puller in &mut self.pullers {
+                let addresses = &addresses;
+                scope.spawn(move || puller.run(model, addresses, stop));
             }
             let reader = || Reader {
                 model,
@@ -220,7 +236,7 @@ impl<'a> Rounds<'a> {
         };
     }
 
-    fn check(&mut self, model: &Model, loss: Option<Loss>) {
+    fn check(&mut self, model: &Model, kind: Kind, loss: Option<Loss>) {
         let verdict = check::integrity(&self.database).unwrap_or_else(|error| error.to_string());
         if verdict != "ok" {
             model.faults.lock().unwrap().damaged.push(verdict);
@@ -229,6 +245,13 @@ impl<'a> Rounds<'a> {
             Ok(stored) => {
                 check::compare(model, &stored, loss);
                 check::serves(model, &self.server, &stored);
+                for puller in &mut self.pullers {
+                    if kind == Kind::LogDeleted {
+                        // What only the log had is gone, and its numbers are given again: nobody can notice that.
+                        *puller = Puller::new();
+                    }
+                    puller.catch_up(model, &self.server.address, &stored);
+                }
                 self.stored = stored;
             }
             Err(error) => model.other(error.to_string()),

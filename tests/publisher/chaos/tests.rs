@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     outside,
     report::Report,
-    rounds::{KINDS, Rounds},
+    rounds::{KINDS, Kind, Rounds},
     scenario,
 };
 
@@ -20,6 +20,17 @@ fn rounds_of_kill_9_beside_backups_restores_deletions_and_other_processes_lose_n
     let mut rounds = Rounds::begin(publisher(), folder.path(), 16);
     for (number, kind) in (1..).zip(KINDS) {
         rounds.round(number, kind, &mut report);
+    }
+    assert!(report.is_clean() && report.acknowledged() > 0, "\n{report}");
+}
+
+#[test]
+fn kill_9_of_two_servers_and_an_import_clients_of_since_seq_get_every_eval_run_exactly_once() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut report = Report::default();
+    let mut rounds = Rounds::begin(publisher(), folder.path(), 12);
+    for number in 1..=5 {
+        rounds.round(number, Kind::SecondAndImport, &mut report);
     }
     assert!(report.is_clean() && report.acknowledged() > 0, "\n{report}");
 }
