@@ -230,6 +230,7 @@ impl Connection {
                     self.has_asked = true;
                     head_since = None;
                     let mut exchange = Exchange::begin(door, &head, self.peer, begun);
+                    exchange.waited = self.waiting.as_deref().map(Wait::lasted);
                     let mut reason = Reason::AtOnce;
                     let answered = match door.target(&head) {
                         None => None,
