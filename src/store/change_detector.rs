@@ -85,6 +85,7 @@ impl ChangeDetector {
             Ok((false, _)) => {
                 // Wherever the old database is now, it is complete without its log.
                 self.save(&connection);
+                self.file.condition().history.forget();
                 Ok(None)
             }
             Err(fault) => {

@@ -66,6 +66,11 @@ impl History {
         self.reached(now);
     }
 
+    /// Forgets what was known: another file is at the path.
+    pub(crate) fn forget(&self) {
+        *self.known() = Known::default();
+    }
+
     /// Returns whether this was further before, or is older than what is known.
     pub(crate) fn is_behind(&self, now: Reached) -> bool {
         let furthest = self.known().furthest;
