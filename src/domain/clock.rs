@@ -82,7 +82,7 @@ impl ForwardWall {
         if behind >= NOTABLE_MILLIS && !self.is_behind.swap(true, Relaxed) {
             log::warn!(
                 "the wall clock was set back by {} s: {} until it has caught up",
-                behind / 1000,
+                (behind + 500) / 1000,
                 self.what
             );
         }
