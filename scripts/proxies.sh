@@ -394,7 +394,9 @@ refused_waits() { # NAME PROXY
     local large=(curl -s -o /dev/null -H "Accept-Encoding: gzip" -H "X-Large: $(printf '%03000d' 0)")
     before=$(asked "$1")
     local clients=() _
-    for _ in 1 2 3; do "${large[@]}" "$2$path" & clients+=($!); done
+    # Refused, and not stored; then two more, which may join the waits of others.
+    "${large[@]}" "$2$path"
+    for _ in 1 2; do "${large[@]}" "$2$path" & clients+=($!); done
     for _ in $(seq 20); do
         curl -s -o /dev/null -w '%{time_total} %header{retry-after}\n' -H 'Accept-Encoding: gzip' "$2$path" >>"$work/$1-refused" & clients+=($!)
     done

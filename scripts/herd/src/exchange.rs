@@ -243,6 +243,9 @@ async fn complete_answer(request: SendClientRequest, keep_body: bool) -> Result<
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) if ends_with_connection && transport::is_end(&error) => break,
+            Err(error) if transport::is_end(&error) => {
+                return Err("the connection ended in the middle of a body".to_owned());
+            }
             Err(error) => return Err(error.to_string()),
         };
         answer.bytes += chunk.len() as u64;
