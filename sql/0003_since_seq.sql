@@ -8,6 +8,10 @@ CREATE INDEX eval_runs_published ON eval_runs (seq) WHERE schema_version >= 5;
 -- the greatest `seq` up to which both have the same eval runs. NULL if the database continues the lineage.
 ALTER TABLE lineages ADD COLUMN shared_through INTEGER;
 
+-- A lineage begins with a restore (1), or with the first write of a process (0): nobody can tell what was done to the
+-- file while no process had it open. If it was nothing, the lineage continues the one before.
+ALTER TABLE lineages ADD COLUMN is_restore INTEGER NOT NULL DEFAULT 1;
+
 -- Cursors contain the ordinal, and one that is greater than all that the database knows means that it is behind. So a
 -- new database, which may take the place of another one, does not begin with 1: from now on ordinals are the time of
 -- their beginning, in seconds. A database that has had eval runs keeps its own, as its backups do.

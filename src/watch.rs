@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     cache::handle::CacheHandle,
-    domain::clock::Clock,
+    domain::{clock::Clock, position::Lineage},
     feed::FeedHandle,
     liveness::LivenessGuard,
     store::{
@@ -103,7 +103,7 @@ pub(crate) async fn launch(
 #[derive(Debug, Default)]
 struct PollLog {
     failure: Option<String>,
-    lineage: Option<String>,
+    restored: Option<Lineage>,
 }
 
 impl PollLog {
@@ -120,12 +120,12 @@ impl PollLog {
         let Ok(Some(state)) = state else {
             return false;
         };
-        let before = self.lineage.replace(state.lineage.clone());
-        let restored = before.is_some_and(|before| before != state.lineage);
+        let before = self.restored.replace(state.restored);
+        let restored = before.is_some_and(|before| before != state.restored);
         if restored {
             log::warn!(
                 "the database was restored: its lineage is {}",
-                state.lineage
+                state.restored
             );
         }
         restored

@@ -22,7 +22,12 @@ pub struct KnownLineage {
     pub first_seq: i64,
     /// `None` if the database continues it. Otherwise the greatest `seq` up to which both have the same eval runs.
     pub shared_through: Option<i64>,
+    /// Whether it began with a restore. Otherwise a process wrote for the first time.
+    pub is_restore: bool,
 }
+
+/// A lineage that began so many seconds ago is known to every copy of the database that is merely behind.
+const BEHIND_SECS: i64 = 3600;
 
 /// The lineages that a database knows; the last one is current.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,15 +66,18 @@ impl Lineages {
     /// Returns up to which `seq` a client with this cursor has seen all eval runs of the database. `last_seq` is the
     /// greatest one that was ever given.
     ///
+    /// `now` is the time in seconds since 1970.
+    ///
     /// # Errors
     /// [`Unresolved`].
-    pub fn resolve(&self, cursor: SeqCursor, last_seq: i64) -> Result<i64, Unresolved> {
+    pub fn resolve(&self, cursor: SeqCursor, last_seq: i64, now: i64) -> Result<i64, Unresolved> {
         let SeqCursor::At(Position { lineage, number }) = cursor else {
             return Ok(0);
         };
         if self.0.iter().all(|known| known.lineage != lineage) {
             let greatest = self.current().map(|current| current.ordinal);
-            return Err(if greatest < Some(lineage.ordinal) {
+            let is_recent = i64::from(lineage.ordinal) > now - BEHIND_SECS;
+            return Err(if greatest < Some(lineage.ordinal) && is_recent {
                 Unresolved::Ahead
             } else {
                 Unresolved::Unknown
@@ -132,13 +140,18 @@ impl Lineages {
         bounds.chain(self.0[at].shared_through).min()
     }
 
-    /// Returns the one cursor that stands for a position of the database: in the current lineage. So a restore gives
-    /// each position another cursor, and no page that a cache has kept from before is on the way of a client that
-    /// begins after it.
+    /// Returns the one cursor that stands for a position of the database: in the lineage in which the number was given,
+    /// or in that of the last restore if it was given before. So the pages of old eval runs keep their addresses while
+    /// processes come and go. A restore gives each position another cursor: no page that a cache has kept from before is
+    /// on the way of a client that begins after it.
     pub fn canonical(&self, seq: i64) -> SeqCursor {
-        self.0.last().map_or(SeqCursor::Start, |current| {
+        let chain = self.0.iter().filter(|known| known.is_continued());
+        let is_later = |known: &&KnownLineage| !known.is_restore && known.first_seq > seq;
+        let given = chain.clone().rev().find(|known| !is_later(known));
+        let given = given.or(chain.clone().next());
+        given.map_or(SeqCursor::Start, |known| {
             SeqCursor::At(Position {
-                lineage: current.lineage,
+                lineage: known.lineage,
                 number: seq,
             })
         })

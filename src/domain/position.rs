@@ -1,7 +1,7 @@
 //! A position in the history of a database: a number that only grows, and the lineage that it belongs to. Clients
 //! take its text, `E.N`, as opaque (WIRE.md).
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 /// A lineage: a history of a database, from its creation or restore to the next restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,19 @@ impl Lineage {
     /// Returns its id as it is stored: 16 hex digits.
     pub fn id_text(&self) -> String {
         format!("{:016x}", self.id)
+    }
+}
+
+impl Position {
+    /// Returns how this stands to what a client has. Later lineages are newer. Of two different ones with the same
+    /// ordinal nothing is known: `None`.
+    pub fn order(self, other: Self) -> Option<Ordering> {
+        let (ours, theirs) = (self.lineage, other.lineage);
+        if ours.ordinal == theirs.ordinal && ours.id != theirs.id {
+            return None;
+        }
+        let key = |position: Self| (position.lineage.ordinal, position.number);
+        Some(key(self).cmp(&key(other)))
     }
 }
 
@@ -108,6 +121,23 @@ mod tests {
             if let Ok(position) = text.parse::<Position>() {
                 prop_assert_eq!(position.to_string(), text);
             }
+        }
+    }
+
+    #[test]
+    fn positions_are_ordered_by_lineage_and_then_by_number() {
+        let at = |ordinal, id, number| Position {
+            lineage: Lineage { ordinal, id },
+            number,
+        };
+        for (one, other, expected) in [
+            (at(1, 1, 5), at(1, 1, 5), Some(Ordering::Equal)),
+            (at(1, 1, 4), at(1, 1, 5), Some(Ordering::Less)),
+            (at(2, 9, 4), at(1, 1, 5), Some(Ordering::Greater)),
+            (at(1, 1, 5), at(2, 9, 4), Some(Ordering::Less)),
+            (at(1, 1, 5), at(1, 2, 5), None),
+        ] {
+            assert_eq!(one.order(other), expected, "{one} {other}");
         }
     }
 

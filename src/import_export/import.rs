@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufRead},
+    mem,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -123,8 +124,12 @@ pub fn import(
     let mut connection = opened.map_or_else(open, Ok)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     let mut counts = Counts::default();
+    let mut is_first = true;
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if mem::take(&mut is_first) {
+            write::continue_lineage(&transaction)?;
+        }
         let until = match transactions {
             Transactions::One => None,
             Transactions::Batches => Some(Instant::now() + BATCH),

@@ -11,6 +11,7 @@ use super::{
     open::{open_reader, open_writer},
     read::{self, FeedStamp, Version},
 };
+use crate::domain::position::Lineage;
 
 /// The state of the database at one poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub(crate) struct DatabaseState {
     pub(crate) board: Version,
     /// The state of the feed.
     pub(crate) feed: FeedStamp,
-    /// Which history the database tells.
-    pub(crate) lineage: String,
+    /// The lineage that began with the last restore, or with the database.
+    pub(crate) restored: Lineage,
 }
 
 /// A connection of its own: `PRAGMA data_version` tells the commits of all other connections.
@@ -84,6 +85,7 @@ impl ChangeDetector {
             Ok((false, _)) => {
                 // Wherever the old database is now, it is complete without its log.
                 self.save(&connection);
+                self.file.condition().history.forget();
                 Ok(None)
             }
             Err(fault) => {
@@ -130,7 +132,7 @@ impl ChangeDetector {
         }
         let history = &self.file.condition().history;
         let (mut state, mut reached) = read_state(connection)?;
-        if self.writable && history.is_behind(&reached) {
+        if self.writable && history.is_behind(reached) {
             // Or a commit of this process was faster than this poll: that is told with the write lock.
             history.check_apart(connection)?;
             (state, reached) = read_state(connection)?;
@@ -147,7 +149,7 @@ fn read_state(connection: &Connection) -> Result<(DatabaseState, Reached), Store
     let state = DatabaseState {
         board: read::board_version(&transaction)?,
         feed: read::feed_stamp(&transaction)?,
-        lineage: reached.lineage.clone(),
+        restored: read::last_restore(&transaction)?,
     };
     Ok((state, reached))
 }

@@ -241,7 +241,8 @@ pub fn feed_page_by_seq(
 ) -> Result<SeqPageEnd, SeqPageError> {
     let transaction = connection.unchecked_transaction()?;
     let lineages = lineages(&transaction)?;
-    let mut position = lineages.resolve(cursor, last_seq(&transaction)?)?;
+    let now = transaction.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
+    let mut position = lineages.resolve(cursor, last_seq(&transaction)?, now)?;
     let mut statement =
         transaction.prepare_cached(include_str!("../../sql/queries/feed_page_by_seq.sql"))?;
     let mut rows = statement.query(params![position, limit.rows()])?;
@@ -297,7 +298,7 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
 /// [`StoreError::Sqlite`]; [`StoreError::Lineage`] if another program wrote one of them.
 pub fn lineages(connection: &Connection) -> Result<Lineages, StoreError> {
     let mut statement =
-        connection.prepare_cached("SELECT ordinal, id, first_seq, shared_through FROM lineages")?;
+        connection.prepare_cached(include_str!("../../sql/queries/lineages.sql"))?;
     let mut rows = statement.query([])?;
     let mut known = Vec::new();
     while let Some(row) = rows.next()? {
@@ -306,6 +307,7 @@ pub fn lineages(connection: &Connection) -> Result<Lineages, StoreError> {
             lineage: Lineage::of_row(row.get(0)?, id)?,
             first_seq: row.get(2)?,
             shared_through: row.get(3)?,
+            is_restore: row.get(4)?,
         });
     }
     Ok(Lineages::new(known).ok_or(NotAPosition)?)
@@ -326,8 +328,27 @@ pub fn lineage(connection: &Connection) -> Result<String, StoreError> {
 /// # Errors
 /// [`StoreError::Sqlite`]; [`StoreError::Lineage`] if another program wrote it.
 pub fn current_lineage(connection: &Connection) -> Result<Lineage, StoreError> {
+    lineage_of_row(
+        connection,
+        "SELECT ordinal, id FROM lineages ORDER BY ordinal DESC LIMIT 1",
+    )
+}
+
+/// Returns the lineage that began with the last restore, or with the database.
+///
+/// # Errors
+/// Those of [`current_lineage`].
+pub fn last_restore(connection: &Connection) -> Result<Lineage, StoreError> {
+    lineage_of_row(
+        connection,
+        "SELECT ordinal, id FROM lineages WHERE shared_through IS NULL
+         ORDER BY is_restore DESC, ordinal DESC LIMIT 1",
+    )
+}
+
+fn lineage_of_row(connection: &Connection, query: &str) -> Result<Lineage, StoreError> {
     let (ordinal, id): (i64, String) = connection
-        .prepare_cached("SELECT ordinal, id FROM lineages ORDER BY ordinal DESC LIMIT 1")?
+        .prepare_cached(query)?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(Lineage::of_row(ordinal, &id)?)
 }

@@ -182,9 +182,10 @@ impl Restore {
             );
         }
         copied?;
-        // Another restore was faster. Its lineage is not known here, and must not seem to be one of the future.
+        // Another restore or the first write of a process was faster. Its lineage is not known here yet.
         if let Some(other) = overtaken.filter(|other| Some(other) != live.as_ref()) {
-            begin_history(&into, ordinal_after(&other)).map_err(|error| self.store_error(error))?;
+            let renewed = renew_lineage(&mut into, Some(&other));
+            renewed.map_err(|error| self.store_error(error))?;
         }
         Ok(replaced)
     }

@@ -142,15 +142,33 @@ pub fn insert_eval_run_at(
     }
 }
 
+/// So many lineages are known of those that the database continues.
+const MAX_LINEAGES: u32 = 1000;
+
 /// Begins a new lineage: the numbers that are given from now on may have been given before, in another copy. Its
-/// ordinal is at least `least_ordinal`.
+/// ordinal is at least `least_ordinal`. `is_restore` says whether eval runs may have gone, or come from elsewhere.
 ///
 /// # Errors
 /// An error of SQLite.
-pub fn begin_lineage(connection: &Connection, least_ordinal: u32) -> rusqlite::Result<()> {
+pub fn begin_lineage(
+    connection: &Connection,
+    least_ordinal: u32,
+    is_restore: bool,
+) -> rusqlite::Result<()> {
     let begin = include_str!("../../sql/queries/begin_lineage.sql");
-    connection.execute(begin, [least_ordinal])?;
+    connection.execute(begin, params![least_ordinal, is_restore])?;
+    let forget = include_str!("../../sql/queries/forget_lineages.sql");
+    connection.execute(forget, [MAX_LINEAGES])?;
     Ok(())
+}
+
+/// Begins the lineage of a process that is about to write for the first time. What was done to the file before,
+/// perhaps by `cp` while no process had it open, cannot be known: so the numbers of this process are its own.
+///
+/// # Errors
+/// An error of SQLite.
+pub fn continue_lineage(connection: &Connection) -> rusqlite::Result<()> {
+    begin_lineage(connection, 0, false)
 }
 
 /// Begins a new lineage with content that is new to everybody: nothing that was read before is the same, even if the
@@ -159,7 +177,7 @@ pub fn begin_lineage(connection: &Connection, least_ordinal: u32) -> rusqlite::R
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub(super) fn begin_history(connection: &Connection, least_ordinal: u32) -> Result<(), StoreError> {
-    begin_lineage(connection, least_ordinal)?;
+    begin_lineage(connection, least_ordinal, true)?;
     for table in ["board_version", "feed_version"] {
         connection.execute(&format!("UPDATE {table} SET change_id = random()"), [])?;
     }
@@ -174,12 +192,14 @@ pub(super) fn put_lineages(connection: &Connection, lineages: &Lineages) -> Resu
     connection.execute("DELETE FROM lineages", [])?;
     for known in lineages.known() {
         connection.execute(
-            "INSERT INTO lineages (ordinal, id, first_seq, shared_through) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO lineages (ordinal, id, first_seq, shared_through, is_restore)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 known.lineage.ordinal,
                 known.lineage.id_text(),
                 known.first_seq,
-                known.shared_through
+                known.shared_through,
+                known.is_restore
             ],
         )?;
     }

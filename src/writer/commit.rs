@@ -99,7 +99,7 @@ impl WriteConnection {
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let history = &self.target.file.condition().history;
-        history.check(&transaction)?;
+        history.begin_write(&transaction)?;
         let before = read::feed_stamp(&transaction)?;
         let mut stored = Vec::with_capacity(operations.len());
         let mut results = Vec::with_capacity(operations.len());
@@ -122,7 +122,7 @@ impl WriteConnection {
         let reached = Reached::of(&transaction)?;
         let feed = self.target.feed.begin_write();
         transaction.commit()?;
-        history.reached(reached);
+        history.wrote(reached);
         let rows = stored.iter().flat_map(|operation| operation.rows());
         feed.committed(before, after, rows);
         // What went into a file that nobody finds any more is not durable.

@@ -45,15 +45,12 @@ impl Service {
     pub fn start(mut command: Command) -> Self {
         let mut process = Guard(command.stderr(Stdio::piped()).spawn().unwrap());
         let mut stderr = BufReader::new(process.0.stderr.take().unwrap());
-        let mut line = String::new();
+        let mut log = String::new();
         let address = loop {
-            line.clear();
-            assert_ne!(
-                stderr.read_line(&mut line).unwrap(),
-                0,
-                "the server has exited"
-            );
-            if let Some((_, address)) = line.split_once(" on http://") {
+            let begin = log.len();
+            let bytes = stderr.read_line(&mut log).unwrap();
+            assert_ne!(bytes, 0, "the server has exited: {log}");
+            if let Some((_, address)) = log[begin..].split_once(" on http://") {
                 let end = address.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
                 break address[..end.unwrap_or(address.len())].to_owned();
             }

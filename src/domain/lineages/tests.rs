@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
@@ -32,8 +32,20 @@ fn begun(ordinal: u32, first_seq: i64) -> KnownLineage {
         },
         first_seq,
         shared_through: None,
+        is_restore: true,
     }
 }
+
+/// One that a process began with its first write.
+fn continued(ordinal: u32, first_seq: i64) -> KnownLineage {
+    KnownLineage {
+        is_restore: false,
+        ..begun(ordinal, first_seq)
+    }
+}
+
+/// A time long after all lineages of the tests began.
+const NOW: i64 = 10_000;
 
 fn left(ordinal: u32, first_seq: i64, shared_through: i64) -> KnownLineage {
     KnownLineage {
@@ -58,20 +70,60 @@ impl Database {
         self.last_seq = backup.last_seq;
     }
 
-    fn pull(&self, client: &mut Client, limit: usize) {
-        let seen = self.lineages.resolve(client.cursor, self.last_seq).unwrap();
-        let mut last = seen;
-        for (seq, row) in self.rows.range(seen + 1..).take(limit) {
-            *client.seen.entry(*row).or_default() += 1;
+    /// Begins the lineage of a process that writes for the first time.
+    fn start(&mut self, ordinal: u32) {
+        let mut known = self.lineages.known().to_vec();
+        known.push(continued(ordinal, self.last_seq + 1));
+        self.lineages = Lineages::new(known).unwrap();
+    }
+
+    fn page(&self, cursor: SeqCursor, limit: usize) -> Page {
+        let mut last = self.lineages.resolve(cursor, self.last_seq, NOW).unwrap();
+        let rows = self.rows.range(last + 1..).take(limit);
+        let rows = rows.map(|(seq, row)| {
             last = *seq;
+            *row
+        });
+        let rows: Vec<u32> = rows.collect();
+        let next = self.lineages.canonical(last);
+        let is_immutable = rows.len() == limit && cursor.is_of_lineage_of(next);
+        Page {
+            rows,
+            next,
+            is_immutable,
         }
-        client.cursor = self.lineages.canonical(last);
+    }
+
+    /// Pulls through a cache, which keeps what it may keep for ever.
+    fn pull(&self, client: &mut Client, limit: usize, cache: &mut Cache) {
+        let key = (client.cursor, limit);
+        let page = match cache.get(&key) {
+            Some(page) => page.clone(),
+            None => self.page(client.cursor, limit),
+        };
+        if page.is_immutable {
+            cache.insert(key, page.clone());
+        }
+        for row in page.rows {
+            *client.seen.entry(row).or_default() += 1;
+        }
+        client.cursor = page.next;
     }
 }
 
 #[derive(Debug, Clone)]
+struct Page {
+    rows: Vec<u32>,
+    next: SeqCursor,
+    is_immutable: bool,
+}
+
+type Cache = HashMap<(SeqCursor, usize), Page>;
+
+#[derive(Debug, Clone)]
 enum Step {
     Write(i64),
+    Start,
     Backup,
     Restore(usize),
     Pull(usize, usize),
@@ -80,6 +132,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1_i64..4).prop_map(Step::Write),
+        1 => Just(Step::Start),
         2 => Just(Step::Backup),
         2 => (0_usize..8).prop_map(Step::Restore),
         5 => (0_usize..4, 1_usize..6).prop_map(|(client, limit)| Step::Pull(client, limit)),
@@ -100,6 +153,7 @@ proptest! {
         let client = Client { cursor: SeqCursor::Start, seen: BTreeMap::new() };
         let mut clients = vec![client; 4];
         let mut backups = vec![live.clone()];
+        let mut cache = Cache::new();
         let (mut ordinal, mut next_row) = (1, 0);
         // Those that a restore has taken away; a later one may have brought them back.
         let mut away: BTreeSet<u32> = BTreeSet::new();
@@ -112,6 +166,10 @@ proptest! {
                         live.rows.insert(live.last_seq, next_row);
                     }
                 }
+                Step::Start => {
+                    ordinal += 1;
+                    live.start(ordinal);
+                }
                 Step::Backup => backups.push(live.clone()),
                 Step::Restore(number) => {
                     let before = live.clone();
@@ -120,11 +178,18 @@ proptest! {
                     let kept: BTreeSet<u32> = live.rows.values().copied().collect();
                     away.extend(before.rows.values().filter(|row| !kept.contains(row)));
                 }
-                Step::Pull(number, limit) => live.pull(&mut clients[number], limit),
+                Step::Pull(number, limit) => {
+                    // Half of them through a cache.
+                    let cache = if number < 2 { &mut cache } else { &mut Cache::new() };
+                    live.pull(&mut clients[number], limit, cache);
+                }
             }
         }
         for client in &mut clients {
-            live.pull(client, usize::MAX);
+            // So often that it is at the end, whatever the cache has kept.
+            for _ in 0..4 * (live.last_seq + 1) + i64::from(ordinal) {
+                live.pull(client, 3, &mut cache);
+            }
             for row in live.rows.values() {
                 let count = client.seen.get(row).copied().unwrap_or_default();
                 prop_assert!(count == 1 || (count > 1 && away.contains(row)), "{row}: {count}");
@@ -145,7 +210,7 @@ proptest! {
         }
         let lineages = Lineages::new(known).unwrap();
         let cursor = lineages.canonical(seq);
-        prop_assert_eq!(lineages.resolve(cursor, 30), Ok(seq));
+        prop_assert_eq!(lineages.resolve(cursor, 30, NOW), Ok(seq));
         prop_assert_eq!(SeqCursor::parse(&cursor.to_string()), Ok(cursor));
     }
 }
@@ -164,13 +229,37 @@ fn a_cursor_counts_up_to_where_the_next_lineage_begins() {
         (at(3, 0), Err(Unresolved::Ahead)),
         (at(0, 0), Err(Unresolved::Unknown)),
     ] {
-        assert_eq!(lineages.resolve(cursor, 60), seq, "{cursor}");
+        assert_eq!(lineages.resolve(cursor, 60, 0), seq, "{cursor}");
     }
     let lineage = Lineage { ordinal: 1, id: 0 };
     let other = SeqCursor::At(Position { lineage, number: 1 });
-    assert_eq!(lineages.resolve(other, 60), Err(Unresolved::Unknown));
+    assert_eq!(lineages.resolve(other, 60, 0), Err(Unresolved::Unknown));
     for seq in [0, 50, 51, 60] {
-        assert_eq!(lineages.canonical(seq), at(2, seq));
+        assert_eq!(lineages.canonical(seq), at(2, seq), "a restore");
+    }
+    let known = vec![
+        begun(1, 1),
+        begun(2, 21),
+        continued(3, 51),
+        continued(4, 51),
+    ];
+    let lineages = Lineages::new(known).unwrap();
+    for (seq, ordinal) in [(0, 2), (20, 2), (50, 2), (51, 4), (60, 4)] {
+        assert_eq!(lineages.canonical(seq), at(ordinal, seq));
+    }
+    let forgotten = Lineages::new(vec![continued(3, 51), continued(4, 61)]).unwrap();
+    assert_eq!(forgotten.canonical(10), at(3, 10));
+}
+
+#[test]
+fn a_lineage_of_the_future_is_unknown_if_it_began_long_ago() {
+    let lineages = Lineages::new(vec![begun(1, 1)]).unwrap();
+    for (now, expected) in [
+        (0, Unresolved::Ahead),
+        (BEHIND_SECS + 1, Unresolved::Ahead),
+        (BEHIND_SECS + 2, Unresolved::Unknown),
+    ] {
+        assert_eq!(lineages.resolve(at(2, 1), 1, now), Err(expected), "{now}");
     }
 }
 

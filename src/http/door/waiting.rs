@@ -4,13 +4,14 @@
 //! costs its head's bytes and an entry among the worker's waiters, and an answer after a wait is no other code.
 
 use std::{
+    cmp::Ordering,
     io, mem,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use super::{
-    Door, INPUT_BYTES,
+    Door,
     connection::Connection,
     memory::{Asked, Target},
 };
@@ -24,8 +25,8 @@ use crate::{
     metrics::WaitOutcome,
 };
 
-/// A longer head does not wait: this is what one waiting request may take.
-const MAX_HEAD_BYTES: usize = 2048;
+/// A longer head does not wait, nor one with more than as much behind it: what waits must be kept.
+const MAX_HEAD_BYTES: usize = 1280;
 
 /// How long a request waits for a page that has changed, before it asks for it by itself.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -154,7 +155,7 @@ impl Connection {
         if wait.is_over(door) {
             return Poll::Ready(Ok(true));
         }
-        while self.unread.len() <= MAX_HEAD_BYTES + INPUT_BYTES {
+        while self.unread.len() <= 2 * MAX_HEAD_BYTES {
             if ready!(self.poll_read_more(cx, door))? == 0 {
                 return Poll::Ready(Ok(false));
             }
@@ -218,22 +219,26 @@ impl Door {
         Ok((awaited, left.ok_or(Reason::AtOnce)?))
     }
 
-    /// Returns whether the client has a newer board than this server.
+    /// Returns how this server's board stands to one that a client has; `None` if they cannot be compared.
+    fn compare(&self, after: Position) -> Option<Ordering> {
+        self.handles.board.news()?.position.order(after)
+    }
+
+    /// Returns whether the client has a newer board than this server, which has not noticed the last change yet.
     fn is_behind(&self, awaited: Awaited) -> bool {
-        match (awaited, self.handles.board.news()) {
-            (Awaited::Board(after), Some(news)) => news.position.number < after.number,
-            (Awaited::Board(_) | Awaited::Page(..), _) => false,
+        match awaited {
+            Awaited::Board(after) => self.compare(after) == Some(Ordering::Less),
+            Awaited::Page(..) => false,
         }
     }
 
     /// Returns when that changed, if it did.
     fn changed_since(&self, awaited: Awaited) -> Option<Instant> {
         match awaited {
-            // A board of another lineage has changed. An older one, as of a server that is behind, has not.
+            // A board that cannot be compared counts as changed.
             Awaited::Board(after) => {
+                let is_newer = self.compare(after).is_none_or(Ordering::is_gt);
                 let news = self.handles.board.news()?;
-                let position = news.position;
-                let is_newer = position.lineage != after.lineage || position.number > after.number;
                 is_newer.then_some(news.changed_at)
             }
             // While the end of the feed is not known, nothing is known to have changed.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many are woken before the other connections of the worker get their turn.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// What a connection wants to be woken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

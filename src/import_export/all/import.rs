@@ -84,6 +84,7 @@ pub fn import(path: &Path, source: impl BufRead) -> Result<Counts, ImportAllErro
     kept.rewind()?;
     let mut connection = opened.map_or_else(open, Ok)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    write::continue_lineage(&transaction)?;
     let counts = write_all(&transaction, BufReader::new(kept), end.last_seq)?;
     transaction.commit()?;
     // What went into a file that nobody finds any more is lost.

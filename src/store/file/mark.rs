@@ -70,7 +70,7 @@ pub(crate) fn record_file(connection: &Connection, path: &Path) -> rusqlite::Res
     let recorded = recorded_mark(&transaction)?;
     if recorded != found {
         if recorded.is_some() {
-            begin_lineage(&transaction, 0)?;
+            begin_lineage(&transaction, 0, true)?;
         }
         write_mark(&transaction, found.as_deref())?;
     }
