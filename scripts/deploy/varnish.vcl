@@ -9,7 +9,7 @@ import std;
 backend publisher {
     .host = "127.0.0.1";
     .port = "8080";
-    # How long the publisher may send nothing: a wait takes up to 29 s, and a stream of events has something every 15 s.
+    # How long the publisher may send nothing: a wait takes up to 29.2 s.
     .first_byte_timeout = 40s;
     .between_bytes_timeout = 40s;
     .probe = { .url = "/health/ready"; .interval = 5s; .timeout = 6s; }

@@ -79,10 +79,8 @@ pub(super) fn migrate(
 
 /// The error without the text of the statements, which is that of a whole step.
 fn without_sql(error: rusqlite::Error) -> rusqlite::Error {
-    match error {
-        rusqlite::Error::SqlInputError { error, msg, .. } => {
-            rusqlite::Error::SqliteFailure(error, Some(msg))
-        }
-        other => other,
+    if let rusqlite::Error::SqlInputError { error, msg, .. } = error {
+        return rusqlite::Error::SqliteFailure(error, Some(msg));
     }
+    error
 }
