@@ -154,7 +154,7 @@ fn feed(c: &mut Criterion) {
             read_timeout: Duration::from_secs(60),
             max_cached_bytes: 0,
             max_in_flight_bytes: 1 << 24,
-            holdback: None,
+            holdback: Duration::ZERO,
         };
         let uncached = FeedHandle::new(
             pool.clone(),

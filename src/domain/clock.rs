@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -36,6 +39,54 @@ impl Clock for SystemClock {
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         Box::pin(tokio::time::sleep_until(deadline.into()))
+    }
+}
+
+/// A wall clock that was set back by less is not worth a line in the log.
+const NOTABLE_MILLIS: u64 = 5000;
+
+/// The wall clock as it must not run back within a process: if it is set back, the time stays until the clock has caught
+/// up or the process is restarted.
+#[derive(Debug)]
+pub struct ForwardWall {
+    clock: Arc<dyn Clock>,
+    /// The greatest time that was taken, in milliseconds since 1970.
+    greatest: AtomicU64,
+    /// Whether the log says that the wall clock is behind.
+    is_behind: AtomicBool,
+    /// What stays meanwhile.
+    what: &'static str,
+}
+
+impl ForwardWall {
+    /// Follows the clock's wall time. If that was set back, the log says that `what` stays.
+    pub fn new(clock: Arc<dyn Clock>, what: &'static str) -> Self {
+        Self {
+            clock,
+            greatest: AtomicU64::new(0),
+            is_behind: AtomicBool::new(false),
+            what,
+        }
+    }
+
+    /// Returns the time in milliseconds since 1970: at least that of every call before.
+    pub fn millis(&self) -> u64 {
+        let since = self.clock.wall().duration_since(SystemTime::UNIX_EPOCH);
+        let now = u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        let greatest = self.greatest.load(Relaxed);
+        if now > greatest {
+            self.is_behind.store(false, Relaxed);
+            return self.greatest.fetch_max(now, Relaxed).max(now);
+        }
+        let behind = greatest - now;
+        if behind >= NOTABLE_MILLIS && !self.is_behind.swap(true, Relaxed) {
+            log::warn!(
+                "the wall clock was set back by {} s: {} until it has caught up",
+                behind / 1000,
+                self.what
+            );
+        }
+        greatest
     }
 }
 

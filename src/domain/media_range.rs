@@ -25,7 +25,8 @@ pub fn names_html<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
     best.is_some_and(|(_, weight)| weight > 0)
 }
 
-/// `media-range *( OWS ";" OWS parameter ) [ weight ]`, if it matches `text/html;charset=utf-8`.
+/// `media-range *( OWS ";" OWS parameter ) [ weight ]`, if it is of HTML. Other parameters than the weight are ignored:
+/// no other representation than HTML would be better.
 fn parse_member(member: &[u8]) -> Option<(Specificity, weight::Weight)> {
     let mut parts = split(member, b';').map(<[u8]>::trim_ascii);
     let range = parts.next()?.to_ascii_lowercase();
@@ -35,13 +36,9 @@ fn parse_member(member: &[u8]) -> Option<(Specificity, weight::Weight)> {
         _ => return None,
     };
     for parameter in parts {
-        let parameter = parameter.to_ascii_lowercase();
-        match parameter.as_slice() {
-            // Parameters behind the weight have no meaning any more (§12.5.1).
-            [b'q', b'=', ..] => return Some((specificity, weight::parse(&parameter)?)),
-            b"charset=utf-8" | b"charset=\"utf-8\"" | b"" => {}
-            // Another representation than this one, such as `level=1`.
-            _ => return None,
+        // Parameters behind the weight have no meaning any more (§12.5.1).
+        if let [b'q' | b'Q', b'=', ..] = parameter {
+            return Some((specificity, weight::parse(parameter)?));
         }
     }
     Some((specificity, weight::MAX))
@@ -77,6 +74,9 @@ mod tests {
             "text/html ; q=0.5",
             "text/html;charset=utf-8",
             "text/html; charset=\"UTF-8\"; q=1.000; extension=x",
+            "text/html;level=1",
+            "text/html;version=2; charset=iso-8859-1;q=0.4",
+            "text/html;x=\"a,b;q=0\"",
             "text/*;q=0, text/html",
             "text/html;q=0, text/html",
             "a/b;x=\"\\\",text/html;q=0,\", text/html",
@@ -100,7 +100,8 @@ mod tests {
             "text/html;q=2",
             "text/html;q=",
             "text/html;q=0.0001",
-            "text/html;level=1",
+            "text/html;level=1;q=0",
+            "text/html;x=\";q=1\";q=0",
             "a/b;x=\"text/html,text/html\"",
             "a/b;x=\",text/html",
             "text / html",

@@ -27,7 +27,7 @@ use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
     thread::available_parallelism,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -35,7 +35,12 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
     answer::{MissingEncoding, Representation},
-    domain::{clock::Clock, cursor::PageLimit, lineages::Unresolved, ran_at::RanAt},
+    domain::{
+        clock::{Clock, ForwardWall},
+        cursor::PageLimit,
+        lineages::Unresolved,
+        ran_at::RanAt,
+    },
     metrics::{Metrics, Source},
     store::{
         StoreError,
@@ -116,7 +121,8 @@ struct Feed {
     budget: ByteBudget,
     senders: Senders,
     encoder: Encoder,
-    clock: Arc<dyn Clock>,
+    /// What clients have seen once is not held back again.
+    wall: ForwardWall,
     metrics: Metrics,
 }
 
@@ -143,7 +149,7 @@ impl FeedHandle {
             budget,
             settings,
             max_reads,
-            clock,
+            wall: ForwardWall::new(clock, "what --feed-holdback-ms shows stays"),
             metrics,
         }))
     }
@@ -312,15 +318,17 @@ impl Feed {
     /// Returns what the page answers now: in the order of (ran_at, id), rows whose time is not long enough ago are held
     /// back.
     fn held_back<'k>(&self, key: &'k PageKey) -> Cow<'k, PageKey> {
-        match (&key.after, self.settings.holdback) {
-            (After::Seq(_), _) | (_, None) => Cow::Borrowed(key),
-            (After::Place(_), Some(holdback)) => {
-                let until = self.clock.wall().checked_sub(holdback);
+        let holdback = self.settings.holdback;
+        match &key.after {
+            After::Place(_) if !holdback.is_zero() => {
+                let now = UNIX_EPOCH.checked_add(Duration::from_millis(self.wall.millis()));
+                let until = now.and_then(|now| now.checked_sub(holdback));
                 Cow::Owned(PageKey {
                     until: until.and_then(RanAt::second_of),
                     ..key.clone()
                 })
             }
+            After::Place(_) | After::Seq(_) => Cow::Borrowed(key),
         }
     }
 

@@ -27,14 +27,14 @@ pub struct Settings {
     pub max_cached_bytes: usize,
     /// Show an eval run to the cursors since_ran_at and since only when its time is so long ago, in milliseconds, rounded
     /// up to whole seconds: then they miss none that is stored later than others by up to this time. since_seq misses
-    /// none without it [default: off].
+    /// none without it. 0 shows every row at once.
     #[arg(
         long = "feed-holdback-ms",
         env = "PUBLISHER_FEED_HOLDBACK_MS",
         value_name = "MS"
     )]
-    #[arg(value_parser = units::millis(1..=units::DAY_MILLIS))]
-    pub holdback: Option<Duration>,
+    #[arg(default_value = "0", value_parser = units::millis(..=units::DAY_MILLIS))]
+    pub holdback: Duration,
     /// How many bytes of pages that are not cached may be in memory: just read, or still being sent.
     #[arg(skip = 32 * units::MIB as usize)]
     pub max_in_flight_bytes: usize,

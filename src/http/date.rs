@@ -2,57 +2,28 @@
 
 use std::{
     io::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, ForwardWall};
 
 /// The last second that the field can express: 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
-/// A wall clock that was set back by less is not worth a line in the log.
-const NOTABLE_SECS: u64 = 5;
 
-/// The date of answers. It never runs back, since a cache may compare the dates of two answers: if the wall
-/// clock is set back, the date stays until the clock has caught up or the process is restarted.
+/// The date of answers. It never runs back, since a cache may compare the dates of two answers.
 #[derive(Debug)]
-pub struct DateSource {
-    clock: Arc<dyn Clock>,
-    /// The greatest date that was taken, in seconds since 1970.
-    greatest: AtomicU64,
-    /// Whether the log says that the wall clock is behind.
-    is_behind: AtomicBool,
-}
+pub struct DateSource(ForwardWall);
 
 impl DateSource {
     /// A source that follows the clock's wall time.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            greatest: AtomicU64::new(0),
-            is_behind: AtomicBool::new(false),
-        }
+        Self(ForwardWall::new(clock, "the Date of answers stays"))
     }
 
     /// Returns the date in seconds since 1970: at least that of every call before.
     fn seconds(&self) -> u64 {
-        let since = self.clock.wall().duration_since(SystemTime::UNIX_EPOCH);
-        let now = since.unwrap_or_default().as_secs().min(LAST_SECOND);
-        let greatest = self.greatest.load(Relaxed);
-        if now > greatest {
-            self.is_behind.store(false, Relaxed);
-            return self.greatest.fetch_max(now, Relaxed).max(now);
-        }
-        let behind = greatest - now;
-        if behind >= NOTABLE_SECS && !self.is_behind.swap(true, Relaxed) {
-            log::warn!(
-                "the wall clock was set back by {behind} s: the Date of answers stays until it has caught up"
-            );
-        }
-        greatest
+        (self.0.millis() / 1000).min(LAST_SECOND)
     }
 }
 

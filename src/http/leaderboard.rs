@@ -9,7 +9,7 @@ use super::{
     cache_status::CacheStatus,
     error::ApiError,
     query::{self, FeedQuery},
-    rate_limit::network_of,
+    rate_limit::site_of,
     respond::{conditions, reason, respond},
 };
 
@@ -23,7 +23,7 @@ pub(super) async fn recent(
     // The door has put the client there.
     let client = request.peer_addr().map(|client| client.ip());
     let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let (page, source) = feed.page(&key, network_of(client)).await?;
+    let (page, source) = feed.page(&key, site_of(client)).await?;
     let status = CacheStatus::Page(source);
     let next = app.handles.next_of_page(&page, &key, reason(&request));
     respond(

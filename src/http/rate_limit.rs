@@ -143,11 +143,23 @@ impl RateLimit {
     }
 }
 
-/// The address or network that counts as one client where clients share something: an IPv4 address, or a /48,
-/// which is what one owner of IPv6 addresses commonly has (RFC 6177).
-pub(super) fn network_of(client: IpAddr) -> IpAddr {
+/// The address or network that counts as one client where clients share memory: an IPv4 address, or a /48, which is
+/// what one owner of IPv6 addresses commonly has (RFC 6177).
+pub(super) fn site_of(client: IpAddr) -> IpAddr {
+    network_of(client, 48)
+}
+
+/// The address or network of one client as options mean it: an IPv4 address, or a /64.
+pub(super) fn subnet_of(client: IpAddr) -> IpAddr {
+    network_of(client, 64)
+}
+
+fn network_of(client: IpAddr, bits: u32) -> IpAddr {
     match embedded_ipv4(client) {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into(),
+        IpAddr::V6(address) => {
+            let host_bits = 128 - bits;
+            Ipv6Addr::from_bits(address.to_bits() >> host_bits << host_bits).into()
+        }
         v4 @ IpAddr::V4(_) => v4,
     }
 }

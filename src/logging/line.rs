@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::SystemTime};
 use cathedral_publisher::config::LogFormat;
 use log::{
     Record,
-    kv::{self, Key, Value, VisitSource},
+    kv::{self, Key, Value, VisitSource, VisitValue},
 };
 
 /// Returns the line of a record, with its line feed.
@@ -67,6 +67,12 @@ fn pairs(record: &Record<'_>) -> BTreeMap<String, serde_json::Value> {
     struct Pairs(BTreeMap<String, serde_json::Value>);
     impl<'kvs> VisitSource<'kvs> for Pairs {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+            // `None`, as of a time that a request did not wait.
+            let mut is_absent = IsAbsent(false);
+            value.visit(&mut is_absent)?;
+            if is_absent.0 {
+                return Ok(());
+            }
             let number = value.to_u64().map(serde_json::Value::from);
             let value = number.unwrap_or_else(|| value.to_string().into());
             self.0.insert(key.to_string(), value);
@@ -77,6 +83,20 @@ fn pairs(record: &Record<'_>) -> BTreeMap<String, serde_json::Value> {
     // The visitor above never fails.
     let _ = record.key_values().visit(&mut pairs);
     pairs.0
+}
+
+/// Whether a value is `None`.
+struct IsAbsent(bool);
+
+impl<'v> VisitValue<'v> for IsAbsent {
+    fn visit_any(&mut self, _: Value<'_>) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.0 = true;
+        Ok(())
+    }
 }
 
 /// Returns whether a text can be written as a value without quotes.

@@ -95,6 +95,8 @@ pub enum SampledGauge {
     BoardWaiters,
     /// Requests that wait for a change, and streams of events.
     Waiters,
+    /// How many connections the public address may have. Set once, at the start.
+    MaxConnections,
     /// Feed reads that run now.
     FeedReads,
     /// Bytes of cached feed pages.
@@ -112,9 +114,10 @@ pub enum SampledGauge {
 }
 
 impl SampledGauge {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::BoardWaiters,
         Self::Waiters,
+        Self::MaxConnections,
         Self::FeedReads,
         Self::FeedPageBytes,
         Self::Writes,
@@ -133,6 +136,10 @@ impl SampledGauge {
             Self::Waiters => (
                 "publisher_waiters",
                 "Requests that wait for a change, and connections to /v1/events.",
+            ),
+            Self::MaxConnections => (
+                "publisher_http_connections_max",
+                "Connections that the public address may have; further ones wait in the kernel.",
             ),
             Self::FeedReads => (
                 "publisher_feed_reads",

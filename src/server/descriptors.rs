@@ -3,6 +3,7 @@
 use std::io;
 
 use super::settings::{Address, Settings};
+use crate::http::RouteSet;
 
 /// Descriptors of a database connection: the database and its write-ahead log.
 const PER_DATABASE_CONNECTION: usize = 2;
@@ -13,6 +14,8 @@ const PER_THREAD: usize = 4;
 /// Standard streams and the log (4), signals (2), listening sockets (4), the index of the write-ahead log (1),
 /// temporary files of SQLite (4), /proc while it is read (4), the token file and the service manager (2), spare (2).
 const OTHERS: usize = 23;
+/// If the public address may have fewer connections, the log says so, even if no option asks for more.
+const FEW_CONNECTIONS: usize = 4000;
 /// The least number of connections of an address.
 const MIN_CONNECTIONS: usize = 4;
 /// The smallest pool, as `--pool-size` has it.
@@ -52,7 +55,8 @@ impl Settings {
     }
 }
 
-/// Lowers the addresses' limits of connections so that all of them fit. Logs each limit that it lowers.
+/// Lowers the addresses' limits of connections so that all of them fit. Logs each limit that it lowers, if an option set
+/// that limit or few connections are left.
 pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
     let Some(available) = raise() else {
         return;
@@ -60,7 +64,6 @@ pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
     let workers = addresses.iter().map(|address| address.workers);
     let threads = workers.sum::<usize>() + 1;
     let reserved = reserved(threads, pool_size as usize);
-    let count = addresses.len();
     let mut room = available.saturating_sub(reserved);
     for (index, address) in addresses.iter_mut().enumerate().rev() {
         // The last address is that of operators, if they have one: an eighth is enough for them. The public
@@ -68,11 +71,22 @@ pub(super) fn fit(addresses: &mut [Address], pool_size: u32) {
         let share = if index == 0 { room } else { room / 8 };
         let share = share.max(MIN_CONNECTIONS);
         if address.max_connections > share {
-            log::warn!(
-                "the limit of {available} file descriptors allows only {share} connections instead of {} \
-                 (--max-connections, {count} addresses; raise LimitNOFILE or ulimit -n)",
-                address.max_connections
-            );
+            let (name, few) = match address.routes {
+                RouteSet::Public | RouteSet::All => ("public", FEW_CONNECTIONS),
+                RouteSet::Admin => ("admin", MIN_CONNECTIONS),
+            };
+            if address.is_max_given {
+                log::warn!(
+                    "the {name} address: the limit of {available} file descriptors allows only {share} connections \
+                     instead of {} (--max-connections; raise LimitNOFILE or ulimit -n)",
+                    address.max_connections
+                );
+            } else if share < few {
+                log::warn!(
+                    "the {name} address: the limit of {available} file descriptors allows only {share} connections \
+                     (raise LimitNOFILE or ulimit -n)"
+                );
+            }
             address.max_connections = share;
         }
         room = room.saturating_sub(address.max_connections);

@@ -35,7 +35,7 @@ use crate::{
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     liveness::Liveness,
-    metrics::{DroppedLines, Metrics},
+    metrics::{DroppedLines, Metrics, SampledGauge},
     store::pool::ReadPool,
     throttle::Throttle,
     watch::{self, Watched},
@@ -80,11 +80,16 @@ pub async fn start(
     settings: Settings,
     parts: Parts,
 ) -> io::Result<Running> {
+    let mut addresses = settings.addresses(listen.into());
+    descriptors::fit(&mut addresses, settings.store.pool_size);
     let liveness = Liveness::default();
     let stopping = Arc::new(AtomicBool::new(false));
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let counted = metrics.register_dropped_lines(&parts.dropped_log_lines);
     counted.map_err(io::Error::other)?;
+    let max_connections = addresses.first().map_or(0, |public| public.max_connections);
+    metrics.set_gauge(SampledGauge::MaxConnections, max_connections as u64);
+    let waits = Waits::new(&settings.http.waiting, max_connections);
     let cache = CacheActor::launch(
         settings.cache,
         Arc::new(Measured {
@@ -129,7 +134,7 @@ pub async fn start(
         admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
-        waits: Waits::new(&settings.http.waiting),
+        waits: waits.clone(),
         logged_failures: Arc::new(Throttle::new(1, LOG_FAILURES_EVERY)),
         settings: settings.http.clone(),
     };
@@ -150,11 +155,13 @@ pub async fn start(
         liveness.guard("the database poll"),
     )
     .await;
-    let mut addresses = settings.addresses(listen.into());
-    descriptors::fit(&mut addresses, settings.store.pool_size);
     let (stop, stopped) = channel(Stop::No);
     let (mut acceptors, mut bound) = (Vec::new(), Vec::new());
     for address in addresses {
+        let handles = Handles {
+            waits: waits.of_address(address.max_connections),
+            ..handles.clone()
+        };
         let acceptor = Acceptor::start(address, &settings, &handles, stopped.clone()).await?;
         bound.push(acceptor.addresses()?);
         acceptors.push(acceptor);

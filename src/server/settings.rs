@@ -35,10 +35,11 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_WORKERS", value_name = "THREADS")]
     #[arg(value_parser = units::number::<usize>(1..=1024))]
     pub workers: Option<usize>,
-    /// Open connections per worker; further ones wait in the kernel.
+    /// Open connections per worker; further ones wait in the kernel [default: 25000, or as many as the limit of file
+    /// descriptors allows].
     #[arg(long, env = "PUBLISHER_MAX_CONNECTIONS", value_name = "CONNECTIONS")]
-    #[arg(default_value = "25000", value_parser = units::number::<usize>(1..=1_000_000))]
-    pub max_connections: usize,
+    #[arg(value_parser = units::number::<usize>(1..=1_000_000))]
+    pub max_connections: Option<usize>,
     /// How long connections are still answered after a signal, each answer with `Connection: close`,
     /// before idle ones are closed, in milliseconds. Ends early when no connection is left.
     #[arg(long = "shutdown-grace-ms", env = "PUBLISHER_SHUTDOWN_GRACE_MS")]
@@ -66,6 +67,9 @@ pub struct Settings {
     pub writer: writer::Settings,
 }
 
+/// Open connections per worker if no option says otherwise.
+const DEFAULT_MAX_CONNECTIONS: usize = 25_000;
+
 /// An address to serve.
 #[derive(Debug)]
 pub(super) struct Address {
@@ -74,6 +78,8 @@ pub(super) struct Address {
     pub(super) workers: usize,
     /// How many connections may be open.
     pub(super) max_connections: usize,
+    /// Whether an option says so.
+    pub(super) is_max_given: bool,
 }
 
 impl Settings {
@@ -89,7 +95,9 @@ impl Settings {
             listen,
             routes,
             workers,
-            max_connections: workers.saturating_mul(self.max_connections),
+            max_connections: workers
+                .saturating_mul(self.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS)),
+            is_max_given: self.max_connections.is_some(),
         };
         let workers = self.worker_count();
         let given = || self.admin_address.clone().map(Listen::At);

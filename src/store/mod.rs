@@ -9,6 +9,7 @@
 //! | `file` | whether the files of the database are those that were opened |
 //! | `history` | whether the database went back without a restore |
 //! | `kept_open` | the connection that is opened first and closed last |
+//! | `migrations` | the schema, and how a database gets it |
 //! | `page_copy` | copies a database through SQLite, and checks it |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
@@ -23,6 +24,7 @@ pub(crate) mod condition;
 pub mod file;
 pub(crate) mod history;
 pub mod kept_open;
+mod migrations;
 pub mod open;
 pub mod page_copy;
 pub mod pool;

@@ -10,17 +10,11 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
-use rusqlite_migration::{M, Migrations};
 
-use super::file::{FileFault, check_log, record_file};
-
-/// The schema, by steps: `user_version` counts how many of them a file has had.
-const STEPS: &[&str] = &[
-    include_str!("../../sql/0001_initial.sql"),
-    include_str!("../../sql/0002_versions.sql"),
-    include_str!("../../sql/0003_since_seq.sql"),
-];
-const SCHEMA_VERSION: i64 = STEPS.len() as i64;
+use super::{
+    file::{FileFault, check_log, record_file},
+    migrations::{SCHEMA_VERSION, STEPS, migrate, set_wal_mode},
+};
 
 /// How often a log is looked at before it counts as that of another database.
 const LOG_CHECKS: u32 = 10;
@@ -101,19 +95,22 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// A migration failed, and was rolled back.
-    #[error("{path}: {source}")]
+    #[error("{path}: cannot be migrated from schema version {found} to {SCHEMA_VERSION}: {source}")]
     Migration {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
-        source: rusqlite_migration::Error,
+        /// Its `user_version`.
+        found: i64,
+        /// What SQLite says.
+        source: rusqlite::Error,
     },
 }
 
 /// Opens the database at `path` for writing; creates or migrates it if needed.
 ///
 /// The connection is in WAL mode, so that readers and the writer never wait for each other, and it
-/// commits with `synchronous=FULL`: what was committed survives a loss of power.
+/// commits with `synchronous=FULL`: what was committed survives a loss of power. If another process migrates the
+/// database at the same time, waits for it for up to a minute.
 ///
 /// # Errors
 /// [`OpenError`], each with the path in its text.
@@ -127,25 +124,20 @@ pub fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
     )
     .map_err(failed)?;
     connection.busy_timeout(busy_timeout).map_err(failed)?;
-    check_schema(&connection, path)?;
+    let found = check_schema(&connection, path)?;
     if connection.is_readonly(MAIN_DB).map_err(failed)? {
         return Err(OpenError::NotWritable {
             path: path.to_owned(),
         });
     }
-    connection
-        .pragma_update(None, "journal_mode", "WAL")
-        .map_err(failed)?;
+    set_wal_mode(&connection, path)?;
     // The default with WAL is NORMAL, which may lose the last commits when the power fails.
     connection
         .pragma_update(None, "synchronous", "FULL")
         .map_err(failed)?;
-    Migrations::from_iter(STEPS.iter().map(|sql| M::up(sql)))
-        .to_latest(&mut connection)
-        .map_err(|source| OpenError::Migration {
-            path: path.to_owned(),
-            source,
-        })?;
+    if found < SCHEMA_VERSION {
+        migrate(&mut connection, path, busy_timeout)?;
+    }
     record_file(&connection, path).map_err(failed)?;
     Ok(connection)
 }
@@ -217,6 +209,11 @@ pub(super) fn create_private(path: &Path) -> Result<(), OpenError> {
 /// Returns the schema version of a database whose tables this program made, or that is empty.
 pub(super) fn check_schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: rusqlite::Error| sqlite_error(path, source);
+    // All of it is read in one state: another process may be migrating the database.
+    let state = connection
+        .is_autocommit()
+        .then(|| connection.unchecked_transaction());
+    let _state = state.transpose().map_err(failed)?;
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
@@ -274,7 +271,7 @@ fn missing_object(connection: &Connection, version: usize) -> rusqlite::Result<O
         .cloned())
 }
 
-fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
+pub(super) fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },

@@ -13,6 +13,8 @@
 //! - a server that may not write serves what it has in memory when the database is replaced
 //! - the files are readable and writable by their owner only
 //! - a database of the first schema is migrated: its rows keep their rowids, and the statements of its release work on
+//! - a migration that fails gives one line without SQL
+//! - processes that start at once on a new database, or on one of an earlier schema, all serve
 
 use std::{
     fs,
@@ -448,6 +450,69 @@ fn the_files_are_readable_and_writable_by_their_owner_only() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{suffix}");
     }
+}
+
+#[test]
+fn processes_that_start_at_once_on_a_new_database_or_on_one_of_an_earlier_schema_all_serve() {
+    const STEPS: [&str; 2] = [
+        include_str!("../../sql/0001_initial.sql"),
+        include_str!("../../sql/0002_versions.sql"),
+    ];
+    let rounds = std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
+        for version in 0..=STEPS.len() {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("a.db");
+            if version > 0 {
+                let connection = Connection::open(&path).unwrap();
+                for sql in &STEPS[..version] {
+                    connection.execute_batch(sql).unwrap();
+                }
+                // Those of a release are in WAL mode; a copy may not be.
+                let mode = if round % 2 == 0 { "WAL" } else { "DELETE" };
+                let end = format!("PRAGMA user_version = {version}; PRAGMA journal_mode = {mode}");
+                connection.execute_batch(&end).unwrap();
+            }
+            let services: Vec<Service> = thread::scope(|scope| {
+                let start = || Service::start(serve(&path, &["--workers", "1"]));
+                let starts = [(); 5].map(|()| scope.spawn(start));
+                starts.map(|start| start.join().unwrap()).into()
+            });
+            for (number, service) in services.iter().enumerate() {
+                let id = number.to_string();
+                eventually("a row", || is_acknowledged(service, &id));
+            }
+            for service in &services {
+                assert!(get(&service.address, "/health/ready", "").starts_with("HTTP/1.1 200 "));
+            }
+            let connection = Connection::open(&path).unwrap();
+            let counts = "SELECT (SELECT count(*) FROM eval_runs), (SELECT count(*) FROM lineages)";
+            let counts = connection.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)));
+            assert_eq!(counts, Ok((5, 1)), "version {version}");
+        }
+    }
+}
+
+#[test]
+fn a_migration_that_fails_gives_one_line_without_sql() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(include_str!("../../sql/0001_initial.sql"))
+        .unwrap();
+    connection
+        .execute_batch("CREATE TABLE lineages (x); PRAGMA user_version = 1")
+        .unwrap();
+    let output = run(&["serve", "--database", path.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let reason = "cannot be migrated from schema version 1 to";
+    assert!(
+        said.contains(reason) && said.contains("table lineages already exists"),
+        "{said}"
+    );
+    assert!(!said.contains("CREATE") && said.len() < 300, "{said}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

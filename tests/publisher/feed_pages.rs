@@ -288,7 +288,7 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
         read_timeout: Duration::from_secs(60),
         max_cached_bytes: 3_000_000,
         max_in_flight_bytes: 1_000_000,
-        holdback: None,
+        holdback: Duration::ZERO,
     };
     let pool = pool(&data, 4);
     let feed = FeedHandle::new(
@@ -332,7 +332,7 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_re
         read_timeout: Duration::from_millis(50),
         max_cached_bytes: 0,
         max_in_flight_bytes: 1_000_000,
-        holdback: None,
+        holdback: Duration::ZERO,
     };
     let pool = pool(&data, 1);
     // The only connection is in use: the read waits for it on a blocking thread.

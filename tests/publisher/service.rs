@@ -8,6 +8,7 @@
 //! - a socket that cannot be used is named
 //! - the service manager is notified of readiness, of a reload and of the stop
 //! - the access log has a line for each request, without query or token
+//! - the access log says how long a request waited for a change
 //! - completions are written for every shell
 
 use std::{
@@ -30,6 +31,8 @@ use crate::{
     app::{BOARD, TOKENS, eventually},
     chaos::inject::Injector,
     command_line::{Guard, get, publisher},
+    waiting::CHANGES,
+    wire::{self, Client},
 };
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
@@ -398,6 +401,43 @@ fn the_service_manager_is_notified_of_readiness_of_a_reload_and_of_the_stop() {
     service.signal("-TERM");
     assert_eq!(notified().trim(), "STOPPING=1");
     assert_eq!(service.ended().0, Some(0));
+}
+
+#[test]
+fn the_access_log_says_how_long_a_request_waited_for_a_change() {
+    let folder = TempDir::new().unwrap();
+    let options = ["--access-log", "all", "--log-format", "json"];
+    let options = [&options[..], &["--wait-slot-secs", "1"]].concat();
+    let service = Service::start(serve(&folder.path().join("a.db"), &options));
+    let mut client = Client::connect(&service.address);
+    let first = client.ask(wire::get(CHANGES, ""));
+    let link = first.head.split_once("link: <").unwrap().1;
+    let next = format!("{CHANGES}{}", link.split_once('>').unwrap().0);
+    // The second one does not wait.
+    client.send(wire::get(&next, "") + &wire::get(BOARD, ""));
+    assert_eq!((client.answer().status, client.answer().status), (200, 200));
+    // Memory does not answer this one.
+    let second = client.ask(wire::get(CHANGES, ""));
+    let link = second.head.split_once("link: <").unwrap().1;
+    let next = format!("{CHANGES}{}", link.split_once('>').unwrap().0);
+    let conditional = client.ask(wire::get(&next, "If-Match: *\r\n"));
+    assert_eq!(conditional.status, 200);
+    service.signal("-TERM");
+    let (_, said) = service.ended();
+    let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+    let waited: Vec<Option<u64>> = lines
+        .filter(|line: &Value| line["target"] == "access")
+        .map(|line| {
+            assert!(line.get("waited_ms").is_none_or(Value::is_u64), "{line}");
+            line["waited_ms"].as_u64()
+        })
+        .collect();
+    assert_eq!(
+        waited.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [false, true, false, false, true],
+        "{said}"
+    );
+    assert!(waited[1].unwrap() + waited[4].unwrap() >= 100, "{said}");
 }
 
 #[test]

@@ -11,7 +11,8 @@
 //! - a client that sends much behind a request that waits is answered at once
 //! - polls are answered while requests wait
 //! - beyond the limits a request is answered at once, with Retry-After
-//! - clients behind a trusted proxy are counted one by one
+//! - clients that wait leave connections to polls and health checks, and the log says how many may wait
+//! - clients behind a trusted proxy are counted one by one, by their /64 in IPv6
 //! - a client that goes gives its place back
 //! - a client between two servers whose slots differ is not answered in a loop
 //! - a client that has a board of another lineage, or a newer one, is not answered in a loop
@@ -32,7 +33,8 @@ use futures_util::future::{join, join_all};
 use crate::{
     admin::challenge,
     app::{Answer, App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
-    service::{Service, serve},
+    command_line::publisher,
+    service::{Service, in_shell, serve},
     wire::{Client, get, row},
 };
 
@@ -279,8 +281,91 @@ async fn beyond_the_limits_a_request_is_answered_at_once_with_retry_after() {
     app.stop().await;
 }
 
+#[test]
+fn clients_that_wait_leave_connections_to_polls_and_health_checks() {
+    rlimit::increase_nofile_limit(8192).unwrap();
+    let data = Data::sample();
+    let many = ["--workers", "1", "--max-waits-per-address", "1000"];
+    let few = [&many[..], &["--max-connections", "100"]].concat();
+    for (script, options) in [
+        (r#"ulimit -n 256; exec "$0" "$@""#, &many[..]),
+        (r#"exec "$0" "$@""#, &few[..]),
+    ] {
+        let service = Service::start(in_shell(script, &serve(&data.path(), options)));
+        let first = Client::connect(&service.address).ask(get(CHANGES, ""));
+        let link = first.head.split_once("link: <").unwrap().1;
+        let url = format!("{CHANGES}{}", link.split_once('>').unwrap().0);
+        let events = get("/v1/events", "");
+        let _clients: Vec<Client> = (0..300)
+            .map(|number| {
+                let mut client = Client::connect(&service.address);
+                client.send(if number % 3 == 0 {
+                    events.clone()
+                } else {
+                    get(&url, "")
+                });
+                client
+            })
+            .collect();
+        for path in [BOARD, "/health/ready", "/metrics"] {
+            let answer = Client::connect(&service.address).ask(get(path, ""));
+            assert_eq!(answer.status, 200, "{path}");
+        }
+        let metrics = Client::connect(&service.address).ask(get("/metrics", ""));
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        let metric = |name: &str| {
+            let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+            value.unwrap().trim().parse::<usize>().unwrap()
+        };
+        let connections = metric("publisher_http_connections_max ");
+        assert_eq!(metric("publisher_waiters "), connections / 2);
+    }
+}
+
+#[test]
+fn the_log_says_how_many_requests_may_wait_and_how_many_connections_few_descriptors_allow() {
+    let data = Data::sample();
+    // The server ends when it cannot listen.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (limit, options, expected) in [
+        (20_000, &[][..], ["INFO", ""]),
+        (
+            256,
+            &[],
+            ["instead of 10000 (--max-waits)", "the public address: "],
+        ),
+        (256, &["--max-waits", "5"], ["", "the public address: "]),
+        (
+            20_000,
+            &["--max-connections", "25000"],
+            ["INFO", "instead of 25000 (--max-connections"],
+        ),
+        (
+            20_000,
+            &["--max-connections", "100"],
+            ["at most 50 requests may wait for a change", ""],
+        ),
+    ] {
+        let mut serve = publisher(&["serve", "--workers", "1", "--address", &address]);
+        serve.arg("--database").arg(data.path()).args(options);
+        let script = format!(r#"ulimit -n {limit}; exec "$0" "$@""#);
+        let output = in_shell(&script, &serve).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let [waits, connections] = expected;
+        for (text, expected) in [
+            ("requests may wait for a change", waits),
+            ("file descriptors", connections),
+        ] {
+            let lines: Vec<&str> = said.lines().filter(|line| line.contains(text)).collect();
+            assert_eq!(lines.len(), usize::from(!expected.is_empty()), "{said}");
+            assert!(lines.iter().all(|line| line.contains(expected)), "{said}");
+        }
+    }
+}
+
 #[actix_rt::test]
-async fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+async fn clients_behind_a_trusted_proxy_are_counted_one_by_one_by_their_64_in_ipv6() {
     let options = [
         "--max-waits-per-address",
         "1",
@@ -289,14 +374,20 @@ async fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
     ];
     let app = App::start_with_options(Data::sample(), &options).await;
     let url = next(&app.get(CHANGES).await);
-    let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|client| [("x-forwarded-for", client)]);
-    let waiting = join(app.get_with(&url, &one), app.get_with(&url, &other));
+    let clients = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "2001:db8:1:1::1",
+        "2001:db8:1:2::1",
+    ]
+    .map(|client| [("x-forwarded-for", client)]);
+    let waiting = join_all(clients.iter().map(|client| app.get_with(&url, client)));
     let others = async {
-        app.until_waiting(2).await;
-        let refused = app
-            .get_with(&url, &[("x-forwarded-for", "192.0.2.1")])
-            .await;
-        assert_eq!(refused.header("retry-after"), "5");
+        app.until_waiting(4).await;
+        for client in ["192.0.2.1", "2001:db8:1:1::2"] {
+            let refused = app.get_with(&url, &[("x-forwarded-for", client)]).await;
+            assert_eq!(refused.header("retry-after"), "5", "{client}");
+        }
         app.put("new", "active").await;
     };
     join(waiting, others).await;
@@ -644,17 +735,15 @@ fn a_client_that_goes_gives_its_place_back() {
     eventually("50 waiters", || {
         metric(address, "publisher_waiters ") == "50"
     });
-    assert!(
-        first
-            .ask(get(&url, ""))
-            .head
-            .contains("\r\nretry-after: 5\r\n")
-    );
+    let refused = first.ask(get(&url, ""));
+    assert!(refused.head.contains("\r\nretry-after: 5\r\n"));
+    assert!(refused.closes(), "an idle connection would take a place");
     drop(clients);
     eventually("no waiter", || metric(address, "publisher_waiters ") == "0");
     let gone = metric(address, "publisher_waits_total{outcome=\"gone\"} ");
     assert_eq!(gone, "50");
-    first.send(get(&url, ""));
+    let mut again = Client::connect(address);
+    again.send(get(&url, ""));
     eventually("a waiter", || metric(address, "publisher_waiters ") == "1");
 }
 

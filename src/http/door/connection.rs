@@ -229,26 +229,41 @@ impl Connection {
                 Ok(Some((head, bytes))) => {
                     self.has_asked = true;
                     head_since = None;
-                    let exchange = Exchange::begin(door, &head, self.peer, begun);
+                    let mut exchange = Exchange::begin(door, &head, self.peer, begun);
+                    exchange.waited = self.waiting.as_deref().map(Wait::lasted);
                     let mut reason = Reason::AtOnce;
                     let answered = match door.target(&head) {
                         None => None,
                         Some(target) => {
-                            let asked = Asked {
+                            let is_stream = matches!(target, Target::Events);
+                            exchange.persists &= !is_stream || exchange.is_head();
+                            let mut asked = Asked {
                                 head: &head,
                                 head_bytes: bytes,
                                 exchange: &exchange,
                                 target,
                             };
-                            if matches!(asked.target, Target::Events) {
+                            if is_stream {
                                 at += bytes;
                                 let events = self.begin_events(cx, door, scratch, &asked)?;
                                 next = events.map(Need::Events);
                                 continue;
                             }
+                            let has_waited = self.waiting.is_some();
                             match self.reason_to_answer(cx, door, &asked) {
                                 Some(found) => reason = found,
                                 None => break,
+                            }
+                            if reason == Reason::Refused && !has_waited {
+                                // Its client pauses: an idle connection would keep others out like a wait.
+                                let target = asked.target;
+                                exchange.persists = false;
+                                asked = Asked {
+                                    head: &head,
+                                    head_bytes: bytes,
+                                    exchange: &exchange,
+                                    target,
+                                };
                             }
                             let answered =
                                 self.answer_from_memory(cx, door, scratch, &asked, reason);

@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     /// Whether the client wants the connection to persist.
     pub(super) persists: bool,
     begun: Instant,
+    /// How long it waited before that for a change, if it did.
+    pub(super) waited: Option<Duration>,
     /// The client's `X-Request-Id`, if it is fit for a log.
     id: Option<Cow<'a, str>>,
     client: Option<IpAddr>,
@@ -54,6 +56,7 @@ impl<'a> Exchange<'a> {
             minor_version: head.minor_version,
             persists: head.persists,
             begun,
+            waited: None,
             id: head.request_id.and_then(fit_id).map(Cow::Borrowed),
             client,
         }
@@ -68,6 +71,7 @@ impl<'a> Exchange<'a> {
             minor_version: 1,
             persists: false,
             begun,
+            waited: None,
             id: None,
             client: Some(peer),
         }
@@ -88,6 +92,7 @@ impl<'a> Exchange<'a> {
             minor_version: self.minor_version,
             persists: self.persists,
             begun: self.begun,
+            waited: self.waited,
             id: self.id.map(|id| Cow::Owned(id.into_owned())),
             client: Some(client),
         }
@@ -178,6 +183,9 @@ impl Door {
 
 impl Exchange<'_> {
     fn log(&self, outcome: Outcome, took: Duration, id: &str) {
+        let waited_ms = self
+            .waited
+            .map(|waited| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
         log::info!(
             target: "access",
             client = self.client.map(|client| client.to_string()).unwrap_or_default().as_str(),
@@ -187,6 +195,7 @@ impl Exchange<'_> {
             status = outcome.status,
             body_bytes = outcome.body_bytes,
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            waited_ms = waited_ms,
             request_id = id;
             "answered"
         );

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     feed::Sending,
-    http::{Settings, rate_limit::network_of},
+    http::{Settings, rate_limit::site_of},
 };
 
 /// What the kernel did not take at once.
@@ -85,7 +85,7 @@ impl Connection {
     /// Lets the body that is unsent, one of the feed, give way to others that need its memory.
     pub(super) fn share_memory(&mut self, door: &Door, client: IpAddr) {
         if let Some(unsent) = self.unsent.as_mut().filter(|it| !it.body.is_empty()) {
-            let client = network_of(client);
+            let client = site_of(client);
             let sending = door.handles.feed.begin_sending(client, &unsent.body);
             sending.sent(unsent.sent_bytes);
             unsent.sending = Some(sending);

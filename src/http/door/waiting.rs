@@ -44,6 +44,7 @@ enum Awaited {
 #[derive(Debug)]
 pub(super) struct Wait {
     awaited: Awaited,
+    since: Instant,
     /// When it is answered even without news.
     until: Instant,
     /// When what it waits for changed. It is still spread over `wait_jitter` then.
@@ -57,6 +58,11 @@ pub(super) struct Wait {
 impl Wait {
     pub(super) fn until(&self) -> Instant {
         self.until
+    }
+
+    /// Returns how long it has lasted.
+    pub(super) fn lasted(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Ends it because its time is over.
@@ -134,6 +140,7 @@ impl Connection {
         let spread = Slots::new(door.handles.settings.waiting.wait_slot).margin();
         self.waiting = Some(Box::new(Wait {
             awaited,
+            since: Instant::now(),
             until: Instant::now() + left + part_of(spread),
             changed_at: None,
             outcome: None,
