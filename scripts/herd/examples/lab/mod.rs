@@ -103,6 +103,12 @@ pub fn free_address() -> String {
     socket.local_addr().unwrap().to_string()
 }
 
+/// Lets the workers of nginx and Varnish, which are other users, read in a folder.
+pub fn make_readable(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Waits until the address accepts connections.
 pub fn listens(address: &str) {
     for _ in 0..400 {
