@@ -2,7 +2,8 @@
 # Checks nginx and Varnish with the configurations of scripts/deploy: a request through each of them gets the
 # same bytes, entity-tags and 304s as a direct request, what is not public gets 404 however its path is written, and
 # no client chooses the address that it is limited by, or what others get. Then 100 clients wait for the board and 50 for
-# the feed behind each proxy, for five slots with one change of each: a cache lets one request wait for all of them.
+# the feed behind each proxy, for five slots with one change of each: a cache lets one request wait for all of them. In
+# the end the publisher behind each cache is restarted while clients wait.
 #
 #   scripts/proxies.sh [--long] [BINARY]
 #
@@ -273,11 +274,14 @@ waiting_publisher() { # NAME, sets port
     port=$(free_port)
     cp "$work/board" "$work/$1-board"
     "$publisher" import board "$work/$1-board" --database "$work/$1.db" >/dev/null
-    "$publisher" serve --database "$work/$1.db" --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 \
-        --wait-slot-secs $slot --log-level warn &
-    pids+=($!)
-    wait_for "http://127.0.0.1:$port/health/live"
     origins[$1]=http://127.0.0.1:$port
+    serve_waits "$1"
+}
+serve_waits() { # NAME
+    "$publisher" serve --database "$work/$1.db" --address "${origins[$1]#http://}" --trusted-proxies 127.0.0.1 \
+        --wait-slot-secs $slot --log-level warn &
+    pids+=($!) serving[$1]=$!
+    wait_for "${origins[$1]}/health/live"
 }
 # Clients that wait for five slots; in the middle of the third one the board changes, and a row is written, another one
 # at the beginning.
@@ -310,15 +314,104 @@ seen = board["seen"] == 100 and feed["seen"] >= 50
 sys.exit(not (0 < at_publisher <= most and at_once == refused == 0 and seen))
 PYTHON
 }
-# Events come as they are sent, and no stream makes another one wait.
+# The present state comes at once, and no stream makes another one wait.
 events() { # NAME PROXY
     local number
     for number in 1 2; do
-        (curl -sN -m 5 "$2/api/cathedral/v1/events" >"$work/$1-events-$number" || true) &
+        (curl -sN -m 2 "$2/api/cathedral/v1/events" >"$work/$1-events-$number" || true) &
         listeners+=($!)
     done
 }
-declare -A origins waiting
+# Nothing that a client sends behind its request for events is answered: neither at once, nor while the stream lasts, nor
+# behind a refusal, nor behind a body.
+behind_events() { # NAME PROXY
+    python3 - "${2#http://}" <<'PYTHON' || fail "$1 answers what is behind a request for events"
+import socket, sys, time
+host, port = sys.argv[1].split(":")
+metrics = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+streams = []
+def answers(fields, behind, later):
+    stream = socket.create_connection((host, int(port)))
+    streams.append(stream)
+    stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n" + behind)
+    stream.settimeout(0.5)
+    seen, until = b"", time.time() + 1
+    try:
+        time.sleep(0.2)
+        stream.sendall(later)
+        while time.time() < until and (read := stream.recv(65536)):
+            seen += read
+    except OSError:
+        pass
+    return seen
+for fields in [b"", b"Connection: keep-alive\r\n", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"]:
+    for behind, later in [(metrics, b""), (b"", metrics)]:
+        seen = answers(fields, behind, later)
+        if b"publisher_" in seen or b" 200 " not in seen:
+            sys.exit(seen.decode())
+# As many as one address may have, so that the last one is refused.
+for _ in range(64 - len(streams)):
+    streams.append(socket.create_connection((host, int(port))))
+    streams[-1].sendall(b"GET /v1/events HTTP/1.1\r\nHost: a\r\n\r\n")
+time.sleep(1)
+last = answers(b"", metrics, metrics)
+if b" 503 " not in last:
+    sys.exit(last.decode())
+length = b"Content-Length: %d\r\n" % len(metrics)
+for seen in [last, answers(length, metrics, metrics), answers(b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n" + metrics, b"")]:
+    if b"publisher_" in seen:
+        sys.exit(seen.decode())
+PYTHON
+    echo "proxies: $1: nothing behind a request for events is answered"
+}
+# A restart on the same port in the middle of a slot: 50 clients that wait ask about once a second at most, and all get a
+# change soon.
+restart() { # NAME PROXY
+    sleep "$(python3 -c "import time; print($slot - time.time() % $slot + 0.2)")"
+    "$herd" "$2$changes" --wait --json --clients 50 --ramp-ms 500 --duration-secs 11 --from-addresses 3 \
+        --change-at 8 --change-url "${origins[$1]}/v1/admin/challenges" >"$work/$1-restart.json" &
+    local herd_pid=$!
+    sleep 2.5
+    kill "${serving[$1]}"
+    wait "${serving[$1]}" || true
+    serve_waits "$1"
+    wait "$herd_pid"
+    python3 - "$1" "$work/$1-restart.json" <<'PYTHON' || fail "$1: a restart: see above"
+import json, sys
+run = json.load(open(sys.argv[2]))["pollers"]
+news = run["news"]
+print(f"proxies: {sys.argv[1]}: a restart: {run['attempts']} requests of 50 clients in 11 s, {run['statuses']}, "
+      f"{run['broken']} connections lost; the change was seen by {news['seen']}, after {news['latency']['max_ms']:.0f} ms at most")
+sys.exit(not (run["attempts"] <= 50 * 11 and run["waits"]["most_of_a_client"] <= 11 and news["seen"] == 50
+              and news["latency"]["max_ms"] < 2000))
+PYTHON
+}
+# A client that is refused the wait, by a head of 3 kB, neither ends the waits of others, nor sends later ones past the cache.
+refused_waits() { # NAME PROXY
+    local link path before after
+    link=$(curl -s -o /dev/null -D - "$2$changes" | tr -d '\r' | sed -nE 's/^link: <(.*)>.*/\1/Ip')
+    path=$changes$link
+    local large=(curl -s -o /dev/null -H "Accept-Encoding: gzip" -H "X-Large: $(printf '%03000d' 0)")
+    before=$(asked "$1")
+    local clients=() _
+    # Refused, and not stored; then two more, which may join the waits of others.
+    "${large[@]}" "$2$path"
+    for _ in 1 2; do "${large[@]}" "$2$path" & clients+=($!); done
+    for _ in $(seq 20); do
+        curl -s -o /dev/null -w '%{time_total} %header{retry-after}\n' -H 'Accept-Encoding: gzip' "$2$path" >>"$work/$1-refused" & clients+=($!)
+    done
+    sleep 0.5
+    for _ in $(seq 20); do
+        curl -s -o /dev/null -w '%{time_total} %header{retry-after}\n' -H 'Accept-Encoding: gzip' "$2$path" >>"$work/$1-refused" & clients+=($!)
+    done
+    wait "${clients[@]}"
+    after=$(asked "$1")
+    echo "proxies: $1: 3 refused waits beside 40 others: $((after - before)) requests at the publisher"
+    ! grep -q ' [0-9]' "$work/$1-refused" || fail "$1: a client's refusal was given to others"
+    [ $((after - before)) -le 30 ] || fail "$1: a refusal sends all waits to the publisher"
+}
+asked() { curl -s "${origins[$1]}/metrics" | awk '/^publisher_waits_total/ { all += $2 } END { print all + 0 }'; }
+declare -A origins waiting serving
 listeners=() herds=()
 if command -v nginx >/dev/null; then
     waiting_publisher waiting-nginx
@@ -338,7 +431,7 @@ for name in "${!waiting[@]}"; do events "$name" "${waiting[$name]}"; done
 for pid in "${listeners[@]}"; do wait "$pid"; done
 for name in "${!waiting[@]}"; do
     for number in 1 2; do
-        grep -q '^event: board' "$work/$name-events-$number" || fail "$name: no event within 5 s: $(cat "$work/$name-events-$number")"
+        grep -q '^event: board' "$work/$name-events-$number" || fail "$name: no event within 2 s: $(cat "$work/$name-events-$number")"
     done
 done
 # From the beginning of a slot.
@@ -346,6 +439,10 @@ sleep "$(python3 -c "import time; print($slot - time.time() % $slot + 0.2)")"
 for name in "${!waiting[@]}"; do clients_wait "$name" "${waiting[$name]}" & herds+=($!); done
 for pid in "${herds[@]}"; do wait "$pid" || fail "a herd that waits has failed"; done
 for name in "${!waiting[@]}"; do waited "$name"; done
+for name in "${!waiting[@]}"; do
+    behind_events "$name" "${waiting[$name]}"
+    [ "$name" = waiting-nginx ] || { refused_waits "$name" "${waiting[$name]}"; restart "$name" "${waiting[$name]}"; }
+done
 
 kill "${pids[0]}"
 wait "${pids[0]}" || true

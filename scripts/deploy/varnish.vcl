@@ -9,7 +9,7 @@ import std;
 backend publisher {
     .host = "127.0.0.1";
     .port = "8080";
-    # How long the publisher may send nothing: a wait takes up to 29 s, and a stream of events has something every 15 s.
+    # How long the publisher may send nothing: a wait takes up to 29.2 s.
     .first_byte_timeout = 40s;
     .between_bytes_timeout = 40s;
     .probe = { .url = "/health/ready"; .interval = 5s; .timeout = 6s; }
@@ -58,7 +58,12 @@ sub vcl_recv {
     }
     # Answers are sent whole, as the publisher does.
     unset req.http.Range;
-    # Events are passed on as they come. Not by `pipe`: what a client sends behind its request would not be checked.
+    # Events are passed on as they come. By `pass`, Varnish would keep the first ones until the next come: it reads a body
+    # without a length on, behind what came with the head. See vcl_pipe for what a client sends behind its request.
+    if (req.method == "GET" && req.url ~ "^/v1/events(\?|$)"
+        && !req.http.Content-Length && !req.http.Transfer-Encoding) {
+        return (pipe);
+    }
     if (req.method != "GET" && req.method != "HEAD" || req.url ~ "^/v1/events(\?|$)") {
         return (pass);
     }
@@ -70,6 +75,18 @@ sub vcl_hash {
     hash_data(req.url);
     hash_data(req.http.X-Codings);
     return (lookup);
+}
+
+# A stream of events. From here on Varnish passes on whatever the client sends. The publisher answers nothing behind a
+# request with `Connection: close`, so no further request gets past the check of the path.
+sub vcl_pipe {
+    set bereq.http.Connection = "close";
+    set bereq.http.Host = "publisher";
+    set bereq.http.X-Forwarded-For = client.ip;
+    unset bereq.http.Upgrade;
+    unset bereq.http.Accept-Encoding;
+    unset bereq.http.X-Codings;
+    return (pipe);
 }
 
 sub vcl_backend_fetch {
@@ -101,6 +118,15 @@ sub vcl_backend_response {
     # would ask again at once.
     if (bereq.url ~ "/changes(\?|$)" || bereq.url ~ "[?&]slot=") {
         set beresp.grace = 0s;
+        # An answer that is not for all: Varnish would send all further waits of this URL to the publisher for two minutes.
+        # Those that wait for it already each ask by themselves, as a client's refusal must not end their waits; but if the
+        # publisher stops (Retry-After: 1), they all get its answer.
+        if (beresp.http.Cache-Control ~ "no-store") {
+            set beresp.ttl = 0s;
+            set beresp.keep = 0s;
+            set beresp.uncacheable = (beresp.http.Retry-After != "1");
+            return (deliver);
+        }
     } else {
         set beresp.grace = 10s;
     }
@@ -127,7 +153,7 @@ sub vcl_backend_error {
     }
     set beresp.http.Content-Type = "application/json";
     set beresp.http.Cache-Control = "no-store";
-    set beresp.http.Retry-After = "5";
+    set beresp.http.Retry-After = "1";
     set beresp.body = {"{"detail":""} + beresp.reason + """"}""";
     return (deliver);
 }

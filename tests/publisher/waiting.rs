@@ -409,6 +409,7 @@ async fn a_client_that_has_a_board_of_another_lineage_or_a_newer_one_is_not_answ
     // As of a replica that is ahead of this one.
     let ahead = app.get(&format!("{lineage}.999999&slot={slot}")).await;
     assert_eq!(ahead.status, 200);
+    assert_eq!(ahead.header("cache-control"), "public, max-age=1");
     assert_eq!(app.waits("unchanged").await, 1);
     app.stop().await;
 }

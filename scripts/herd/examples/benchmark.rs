@@ -42,7 +42,8 @@ use cathedral_publisher::{
 };
 use herd::{processes::used, run::Run, table::milliseconds};
 use lab::{
-    Process, bare_address, example, free_address, herd, listens, median, ran_on, serve_at, start,
+    Process, bare_address, example, free_address, herd, listens, make_readable, median, ran_on,
+    serve_at, start,
 };
 
 /// The contestant that no server can beat; excluded from the comparison with the best other one.
@@ -94,15 +95,6 @@ fn main() {
     expiry(folder.path(), &database);
     rest(folder.path());
 }
-
-#[cfg(unix)]
-fn make_readable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &Path) {}
 
 /// A kind of request and the numbers of clients.
 struct Case {

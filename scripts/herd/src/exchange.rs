@@ -9,7 +9,13 @@ use std::{
 
 use awc::{
     Client, Connector, SendClientRequest,
-    http::header::{CONNECTION, CONTENT_ENCODING, ETAG, HeaderValue, LINK, RETRY_AFTER},
+    http::{
+        Version,
+        header::{
+            CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderValue, LINK, RETRY_AFTER,
+            TRANSFER_ENCODING,
+        },
+    },
 };
 use fastrand::Rng;
 use futures_util::StreamExt as _;
@@ -18,7 +24,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{plan::RequestPolicy, retry::Failure, tally::Tally};
+use crate::{plan::RequestPolicy, retry::Failure, tally::Tally, transport};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ pub(super) enum Ended {
     Answer(Answer),
     /// With a timeout.
     TimedOut,
-    /// With a failed or lost connection, and the reason.
+    /// With a failed or lost connection, also in the middle of a body, and the reason.
     Broken(String),
 }
 
@@ -121,6 +127,7 @@ pub(super) struct Exchange {
 pub(super) fn client(from: Option<IpAddr>) -> Client {
     let keep = Duration::from_secs(75);
     let mut connector = Connector::new()
+        .connector(transport::connector())
         .limit(0)
         .conn_keep_alive(keep)
         .conn_lifetime(Duration::from_secs(86_400));
@@ -206,9 +213,20 @@ impl Exchange {
     }
 }
 
+/// Reads the whole response.
+///
+/// # Errors
+/// If the connection fails or ends before the end of the body (RFC 9112 §8). A body of HTTP/1.1 that only the end of the
+/// connection ends cannot be read.
 async fn complete_answer(request: SendClientRequest, keep_body: bool) -> Result<Answer, String> {
     let mut response = request.await.map_err(|error| error.to_string())?;
     let headers = response.headers();
+    let is_framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let ends_with_connection = !is_framed && response.version() == Version::HTTP_10;
+    let has_no_body = matches!(response.status().as_u16(), 204 | 304);
+    if !(is_framed || ends_with_connection || has_no_body) {
+        return Err("neither Content-Length nor Transfer-Encoding".to_owned());
+    }
     let mut answer = Answer {
         status: response.status().as_u16(),
         etag: headers.get(ETAG).cloned(),
@@ -222,7 +240,14 @@ async fn complete_answer(request: SendClientRequest, keep_body: bool) -> Result<
         body: Vec::new(),
     };
     while let Some(chunk) = response.next().await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) if ends_with_connection && transport::is_end(&error) => break,
+            Err(error) if transport::is_end(&error) => {
+                return Err("the connection ended in the middle of a body".to_owned());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         answer.bytes += chunk.len() as u64;
         if keep_body {
             answer.body.extend_from_slice(&chunk);

@@ -1,6 +1,6 @@
 //! A client that waits instead of polling: it follows `Link: <…>; rel="next"` (WIRE.md, Waiting).
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use awc::{
     Client, SendClientRequest,
@@ -50,25 +50,38 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Follows from `first` on until the end of the run, which may cut off a wait.
+    /// Follows from `first` on until the end of the run. A wait that is open then is not due any more; a first request,
+    /// which does not wait, has failed.
     pub(super) async fn run(mut self, first: Instant) {
         let end = self.exchange.limits.end;
+        let asked = Cell::new(None);
+        let answers = Cell::new(0);
         tokio::select! {
-            () = self.follow(first) => {}
+            () = self.follow(first, &asked, &answers) => {}
             () = sleep_until(end) => {}
+        }
+        let mut tally = self.exchange.tally.borrow_mut();
+        match asked.get() {
+            Some(due) if answers.get() == 0 => tally.failed(due),
+            Some(due) => tally.cut_off(due),
+            None => {}
         }
     }
 
-    async fn follow(&mut self, first: Instant) {
+    /// `asked` is the time of the request in flight, if there is one, `answers` the number of responses.
+    async fn follow(&mut self, first: Instant, asked: &Cell<Option<Instant>>, answers: &Cell<u64>) {
         sleep_until(first).await;
         let mut next = self.start.as_ref().clone();
         let mut etag = None;
-        let (mut answers, mut closed) = (0, false);
+        let mut closed = false;
         loop {
-            let asked = Instant::now();
-            self.seen.asks(asked);
+            let sent = Instant::now();
+            self.seen.asks(sent);
+            asked.set(Some(sent));
             let request = |client: &Client| self.request(client, &next, etag.as_ref());
-            let Some(answer) = self.exchange.poll(asked, true, request).await else {
+            let answer = self.exchange.poll(sent, true, request).await;
+            asked.set(None);
+            let Some(answer) = answer else {
                 // 4xx, such as 410 of a cursor that the server does not know: starts again.
                 next = self.start.as_ref().clone();
                 etag = None;
@@ -77,10 +90,10 @@ impl Follower {
             };
             let now = Instant::now();
             let changed = self.read(&answer, etag.as_ref(), now);
-            let at_once = now - asked < AT_ONCE;
-            answers += 1;
+            let at_once = now - sent < AT_ONCE;
+            answers.set(answers.get() + 1);
             let wait = match () {
-                () if answers == 1 => Wait::First,
+                () if answers.get() == 1 => Wait::First,
                 () if answer.retry_after.is_some() => Wait::Refused,
                 () if changed => Wait::Changed,
                 () if at_once && !answer.closes => Wait::AtOnce,
@@ -89,13 +102,16 @@ impl Follower {
             let closes_first = answer.closes && !closed;
             closed |= answer.closes;
             let tally = &self.exchange.tally;
-            tally.borrow_mut().waited(wait, answers, closes_first, now);
+            tally
+                .borrow_mut()
+                .waited(wait, answers.get(), closes_first, now);
             let link = answer.link.as_ref().and_then(|link| link.to_str().ok());
-            if let Some(url) = link.and_then(|link| link::next(&next, link)) {
-                next = url;
-            } else {
-                tally.borrow_mut().lost();
-                log::warn!("herd: {next}: no Link with rel=\"next\"");
+            match link::next(&next, link.unwrap_or_default()) {
+                Ok(url) => next = url,
+                Err(reason) => {
+                    log::warn!("herd: {next}: {reason}");
+                    tally.borrow_mut().lost(&reason);
+                }
             }
             if answer.etag.is_some() {
                 etag = answer.etag;

@@ -9,6 +9,7 @@
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
+//! | `transport` | connections: no truncated response passes for a whole one, interim ones are skipped |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
@@ -48,6 +49,7 @@ mod server_side;
 pub mod table;
 mod tally;
 mod target;
+mod transport;
 mod validator;
 mod writer;
 

@@ -1,17 +1,36 @@
 //! The field `Link` (RFC 8288): where a client that waits asks next.
 
+use thiserror::Error;
 use url::Url;
 
+/// Why a response leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoNext {
+    /// No link has the relation `next`, or its target is not a URL.
+    #[error("no Link with rel=\"next\"")]
+    Missing,
+    /// It leads to another server, which the operator of this program may not own.
+    #[error("the next Link leads to another server, {0}: it is not followed")]
+    Elsewhere(String),
+}
+
 /// Returns the target of the link with the relation `next`, resolved against the URL of the request.
-/// `None` if there is no such link, or if it leads to another host.
-pub fn next(request: &Url, field: &str) -> Option<Url> {
+///
+/// # Errors
+/// If there is no such link, or if it leads to another scheme, host or port.
+pub fn next(request: &Url, field: &str) -> Result<Url, NoNext> {
     let target = links(field).find_map(|(target, parameters)| {
         let relations = relations(parameters)?;
         let is_next = |name: &str| name.eq_ignore_ascii_case("next");
         relations.split(' ').any(is_next).then_some(target)
-    })?;
-    let next = request.join(target).ok()?;
-    (next.origin() == request.origin()).then_some(next)
+    });
+    let next = target.and_then(|target| request.join(target).ok());
+    let next = next.ok_or(NoNext::Missing)?;
+    if next.origin() == request.origin() {
+        Ok(next)
+    } else {
+        Err(NoNext::Elsewhere(next.origin().ascii_serialization()))
+    }
 }
 
 /// Returns the targets and parameters of all links.
@@ -52,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    fn next_of(field: &str) -> Option<String> {
+    fn next_of(field: &str) -> Result<String, NoNext> {
         let request = Url::parse("http://127.0.0.1:8080/api/cathedral/v1/x/changes?after=1-a.2");
         next(&request.unwrap(), field).map(|url| url.to_string())
     }
@@ -61,7 +80,7 @@ mod tests {
     fn the_next_link_is_resolved_against_the_url_of_the_request() {
         let base = "http://127.0.0.1:8080/api/cathedral/v1/x/changes";
         let field = "<?after=1-a.3&slot=7>; rel=\"next\"";
-        let next = Some(format!("{base}?after=1-a.3&slot=7"));
+        let next = Ok(format!("{base}?after=1-a.3&slot=7"));
         assert_eq!(next_of(field), next);
         assert_eq!(
             next_of("</a?b>; rel=next").unwrap(),
@@ -77,15 +96,18 @@ mod tests {
 
     #[test]
     fn there_is_no_next_link_without_the_relation_or_to_another_host() {
-        for field in [
-            "",
-            "<?a",
-            "<?a>",
-            "<?a>; rel=\"prev\"",
-            "<http://127.0.0.1:8081/a>; rel=next",
-            "<//example.com/a>; rel=next",
+        for field in ["", "<?a", "<?a>", "<?a>; rel=\"prev\""] {
+            assert_eq!(next_of(field), Err(NoNext::Missing), "{field}");
+        }
+        for (field, server) in [
+            (
+                "<http://127.0.0.1:8081/a>; rel=next",
+                "http://127.0.0.1:8081",
+            ),
+            ("<//example.com/a>; rel=next", "http://example.com"),
         ] {
-            assert_eq!(next_of(field), None, "{field}");
+            let elsewhere = NoNext::Elsewhere(server.to_owned());
+            assert_eq!(next_of(field), Err(elsewhere), "{field}");
         }
     }
 }

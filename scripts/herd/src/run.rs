@@ -44,7 +44,7 @@ pub struct Run {
 pub struct Role {
     /// Number of clients.
     pub clients: u32,
-    /// Polls that were due.
+    /// Polls that were due, without waits that the end of the run has cut off.
     pub due: u64,
     /// Polls that got 2xx or 304.
     pub answered: u64,
@@ -59,7 +59,7 @@ pub struct Role {
     pub statuses: BTreeMap<u16, u64>,
     /// Requests without a complete response in time.
     pub timeouts: u64,
-    /// Requests whose connection failed or was lost.
+    /// Requests whose connection failed or was lost, also in the middle of a body.
     pub broken: u64,
     /// The first reason for a lost connection.
     pub first_broken: Option<String>,
@@ -113,8 +113,14 @@ pub struct Waits {
     pub at_once: u64,
     /// The most responses of one client, the first one included.
     pub most_of_a_client: u64,
-    /// Responses without a link to the next request.
+    /// Responses without a link to the next request that can be followed.
     pub without_next: u64,
+    /// The first reason for that.
+    #[serde(default)]
+    pub first_without_next: Option<String>,
+    /// Waits that the end of the run has cut off. They were sent, and do not count as due.
+    #[serde(default)]
+    pub cut_off: u64,
     /// Clients whose connection the server has closed, saying so in a response (Connection: close).
     pub closing: u64,
     /// When the first such response came, in seconds of the run.
@@ -231,7 +237,8 @@ impl Role {
 
     /// Returns the requests per poll.
     pub fn amplification(&self) -> f64 {
-        self.attempts as f64 / self.due.max(1) as f64
+        let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);
+        self.attempts as f64 / (self.due + cut_off).max(1) as f64
     }
 
     fn is_clean(&self) -> bool {

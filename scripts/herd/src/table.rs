@@ -115,8 +115,9 @@ fn other_rows(
         of("requests", |role| count(role.attempts)),
         of(rows_name, |role| count(role.rows)),
         of("without a response", |role| count(role.failed)),
-        of("timeouts / 5xx", |role| {
-            format!("{} / {}", count(role.timeouts), count(role.of_class(5)))
+        of("timeouts / lost / 5xx", |role| {
+            let numbers = [role.timeouts, role.broken, role.of_class(5)];
+            numbers.map(count).join(" / ")
         }),
         of("p50 / p99", |role| {
             let latency = &role.latency;
@@ -147,6 +148,9 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         });
         of("waits refused / at once", |waits| {
             format!("{} / {}", count(waits.refused), count(waits.at_once))
+        });
+        of("waits cut off by the end of the run", |waits| {
+            count(waits.cut_off)
         });
         of("most responses of a client", |waits| {
             count(waits.most_of_a_client)
@@ -189,8 +193,15 @@ fn remarks(runs: &[Run]) -> String {
                 run.name, run.late_p99_ms
             );
         }
-        if let Some(reason) = &run.pollers.first_broken {
-            let _ = writeln!(text, "{}: the first lost connection: {reason}", run.name);
+        let others = [&run.validators, &run.writers].into_iter().flatten();
+        for role in std::iter::once(&run.pollers).chain(others) {
+            if let Some(reason) = &role.first_broken {
+                let _ = writeln!(text, "{}: the first lost connection: {reason}", run.name);
+            }
+            let waits = role.waits.as_ref();
+            if let Some(reason) = waits.and_then(|waits| waits.first_without_next.as_ref()) {
+                let _ = writeln!(text, "{}: clients could not go on: {reason}", run.name);
+            }
         }
     }
     text

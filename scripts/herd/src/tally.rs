@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     exchange::Ended,
     latencies::Latencies,
+    link::NoNext,
     retry::Failure,
     run::{News, Role, Slice, Waits},
 };
@@ -256,9 +257,19 @@ impl Tally {
         }
     }
 
-    /// Counts a response without a link to the next request.
-    pub(super) fn lost(&mut self) {
-        self.waits.get_or_insert_default().without_next += 1;
+    /// Counts a response that leads nowhere.
+    pub(super) fn lost(&mut self, reason: &NoNext) {
+        let waits = self.waits.get_or_insert_default();
+        waits.without_next += 1;
+        let first = &mut waits.first_without_next;
+        first.get_or_insert_with(|| reason.to_string());
+    }
+
+    /// Counts a wait, due at `due`, that the end of the run cuts off: it was neither answered nor failed.
+    pub(super) fn cut_off(&mut self, due: Instant) {
+        self.waits.get_or_insert_default().cut_off += 1;
+        self.due -= 1;
+        self.bucket(due, |bucket| bucket.due -= 1);
     }
 
     /// Returns the figures of the progress line.

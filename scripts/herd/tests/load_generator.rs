@@ -9,6 +9,7 @@
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
 //! - clients that wait: see `load_generator/waiting.rs`
+//! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
 //! - the program prints a table or JSON, writes self-contained reports, and compares runs
 
@@ -29,7 +30,7 @@ mod waiting;
 
 use std::{
     io::{self, BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, Output, Stdio},
     thread,
@@ -367,6 +368,59 @@ async fn a_poll_without_an_answer_is_slower_than_every_other_one() {
         goodput.contains("0.0/s (0.0 %)") && goodput.contains("(100.0 %)"),
         "{table}"
     );
+}
+
+#[actix_web::test]
+async fn a_response_that_is_cut_off_counts_as_a_lost_connection_for_clients_of_every_kind() {
+    let by_length = stub(|socket| {
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}")?;
+        socket.shutdown(Shutdown::Both)
+    });
+    // A whole chunk, and no last one.
+    let chunked = stub(|socket| {
+        socket.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")?;
+        socket.shutdown(Shutdown::Both)
+    });
+    let unframed = stub(|socket| {
+        socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n{}")?;
+        socket.shutdown(Shutdown::Both)
+    });
+    for url in [by_length, chunked, unframed] {
+        for options in ["--on-failure give-up", "--wait"] {
+            let options = format!(
+                "--clients 2 --interval-ms 300 --ramp-ms 0 --duration-secs 1 --validators 2 --feed-interval-ms 300 --feed-url {url} {options}"
+            );
+            let run = herd_of(&url, &options).await;
+            for role in [Some(&run.pollers), run.validators.as_ref()] {
+                let role = role.unwrap();
+                assert_eq!((role.answered, role.of_class(2)), (0, 0), "{role:?}");
+                assert!(role.due >= 1 && role.failed == role.due, "{role:?}");
+                assert_eq!(role.broken, role.attempts, "{role:?}");
+            }
+            assert!(!run.is_clean());
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_body_of_http_1_0_may_end_with_the_connection_and_interim_responses_are_skipped() {
+    let old = stub(|socket| {
+        socket.write_all(b"HTTP/1.0 200 OK\r\n\r\n{}")?;
+        socket.shutdown(Shutdown::Both)
+    });
+    let interim = stub(|socket| {
+        socket.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 1")?;
+        thread::sleep(Duration::from_millis(20));
+        socket.write_all(
+            b"00 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        )
+    });
+    for url in [old, interim] {
+        let run = herd_of(&url, "--clients 2 --interval-ms 200 --duration-secs 1").await;
+        assert_eq!(run.pollers.answered, run.pollers.due, "{run:?}");
+        assert_eq!(run.pollers.body_bytes, 2 * run.pollers.due, "{run:?}");
+        assert!(run.is_clean(), "{run:?}");
+    }
 }
 
 #[actix_web::test]

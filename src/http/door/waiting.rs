@@ -125,7 +125,14 @@ impl Connection {
         asked: &Asked<'_, '_, '_>,
     ) -> Option<Reason> {
         if let Some(wait) = &self.waiting {
-            return Some(wait.reason());
+            // A cache must not give clients an older board than they have.
+            let is_behind = door.is_behind(wait.awaited);
+            let reason = if is_behind {
+                Reason::AtOnce
+            } else {
+                wait.reason()
+            };
+            return Some(reason);
         }
         let (awaited, left) = match door.wants_to_wait(&asked.target) {
             Ok(wanted) => wanted,

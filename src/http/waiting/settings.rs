@@ -20,7 +20,8 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_MAX_WAITS_PER_ADDRESS", value_name = "REQUESTS")]
     #[arg(default_value = "64", value_parser = units::number::<usize>(0..=1_000_000))]
     pub max_waits_per_address: usize,
-    /// How long a request waits if nothing changes, in seconds, give or take a sixth. Proxies must wait longer.
+    /// Length of a slot in seconds: a request waits for the end of one, and at most a sixth longer than a slot. Proxies
+    /// must allow that. Servers behind one address must have the same value.
     #[arg(
         long = "wait-slot-secs",
         env = "PUBLISHER_WAIT_SLOT_SECS",

@@ -103,6 +103,12 @@ pub fn free_address() -> String {
     socket.local_addr().unwrap().to_string()
 }
 
+/// Lets the workers of nginx and Varnish, which are other users, read in a folder.
+pub fn make_readable(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Waits until the address accepts connections.
 pub fn listens(address: &str) {
     for _ in 0..400 {
@@ -153,6 +159,13 @@ pub fn bare_address(line: &str) -> Option<&str> {
 /// The admin token of every server that is started here.
 pub const TOKEN: &str = "a-token-that-is-only-used-by-laboratories";
 
+/// As in scripts/deploy/cathedral-publisher.service.
+const MEMORY: [(&str, &str); 3] = [
+    ("MALLOC_MMAP_THRESHOLD_", "131072"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+    ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
+];
+
 /// Starts the server (`serve`) on an address.
 pub fn serve_at(address: &str, database: &Path, options: &[&str]) -> (Process, String) {
     let mut command = Command::new(publisher());
@@ -161,6 +174,7 @@ pub fn serve_at(address: &str, database: &Path, options: &[&str]) -> (Process, S
         .arg("--database")
         .arg(database)
         .args(options)
+        .envs(MEMORY)
         .env("PUBLISHER_ADMIN_TOKEN", TOKEN);
     start(&mut command, |line| Some(line.split_once("on http://")?.1))
 }

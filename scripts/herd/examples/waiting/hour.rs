@@ -13,7 +13,7 @@ use herd::{
 };
 
 use crate::{
-    lab::{Process, free_address, herd, listens, ran_on},
+    lab::{Process, free_address, herd, listens, make_readable, ran_on},
     report::Report,
     server::{BOARD, CHANGES, FEED, Server},
 };
@@ -225,16 +225,6 @@ fn nginx(folder: &Path, publisher: &str) -> (Process, String) {
     listens(&address);
     (process, address)
 }
-
-/// The workers of nginx run as another user and must be able to read.
-#[cfg(unix)]
-fn make_readable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &Path) {}
 
 /// Returns the bytes that were sent on the loopback interface so far.
 fn wire_bytes() -> f64 {

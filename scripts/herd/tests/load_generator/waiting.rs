@@ -6,10 +6,12 @@
 //! - addresses of their own are under a limit for each address
 //! - a server that stops says so to every client that waits
 //! - a server without `Link` is noticed, and asked once a second only
+//! - a link to another server is named, and not followed
+//! - waits that the end of the run cuts off do not lower the goodput; a first request without a response does
 
 use std::{io::Write as _, process::Command, thread, time::Duration};
 
-use super::{App, BOARD, FEED, herd_of, stub};
+use super::{App, BOARD, FEED, herd_of, silent, stub};
 
 #[actix_web::test]
 async fn each_client_gets_each_change_once_and_nobody_is_answered_at_once() {
@@ -128,5 +130,41 @@ async fn a_server_without_the_link_is_noticed_and_asked_once_a_second_only() {
     // The first one, and after a pause of a second each: three more at most.
     assert!((4..=8).contains(&run.pollers.attempts), "{run:?}");
     assert_eq!(waits.without_next, run.pollers.answered);
+    assert!(!run.is_clean());
+}
+
+#[actix_web::test]
+async fn a_link_to_another_server_is_named_and_not_followed() {
+    let url = stub(|socket| {
+        socket.write_all(
+            b"HTTP/1.1 200 OK\r\nLink: <http://127.0.0.2:1/a>; rel=\"next\"\r\nContent-Length: 2\r\n\r\n{}",
+        )
+    });
+    let run = herd_of(&url, "--wait --clients 1 --ramp-ms 0 --duration-secs 1").await;
+    assert!(!run.is_clean());
+    let table = herd::table::table(&[run]);
+    let reason = "the next Link leads to another server, http://127.0.0.2:1: it is not followed";
+    assert!(table.contains(reason), "{table}");
+}
+
+#[actix_web::test]
+async fn only_a_first_request_without_a_response_counts_at_the_end_of_the_run() {
+    let app = App::start(0, &[]);
+    let url = format!("{}{BOARD}/changes", app.url);
+    let run = herd_of(&url, "--wait --clients 20 --ramp-ms 0 --duration-secs 1").await;
+    let seen = &run.pollers;
+    let waits = seen.waits.as_ref().unwrap();
+    assert_eq!(
+        (seen.due, seen.failed, waits.cut_off),
+        (seen.answered, 0, 20)
+    );
+    assert_eq!(seen.attempts, seen.due + 20);
+    assert!((seen.amplification() - 1.0).abs() < 1e-9, "{run:?}");
+    assert!(run.is_clean(), "{run:?}");
+
+    let url = silent();
+    let run = herd_of(&url, "--wait --clients 3 --ramp-ms 0 --duration-secs 1").await;
+    let seen = &run.pollers;
+    assert_eq!((seen.due, seen.answered, seen.failed), (3, 0, 3));
     assert!(!run.is_clean());
 }
