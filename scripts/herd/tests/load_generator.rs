@@ -395,7 +395,9 @@ async fn a_response_that_is_cut_off_counts_as_a_lost_connection_for_clients_of_e
                 let role = role.unwrap();
                 assert_eq!((role.answered, role.of_class(2)), (0, 0), "{role:?}");
                 assert!(role.due >= 1 && role.failed == role.due, "{role:?}");
-                assert_eq!(role.broken, role.attempts, "{role:?}");
+                // The end of the run may cut off the last attempt of each client.
+                let cut_off = role.attempts - role.broken;
+                assert!(role.broken >= 1 && cut_off <= 2, "{role:?}");
             }
             assert!(!run.is_clean());
         }
