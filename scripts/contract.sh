@@ -37,7 +37,9 @@ cat >"$work/schemathesis.toml" <<'TOML'
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", 400, 401, 404, 409, 412, 422, 429]
 TOML
+# It would read the endless stream of /v1/events to its end: tests/publisher/events.rs reads it.
 # Schemathesis leaves files in the current folder.
 cd "$work"
 "$work/python/bin/schemathesis" --config-file "$work/schemathesis.toml" run "$url/openapi.json" \
+    --exclude-path /v1/events \
     --header "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" --seed 1 --max-examples "${EXAMPLES:-50}"
