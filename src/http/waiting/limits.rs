@@ -73,7 +73,7 @@ impl Waits {
             };
             log::log!(
                 level,
-                "at most {allowed} requests may wait for a change instead of {wanted} (--max-waits): half of the \
+                "at most {allowed} requests may wait for a change instead of {wanted} (--max-waits): three quarters of the \
                  connections of the public address"
             );
         }
@@ -126,7 +126,8 @@ impl Waits {
 impl Here {
     fn new(max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
-            max: max_connections / 2,
+            // A quarter is left to other requests.
+            max: max_connections - max_connections.div_ceil(4),
             count: AtomicUsize::new(0),
         })
     }
@@ -168,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_wait_take_half_of_the_connections_of_each_address() {
-        let waits = Waits::new(&settings(1000), 4);
+    fn requests_that_wait_take_three_quarters_of_the_connections_of_each_address() {
+        let waits = Waits::new(&settings(1000), 3);
         let admin = waits.of_address(2);
         let clients = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
         let [a, b, c, d] = clients.map(|client| client.parse::<IpAddr>().unwrap());

@@ -12,7 +12,7 @@ use crate::units;
 #[group(skip)]
 pub struct Settings {
     /// Requests that may wait for a change, and connections to /v1/events; further ones are answered at once, with
-    /// Retry-After. They get at most half of the connections of an address.
+    /// Retry-After. They get at most three quarters of the connections of an address.
     #[arg(long, env = "PUBLISHER_MAX_WAITS", value_name = "REQUESTS")]
     #[arg(default_value = "10000", value_parser = units::number::<usize>(0..=1_000_000))]
     pub max_waits: usize,
