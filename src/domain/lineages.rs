@@ -45,8 +45,8 @@ pub enum Unresolved {
 }
 
 impl Lineages {
-    /// The lineages of a database, in any order. `None` if there is none that it continues, or a later one that it has
-    /// left: another program wrote them.
+    /// The lineages of a database, in any order. `None` if the last one is missing or was left: another program wrote
+    /// them.
     pub fn new(mut known: Vec<KnownLineage>) -> Option<Self> {
         known.sort_unstable_by_key(|known| known.lineage.ordinal);
         let current = known.last()?;

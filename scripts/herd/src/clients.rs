@@ -135,7 +135,7 @@ impl Herd {
         self.clients.spawn_local(follower.run(first));
     }
 
-    /// Starts whoever writes, if anybody does.
+    /// Starts the clients that write, if the plan has any.
     pub(super) fn writers(&mut self) -> Result<Option<Shared>, HerdError> {
         let writers = self.plan.writers.clone().map(Rc::new);
         let operator = self.plan.operator.clone().map(Rc::new);

@@ -9,7 +9,7 @@ use crate::invalid::PlanError;
 /// Parses an absolute http URL. Its host must be this machine unless `own` is set.
 ///
 /// # Errors
-/// If it is none, or if its host is unknown or another machine.
+/// If the text is not a URL, or its host is unknown or another machine.
 pub(super) fn target(url: &str, own: bool) -> Result<Uri, PlanError> {
     let not_a_url = || PlanError::Url {
         url: url.to_owned(),

@@ -83,10 +83,20 @@ pub(super) enum Need {
 
 /// What wakes a connection beside its client.
 pub(super) struct Wakers<'p, 'd> {
-    pub(super) alarm: Pin<&'p mut Sleep>,
-    pub(super) stopping: Pin<&'p mut Notified<'d>>,
+    alarm: Pin<&'p mut Sleep>,
+    stopping: Pin<&'p mut Notified<'d>>,
     /// Whether both know this task.
-    pub(super) are_set: bool,
+    are_set: bool,
+}
+
+impl<'p, 'd> Wakers<'p, 'd> {
+    pub(super) fn new(alarm: Pin<&'p mut Sleep>, stopping: Pin<&'p mut Notified<'d>>) -> Self {
+        Self {
+            alarm,
+            stopping,
+            are_set: false,
+        }
+    }
 }
 
 impl Connection {
@@ -115,11 +125,7 @@ impl Connection {
     async fn run(&mut self, door: &Door) -> io::Result<()> {
         let alarm = pin!(sleep_until(self.deadline(door).into()));
         let stopping = pin!(door.stopping.changed.notified());
-        let mut wakers = Wakers {
-            alarm,
-            stopping,
-            are_set: false,
-        };
+        let mut wakers = Wakers::new(alarm, stopping);
         loop {
             let next = poll_fn(|cx| self.poll_next(cx, door, &mut wakers)).await?;
             match next {

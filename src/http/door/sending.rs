@@ -129,11 +129,7 @@ impl Connection {
     pub(super) async fn flush(&mut self, door: &Door) -> io::Result<()> {
         let alarm = pin!(sleep_until(self.deadline(door).into()));
         let stopping = pin!(door.stopping.changed.notified());
-        let mut wakers = Wakers {
-            alarm,
-            stopping,
-            are_set: false,
-        };
+        let mut wakers = Wakers::new(alarm, stopping);
         poll_fn(|cx| {
             if self.poll_unsent(cx)?.is_ready() {
                 return Poll::Ready(Ok(()));
