@@ -15,10 +15,8 @@ use std::{
 use awc::http::Method;
 use tempfile::TempDir;
 
-use crate::{
-    app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
-    command_line::{get, publisher},
-};
+use crate::app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until};
+use crate::process::{get, publisher};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
