@@ -6,7 +6,6 @@
 //! - a full page is cached until a row is inserted into it, and the last page until any row is appended; a new epoch
 //!   invalidates every page
 //! - writes of other processes are seen at the next poll
-//! - a file that replaces the database is read at the next poll
 //! - a cache of no bytes reads for every request
 //! - a request is counted once, also if its page must be encoded first
 //! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
@@ -14,7 +13,6 @@
 //! - a request that joins a read waits no longer than the time limit of a read
 
 use std::{
-    fs,
     io::Read,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
@@ -174,29 +172,6 @@ async fn writes_of_other_processes_are_seen_at_the_next_poll() {
 }
 
 #[actix_web::test]
-async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
-    let app = App::start(data(2)).await;
-    assert!(app.get(&page(0, 50)).await.text().contains("r2"));
-    // The same number of rows, but other ones.
-    let other = Data::sample();
-    other.run("s1", "2026-06-07T00:00:01Z", 5);
-    other.run("s2", "2026-06-07T00:00:02Z", 5);
-    let path = app.data.path();
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(path.with_file_name(format!("publisher.db{suffix}")));
-    }
-    let beside = path.with_file_name("other.db");
-    fs::copy(other.path(), &beside).unwrap();
-    fs::rename(&beside, &path).unwrap();
-    wait_until("the other file's rows", async || {
-        app.clock.advance(Duration::from_millis(500));
-        app.get(&page(0, 50)).await.text().contains("s2")
-    })
-    .await;
-    app.stop().await;
-}
-
-#[actix_web::test]
 async fn a_cache_of_no_bytes_reads_for_every_request() {
     let mut settings = settings(&[]);
     settings.feed.max_cached_bytes = 0;
@@ -276,7 +251,11 @@ fn pool(data: &Data, pool_size: u32) -> ReadPool {
         pool_size,
         busy_timeout: Duration::from_secs(5),
     };
-    ReadPool::new(DatabaseFile::new(&data.path(), false), settings, true)
+    ReadPool::new(
+        DatabaseFile::new(data.location().as_ref(), false),
+        settings,
+        true,
+    )
 }
 
 #[actix_web::test]

@@ -14,7 +14,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use awc::http::Method;
-use cathedral_publisher::store::write::begin_lineage;
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -214,8 +213,7 @@ async fn after_a_new_lineage_began_an_old_cursor_counts_up_to_its_beginning() {
     let app = App::start(data).await;
     let old = next(&page(&app, "0", 3).await);
     let full = page(&app, "0", 2).await.body;
-    app.data
-        .write(|connection| begin_lineage(connection, 0, true).unwrap());
+    app.data.database.begin_lineage();
     app.data.run("r4", "2026-06-07T00:00:00Z", 5);
     wait_until("the row", async || {
         app.clock.advance(Duration::from_secs(1));
