@@ -15,6 +15,8 @@ mod backup;
 mod browser;
 mod caches;
 mod chaos;
+#[path = "chaos/tests.rs"]
+mod chaos_tests;
 mod client;
 mod client_address;
 mod codings;
