@@ -9,6 +9,11 @@
     unreachable_pub
 )]
 
+#[path = "../publisher/chaos/mod.rs"]
+mod chaos;
+#[path = "../publisher/client.rs"]
+mod client;
 #[allow(dead_code, reason = "tests to come use the rest")]
 mod cluster;
 mod cluster_tests;
+// mod replicas;

@@ -113,9 +113,19 @@ impl Drop for Server {
 
 /// Returns the command that serves a database on a free port.
 pub fn serve(publisher: &Path, database: impl AsRef<OsStr>, options: &[&str]) -> Command {
+    serve_at("127.0.0.1:0", publisher, database, options)
+}
+
+/// Returns the command that serves a database at an address.
+pub fn serve_at(
+    address: &str,
+    publisher: &Path,
+    database: impl AsRef<OsStr>,
+    options: &[&str],
+) -> Command {
     let mut command = Command::new(publisher);
     command
-        .args(["serve", "--address", "127.0.0.1:0", "--log-level", "info"])
+        .args(["serve", "--address", address, "--log-level", "info"])
         .args([OsStr::new("--database"), database.as_ref()])
         .args(options)
         .env("PUBLISHER_ADMIN_TOKEN", TOKEN)
