@@ -127,7 +127,7 @@ fn tokens_can_come_from_a_file_two_of_them_during_a_rotation() {
     let (data, file) = (Data::empty(), folder.path().join("tokens"));
     std::fs::write(&file, format!("{}\n\n{}\n", TOKENS[0], TOKENS[1])).unwrap();
     let options = ["--admin-token-file", file.to_str().unwrap()];
-    let server = Server::start(publisher, data.location(), &options);
+    let server = Server::start(publisher, &data.location(), &options);
     let mut connection = Connection::open(&server.address).unwrap();
     for (number, token) in TOKENS.iter().enumerate() {
         let bearer = format!("Authorization: Bearer {token}\r\n");

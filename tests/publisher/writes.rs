@@ -251,7 +251,7 @@ async fn a_stop_finishes_admitted_writes() {
 fn sigterm_finishes_admitted_writes_and_exits_with_0() {
     let data = Data::empty();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
-    let mut server = Server::start(publisher, data.location(), &["--max-writes", "1"]);
+    let mut server = Server::start(publisher, &data.location(), &["--max-writes", "1"]);
     let lock = data.database.lock();
     let mut probe = Connection::open(&server.address).unwrap();
     assert_eq!(probe.request("GET", "/health", "", b"").unwrap().0, 200);

@@ -152,7 +152,7 @@ impl<'a> Rounds<'a> {
         let address = self.server.address.clone();
         let other: Vec<String> = second.iter().map(|it| it.address.clone()).collect();
         let own = Mutex::new(vec![address.clone()]);
-        let addresses = Mutex::new([&[address.clone()], &other[..]].concat());
+        let addresses = Mutex::new(other.iter().chain([&address]).cloned().collect());
         let other = Mutex::new(other);
         thread::scope(|scope| {
             let stop = &clients.stop;

@@ -23,7 +23,11 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(publisher: &Path, database: impl AsRef<OsStr>, options: &[&str]) -> Self {
+    pub fn start(
+        publisher: &Path,
+        database: &(impl AsRef<OsStr> + ?Sized),
+        options: &[&str],
+    ) -> Self {
         Self::try_start(&mut serve(publisher, database, options))
             .unwrap_or_else(|log| panic!("the server did not start: {}", log.join("\n")))
     }
@@ -112,7 +116,11 @@ impl Drop for Server {
 }
 
 /// Returns the command that serves a database on a free port.
-pub fn serve(publisher: &Path, database: impl AsRef<OsStr>, options: &[&str]) -> Command {
+pub fn serve(
+    publisher: &Path,
+    database: &(impl AsRef<OsStr> + ?Sized),
+    options: &[&str],
+) -> Command {
     serve_at("127.0.0.1:0", publisher, database, options)
 }
 
@@ -120,7 +128,7 @@ pub fn serve(publisher: &Path, database: impl AsRef<OsStr>, options: &[&str]) ->
 pub fn serve_at(
     address: &str,
     publisher: &Path,
-    database: impl AsRef<OsStr>,
+    database: &(impl AsRef<OsStr> + ?Sized),
     options: &[&str],
 ) -> Command {
     let mut command = Command::new(publisher);
