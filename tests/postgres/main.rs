@@ -16,4 +16,4 @@ mod client;
 #[allow(dead_code, reason = "tests to come use the rest")]
 mod cluster;
 mod cluster_tests;
-mod replicas;
+// mod replicas;

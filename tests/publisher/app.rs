@@ -14,7 +14,7 @@ use awc::{
 };
 use cathedral_publisher::{
     cache::{
-        build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
+        build::{BuildError, BuildSnapshot, Built, StoreBuilder},
         handle::CacheHandle,
     },
     config::{Cli, Command, Kind},
@@ -22,8 +22,8 @@ use cathedral_publisher::{
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
     http::AdminTokens,
     server::{self, Listen, Parts, Settings, Stopper},
-    store::{file::DatabaseFile, pool::ReadPool},
-    writer::{handle::WriterHandle, operation::Operation},
+    store::{Store, operation::Operation},
+    writer::handle::WriterHandle,
 };
 use clap::Parser;
 
@@ -55,7 +55,7 @@ pub enum Mode {
 /// The real snapshot builder behind a gate that counts builds and can hold or break them.
 #[derive(Debug)]
 pub struct Gate {
-    real: SqliteBuilder,
+    real: StoreBuilder,
     state: Mutex<GateState>,
     changed: Condvar,
 }
@@ -135,8 +135,7 @@ impl Data {
     }
 
     pub fn put(&self, challenges: &[Challenge]) {
-        let operation = Operation::PutChallenges(challenges.to_vec());
-        self.database.commit(&[operation]);
+        self.commit(&[Operation::PutChallenges(challenges.to_vec())]);
     }
 
     /// Imports a saved answer or NDJSON.
@@ -163,8 +162,12 @@ impl Data {
         let runs = runs
             .into_iter()
             .map(|run| EvalRun::from_json(&run).unwrap());
-        let operation = Operation::InsertEvalRuns(runs.collect());
-        self.database.commit(&[operation]);
+        self.commit(&[Operation::InsertEvalRuns(runs.collect())]);
+    }
+
+    /// Commits operations as another process does.
+    pub fn commit(&self, operations: &[Operation]) {
+        self.database.commit(operations);
     }
 }
 
@@ -174,7 +177,7 @@ pub struct App {
     pub clock: ManualClock,
     pub gate: Arc<Gate>,
     pub cache: CacheHandle,
-    pub pool: ReadPool,
+    pub store: Store,
     pub writer: WriterHandle,
     pub url: String,
     /// The URL of the admin address; `None` if admin routes are on the public address.
@@ -247,13 +250,11 @@ impl App {
     pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
         // Tests with 500 clients hold both ends of each connection in this process.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let pool = ReadPool::new(
-            DatabaseFile::new(data.location().as_ref(), false),
-            settings.store,
-            false,
-        );
+        let store = data.database.open(settings.store);
         let gate = Arc::new(Gate {
-            real: SqliteBuilder { pool: pool.clone() },
+            real: StoreBuilder {
+                store: store.clone(),
+            },
             state: Mutex::new(GateState {
                 mode,
                 builds: 0,
@@ -263,7 +264,7 @@ impl App {
         });
         let clock = ManualClock::default();
         let parts = Parts {
-            pool: pool.clone(),
+            store: store.clone(),
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             writable: true,
@@ -283,7 +284,7 @@ impl App {
             clock,
             gate,
             cache,
-            pool,
+            store,
             writer,
             url,
             admin_url,

@@ -7,14 +7,20 @@ use cathedral_publisher::{
     config::Kind,
     import_export::import::{Transactions, import},
     store::{
-        open::open_writer,
-        write::{begin_lineage, insert_eval_run, put_challenge, put_merkle_epoch},
+        self, Store,
+        operation::Operation,
+        sqlite::{
+            SqliteStore,
+            file::DatabaseFile,
+            open::open_writer,
+            pool::ReadPool,
+            write::{begin_lineage, insert_eval_run, put_challenge, put_merkle_epoch},
+        },
     },
-    writer::operation::Operation,
 };
 use tempfile::TempDir;
 
-use crate::app::Data;
+use crate::app::{App, Data};
 
 /// A new, empty database. Dropping it removes it.
 pub struct Database {
@@ -57,7 +63,12 @@ impl Database {
         connection
     }
 
-    /// Commits operations as another process does.
+    pub fn open(&self, settings: store::Settings) -> Store {
+        let file = DatabaseFile::new(&self.path(), false);
+        Store::Sqlite(SqliteStore::new(file, settings, true))
+    }
+
+    /// Commits operations as another process does, and leaves no log behind.
     pub fn commit(&self, operations: &[Operation]) {
         self.write(|connection| {
             for operation in operations {
@@ -120,5 +131,13 @@ impl Data {
     /// Runs `work` in one write transaction.
     pub fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         self.database.write(work)
+    }
+}
+
+impl App {
+    /// Returns the pool of readers of the file.
+    pub fn pool(&self) -> &ReadPool {
+        let Store::Sqlite(store) = &self.store;
+        store.pool()
     }
 }

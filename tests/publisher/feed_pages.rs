@@ -10,14 +10,13 @@
 //! - a request is counted once, also if its page must be encoded first
 //! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
 //! - the bytes of pages that clients do not read are bounded: further pages get 503, and large ones earlier
-//! - a request that joins a read waits no longer than the time limit of a read
 
 use std::{
     io::Read,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use awc::http::Method;
@@ -28,7 +27,7 @@ use cathedral_publisher::{
     },
     feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
-    store::{self, file::DatabaseFile, pool::ReadPool},
+    store,
 };
 use futures_util::future::join_all;
 
@@ -246,18 +245,6 @@ async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
     app.stop().await;
 }
 
-fn pool(data: &Data, pool_size: u32) -> ReadPool {
-    let settings = store::Settings {
-        pool_size,
-        busy_timeout: Duration::from_secs(5),
-    };
-    ReadPool::new(
-        DatabaseFile::new(data.location().as_ref(), false),
-        settings,
-        true,
-    )
-}
-
 #[actix_web::test]
 async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     let data = Data::sample();
@@ -269,9 +256,12 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
         max_in_flight_bytes: 1_000_000,
         holdback: Duration::ZERO,
     };
-    let pool = pool(&data, 4);
+    let store = data.database.open(store::Settings {
+        pool_size: 4,
+        busy_timeout: Duration::from_secs(5),
+    });
     let feed = FeedHandle::new(
-        pool,
+        store,
         settings,
         Arc::new(SystemClock),
         Metrics::new().unwrap(),
@@ -301,35 +291,4 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     assert_eq!(source, Source::Miss);
     let cached = feed.cached(&key(999, all)).unwrap();
     assert_eq!(cached.representation, page.representation);
-}
-
-#[actix_web::test]
-async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_read() {
-    let data = data(3);
-    let settings = feed::Settings {
-        queue_timeout: Duration::from_millis(10),
-        read_timeout: Duration::from_millis(50),
-        max_cached_bytes: 0,
-        max_in_flight_bytes: 1_000_000,
-        holdback: Duration::ZERO,
-    };
-    let pool = pool(&data, 1);
-    // The only connection is in use: the read waits for it on a blocking thread.
-    let taken = pool
-        .reader(Instant::now() + Duration::from_secs(60))
-        .unwrap();
-    let feed = FeedHandle::new(
-        pool,
-        settings,
-        Arc::new(SystemClock),
-        Metrics::new().unwrap(),
-    );
-    let cursor = Cursor::tuple("2026-06-07", None).unwrap();
-    let key = PageKey::new(After::Place(cursor), PageLimit::default());
-    let begun = Instant::now();
-    let answers = join_all((0..5).map(|_| feed.page(&key, CLIENT))).await;
-    assert!(answers.iter().all(Result::is_err));
-    assert!(begun.elapsed() < Duration::from_secs(30));
-    drop(taken);
-    assert!(feed.page(&key, CLIENT).await.is_ok());
 }

@@ -35,6 +35,7 @@ mod events;
 mod export_all;
 mod faults;
 mod feed_pages;
+mod feed_reads;
 mod front;
 mod golden;
 mod herd;

@@ -11,7 +11,7 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{config::Kind, writer::operation::Operation};
+use cathedral_publisher::{config::Kind, store::operation::Operation};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -183,7 +183,7 @@ async fn a_pull_over_all_pages_returns_every_row_once() {
     let data = Data::empty();
     data.sample_runs(257, "2026-06-07T00:00:01.766Z");
     data.run("later", "2026-06-07T00:00:01.767Z", 6);
-    data.database.commit(&[Operation::PutMerkleEpoch {
+    data.commit(&[Operation::PutMerkleEpoch {
         epoch: 41,
         body: "{}".to_owned(),
     }]);

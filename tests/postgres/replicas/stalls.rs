@@ -249,7 +249,12 @@ fn a_network_that_is_down_costs_writes_503_and_nothing_that_is_in_memory() {
         .url()
         .replace("127.0.0.1", &format!("{}.1", namespace.net("d")));
     let address = format!("{}.2:{}", namespace.net("c"), free_port());
-    let serve = serve_at(&address, publisher(), &format!("{url}?sslmode=disable"), &[]);
+    let serve = serve_at(
+        &address,
+        publisher(),
+        &format!("{url}?sslmode=disable"),
+        &[],
+    );
     let mut command = Command::new("ip");
     command
         .args(["netns", "exec", &namespace.name])
