@@ -307,7 +307,7 @@ CREATE TRIGGER publisher_truncated AFTER TRUNCATE ON merkle_epochs
 --
 -- `revisions` are those of the challenges that are replaced, NULL for new ones. `known_…`: see publisher_lineage().
 CREATE FUNCTION publisher_commit(
-    known_ordinal bigint, known_last_seq bigint,
+    lock_timeout_ms int, known_ordinal bigint, known_last_seq bigint,
     ids text[], ran_ats text[], schema_versions bigint[], bodies text[],
     challenge_ids text[], revisions bigint[], statuses text[], tiers bigint[], difficulty_labels text[],
     score_multipliers double precision[], kinds text[], storages text[], cnf_sha256s text[], cnf_bytes bigint[],
@@ -321,6 +321,17 @@ LANGUAGE plpgsql AS $$
 DECLARE
     n int;
 BEGIN
+    -- Set here, not by the session: behind a pooler each transaction may have another session. All last until the end
+    -- of the transaction, the wait for the synchronous standby included.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'publisher_commit() needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
+    -- That wait ends with a warning if it is cancelled.
+    PERFORM set_config('client_min_messages', 'warning', true);
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
     PERFORM publisher_lineage(known_ordinal, known_last_seq);
     RETURN QUERY SELECT * FROM publisher_stamp();
     IF cardinality(ids) > 0 THEN
