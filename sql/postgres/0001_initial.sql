@@ -305,10 +305,11 @@ CREATE TRIGGER publisher_truncated AFTER TRUNCATE ON merkle_epochs
 -- Stores what a replica has decided on, or nothing: SQLSTATE PB001 says that something else was stored meanwhile, and that
 -- it must look and decide again. Returns publisher_stamp() before and after.
 --
--- `revisions` are those of the challenges that are replaced, NULL for new ones. `known_…`: see publisher_lineage().
+-- `seqs` is empty, or the seq of each eval run. `revisions` are those of the challenges that are replaced, NULL for new
+-- ones. `known_…`: see publisher_lineage().
 CREATE FUNCTION publisher_commit(
     lock_timeout_ms int, known_ordinal bigint, known_last_seq bigint,
-    ids text[], ran_ats text[], schema_versions bigint[], bodies text[],
+    seqs bigint[], ids text[], ran_ats text[], schema_versions bigint[], bodies text[],
     challenge_ids text[], revisions bigint[], statuses text[], tiers bigint[], difficulty_labels text[],
     score_multipliers double precision[], kinds text[], storages text[], cnf_sha256s text[], cnf_bytes bigint[],
     num_vars bigint[], num_clauses bigint[], announced_time_limits_secs bigint[], solve_on_submits_enabled boolean[],
@@ -335,8 +336,10 @@ BEGIN
     PERFORM publisher_lineage(known_ordinal, known_last_seq);
     RETURN QUERY SELECT * FROM publisher_stamp();
     IF cardinality(ids) > 0 THEN
-        INSERT INTO eval_runs (id, ran_at, schema_version, body)
-            SELECT * FROM unnest(ids, ran_ats, schema_versions, bodies) ON CONFLICT (id) DO NOTHING;
+        INSERT INTO eval_runs (seq, id, ran_at, schema_version, body)
+            SELECT coalesce(r.seq, nextval('eval_runs_seq_seq')), r.id, r.ran_at, r.schema_version, r.body
+            FROM unnest(seqs, ids, ran_ats, schema_versions, bodies) AS r (seq, id, ran_at, schema_version, body)
+            ON CONFLICT (id) DO NOTHING;
         GET DIAGNOSTICS n = ROW_COUNT;
         IF n <> cardinality(ids) THEN
             RAISE EXCEPTION 'an eval run was stored meanwhile' USING ERRCODE = 'PB001';
