@@ -6,7 +6,7 @@ use tokio_postgres::{
     types::Type,
 };
 
-use super::{decide::Decision, error::ServerError, rows};
+use super::{decide::Decision, error::ServerError, row};
 use crate::{domain::challenge::Challenge, store::FeedStamp};
 
 const CALL: &str = "SELECT * FROM publisher_commit(\
@@ -72,9 +72,10 @@ pub(super) async fn publisher_commit(
     let bodies: Vec<&str> = runs.iter().map(|run| run.body.as_str()).collect();
     let columns = Columns::of(&decision.challenges);
     let (epochs, epoch_bodies): (Vec<i64>, Vec<&str>) = decision.epochs.iter().copied().unzip();
-    let answer = client.query_typed(
-        CALL,
-        &[
+    let answer = client
+        .query_typed(
+            CALL,
+            &[
             (&lock_timeout_ms, Type::INT4),
             (&known.ordinal, Type::INT8),
             (&known.last_seq, Type::INT8),
@@ -100,9 +101,10 @@ pub(super) async fn publisher_commit(
             (&epochs, Type::INT8_ARRAY),
             (&epoch_bodies, Type::TEXT_ARRAY),
         ],
-    );
-    let stamps = answer.await.map_err(CallError::of)?;
-    let stamp = |row| rows::feed_stamp(row).map_err(|error| CallError::Unknown(error.to_string()));
+    )
+    .await;
+    let stamps = answer.map_err(CallError::of)?;
+    let stamp = |it| row::stamp(it).map_err(|error| CallError::Unknown(error.to_string()));
     match stamps.as_slice() {
         [before, after] => Ok(Stamps {
             before: stamp(before)?,
@@ -115,7 +117,7 @@ pub(super) async fn publisher_commit(
 impl CallError {
     /// Only an error of severity ERROR of the server says that the transaction was rolled back. All others (FATAL, a
     /// connection that ends) may come behind the commit.
-    fn of(error: Error) -> Self {
+    pub(super) fn of(error: Error) -> Self {
         let error = ServerError::from(error);
         let Some(reason) = error.db_error() else {
             return Self::Unknown(error.to_string());

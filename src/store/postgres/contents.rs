@@ -9,10 +9,11 @@ use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 
 use super::{
-    connect::{Connector, Session, SessionLimits},
+    connect::{Session, SessionLimits},
     error::PostgresError,
-    rows::{self, CHALLENGE_COLUMNS},
-    runtime::Runtime,
+    migrations,
+    row::{self, Bytes},
+    store::PostgresStore,
 };
 use crate::{
     domain::challenge::Challenge,
@@ -24,7 +25,7 @@ const ROW_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A read transaction, in which everything is of one moment.
 pub(crate) struct PostgresContents {
-    runtime: Runtime,
+    store: PostgresStore,
     session: Session,
 }
 
@@ -32,24 +33,22 @@ impl PostgresContents {
     /// Opens a session and begins the transaction.
     ///
     /// # Errors
-    /// Those of [`Connector::connect`], or of PostgreSQL.
-    pub(super) fn open(connector: &Connector, runtime: &Runtime) -> Result<Self, PostgresError> {
+    /// [`StoreError::Postgres`].
+    pub(crate) fn open(store: PostgresStore) -> Result<Self, StoreError> {
         let limits = SessionLimits {
             lock: Duration::ZERO,
             statement: Duration::ZERO,
         };
         let deadline = Instant::now() + ROW_TIMEOUT;
-        let session = runtime.block_on(deadline, async {
-            let session = connector.connect(limits, deadline, |_| {}).await?;
+        let session = store.0.runtime.block_on(deadline, async {
+            let session = store.0.connector.connect(limits, deadline, |_| {}).await?;
+            migrations::check(session.client()).await?;
             let begin = "SET idle_in_transaction_session_timeout = 0; \
                          BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-            session.client().batch_execute(begin).await?;
-            Ok(session)
+            session.client().batch_execute(begin).await.map_err(PostgresError::from)?;
+            Ok::<_, StoreError>(session)
         })?;
-        Ok(Self {
-            runtime: runtime.clone(),
-            session,
-        })
+        Ok(Self { store, session })
     }
 
     /// Returns the published challenges, in the board's order.
@@ -76,8 +75,8 @@ impl PostgresContents {
         order: &str,
         mut each: impl FnMut(Challenge) -> Result<(), E>,
     ) -> Result<(), E> {
-        let query = format!("SELECT {CHALLENGE_COLUMNS} FROM challenges {order}");
-        self.every(&query, |row| each(rows::challenge(row)?))
+        let query = format!("SELECT * FROM challenges {order}");
+        self.every(&query, |row| each(row::challenge(row)?))
     }
 
     /// Hands the stored bytes of every row, unpublished ones included, to `each_row`, in the feed's order.
@@ -86,8 +85,8 @@ impl PostgresContents {
         mut each_row: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.every("SELECT body FROM eval_runs ORDER BY ran_at, id", |row| {
-            let body: &str = row.try_get(0).map_err(StoreError::from)?;
-            each_row(body.as_bytes())
+            let Bytes(body) = row::get(row, "body").map_err(StoreError::from)?;
+            each_row(body)
         })
     }
 
@@ -112,19 +111,19 @@ impl PostgresContents {
 
     /// Returns the greatest epoch.
     pub(crate) fn merkle_epoch_latest(&self) -> Result<Option<i64>, StoreError> {
-        self.number("SELECT max(epoch) FROM merkle_epochs")
+        self.number("SELECT max(epoch) AS number FROM merkle_epochs")
     }
 
     /// Returns the greatest `seq` that was ever given; 0 if none was.
     pub(crate) fn last_seq(&self) -> Result<i64, StoreError> {
-        let last = self.number("SELECT last_seq FROM feed_version")?;
+        let last = self.number("SELECT last_seq AS number FROM feed_version")?;
         Ok(last.unwrap_or_default())
     }
 
     fn number(&self, query: &str) -> Result<Option<i64>, StoreError> {
         let mut number = None;
         self.every::<StoreError>(query, |row| {
-            number = row.try_get(0)?;
+            number = row::get(row, "number")?;
             Ok(())
         })?;
         Ok(number)
@@ -151,24 +150,25 @@ impl PostgresContents {
         future: impl Future<Output = Result<T, PostgresError>>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + ROW_TIMEOUT;
-        Ok(self.runtime.block_on(deadline, future)?)
+        let future = async { Ok(future.await?) };
+        self.store.0.runtime.block_on(deadline, future)
     }
 }
 
-fn stored_eval_run(row: &Row) -> Result<StoredEvalRun, tokio_postgres::Error> {
+fn stored_eval_run(row: &Row) -> Result<StoredEvalRun, PostgresError> {
     Ok(StoredEvalRun {
-        seq: row.try_get(0)?,
-        id: row.try_get(1)?,
-        ran_at: row.try_get(2)?,
-        schema_version: row.try_get(3)?,
-        body: row.try_get(4)?,
+        seq: row::get(row, "seq")?,
+        id: row::get(row, "id")?,
+        ran_at: row::get(row, "ran_at")?,
+        schema_version: row::get(row, "schema_version")?,
+        body: row::get(row, "body")?,
     })
 }
 
-fn stored_epoch(row: &Row) -> Result<StoredEpoch, tokio_postgres::Error> {
+fn stored_epoch(row: &Row) -> Result<StoredEpoch, PostgresError> {
     Ok(StoredEpoch {
-        epoch: row.try_get(0)?,
-        body: row.try_get(1)?,
+        epoch: row::get(row, "epoch")?,
+        body: row::get(row, "body")?,
     })
 }
 

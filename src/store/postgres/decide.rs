@@ -184,3 +184,6 @@ impl<K: Copy + Eq + Hash, V: Copy> Changes<K, V> {
             .filter_map(move |key| items.get(&key).map(|item| (key, *item)))
     }
 }
+
+#[cfg(test)]
+mod tests;

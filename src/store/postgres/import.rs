@@ -3,24 +3,20 @@
 
 use std::{
     collections::HashMap,
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    fmt, mem,
     time::{Duration, Instant},
 };
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Client, types::Type};
 
 use super::{
     call::{CallError, Known, publisher_commit},
-    connect::{Connector, Session, SessionLimits},
+    connect::SessionLimits,
     decide::{Decision, decide},
-    error::PostgresError,
+    error::{PostgresError, ServerError},
     look::look,
-    runtime::Runtime,
-    writer::is_doubtful,
+    store::PostgresStore,
+    writer::{NOT_AWAITED, WriteSession},
 };
 use crate::store::{
     Counts, Operation, StoreError, Written,
@@ -36,10 +32,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A session that imports. Dropping it rolls back what is not committed.
-pub(crate) struct PostgresImport {
-    runtime: Runtime,
-    session: Session,
-    warned: Arc<AtomicBool>,
+pub struct PostgresImport {
+    store: PostgresStore,
+    session: Option<WriteSession>,
     chunk: Chunk,
     counts: Counts,
     /// The greatest `seq` that was ever given.
@@ -58,43 +53,47 @@ struct Chunk {
 }
 
 impl PostgresImport {
-    /// Opens a session.
+    /// An import that is not connected yet.
+    pub fn new(store: PostgresStore) -> Self {
+        Self {
+            store,
+            session: None,
+            chunk: Chunk::default(),
+            counts: Counts::default(),
+            greatest_seq: 0,
+        }
+    }
+
+    /// Connects, and creates or migrates the schema.
     ///
     /// # Errors
-    /// Those of [`Connector::connect`].
-    pub(super) fn open(connector: &Connector, runtime: &Runtime) -> Result<Self, PostgresError> {
-        let warned = Arc::new(AtomicBool::new(false));
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn prepare(&mut self) -> Result<(), StoreError> {
         let limits = SessionLimits {
             lock: LOCK_TIMEOUT,
             statement: STEP_TIMEOUT,
         };
-        let deadline = Instant::now() + STEP_TIMEOUT;
-        let connected = connector.connect(limits, deadline, on_warning(&warned));
-        let session = runtime.block_on(deadline, connected)?;
-        Ok(Self {
-            runtime: runtime.clone(),
-            session,
-            warned,
-            chunk: Chunk::default(),
-            counts: Counts::default(),
-            greatest_seq: 0,
-        })
+        let deadline = step();
+        let opened = async { Ok::<_, StoreError>(WriteSession::open(&self.store, limits, deadline).await?) };
+        self.session = Some(self.store.0.runtime.block_on(deadline, opened)?);
+        Ok(())
     }
 
     /// Begins a transaction, and waits for the lock of all writers.
     ///
     /// # Errors
-    /// [`ImportFault::Store`].
-    pub(crate) fn begin(&mut self) -> Result<(), ImportFault> {
-        let client = self.session.client();
-        let begun = self.runtime.block_on(step(), async {
-            client
-                .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT publisher_lineage()")
-                .await?;
-            let last = client.query_typed_one("SELECT last_seq FROM feed_version", &[]);
-            Ok(last.await?.try_get(0)?)
-        });
-        self.greatest_seq = begun.map_err(StoreError::from)?;
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn begin(&mut self) -> Result<(), StoreError> {
+        // Reading the input may have taken hours.
+        if self.session.as_ref().is_none_or(WriteSession::is_closed) {
+            self.prepare()?;
+        }
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT publisher_lineage()";
+        let last = "SELECT last_seq FROM feed_version";
+        self.greatest_seq = self.block_on(async |client| {
+            client.batch_execute(begin).await?;
+            Ok(client.query_typed_one(last, &[]).await?.try_get(0)?)
+        })?;
         Ok(())
     }
 
@@ -102,9 +101,13 @@ impl PostgresImport {
     ///
     /// # Errors
     /// [`ImportFault`], also of an item that was taken in before.
-    pub(crate) fn put(&mut self, number: u64, item: ImportItem) -> Result<(), ImportFault> {
+    pub(in crate::store) fn put(&mut self, number: u64, item: ImportItem) -> Result<(), ImportFault> {
         let (operation, bytes) = match item {
-            ImportItem::Challenge(challenge) => (Operation::PutChallenges(vec![challenge]), 1024),
+            ImportItem::Challenge(challenge) => {
+                let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                let bytes = text(&challenge.kind) + text(&challenge.difficulty_label);
+                (Operation::PutChallenges(vec![challenge]), bytes)
+            }
             ImportItem::EvalRun { seq, run } => {
                 if let Some(seq) = seq {
                     self.chunk.seqs.entry(run.id.clone()).or_insert(seq);
@@ -112,13 +115,9 @@ impl PostgresImport {
                 let bytes = run.body.len();
                 (Operation::InsertEvalRuns(vec![run]), bytes)
             }
-            ImportItem::MerkleEpoch { epoch, body: Some(body) } => {
+            ImportItem::MerkleEpoch { epoch, body } => {
                 let bytes = body.len();
                 (Operation::PutMerkleEpoch { epoch, body }, bytes)
-            }
-            ImportItem::MerkleEpoch { epoch, body: None } => {
-                self.flush()?;
-                return self.put_epoch_number(epoch);
             }
         };
         self.chunk.operations.push(operation);
@@ -134,7 +133,7 @@ impl PostgresImport {
     ///
     /// # Errors
     /// [`ImportFault`].
-    pub(crate) fn raise_last_seq(&mut self, last: i64) -> Result<(), ImportFault> {
+    pub(in crate::store) fn raise_last_seq(&mut self, last: i64) -> Result<(), ImportFault> {
         self.flush()?;
         // The sequence follows at the next write.
         self.execute(
@@ -148,22 +147,18 @@ impl PostgresImport {
     ///
     /// # Errors
     /// [`ImportFault`]; [`ImportFault::Unknown`] if the transaction may be stored.
-    pub(crate) fn commit(&mut self) -> Result<Counts, ImportFault> {
+    pub(in crate::store) fn commit(&mut self) -> Result<Counts, ImportFault> {
         self.flush()?;
-        let client = self.session.client();
-        let committed = self.runtime.block_on(step(), async {
-            // A commit that writes nothing would not wait for the synchronous standby.
-            client
-                .batch_execute("SELECT pg_logical_emit_message(true, 'publisher', '')")
-                .await?;
-            Ok(client.batch_execute("COMMIT").await.map_err(CallError::of))
-        });
-        match committed.map_err(|error| ImportFault::Unknown(error.to_string()))? {
-            Ok(()) if self.warned.load(Ordering::Acquire) => Err(ImportFault::Unknown(
-                "the wait for the synchronous standby was cancelled".to_owned(),
-            )),
-            Ok(()) => Ok(mem::take(&mut self.counts)),
-            Err(error) => Err(fault(error)),
+        // A commit that writes nothing would not wait for the synchronous standby.
+        let write = "SELECT pg_logical_emit_message(true, 'publisher', '')";
+        self.block_on(async |client| Ok(client.batch_execute(write).await?))?;
+        let commit = async |client: &Client| Ok(client.batch_execute("COMMIT").await.map_err(CallError::of));
+        match self.block_on(commit) {
+            Ok(Ok(())) if !self.session.as_ref().is_some_and(WriteSession::has_warned) => Ok(mem::take(&mut self.counts)),
+            Ok(Ok(())) => Err(ImportFault::Unknown(NOT_AWAITED.to_owned())),
+            Ok(Err(CallError::Changed(error) | CallError::NotStored(error))) => Err(stored_nothing(error)),
+            Ok(Err(CallError::Unknown(reason))) => Err(ImportFault::Unknown(reason)),
+            Err(error) => Err(ImportFault::Unknown(error.to_string())),
         }
     }
 
@@ -173,10 +168,7 @@ impl PostgresImport {
         if chunk.operations.is_empty() {
             return Ok(());
         }
-        let client = self.session.client();
-        let looked = async { Ok(look(client, &chunk.operations).await) };
-        let looked = self.runtime.block_on(step(), looked);
-        let stored = looked.map_err(StoreError::from)??;
+        let stored = self.block_on(async |client| look(client, &chunk.operations).await)?;
         let mut decision = decide(&chunk.operations, &stored);
         for (result, number) in mem::take(&mut decision.results).into_iter().zip(&chunk.numbers) {
             let counts = result.map_err(|refused| ImportFault::Item {
@@ -188,33 +180,44 @@ impl PostgresImport {
         }
         let seqs = given_seqs(&decision, &chunk.seqs, &mut self.greatest_seq);
         let lock_timeout_ms = i32::try_from(LOCK_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-        let call = publisher_commit(client, &decision, &seqs, Known::default(), lock_timeout_ms);
-        let called = self.runtime.block_on(step(), async { Ok(call.await) });
-        match called.map_err(StoreError::from)? {
+        let known = Known::default();
+        let called = self.block_on(async |client| {
+            Ok(publisher_commit(client, &decision, &seqs, known, lock_timeout_ms).await)
+        });
+        match called? {
             Ok(_) => Ok(()),
-            // Not committed yet, whatever happened.
+            Err(CallError::Changed(error) | CallError::NotStored(error)) => Err(stored_nothing(error)),
+            // The commit has not been asked for yet.
             Err(CallError::Unknown(reason)) => Err(ImportFault::Broken(reason)),
-            Err(error) => Err(fault(error)),
         }
     }
 
     /// Stores an epoch of which only the number is known, which never conflicts.
-    fn put_epoch_number(&mut self, epoch: i64) -> Result<(), ImportFault> {
+    ///
+    /// # Errors
+    /// [`ImportFault`], also of an item that was taken in before.
+    pub(in crate::store) fn put_epoch_number(&mut self, epoch: i64) -> Result<Written, ImportFault> {
+        self.flush()?;
         let insert = "INSERT INTO merkle_epochs (epoch) VALUES ($1) ON CONFLICT DO NOTHING";
-        self.counts.add(match self.execute(insert, epoch)? {
+        Ok(match self.execute(insert, epoch)? {
             0 => Written::Unchanged,
             _ => Written::Inserted,
-        });
-        Ok(())
+        })
     }
 
     fn execute(&self, statement: &str, number: i64) -> Result<u64, ImportFault> {
-        let client = self.session.client();
-        let executed = self.runtime.block_on(step(), async {
-            let executed = client.execute_typed(statement, &[(&number, Type::INT8)]);
-            Ok(executed.await?)
-        });
-        Ok(executed.map_err(StoreError::from)?)
+        Ok(self.block_on(async |client| {
+            let executed = client.execute_typed(statement, &[(&number, Type::INT8)]).await;
+            Ok(executed?)
+        })?)
+    }
+
+    fn block_on<T>(
+        &self,
+        run: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let session = self.session.as_ref().ok_or(PostgresError::NotPrepared)?;
+        self.store.0.runtime.block_on(step(), run(session.session.client()))
     }
 }
 
@@ -235,6 +238,16 @@ fn given_seqs(
     decision.runs.iter().map(|run| give(&run.id)).collect()
 }
 
+fn stored_nothing(error: ServerError) -> ImportFault {
+    StoreError::from(PostgresError::from(error)).into()
+}
+
 fn step() -> Instant {
     Instant::now() + STEP_TIMEOUT
+}
+
+impl fmt::Debug for PostgresImport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresImport").finish_non_exhaustive()
+    }
 }

@@ -4,12 +4,13 @@ use tokio_postgres::{Client, types::Type};
 
 use super::{
     decide::{Stored, TextHash},
-    rows::{self, CHALLENGE_COLUMNS},
+    row,
 };
 use crate::store::{Operation, StoreError};
 
 // Hashes of the bodies: most of what is sent again is equal, and may be large.
 const RUNS: &str = "SELECT id, sha256(convert_to(body, 'UTF8')) FROM eval_runs WHERE id = ANY($1)";
+const CHALLENGES: &str = "SELECT * FROM challenges WHERE challenge_id = ANY($1)";
 const EPOCHS: &str =
     "SELECT epoch, sha256(convert_to(body, 'UTF8')) FROM merkle_epochs WHERE epoch = ANY($1)";
 
@@ -32,25 +33,22 @@ pub(super) async fn look(client: &Client, operations: &[Operation]) -> Result<St
     }
     let mut stored = Stored::default();
     if !runs.is_empty() {
-        let rows = client.query_typed(RUNS, &[(&runs, Type::TEXT_ARRAY)]);
-        for row in rows.await? {
+        let rows = client.query_typed(RUNS, &[(&runs, Type::TEXT_ARRAY)]).await;
+        for row in rows? {
             stored.runs.insert(row.try_get(0)?, hash(row.try_get(1)?));
         }
     }
     if !challenges.is_empty() {
-        let query = format!(
-            "SELECT {CHALLENGE_COLUMNS}, revision FROM challenges WHERE challenge_id = ANY($1)"
-        );
-        let rows = client.query_typed(&query, &[(&challenges, Type::TEXT_ARRAY)]);
-        for row in rows.await? {
-            let challenge = rows::challenge(&row)?;
+        let rows = client.query_typed(CHALLENGES, &[(&challenges, Type::TEXT_ARRAY)]).await;
+        for row in rows? {
+            let challenge = row::challenge(&row)?;
             let id = challenge.challenge_id.clone();
             stored.challenges.insert(id, (challenge, row.try_get("revision")?));
         }
     }
     if !epochs.is_empty() {
-        let rows = client.query_typed(EPOCHS, &[(&epochs, Type::INT8_ARRAY)]);
-        for row in rows.await? {
+        let rows = client.query_typed(EPOCHS, &[(&epochs, Type::INT8_ARRAY)]).await;
+        for row in rows? {
             let body: Option<&[u8]> = row.try_get(1)?;
             stored.epochs.insert(row.try_get(0)?, body.map(hash));
         }

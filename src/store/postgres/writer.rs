@@ -18,10 +18,11 @@ use tokio_postgres::{
 
 use super::{
     call::{CallError, Known, Stamps, publisher_commit},
-    connect::{Connector, Session, SessionLimits},
+    connect::{Session, SessionLimits},
     decide::{Decision, decide},
+    error::PostgresError,
     look::look,
-    runtime::Runtime,
+    store::PostgresStore,
 };
 use crate::store::{CommitError, Committed, Operation, StoreError};
 
@@ -29,30 +30,30 @@ use crate::store::{CommitError, Committed, Operation, StoreError};
 const ATTEMPTS: u32 = 5;
 /// A commit without an answer is cancelled when this part of its time is left, and its answer is awaited.
 const LAST_PART: u32 = 10;
+/// A commit that is durable here only.
+pub(super) const NOT_AWAITED: &str = "the commit did not wait for the synchronous standby";
 /// The least time for a commit.
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Writes through one session, opened at the first commit and anew after a failure.
-pub(crate) struct PostgresWriter {
-    connector: Connector,
-    runtime: Runtime,
+pub struct PostgresWriter {
+    store: PostgresStore,
     timeout: Duration,
     session: Option<WriteSession>,
     known: Known,
 }
 
-/// A session, and whether the server has warned during a call.
-struct WriteSession {
-    session: Session,
+/// A session that writes, and whether a commit of it may not have waited for the synchronous standby.
+pub(super) struct WriteSession {
+    pub(super) session: Session,
     warned: Arc<AtomicBool>,
 }
 
 impl PostgresWriter {
     /// A writer whose commits end after `timeout`, one way or another. Nothing is connected yet.
-    pub(super) fn new(connector: Connector, runtime: Runtime, timeout: Duration) -> Self {
+    pub(super) fn new(store: PostgresStore, timeout: Duration) -> Self {
         Self {
-            connector,
-            runtime,
+            store,
             timeout: timeout.max(MIN_TIMEOUT),
             session: None,
             known: Known::default(),
@@ -60,20 +61,20 @@ impl PostgresWriter {
     }
 
     /// Carries all operations out in one transaction; a rejected one leaves nothing. Blocks until the commit is durable,
-    /// on the synchronous standbys too. `about_to_commit` is called before it may become visible to readers.
+    /// on the synchronous standbys too.
     ///
     /// # Errors
     /// [`CommitError`].
-    pub(crate) fn commit(
+    pub(in crate::store) fn commit(
         &mut self,
         operations: &[Operation],
-        about_to_commit: &mut dyn FnMut(),
     ) -> Result<Committed, CommitError> {
         let deadline = Instant::now() + self.timeout;
-        let runtime = self.runtime.clone();
-        let commit = async { Ok(self.try_commit(operations, deadline, about_to_commit).await) };
-        // It keeps to the deadline itself.
-        let ended = runtime.block_on(deadline + self.timeout, commit);
+        let runtime = self.store.0.runtime.clone();
+        // It keeps to its deadline itself.
+        let latest = deadline + self.timeout;
+        let commit = async { Ok(self.try_commit(operations, deadline).await) };
+        let ended: Result<_, StoreError> = runtime.block_on(latest, commit);
         ended.unwrap_or_else(|error| Err(CommitError::Unknown(error.to_string())))
     }
 
@@ -81,7 +82,6 @@ impl PostgresWriter {
         &mut self,
         operations: &[Operation],
         deadline: Instant,
-        about_to_commit: &mut dyn FnMut(),
     ) -> Result<Committed, CommitError> {
         let mut changed = None;
         for _ in 0..ATTEMPTS {
@@ -93,7 +93,7 @@ impl PostgresWriter {
             let stored = match looked.await {
                 Ok(Ok(stored)) => stored,
                 // The server or a pooler has ended it since the last commit.
-                Ok(Err(error)) if !is_new && session.session.is_closed() => {
+                Ok(Err(error)) if !is_new && session.is_closed() => {
                     changed = Some(error.to_string());
                     continue;
                 }
@@ -104,7 +104,6 @@ impl PostgresWriter {
                 }
             };
             let decision = decide(operations, &stored);
-            about_to_commit();
             match self.call(&session, &decision, deadline).await {
                 Ok(Stamps { before, after }) => {
                     self.known = Known::of(&after);
@@ -137,25 +136,17 @@ impl PostgresWriter {
 
     /// Returns the session, and whether it was opened for this.
     async fn session(&mut self, deadline: Instant) -> Result<(WriteSession, bool), CommitError> {
-        if let Some(session) = self.session.take().filter(|it| !it.session.is_closed()) {
+        if let Some(session) = self.session.take().filter(|it| !it.is_closed()) {
             return Ok((session, false));
         }
-        let warned = Arc::new(AtomicBool::new(false));
-        let noticed = Arc::clone(&warned);
-        let on_message = move |message| {
-            if let AsyncMessage::Notice(notice) = message
-                && is_doubtful(&notice)
-            {
-                noticed.store(true, Ordering::Release);
-            }
-        };
         let limits = SessionLimits {
             lock: self.timeout,
             statement: 2 * self.timeout,
         };
-        let session = self.connector.connect(limits, deadline, on_message).await;
-        let session = session.map_err(|error| CommitError::NotStored(error.to_string()))?;
-        Ok((WriteSession { session, warned }, true))
+        let opened = timeout_at(deadline.into(), WriteSession::open(&self.store, limits, deadline));
+        let opened = opened.await.unwrap_or(Err(PostgresError::Timeout));
+        let session = opened.map_err(|error| CommitError::NotStored(error.to_string()))?;
+        Ok((session, true))
     }
 
     /// Calls, and cancels the call shortly before the deadline: the answer to that may still tell the outcome. A server
@@ -170,29 +161,69 @@ impl PostgresWriter {
         let left = cancel_at.saturating_duration_since(Instant::now());
         // Others are waited for a little shorter, so that the answer says so. Zero would be no limit.
         let lock_timeout_ms = i32::try_from((left * 9 / 10).as_millis()).unwrap_or(i32::MAX).max(1);
-        session.warned.store(false, Ordering::Release);
+        session.forget_warnings();
         let client = session.session.client();
         let call = publisher_commit(client, decision, &[], self.known, lock_timeout_ms);
         pin!(call);
         let answer = match timeout_at(cancel_at.into(), &mut call).await {
             Ok(answer) => answer,
             Err(_) => {
-                session.session.cancel(self.runtime.handle());
+                session.session.cancel(self.store.0.runtime.handle());
                 let answer = timeout_at(deadline.into(), call).await;
                 answer.unwrap_or_else(|_| Err(CallError::Unknown("no answer in time".to_owned())))
             }
         };
-        if answer.is_ok() && session.warned.load(Ordering::Acquire) {
-            let reason = "it was not waited for the synchronous standby";
-            return Err(CallError::Unknown(reason.to_owned()));
+        if answer.is_ok() && session.has_warned() {
+            return Err(CallError::Unknown(NOT_AWAITED.to_owned()));
         }
         answer
     }
 
     /// Discards a session that may still be busy, and may have locks.
     fn fail(&self, session: WriteSession, error: CommitError) -> CommitError {
-        session.session.discard(self.runtime.handle());
+        session.session.discard(self.store.0.runtime.handle());
         error
+    }
+}
+
+impl WriteSession {
+    /// Opens a session. If the schema is not known yet, creates or migrates it.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub(super) async fn open(
+        store: &PostgresStore,
+        limits: SessionLimits,
+        deadline: Instant,
+    ) -> Result<Self, PostgresError> {
+        let warned = Arc::new(AtomicBool::new(false));
+        let noticed = Arc::clone(&warned);
+        let on_message = move |message| {
+            if let AsyncMessage::Notice(notice) = message
+                && is_doubtful(&notice)
+            {
+                noticed.store(true, Ordering::Release);
+            }
+        };
+        let mut session = store.0.connector.connect(limits, deadline, on_message).await?;
+        if !store.0.is_prepared() {
+            store.0.prepare_with(&mut session).await?;
+        }
+        Ok(Self { session, warned })
+    }
+
+    /// Returns whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.session.is_closed()
+    }
+
+    /// Returns whether a commit since [`WriteSession::forget_warnings`] may not have waited.
+    pub(super) fn has_warned(&self) -> bool {
+        self.warned.load(Ordering::Acquire)
+    }
+
+    fn forget_warnings(&self) {
+        self.warned.store(false, Ordering::Release);
     }
 }
 
