@@ -18,7 +18,7 @@ use super::{
 use crate::{
     answer::Representation,
     domain::{clock::Clock, position::Position},
-    store::read::Version,
+    store::Version,
 };
 
 /// A change of the board's bytes.

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use cathedral_publisher::{
-    cache::build::SqliteBuilder,
+    cache::build::StoreBuilder,
     config::{Admin, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
-    store::{self, file::DatabaseFile, kept_open::KeptOpen, pool::ReadPool},
+    store::{
+        self, Store,
+        sqlite::{SqliteStore, file::DatabaseFile, kept_open::KeptOpen},
+    },
 };
 
 pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
@@ -95,10 +98,12 @@ pub(crate) fn parts(
     writable: bool,
     dropped_log_lines: DroppedLines,
 ) -> Parts {
-    let pool = ReadPool::new(file.clone(), settings, !writable);
+    let store = Store::Sqlite(SqliteStore::new(file.clone(), settings, writable));
     Parts {
-        builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
-        pool,
+        builder: Arc::new(StoreBuilder {
+            store: store.clone(),
+        }),
+        store,
         clock: Arc::new(SystemClock),
         writable,
         tokens,
