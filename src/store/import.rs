@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     Counts, StoreError, WriteError, Written,
     postgres::import::PostgresImport,
-    sqlite::{file::FileFault, import::SqliteImport, open::OpenError},
+    sqlite::import::SqliteImport,
 };
 use crate::domain::{challenge::Challenge, eval_run::EvalRun};
 
@@ -41,13 +41,7 @@ pub enum ImportFault {
         /// Why.
         error: WriteError,
     },
-    /// The database could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The files of the database were deleted or replaced during the import.
-    #[error(transparent)]
-    File(#[from] FileFault),
-    /// The database failed.
+    /// The database failed, or could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The connection broke before the commit.

@@ -66,7 +66,7 @@ impl SqliteImport {
     pub(in crate::store) fn begin(&mut self) -> Result<(), ImportFault> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.open()?,
+            None => self.open().map_err(StoreError::from)?,
         };
         let connection = self.connection.insert(connection);
         let is_first = !mem::replace(&mut self.has_begun, true);
@@ -122,7 +122,7 @@ impl SqliteImport {
         let connection = self.connection()?;
         connection.execute_batch("COMMIT").map_err(StoreError::from)?;
         // What went into a file that nobody finds any more is lost.
-        connection.check()?;
+        connection.check().map_err(StoreError::from)?;
         Ok(mem::take(&mut self.counts))
     }
 
