@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    Counts, StoreError, WriteError, Written,
-    postgres::import::PostgresImport,
+    Counts, StoreError, WriteError, Written, postgres::import::PostgresImport,
     sqlite::import::SqliteImport,
 };
 use crate::domain::{challenge::Challenge, eval_run::EvalRun};
@@ -68,7 +67,7 @@ impl ImportSession {
     /// [`ImportFault`].
     pub fn prepare(&mut self) -> Result<(), ImportFault> {
         match self {
-            Self::Sqlite(import) => Ok(import.prepare()?),
+            Self::Sqlite(import) => Ok(import.prepare().map_err(StoreError::from)?),
             Self::Postgres(import) => Ok(import.prepare()?),
         }
     }

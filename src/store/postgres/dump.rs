@@ -48,7 +48,11 @@ impl PostgresDump {
             migrations::check(session.client()).await?;
             let begin = "SET idle_in_transaction_session_timeout = 0; \
                          BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-            session.client().batch_execute(begin).await.map_err(PostgresError::from)?;
+            session
+                .client()
+                .batch_execute(begin)
+                .await
+                .map_err(PostgresError::from)?;
             Ok::<_, StoreError>(session)
         })?;
         Ok(Self { store, session })
@@ -99,7 +103,9 @@ impl PostgresDump {
         mut each: impl FnMut(StoredEvalRun) -> Result<(), E>,
     ) -> Result<(), E> {
         let query = "SELECT seq, id, ran_at, schema_version, body FROM eval_runs ORDER BY seq";
-        self.every(query, |row| each(stored_eval_run(row).map_err(StoreError::from)?))
+        self.every(query, |row| {
+            each(stored_eval_run(row).map_err(StoreError::from)?)
+        })
     }
 
     /// Hands every epoch to `each`, in their order.
@@ -107,9 +113,10 @@ impl PostgresDump {
         &self,
         mut each: impl FnMut(StoredEpoch) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.every("SELECT epoch, body FROM merkle_epochs ORDER BY epoch", |row| {
-            each(stored_epoch(row).map_err(StoreError::from)?)
-        })
+        self.every(
+            "SELECT epoch, body FROM merkle_epochs ORDER BY epoch",
+            |row| each(stored_epoch(row).map_err(StoreError::from)?),
+        )
     }
 
     /// Returns the greatest epoch.

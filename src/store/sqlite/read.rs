@@ -2,8 +2,6 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     domain::{
         challenge::{Challenge, Status, Storage},
@@ -15,6 +13,7 @@ use crate::{
     },
     store::{
         Board, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since, StoreError, Version,
+        dump::{StoredEpoch, StoredEvalRun},
         state::MAX_FOLLOWED,
     },
 };
