@@ -4,8 +4,6 @@ use std::hash::{BuildHasher as _, DefaultHasher};
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     domain::{
         challenge::{Challenge, Status, Storage},
@@ -17,6 +15,7 @@ use crate::{
     },
     store::{
         Board, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since, StoreError, Version,
+        dump::{StoredEpoch, StoredEvalRun},
         state::MAX_FOLLOWED,
     },
 };
@@ -377,22 +376,6 @@ pub fn every_challenge<E: From<StoreError>>(
     Ok(())
 }
 
-/// A row of `eval_runs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredEvalRun {
-    /// The order of insertion.
-    pub seq: i64,
-    /// Unique.
-    pub id: String,
-    /// In the stored form.
-    pub ran_at: String,
-    /// `eval_output_schema_version`.
-    pub schema_version: i64,
-    /// The stored bytes.
-    pub body: String,
-}
-
 /// Hands every row, unpublished ones included, to `each`, in the order of insertion.
 ///
 /// # Errors
@@ -417,17 +400,6 @@ pub fn every_eval_run_in_order<E: From<StoreError>>(
         each(row.map_err(failed)?)?;
     }
     Ok(())
-}
-
-/// A row of `merkle_epochs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredEpoch {
-    /// Its number.
-    pub epoch: i64,
-    /// The stored bytes; `None` if only the number is known.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub body: Option<String>,
 }
 
 /// Hands every epoch to `each`, in their order.
