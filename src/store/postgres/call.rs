@@ -76,33 +76,33 @@ pub(super) async fn publisher_commit(
         .query_typed(
             CALL,
             &[
-            (&lock_timeout_ms, Type::INT4),
-            (&known.ordinal, Type::INT8),
-            (&known.last_seq, Type::INT8),
-            (&seqs, Type::INT8_ARRAY),
-            (&ids, Type::TEXT_ARRAY),
-            (&ran_ats, Type::TEXT_ARRAY),
-            (&schema_versions, Type::INT8_ARRAY),
-            (&bodies, Type::TEXT_ARRAY),
-            (&columns.ids, Type::TEXT_ARRAY),
-            (&columns.revisions, Type::INT8_ARRAY),
-            (&columns.statuses, Type::TEXT_ARRAY),
-            (&columns.tiers, Type::INT8_ARRAY),
-            (&columns.difficulty_labels, Type::TEXT_ARRAY),
-            (&columns.score_multipliers, Type::FLOAT8_ARRAY),
-            (&columns.kinds, Type::TEXT_ARRAY),
-            (&columns.storages, Type::TEXT_ARRAY),
-            (&columns.cnf_sha256s, Type::TEXT_ARRAY),
-            (&columns.cnf_bytes, Type::INT8_ARRAY),
-            (&columns.num_vars, Type::INT8_ARRAY),
-            (&columns.num_clauses, Type::INT8_ARRAY),
-            (&columns.announced_time_limits_secs, Type::INT8_ARRAY),
-            (&columns.solve_on_submits_enabled, Type::BOOL_ARRAY),
-            (&epochs, Type::INT8_ARRAY),
-            (&epoch_bodies, Type::TEXT_ARRAY),
-        ],
-    )
-    .await;
+                (&lock_timeout_ms, Type::INT4),
+                (&known.ordinal, Type::INT8),
+                (&known.last_seq, Type::INT8),
+                (&seqs, Type::INT8_ARRAY),
+                (&ids, Type::TEXT_ARRAY),
+                (&ran_ats, Type::TEXT_ARRAY),
+                (&schema_versions, Type::INT8_ARRAY),
+                (&bodies, Type::TEXT_ARRAY),
+                (&columns.ids, Type::TEXT_ARRAY),
+                (&columns.revisions, Type::INT8_ARRAY),
+                (&columns.statuses, Type::TEXT_ARRAY),
+                (&columns.tiers, Type::INT8_ARRAY),
+                (&columns.difficulty_labels, Type::TEXT_ARRAY),
+                (&columns.score_multipliers, Type::FLOAT8_ARRAY),
+                (&columns.kinds, Type::TEXT_ARRAY),
+                (&columns.storages, Type::TEXT_ARRAY),
+                (&columns.cnf_sha256s, Type::TEXT_ARRAY),
+                (&columns.cnf_bytes, Type::INT8_ARRAY),
+                (&columns.num_vars, Type::INT8_ARRAY),
+                (&columns.num_clauses, Type::INT8_ARRAY),
+                (&columns.announced_time_limits_secs, Type::INT8_ARRAY),
+                (&columns.solve_on_submits_enabled, Type::BOOL_ARRAY),
+                (&epochs, Type::INT8_ARRAY),
+                (&epoch_bodies, Type::TEXT_ARRAY),
+            ],
+        )
+        .await;
     let stamps = answer.map_err(CallError::of)?;
     let stamp = |it| row::stamp(it).map_err(|error| CallError::Unknown(error.to_string()));
     match stamps.as_slice() {
@@ -110,7 +110,9 @@ pub(super) async fn publisher_commit(
             before: stamp(before)?,
             after: stamp(after)?,
         }),
-        _ => Err(CallError::Unknown("publisher_commit() returned no state".to_owned())),
+        _ => Err(CallError::Unknown(
+            "publisher_commit() returned no state".to_owned(),
+        )),
     }
 }
 
@@ -125,7 +127,8 @@ impl CallError {
         let code = reason.code();
         let is_error = reason.parsed_severity() == Some(Severity::Error);
         // Poolers use class 08 for the loss of their connection.
-        let is_unsure = *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN || code.code().starts_with("08");
+        let is_unsure =
+            *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN || code.code().starts_with("08");
         if !is_error || is_unsure {
             return Self::Unknown(error.to_string());
         }
@@ -169,7 +172,9 @@ impl<'a> Columns<'a> {
             columns.revisions.push(*revision);
             columns.statuses.push(challenge.status.as_str());
             columns.tiers.push(bigint(challenge.tier));
-            columns.difficulty_labels.push(challenge.difficulty_label.as_deref());
+            columns
+                .difficulty_labels
+                .push(challenge.difficulty_label.as_deref());
             columns.score_multipliers.push(challenge.score_multiplier);
             columns.kinds.push(challenge.kind.as_deref());
             columns.storages.push(challenge.storage.as_str());
@@ -179,7 +184,9 @@ impl<'a> Columns<'a> {
             columns.num_clauses.push(bigint(challenge.num_clauses));
             let limit = challenge.announced_time_limit_secs;
             columns.announced_time_limits_secs.push(limit.map(bigint));
-            columns.solve_on_submits_enabled.push(challenge.solve_on_submit_enabled);
+            columns
+                .solve_on_submits_enabled
+                .push(challenge.solve_on_submit_enabled);
         }
         columns
     }

@@ -39,15 +39,21 @@ pub(super) async fn look(client: &Client, operations: &[Operation]) -> Result<St
         }
     }
     if !challenges.is_empty() {
-        let rows = client.query_typed(CHALLENGES, &[(&challenges, Type::TEXT_ARRAY)]).await;
+        let rows = client
+            .query_typed(CHALLENGES, &[(&challenges, Type::TEXT_ARRAY)])
+            .await;
         for row in rows? {
             let challenge = row::challenge(&row)?;
             let id = challenge.challenge_id.clone();
-            stored.challenges.insert(id, (challenge, row.try_get("revision")?));
+            stored
+                .challenges
+                .insert(id, (challenge, row.try_get("revision")?));
         }
     }
     if !epochs.is_empty() {
-        let rows = client.query_typed(EPOCHS, &[(&epochs, Type::INT8_ARRAY)]).await;
+        let rows = client
+            .query_typed(EPOCHS, &[(&epochs, Type::INT8_ARRAY)])
+            .await;
         for row in rows? {
             let body: Option<&[u8]> = row.try_get(1)?;
             stored.epochs.insert(row.try_get(0)?, body.map(hash));

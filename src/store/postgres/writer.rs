@@ -97,7 +97,9 @@ impl PostgresWriter {
                     changed = Some(error.to_string());
                     continue;
                 }
-                Ok(Err(error)) => return Err(self.fail(session, CommitError::NotStored(error.to_string()))),
+                Ok(Err(error)) => {
+                    return Err(self.fail(session, CommitError::NotStored(error.to_string())));
+                }
                 Err(_) => {
                     let reason = "the database does not answer".to_owned();
                     return Err(self.fail(session, CommitError::NotStored(reason)));
@@ -131,7 +133,9 @@ impl PostgresWriter {
             }
         }
         let reason = changed.unwrap_or_else(|| "no time is left".to_owned());
-        Err(CommitError::NotStored(format!("given up after several attempts: {reason}")))
+        Err(CommitError::NotStored(format!(
+            "given up after several attempts: {reason}"
+        )))
     }
 
     /// Returns the session, and whether it was opened for this.
@@ -143,7 +147,10 @@ impl PostgresWriter {
             lock: self.timeout,
             statement: 2 * self.timeout,
         };
-        let opened = timeout_at(deadline.into(), WriteSession::open(&self.store, limits, deadline));
+        let opened = timeout_at(
+            deadline.into(),
+            WriteSession::open(&self.store, limits, deadline),
+        );
         let opened = opened.await.unwrap_or(Err(PostgresError::Timeout));
         let session = opened.map_err(|error| CommitError::NotStored(error.to_string()))?;
         Ok((session, true))
@@ -160,7 +167,9 @@ impl PostgresWriter {
         let cancel_at = deadline - self.timeout / LAST_PART;
         let left = cancel_at.saturating_duration_since(Instant::now());
         // Others are waited for a little shorter, so that the answer says so. Zero would be no limit.
-        let lock_timeout_ms = i32::try_from((left * 9 / 10).as_millis()).unwrap_or(i32::MAX).max(1);
+        let lock_timeout_ms = i32::try_from((left * 9 / 10).as_millis())
+            .unwrap_or(i32::MAX)
+            .max(1);
         session.forget_warnings();
         let client = session.session.client();
         let call = publisher_commit(client, decision, &[], self.known, lock_timeout_ms);
@@ -205,7 +214,11 @@ impl WriteSession {
                 noticed.store(true, Ordering::Release);
             }
         };
-        let mut session = store.0.connector.connect(limits, deadline, on_message).await?;
+        let mut session = store
+            .0
+            .connector
+            .connect(limits, deadline, on_message)
+            .await?;
         if !store.0.is_prepared() {
             store.0.prepare_with(&mut session).await?;
         }
@@ -230,7 +243,8 @@ impl WriteSession {
 /// Returns whether a notice may say that a commit was not awaited. Its text is in the language of the server, its code
 /// that of all warnings; RAISE WARNING, as in a trigger that somebody has added, is told apart.
 fn is_doubtful(notice: &DbError) -> bool {
-    notice.parsed_severity() == Some(Severity::Warning) && notice.routine() != Some("exec_stmt_raise")
+    notice.parsed_severity() == Some(Severity::Warning)
+        && notice.routine() != Some("exec_stmt_raise")
 }
 
 impl fmt::Debug for PostgresWriter {

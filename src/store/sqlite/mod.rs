@@ -146,6 +146,7 @@ impl SqliteStore {
                     | StoreError::Sqlite(_)
                     | StoreError::Open(_)
                     | StoreError::Corrupt { .. }
+                    | StoreError::Postgres(_)
                     | StoreError::Lineage(_) => super::NO_ANSWER.into(),
                 })
             }

@@ -29,7 +29,12 @@ fn challenge(id: u8, status: Status, tier: u8) -> Challenge {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let statuses = [Status::Pending, Status::Active, Status::Locked, Status::Retired];
+    let statuses = [
+        Status::Pending,
+        Status::Active,
+        Status::Locked,
+        Status::Retired,
+    ];
     let run = (0..5u8, 0..2u8).prop_map(|(id, body)| run(id, body / 2));
     let run_or_other = (run, 0..8u8).prop_map(|(run, other)| match other {
         0 => EvalRun::from_json(&run.body.replace(":0}", ":1}")).expect("a valid eval run"),
@@ -71,7 +76,9 @@ impl Content {
         })
         .expect("eval runs");
         read::every_challenge::<StoreError>(connection, |challenge| {
-            content.challenges.insert(challenge.challenge_id.clone(), challenge);
+            content
+                .challenges
+                .insert(challenge.challenge_id.clone(), challenge);
             Ok(())
         })
         .expect("challenges");
@@ -90,7 +97,11 @@ impl Content {
             (id.clone(), (challenge.clone(), revisions[id]))
         };
         Stored {
-            runs: self.runs.iter().map(|(id, body)| (id.clone(), hash(body))).collect(),
+            runs: self
+                .runs
+                .iter()
+                .map(|(id, body)| (id.clone(), hash(body)))
+                .collect(),
             challenges: self.challenges.iter().map(challenge).collect(),
             epochs: self
                 .epochs
