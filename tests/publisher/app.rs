@@ -392,7 +392,9 @@ impl App {
 
     /// Returns the pool of readers of the file.
     pub fn pool(&self) -> &ReadPool {
-        let Store::Sqlite(store) = &self.store;
+        let Store::Sqlite(store) = &self.store else {
+            panic!("a file of SQLite");
+        };
         store.pool()
     }
 
