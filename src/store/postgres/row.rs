@@ -97,6 +97,7 @@ pub(super) fn stamp(row: &Row) -> Result<FeedStamp, StoreError> {
         }),
         lineage: lineage(row, "ordinal", "lineage")?,
         last_seq: get(row, "last_seq")?,
+        last_row: 0,
     })
 }
 
