@@ -46,6 +46,7 @@ mod page;
 mod page_live;
 mod page_looks;
 mod refresh_flag;
+mod replicas;
 mod seq_pulls;
 mod service;
 mod signals;
