@@ -188,6 +188,11 @@ impl CacheHandle {
         Some(published.as_ref()?.freshness(now))
     }
 
+    /// Waits for so long, by the clock that decides what is stale.
+    pub(super) async fn sleep(&self, time: Duration) {
+        self.clock.sleep_until(self.clock.now() + time).await;
+    }
+
     /// Returns the published snapshot.
     pub(super) fn published(&self) -> Option<Arc<Published>> {
         self.cell.load_full()

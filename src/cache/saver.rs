@@ -12,7 +12,7 @@ use super::{
 /// The time between two writes: a board that changes all the time must not keep the disk busy.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long until a write that failed is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The task that writes the snapshot file.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ async fn run(
                 RETRY
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = saving.cache.sleep(pause) => {}
                 done = &mut finish => break done,
             }
         } else {

@@ -4,4 +4,5 @@ pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod import_export;
 mod on_signal;
+mod opening;
 pub(crate) mod serve;

@@ -9,8 +9,10 @@ use cathedral_publisher::{
     http::AdminTokens,
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
-    store::{self, file::DatabaseFile, kept_open::KeptOpen, pool::ReadPool},
+    store::{self, file::DatabaseFile, pool::ReadPool},
 };
+
+use super::opening::Opening;
 
 pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
     // Before there are threads: it changes the environment.
@@ -30,11 +32,12 @@ async fn run(
     inherited: Inherited,
     mut signals: Signals,
     dropped: DroppedLines,
-) -> anyhow::Result<KeptOpen> {
+) -> anyhow::Result<Opening> {
     let path = &options.database.database;
     let busy_timeout = options.settings.store.busy_timeout;
     let tokens = admin_tokens(&options.admin)?;
-    let database = KeptOpen::open(path, options.read_only, busy_timeout)?;
+    let snapshot_file = options.settings.snapshot_file.as_deref();
+    let database = Opening::begin(path, options.read_only, busy_timeout, snapshot_file)?;
     let parts = parts(
         database.file(),
         options.settings.store,

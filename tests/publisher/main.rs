@@ -51,6 +51,7 @@ mod seq_pulls;
 mod service;
 mod signals;
 mod slow_clients;
+mod snapshot_file;
 mod sockets;
 mod stopping;
 mod waiting;
