@@ -14,14 +14,11 @@ use std::{
 };
 
 use awc::http::Method;
+use cathedral_publisher::demo::sample::Sample;
 use tempfile::TempDir;
 
-use cathedral_publisher::demo::sample::Sample;
-
-use crate::{
-    app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
-    command_line::{get, publisher},
-};
+use crate::app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until};
+use crate::process::{get, publisher};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
@@ -276,10 +273,14 @@ fn a_full_disk_keeps_the_last_snapshot_file_until_there_is_space_again() {
             .clone()
     };
     eventually("the first file", || count(&mut disk) == r#""count":51"#);
-    disk.run(&format!("cat /dev/zero >{folder}/filler"));
+    // There is room for lines of the log, and none for a board.
+    let fill = format!("cat /dev/zero >{folder}/filler; truncate -s -16K {folder}/filler");
+    disk.run(&fill);
     data.put(&[Sample::new(99).challenge(1)]);
     let board = |disk: &OnSmallDisk| get(&disk.address, BOARD, "");
     eventually("the new board", || board(&disk).contains(r#""count":52"#));
+    let failed = format!("grep 'board.snapshot: the board is not saved' {folder}/log");
+    eventually("the failure", || disk.run(&failed) == "0");
     assert_eq!(count(&mut disk), r#""count":51"#);
     disk.run(&format!("rm {folder}/filler"));
     eventually("the new file", || count(&mut disk) == r#""count":52"#);

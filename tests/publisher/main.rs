@@ -45,6 +45,7 @@ mod other_processes;
 mod page;
 mod page_live;
 mod page_looks;
+mod process;
 mod refresh_flag;
 mod replicas;
 mod seq_pulls;

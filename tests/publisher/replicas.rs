@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::{BOARD, CURRENT, Data, FEED, eventually},
-    service::{Service, serve},
+    process::{Service, serve},
     wire::{self, Answer, Client},
 };
 
