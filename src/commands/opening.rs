@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -18,6 +18,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A database that is open, or that a thread tries to open.
 pub(crate) struct Opening {
     file: DatabaseFile,
+    busy_timeout: Duration,
     kept: Arc<Mutex<Option<KeptOpen>>>,
 }
 
@@ -41,18 +42,23 @@ impl Opening {
             let kept = KeptOpen::open(path, read_only, busy_timeout)?;
             let file = kept.file().clone();
             let kept = Arc::new(Mutex::new(Some(kept)));
-            return Ok(Self { file, kept });
+            return Ok(Self {
+                file,
+                busy_timeout,
+                kept,
+            });
         }
         let file = DatabaseFile::new(path, read_only);
         let opening = Self {
             file: file.clone(),
+            busy_timeout,
             kept: Arc::default(),
         };
         match KeptOpen::open_existing(&file, busy_timeout) {
             Ok(kept) => opening.put(kept),
             Err(error) => {
                 log::warn!("{error}: starting without it, and trying again every second");
-                opening.open_later(busy_timeout)?;
+                opening.open_later()?;
             }
         }
         Ok(opening)
@@ -63,28 +69,35 @@ impl Opening {
         &self.file
     }
 
-    /// Closes the database, if it was opened: see [`KeptOpen::close`].
+    /// Closes the database: see [`KeptOpen::close`].
     pub(crate) fn close(self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.take() {
+        let kept = self.locked().take();
+        // Others may have used it already, if it can be opened since a moment ago.
+        let opened = || KeptOpen::open_existing(&self.file, self.busy_timeout).ok();
+        if let Some(kept) = kept.or_else(opened) {
             kept.close();
         }
     }
 
     fn put(&self, kept: KeptOpen) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        *self.locked() = Some(kept);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<KeptOpen>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a thread that ends when the database is open. Readers, polls and writes open it by themselves.
-    fn open_later(&self, busy_timeout: Duration) -> anyhow::Result<()> {
+    fn open_later(&self) -> anyhow::Result<()> {
         let later = Self {
             file: self.file.clone(),
+            busy_timeout: self.busy_timeout,
             kept: Arc::clone(&self.kept),
         };
         let retry = move || {
             let kept = loop {
                 thread::sleep(RETRY);
-                if let Ok(kept) = KeptOpen::open_existing(&later.file, busy_timeout) {
+                if let Ok(kept) = KeptOpen::open_existing(&later.file, later.busy_timeout) {
                     break kept;
                 }
             };

@@ -93,9 +93,11 @@ fn answers(service: &Service) -> Vec<(u16, String, String)> {
                 .head
                 .lines()
                 .filter(|line| known.iter().any(|name| line.starts_with(name)));
-            let head: String = head
+            let mut head: Vec<&str> = head
                 .map(|line| line.split("&slot=").next().unwrap())
                 .collect();
+            head.sort_unstable();
+            let head = head.join(", ");
             let digest = format!("{:x?}", Sha256::digest(&answer.body));
             answers.push((answer.status, head, digest));
         }
