@@ -479,11 +479,6 @@ impl Cluster {
             name,
         }
     }
-
-    /// Returns what this server has logged.
-    pub fn logged(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
-    }
 }
 
 impl Drop for Cluster {
@@ -526,8 +521,14 @@ impl Database {
         format!("postgres://{ROLE}@127.0.0.1:{port}/{}", self.name)
     }
 
-    /// The URL that tries the servers at these ports one after the other, and takes the primary.
-    pub fn url_of(&self, ports: &[u16]) -> String {
+    /// The URL that tries these servers one after the other, and takes the primary.
+    pub fn url_of(&self, clusters: &[&Cluster]) -> String {
+        let ports: Vec<u16> = clusters.iter().map(|cluster| cluster.port).collect();
+        self.url_of_ports(&ports)
+    }
+
+    /// The same with the ports of servers that may not be there yet.
+    pub fn url_of_ports(&self, ports: &[u16]) -> String {
         let hosts: Vec<String> = ports
             .iter()
             .map(|port| format!("127.0.0.1:{port}"))

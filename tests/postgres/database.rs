@@ -5,14 +5,27 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Write},
     process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use cathedral_publisher::{config::Kind, store::operation::Operation};
+use cathedral_publisher::{
+    config::Kind,
+    import_export::import::{Transactions, import},
+    store::{
+        self, Store, WriterSettings,
+        import::ImportSession,
+        operation::Operation,
+        postgres::{Options, PostgresStore, import::PostgresImport, location::Location},
+    },
+};
 
 use crate::{
     cluster::{self, ROLE, shared},
     sqlite,
 };
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A new, empty database. Dropping it removes it.
 pub enum Database {
@@ -40,6 +53,53 @@ impl Database {
             Self::Postgres(database) => database.url().into(),
             Self::Sqlite(database) => database.location(),
         }
+    }
+
+    pub fn open(&self, settings: store::Settings) -> Store {
+        match self {
+            Self::Postgres(_) => Store::Postgres(self.connect(settings.pool_size)),
+            Self::Sqlite(database) => database.open(settings),
+        }
+    }
+
+    /// Connects on a thread of its own: async threads must not wait.
+    fn connect(&self, pool_size: u32) -> PostgresStore {
+        let Ok(Location::Postgres(url)) = Location::parse(&self.location()) else {
+            panic!("no URL");
+        };
+        let options = Options {
+            url,
+            listen_url: None,
+            ca_file: None,
+            read_only: false,
+            pool_size,
+        };
+        blocking(|| PostgresStore::open(options, Instant::now() + LIMIT).unwrap())
+    }
+
+    /// Commits operations as another process does.
+    pub fn commit(&self, operations: &[Operation]) {
+        if let Self::Sqlite(database) = self {
+            return database.commit(operations);
+        }
+        let store = Store::Postgres(self.connect(1));
+        let mut writer = store.writer(WriterSettings {
+            busy_timeout: LIMIT,
+            wal_soft_bytes: 0,
+            wal_hard_bytes: 0,
+            long_wait: LIMIT,
+        });
+        let committed = blocking(move || writer.commit(operations).unwrap());
+        assert!(committed.results.iter().all(Result::is_ok), "{committed:?}");
+    }
+
+    /// Imports a saved answer or NDJSON.
+    pub fn import(&self, kind: Kind, source: &[u8]) {
+        if let Self::Sqlite(database) = self {
+            return database.import(kind, source);
+        }
+        let session = ImportSession::Postgres(PostgresImport::new(self.connect(1)));
+        blocking(|| import(session, kind, Transactions::One, source, |_| ()).unwrap());
     }
 
     /// Runs statements that both kinds of databases understand.
@@ -74,6 +134,11 @@ impl Database {
             Self::Sqlite(database) => database.begin_lineage(),
         }
     }
+}
+
+/// Runs work that waits for the database on a thread of its own.
+fn blocking<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
 /// Starts psql, which takes the lock and then waits.

@@ -8,19 +8,18 @@ use cathedral_publisher::{
     import_export::import::{Transactions, import},
     store::{
         self, Store,
+        import::ImportSession,
         operation::Operation,
         sqlite::{
             SqliteStore,
             file::DatabaseFile,
+            import::SqliteImport,
             open::open_writer,
-            pool::ReadPool,
             write::{begin_lineage, insert_eval_run, put_challenge, put_merkle_epoch},
         },
     },
 };
 use tempfile::TempDir;
-
-use crate::app::{App, Data};
 
 /// A new, empty database. Dropping it removes it.
 pub struct Database {
@@ -44,12 +43,12 @@ impl Database {
         self.path().into()
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("publisher.db")
     }
 
     /// Runs `work` in one write transaction.
-    fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+    pub fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         let mut connection = open_writer(&self.path(), Duration::from_secs(20)).unwrap();
         let transaction = connection.transaction().unwrap();
         let result = work(&transaction);
@@ -89,7 +88,8 @@ impl Database {
 
     /// Imports a saved answer or NDJSON.
     pub fn import(&self, kind: Kind, source: &[u8]) {
-        import(&self.path(), kind, Transactions::One, source, |_| ()).unwrap();
+        let session = ImportSession::Sqlite(SqliteImport::new(&self.path()));
+        import(session, kind, Transactions::One, source, |_| ()).unwrap();
     }
 
     /// Runs statements that both kinds of databases understand.
@@ -119,25 +119,5 @@ impl Database {
 impl Drop for WriteLock {
     fn drop(&mut self) {
         let _ = self.0.execute_batch("ROLLBACK");
-    }
-}
-
-/// For the tests that are about files.
-impl Data {
-    pub fn path(&self) -> PathBuf {
-        self.database.path()
-    }
-
-    /// Runs `work` in one write transaction.
-    pub fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
-        self.database.write(work)
-    }
-}
-
-impl App {
-    /// Returns the pool of readers of the file.
-    pub fn pool(&self) -> &ReadPool {
-        let Store::Sqlite(store) = &self.store;
-        store.pool()
     }
 }

@@ -37,6 +37,8 @@ pub struct Service {
     process: Guard,
     stderr: Option<BufReader<ChildStderr>>,
     pub address: String,
+    /// The log up to the line with the address.
+    pub started: String,
 }
 
 impl Service {
@@ -57,6 +59,7 @@ impl Service {
             process,
             stderr: Some(stderr),
             address,
+            started: log,
         }
     }
 

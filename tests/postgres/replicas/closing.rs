@@ -119,7 +119,7 @@ fn publishers_are_killed_and_the_primary_is_promoted_and_clients_notice_nothing(
     let database = primary.database();
     let ports = [primary.port(), free_port()];
     let standby = primary.standby_at(ports[1], Replication::Synchronous);
-    let fleet = Fleet::start(database.url_of(&ports), 3, &[]);
+    let fleet = Fleet::start(database.url_of_ports(&ports), 3, &[]);
     let folder = tempfile::TempDir::new().unwrap();
     let publishers = fleet.addresses.lock().unwrap().clone();
     let Some(nginx) = Nginx::start(folder.path(), &publishers) else {

@@ -102,7 +102,7 @@ fn the_promotion_of_a_synchronous_standby_loses_nothing() {
     let ports = [first.port(), free_port()];
     let mut standby = Arc::new(first.standby_at(ports[1], Replication::Synchronous));
     let mut primary = first;
-    let fleet = Fleet::start(database.url_of(&ports), 3, &[]);
+    let fleet = Fleet::start(database.url_of_ports(&ports), 3, &[]);
     let model = load::model(1, &Stored::default());
     let mut pullers = load::pullers(3);
     let promotions = size(2, 10);
@@ -148,7 +148,7 @@ fn after_the_promotion_of_an_asynchronous_standby_that_is_behind_every_stored_ro
     let database = primary.database();
     let ports = [primary.port(), free_port()];
     let standby = primary.standby_at(ports[1], Replication::Asynchronous);
-    let fleet = Fleet::start(database.url_of(&ports), 3, &[]);
+    let fleet = Fleet::start(database.url_of_ports(&ports), 3, &[]);
     let mut pullers = load::pullers(3);
     // What the standby has.
     let model = load::model(1, &Stored::default());
