@@ -555,8 +555,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // That of a server of its own goes with the server.
-        if Arc::strong_count(&self.cluster) > 1 {
+        // That of a server of its own goes with the server, which may wait for its standby for ever.
+        if shared().is_some_and(|shared| Arc::ptr_eq(&shared, &self.cluster)) {
             let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
             let _ = self.cluster.try_sql(SUPERUSER, "postgres", &drop);
         }
