@@ -10,7 +10,7 @@ use super::fleet::Fleet;
 use crate::chaos::{
     check,
     model::{Faults, Model, Stored},
-    pullers::Puller,
+    pullers::{CATCH_UP, Puller},
     writers::Writer,
 };
 
@@ -70,7 +70,7 @@ pub fn compare(fleet: &Fleet, model: &Model, stored: &Stored, pullers: &mut [Pul
     }
     let addresses = fleet.readable.lock().unwrap().clone();
     for (puller, address) in pullers.iter_mut().zip(addresses.iter().cycle()) {
-        puller.catch_up(model, address, stored);
+        puller.catch_up(model, address, stored, CATCH_UP);
     }
     for fault in fleet.faults() {
         model.other(fault);

@@ -88,9 +88,7 @@ fn write(connection: &mut Connection, number: usize) -> Option<(String, Instant)
 /// an empty list if one is never seen.
 fn delays(fleet: &Fleet, changes: usize) -> Vec<Duration> {
     let stop = &AtomicBool::new(false);
-    let seen = &[const { Mutex::new(None::<HashMap<String, Instant>>) }; 2];
-    let seen: Vec<Mutex<HashMap<String, Instant>>> =
-        seen.iter().map(|_| Mutex::default()).collect();
+    let seen: [Mutex<HashMap<String, Instant>>; 2] = Default::default();
     thread::scope(|scope| {
         for (number, seen) in seen.iter().enumerate() {
             let address = fleet.address(number + 1);
@@ -98,6 +96,16 @@ fn delays(fleet: &Fleet, changes: usize) -> Vec<Duration> {
         }
         let mut written = Vec::new();
         let mut connection = Connection::open(&fleet.address(0)).unwrap();
+        // A publisher that has just started listens from its first poll on.
+        let (first, _) = write(&mut connection, 1_000_000).unwrap();
+        let begun = Instant::now();
+        while !seen
+            .iter()
+            .all(|seen| seen.lock().unwrap().contains_key(&first))
+        {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            thread::sleep(Duration::from_millis(1));
+        }
         for number in 0..changes {
             written.extend(write(&mut connection, number));
             thread::sleep(Duration::from_millis(fastrand::u64(5..25)));

@@ -3,7 +3,11 @@
 //! - clients of `since_seq` at three publishers and a standby get every row exactly once
 //! - without the lock they do not: the test can see
 
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     fleet::{Fleet, stored},
@@ -84,8 +88,21 @@ fn without_the_lock_they_do_not() {
     database.sql(WITHOUT_LOCK);
     // In a few seconds it is seen a hundred times, but it is chance.
     while missed == 0 && begun.elapsed() < seconds(60, 120) {
-        let wait = || thread::sleep(seconds(3, 20));
-        let (faults, _) = run(&fleet, &database, 3, wait);
+        let model = load::model(1, &Stored::default());
+        let mut pullers = load::pullers(3);
+        load::during(&fleet, &model, 24, &mut pullers, || {
+            thread::sleep(seconds(3, 20))
+        });
+        let stored = stored(&database, &cluster);
+        for (number, puller) in pullers.iter_mut().enumerate() {
+            puller.catch_up(
+                &model,
+                &fleet.address(number),
+                &stored,
+                Duration::from_secs(3),
+            );
+        }
+        let faults = model.faults.lock().unwrap();
         missed = faults
             .lost
             .iter()

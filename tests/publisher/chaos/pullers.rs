@@ -24,7 +24,7 @@ use crate::client::Connection;
 
 const LIMITS: [u16; 4] = [1, 7, 200, 1000];
 /// How long a client may need to catch up when nobody writes.
-const CATCH_UP: Duration = Duration::from_secs(20);
+pub const CATCH_UP: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
 struct Page {
@@ -110,8 +110,8 @@ impl Puller {
     }
 
     /// Pulls to the end, when nobody writes: then it has seen everything that is stored.
-    pub fn catch_up(&mut self, model: &Model, address: &str, stored: &Stored) {
-        let ended = until(CATCH_UP, || match self.pull(model, address) {
+    pub fn catch_up(&mut self, model: &Model, address: &str, stored: &Stored, limit: Duration) {
+        let ended = until(limit, || match self.pull(model, address) {
             Ok(Pulled::Nothing) => {
                 // Until the server has noticed what others wrote.
                 let missing = stored.rows.keys().find(|id| !self.seen.contains(*id));

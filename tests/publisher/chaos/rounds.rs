@@ -16,7 +16,7 @@ use super::{
     beside::{Beside, beside, checkpoint, delete},
     check,
     model::{Faults, Loss, Model, Stored},
-    pullers::Puller,
+    pullers::{CATCH_UP, Puller},
     readers::Reader,
     report::Report,
     server::{Server, serve},
@@ -250,7 +250,7 @@ impl<'a> Rounds<'a> {
                         // What only the log had is gone, and its numbers are given again: nobody can notice that.
                         *puller = Puller::new();
                     }
-                    puller.catch_up(model, &self.server.address, &stored);
+                    puller.catch_up(model, &self.server.address, &stored, CATCH_UP);
                 }
                 self.stored = stored;
             }
