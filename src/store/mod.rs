@@ -146,7 +146,7 @@ impl Store {
     /// first poll tries again.
     pub fn watcher(&self) -> Watcher {
         match self {
-            Self::Sqlite(store) => Watcher::Sqlite(store.watcher()),
+            Self::Sqlite(store) => Watcher::Sqlite(Box::new(store.watcher())),
             Self::Postgres(store) => Watcher::Postgres(Box::new(store.watcher())),
         }
     }
@@ -232,7 +232,7 @@ impl Writer {
 #[derive(Debug)]
 pub enum Watcher {
     /// Of a file.
-    Sqlite(sqlite::change_detector::ChangeDetector),
+    Sqlite(Box<sqlite::change_detector::ChangeDetector>),
     /// Of PostgreSQL.
     Postgres(Box<PostgresWatcher>),
 }

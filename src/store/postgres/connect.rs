@@ -1,7 +1,9 @@
 //! Opens sessions: which host, encryption, the settings of a session, and what the server must be.
 
 use std::{
+    borrow::Cow,
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 use tokio_postgres::{
     AsyncMessage, Client, Connection, SimpleQueryMessage, SimpleQueryRow, Socket,
 };
@@ -17,6 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     error::{PostgresError, ServerError},
+    password::{self, PasswordFault},
     url::{PostgresUrl, Target},
 };
 
@@ -42,6 +49,7 @@ pub(super) struct Connector(Arc<Inner>);
 struct Inner {
     url: PostgresUrl,
     tls: MakeRustlsConnect,
+    password_file: Option<PathBuf>,
     /// Which host accepted the last session: the next one begins with it.
     preferred: AtomicUsize,
     /// Whether the start has told how durable a commit is.
@@ -68,11 +76,16 @@ pub(super) struct Session {
 }
 
 impl Connector {
-    /// Prepares sessions of `url`.
-    pub(super) fn new(url: PostgresUrl, tls: MakeRustlsConnect) -> Self {
+    /// Prepares sessions of `url`. The file of the password is read for each of them, so that the password can be changed.
+    pub(super) fn new(
+        url: PostgresUrl,
+        tls: MakeRustlsConnect,
+        password_file: Option<PathBuf>,
+    ) -> Self {
         Self(Arc::new(Inner {
             url,
             tls,
+            password_file,
             preferred: AtomicUsize::new(0),
             has_told_durability: AtomicBool::new(false),
         }))
@@ -127,7 +140,13 @@ impl Connector {
         on_message: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Session, Refusal> {
         let tls = self.0.tls.clone();
-        let connected = target.config.connect(tls.clone()).await;
+        let mut config = Cow::Borrowed(&target.config);
+        if let Some(path) = self.0.password_file.clone() {
+            let read = spawn_blocking(move || password::read(&path)).await;
+            let password = read.map_err(|_| Refusal::Facts)??;
+            config.to_mut().password(password);
+        }
+        let connected = config.connect(tls.clone()).await;
         let (client, connection) = connected.map_err(ServerError::from)?;
         let driver = tokio::spawn(drive(connection, on_message));
         let mut session = Session {
@@ -170,6 +189,8 @@ impl fmt::Debug for Connector {
 enum Refusal {
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Password(#[from] PasswordFault),
     #[error("it runs version {0}; 13 or later is needed")]
     Version(u32),
     #[error("the database has the encoding {0}; UTF8 is needed")]

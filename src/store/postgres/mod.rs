@@ -9,10 +9,12 @@
 //! | `location` | what `--database` names |
 //! | `look` | reads what is stored of a group |
 //! | `migrations` | the schema, and how a database gets it |
+//! | `password` | the file with the password |
 //! | `pool` | sessions that read |
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
 //! | `row` | what rows stand for |
+//! | `settings` | the options that say how PostgreSQL is reached |
 //! | `store` | the handle that readers, writer and watcher share |
 //! | `tls` | the roots that are trusted |
 //! | `url` | hosts and parameters of a URL, encryption |
@@ -26,16 +28,19 @@ pub mod error;
 pub mod location;
 mod look;
 pub mod migrations;
+pub mod password;
 mod pool;
 mod read;
 mod row;
 mod runtime;
+mod settings;
 mod store;
 mod tls;
 pub mod url;
 mod watch;
 mod writer;
 
+pub use settings::Settings;
 pub use store::{Options, PostgresStore};
 pub use watch::PostgresWatcher;
 pub use writer::PostgresWriter;

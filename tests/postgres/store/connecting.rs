@@ -2,7 +2,9 @@
 //!
 //! - a server of which name or chain is wrong is refused, and the right one accepted
 //! - a password is sent, also one from the URL, and appears in no error
+//! - the file of the password is read again for each connection
 //! - a Unix socket needs no encryption
+//! - calls may be made from blocking threads of another runtime
 //! - of several hosts the primary is taken, also if another one hangs
 //! - a database of another encoding is refused
 //! - the server knows the program by its name
@@ -143,6 +145,52 @@ fn a_password_is_sent_also_one_from_the_url_and_appears_in_no_error() {
         assert!(!shown.contains("wr0ng"), "{shown}");
     }
     database.sql_as_superuser(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+}
+
+#[test]
+fn the_file_of_the_password_is_read_again_for_each_connection() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    open(&database.url());
+    let role = format!("with_file_{}", std::process::id());
+    let changed = |password| format!("ALTER ROLE {role} PASSWORD '{password}'");
+    database.sql_as_superuser(&format!(
+        "CREATE ROLE {role} LOGIN IN ROLE passwords, {ROLE}"
+    ));
+    database.sql_as_superuser(&changed("one"));
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("password");
+    let mut options = options(&database.url().replace(ROLE, &role));
+    options.password_file = Some(file.clone());
+    assert!(refusal(options.clone()).contains("--database-password-file"));
+    fs::write(&file, "one\n").unwrap();
+    let store = PostgresStore::open(options, soon()).unwrap();
+    database.sql_as_superuser(&changed("two"));
+    let error = store.prepare(soon()).unwrap_err().to_string();
+    assert!(error.contains("password authentication failed"), "{error}");
+    fs::write(&file, "two\n").unwrap();
+    store.prepare(soon()).unwrap();
+    database.sql_as_superuser(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn calls_may_be_made_from_blocking_threads_of_another_runtime() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let url = database.url();
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = open(&url);
+            store.probe(soon()).unwrap();
+            store
+        });
+        // Dropped on an async thread.
+        drop(opened.await.unwrap());
+    });
 }
 
 #[test]
