@@ -14,6 +14,7 @@ use cathedral_publisher::{
         export::export,
         import::{Progress, Transactions, import},
     },
+    store::{dump::Dump, import::ImportSession, sqlite::import::SqliteImport},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -40,7 +41,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     } else {
         Transactions::One
     };
-    let database = &options.database.database;
+    let session = ImportSession::Sqlite(SqliteImport::new(&options.database.database));
     let show = |progress| match progress {
         Progress::Read { items } => {
             reading.finish_and_clear();
@@ -51,10 +52,10 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     };
     let done = match options.content.kind() {
         Some(kind) => {
-            import(database, kind, transactions, source, show).map_err(anyhow::Error::from)
+            import(session, kind, transactions, source, show).map_err(anyhow::Error::from)
         }
         None if options.batches => anyhow::bail!("import all is one transaction: omit --batches"),
-        None => all::import(database, source).map_err(anyhow::Error::from),
+        None => all::import(session, source).map_err(anyhow::Error::from),
     };
     reading.finish_and_clear();
     writing.finish_and_clear();
@@ -82,10 +83,10 @@ pub(super) fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::R
 
 pub(crate) fn export_to_stdout(options: &Export) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    let path = &options.database.database;
+    let dump = Dump::of_file(&options.database.database)?;
     match options.content.kind() {
-        Some(kind) => export(path, kind, options.ndjson, out)?,
-        None => all::export(path, out)?,
+        Some(kind) => export(&dump, kind, options.ndjson, out)?,
+        None => all::export(&dump, out)?,
     }
     Ok(())
 }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    Counts, StoreError, WriteError, Written,
-    postgres::import::PostgresImport,
-    sqlite::{file::FileFault, import::SqliteImport, open::OpenError},
+    Counts, StoreError, WriteError, Written, postgres::import::PostgresImport,
+    sqlite::import::SqliteImport,
 };
 use crate::domain::{challenge::Challenge, eval_run::EvalRun};
 
@@ -41,13 +40,7 @@ pub enum ImportFault {
         /// Why.
         error: WriteError,
     },
-    /// The database could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The files of the database were deleted or replaced during the import.
-    #[error(transparent)]
-    File(#[from] FileFault),
-    /// The database failed.
+    /// The database failed, or could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The connection broke before the commit.
@@ -74,7 +67,7 @@ impl ImportSession {
     /// [`ImportFault`].
     pub fn prepare(&mut self) -> Result<(), ImportFault> {
         match self {
-            Self::Sqlite(import) => Ok(import.prepare()?),
+            Self::Sqlite(import) => Ok(import.prepare().map_err(StoreError::from)?),
             Self::Postgres(import) => Ok(import.prepare()?),
         }
     }

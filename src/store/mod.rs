@@ -3,6 +3,8 @@
 //! | file | knows |
 //! |---|---|
 //! | `sqlite` | a database file |
+//! | `dump` | everything that is stored, at one moment |
+//! | `import` | many items in one transaction, into either store |
 //! | `operation` | what is written in groups |
 //! | `outcome` | what a write changed, or why it was rejected |
 //! | `state` | what readers find: board, feed, versions, the ends of pages |
@@ -10,6 +12,8 @@
 //! | `postgres` | a database of PostgreSQL |
 //! | `settings` | the options of this room |
 
+pub mod dump;
+pub mod import;
 pub mod operation;
 mod outcome;
 mod polls;

@@ -74,7 +74,8 @@ impl PostgresImport {
             statement: STEP_TIMEOUT,
         };
         let deadline = step();
-        let opened = async { Ok::<_, StoreError>(WriteSession::open(&self.store, limits, deadline).await?) };
+        let opened =
+            async { Ok::<_, StoreError>(WriteSession::open(&self.store, limits, deadline).await?) };
         self.session = Some(self.store.0.runtime.block_on(deadline, opened)?);
         Ok(())
     }
@@ -101,7 +102,11 @@ impl PostgresImport {
     ///
     /// # Errors
     /// [`ImportFault`], also of an item that was taken in before.
-    pub(in crate::store) fn put(&mut self, number: u64, item: ImportItem) -> Result<(), ImportFault> {
+    pub(in crate::store) fn put(
+        &mut self,
+        number: u64,
+        item: ImportItem,
+    ) -> Result<(), ImportFault> {
         let (operation, bytes) = match item {
             ImportItem::Challenge(challenge) => {
                 let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -152,11 +157,16 @@ impl PostgresImport {
         // A commit that writes nothing would not wait for the synchronous standby.
         let write = "SELECT pg_logical_emit_message(true, 'publisher', '')";
         self.block_on(async |client| Ok(client.batch_execute(write).await?))?;
-        let commit = async |client: &Client| Ok(client.batch_execute("COMMIT").await.map_err(CallError::of));
+        let commit =
+            async |client: &Client| Ok(client.batch_execute("COMMIT").await.map_err(CallError::of));
         match self.block_on(commit) {
-            Ok(Ok(())) if !self.session.as_ref().is_some_and(WriteSession::has_warned) => Ok(mem::take(&mut self.counts)),
+            Ok(Ok(())) if !self.session.as_ref().is_some_and(WriteSession::has_warned) => {
+                Ok(mem::take(&mut self.counts))
+            }
             Ok(Ok(())) => Err(ImportFault::Unknown(NOT_AWAITED.to_owned())),
-            Ok(Err(CallError::Changed(error) | CallError::NotStored(error))) => Err(stored_nothing(error)),
+            Ok(Err(CallError::Changed(error) | CallError::NotStored(error))) => {
+                Err(stored_nothing(error))
+            }
             Ok(Err(CallError::Unknown(reason))) => Err(ImportFault::Unknown(reason)),
             Err(error) => Err(ImportFault::Unknown(error.to_string())),
         }
@@ -170,13 +180,14 @@ impl PostgresImport {
         }
         let stored = self.block_on(async |client| look(client, &chunk.operations).await)?;
         let mut decision = decide(&chunk.operations, &stored);
-        for (result, number) in mem::take(&mut decision.results).into_iter().zip(&chunk.numbers) {
-            let counts = result.map_err(|refused| ImportFault::Item {
+        for (result, number) in mem::take(&mut decision.results)
+            .into_iter()
+            .zip(&chunk.numbers)
+        {
+            self.counts += result.map_err(|refused| ImportFault::Item {
                 number: *number,
                 error: refused.error,
             })?;
-            self.counts.inserted += counts.inserted;
-            self.counts.unchanged += counts.unchanged;
         }
         let seqs = given_seqs(&decision, &chunk.seqs, &mut self.greatest_seq);
         let lock_timeout_ms = i32::try_from(LOCK_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
@@ -186,7 +197,9 @@ impl PostgresImport {
         });
         match called? {
             Ok(_) => Ok(()),
-            Err(CallError::Changed(error) | CallError::NotStored(error)) => Err(stored_nothing(error)),
+            Err(CallError::Changed(error) | CallError::NotStored(error)) => {
+                Err(stored_nothing(error))
+            }
             // The commit has not been asked for yet.
             Err(CallError::Unknown(reason)) => Err(ImportFault::Broken(reason)),
         }
@@ -196,7 +209,10 @@ impl PostgresImport {
     ///
     /// # Errors
     /// [`ImportFault`], also of an item that was taken in before.
-    pub(in crate::store) fn put_epoch_number(&mut self, epoch: i64) -> Result<Written, ImportFault> {
+    pub(in crate::store) fn put_epoch_number(
+        &mut self,
+        epoch: i64,
+    ) -> Result<Written, ImportFault> {
         self.flush()?;
         let insert = "INSERT INTO merkle_epochs (epoch) VALUES ($1) ON CONFLICT DO NOTHING";
         Ok(match self.execute(insert, epoch)? {
@@ -207,7 +223,9 @@ impl PostgresImport {
 
     fn execute(&self, statement: &str, number: i64) -> Result<u64, ImportFault> {
         Ok(self.block_on(async |client| {
-            let executed = client.execute_typed(statement, &[(&number, Type::INT8)]).await;
+            let executed = client
+                .execute_typed(statement, &[(&number, Type::INT8)])
+                .await;
             Ok(executed?)
         })?)
     }
@@ -217,7 +235,10 @@ impl PostgresImport {
         run: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let session = self.session.as_ref().ok_or(PostgresError::NotPrepared)?;
-        self.store.0.runtime.block_on(step(), run(session.session.client()))
+        self.store
+            .0
+            .runtime
+            .block_on(step(), run(session.session.client()))
     }
 }
 

@@ -5,7 +5,9 @@
 //! | `call` | the one call of a commit |
 //! | `connect` | opens sessions: hosts, settings, what a server must be |
 //! | `decide` | what a group of operations does to what is stored: pure |
+//! | `dump` | everything that is stored, for exports |
 //! | `error` | why a call failed, without a password |
+//! | `import` | many items in one transaction |
 //! | `location` | what `--database` names |
 //! | `look` | reads what is stored of a group |
 //! | `migrations` | the schema, and how a database gets it |
@@ -24,7 +26,9 @@
 mod call;
 mod connect;
 mod decide;
+pub mod dump;
 pub mod error;
+pub mod import;
 pub mod location;
 mod look;
 pub mod migrations;

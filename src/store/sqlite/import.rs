@@ -6,13 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    kept_open::KeptOpen,
-    open::OpenError,
-    read,
-    scratch::folder_of,
-    write,
-};
+use super::{kept_open::KeptOpen, open::OpenError, read, scratch::folder_of, write};
 use crate::store::{
     Counts, StoreError, WriteError, Written,
     import::{ImportFault, ImportItem},
@@ -66,7 +60,7 @@ impl SqliteImport {
     pub(in crate::store) fn begin(&mut self) -> Result<(), ImportFault> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.open()?,
+            None => self.open().map_err(StoreError::from)?,
         };
         let connection = self.connection.insert(connection);
         let is_first = !mem::replace(&mut self.has_begun, true);
@@ -91,7 +85,10 @@ impl SqliteImport {
         match item {
             ImportItem::Challenge(challenge) => write::put_challenge(connection, challenge),
             ImportItem::EvalRun { seq: None, run } => write::insert_eval_run(connection, run),
-            ImportItem::EvalRun { seq: Some(seq), run } => {
+            ImportItem::EvalRun {
+                seq: Some(seq),
+                run,
+            } => {
                 let next = self.greatest_seq + 1;
                 let seq = next.max(*seq);
                 let written = write::insert_eval_run_at(connection, Some(seq), run)?;
@@ -106,11 +103,16 @@ impl SqliteImport {
         }
     }
 
-    pub(in crate::store) fn put_epoch_number(&mut self, epoch: i64) -> Result<Written, ImportFault> {
+    pub(in crate::store) fn put_epoch_number(
+        &mut self,
+        epoch: i64,
+    ) -> Result<Written, ImportFault> {
         let written = write::put_merkle_epoch(self.connection()?, epoch, None);
         written.map_err(|error| match error {
             WriteError::Store(error) => error.into(),
-            error @ (WriteError::Conflict { .. } | WriteError::Invalid(_)) => ImportFault::Item { number: 0, error },
+            error @ (WriteError::Conflict { .. } | WriteError::Invalid(_)) => {
+                ImportFault::Item { number: 0, error }
+            }
         })
     }
 
@@ -120,9 +122,11 @@ impl SqliteImport {
 
     pub(in crate::store) fn commit(&mut self) -> Result<Counts, ImportFault> {
         let connection = self.connection()?;
-        connection.execute_batch("COMMIT").map_err(StoreError::from)?;
+        connection
+            .execute_batch("COMMIT")
+            .map_err(StoreError::from)?;
         // What went into a file that nobody finds any more is lost.
-        connection.check()?;
+        connection.check().map_err(StoreError::from)?;
         Ok(mem::take(&mut self.counts))
     }
 

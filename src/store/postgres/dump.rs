@@ -17,24 +17,27 @@ use super::{
 };
 use crate::{
     domain::challenge::Challenge,
-    store::{StoreError, StoredEpoch, StoredEvalRun},
+    store::{
+        StoreError,
+        dump::{StoredEpoch, StoredEvalRun},
+    },
 };
 
 /// How long the server may take for the next row: it may have to sort them all before the first one.
 const ROW_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A read transaction, in which everything is of one moment.
-pub(crate) struct PostgresContents {
+pub struct PostgresDump {
     store: PostgresStore,
     session: Session,
 }
 
-impl PostgresContents {
+impl PostgresDump {
     /// Opens a session and begins the transaction.
     ///
     /// # Errors
     /// [`StoreError::Postgres`].
-    pub(crate) fn open(store: PostgresStore) -> Result<Self, StoreError> {
+    pub(in crate::store) fn open(store: PostgresStore) -> Result<Self, StoreError> {
         let limits = SessionLimits {
             lock: Duration::ZERO,
             statement: Duration::ZERO,
@@ -45,14 +48,18 @@ impl PostgresContents {
             migrations::check(session.client()).await?;
             let begin = "SET idle_in_transaction_session_timeout = 0; \
                          BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-            session.client().batch_execute(begin).await.map_err(PostgresError::from)?;
+            session
+                .client()
+                .batch_execute(begin)
+                .await
+                .map_err(PostgresError::from)?;
             Ok::<_, StoreError>(session)
         })?;
         Ok(Self { store, session })
     }
 
     /// Returns the published challenges, in the board's order.
-    pub(crate) fn active_challenges(&self) -> Result<Vec<Challenge>, StoreError> {
+    pub(in crate::store) fn active_challenges(&self) -> Result<Vec<Challenge>, StoreError> {
         let mut challenges = Vec::new();
         let order = "WHERE status = 'active' ORDER BY tier, challenge_id";
         self.challenges::<StoreError>(order, |challenge| {
@@ -63,7 +70,7 @@ impl PostgresContents {
     }
 
     /// Hands every challenge of every status to `each`, by its id.
-    pub(crate) fn every_challenge<E: From<StoreError>>(
+    pub(in crate::store) fn every_challenge<E: From<StoreError>>(
         &self,
         each: impl FnMut(Challenge) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -80,7 +87,7 @@ impl PostgresContents {
     }
 
     /// Hands the stored bytes of every row, unpublished ones included, to `each_row`, in the feed's order.
-    pub(crate) fn every_eval_run<E: From<StoreError>>(
+    pub(in crate::store) fn every_eval_run<E: From<StoreError>>(
         &self,
         mut each_row: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -91,31 +98,34 @@ impl PostgresContents {
     }
 
     /// Hands every row, unpublished ones included, to `each`, in the order of insertion.
-    pub(crate) fn every_eval_run_in_order<E: From<StoreError>>(
+    pub(in crate::store) fn every_eval_run_in_order<E: From<StoreError>>(
         &self,
         mut each: impl FnMut(StoredEvalRun) -> Result<(), E>,
     ) -> Result<(), E> {
         let query = "SELECT seq, id, ran_at, schema_version, body FROM eval_runs ORDER BY seq";
-        self.every(query, |row| each(stored_eval_run(row).map_err(StoreError::from)?))
-    }
-
-    /// Hands every epoch to `each`, in their order.
-    pub(crate) fn every_merkle_epoch<E: From<StoreError>>(
-        &self,
-        mut each: impl FnMut(StoredEpoch) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.every("SELECT epoch, body FROM merkle_epochs ORDER BY epoch", |row| {
-            each(stored_epoch(row).map_err(StoreError::from)?)
+        self.every(query, |row| {
+            each(stored_eval_run(row).map_err(StoreError::from)?)
         })
     }
 
+    /// Hands every epoch to `each`, in their order.
+    pub(in crate::store) fn every_merkle_epoch<E: From<StoreError>>(
+        &self,
+        mut each: impl FnMut(StoredEpoch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.every(
+            "SELECT epoch, body FROM merkle_epochs ORDER BY epoch",
+            |row| each(stored_epoch(row).map_err(StoreError::from)?),
+        )
+    }
+
     /// Returns the greatest epoch.
-    pub(crate) fn merkle_epoch_latest(&self) -> Result<Option<i64>, StoreError> {
+    pub(in crate::store) fn merkle_epoch_latest(&self) -> Result<Option<i64>, StoreError> {
         self.number("SELECT max(epoch) AS number FROM merkle_epochs")
     }
 
     /// Returns the greatest `seq` that was ever given; 0 if none was.
-    pub(crate) fn last_seq(&self) -> Result<i64, StoreError> {
+    pub(in crate::store) fn last_seq(&self) -> Result<i64, StoreError> {
         let last = self.number("SELECT last_seq AS number FROM feed_version")?;
         Ok(last.unwrap_or_default())
     }
@@ -172,8 +182,8 @@ fn stored_epoch(row: &Row) -> Result<StoredEpoch, PostgresError> {
     })
 }
 
-impl fmt::Debug for PostgresContents {
+impl fmt::Debug for PostgresDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresContents").finish_non_exhaustive()
+        f.debug_struct("PostgresDump").finish_non_exhaustive()
     }
 }
