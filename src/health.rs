@@ -136,6 +136,9 @@ impl HealthHandle {
         if young() == Some(false) {
             let _ = cache.invalidate_and_wait().await;
         }
+        if cache.freshness().is_some_and(|board| board.is_saved) {
+            return Err("from the snapshot file".into());
+        }
         match young() {
             Some(true) => Ok(()),
             Some(false) => Err("too old".into()),

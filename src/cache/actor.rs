@@ -20,6 +20,7 @@ use super::{
     handle::{BoardNews, CacheHandle, Cell, Published},
     refresh_flag::RefreshFlag,
     snapshot::Snapshot,
+    snapshot_file::SavedBoard,
     state::{Answer, BuildToken, HealthChange, SingleFlight, Step},
 };
 use crate::{
@@ -49,6 +50,14 @@ pub(crate) struct AwaitSnapshot {
 #[rtype(result = "()")]
 pub(crate) struct Invalidate {
     pub(super) waiter: Option<Waiter>,
+}
+
+/// The first build has failed, and there is a board of an earlier process.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ServeSaved {
+    pub(super) saved: SavedBoard,
+    pub(super) done: oneshot::Sender<()>,
 }
 
 /// A build has ended, in time or not.
@@ -105,7 +114,8 @@ impl CacheActor {
             clock,
             refresh: address.clone().recipient(),
             await_snapshot: address.clone().recipient(),
-            invalidate: address.recipient(),
+            invalidate: address.clone().recipient(),
+            serve_saved: address.recipient(),
             waiting: Arc::new(Semaphore::new(settings.max_waiting)),
             max_waiting: settings.max_waiting,
         }
@@ -162,7 +172,7 @@ impl CacheActor {
         self.cell.store(Some(Arc::new(Published {
             snapshot,
             news,
-            board_version: built.board_version,
+            board_version: Some(built.board_version),
             confirmed_at: self.clock.now(),
             fresh_until,
             refresh: RefreshFlag::new(),
@@ -282,6 +292,41 @@ impl Handler<Invalidate> for CacheActor {
         let waiting = message.waiter.map(|waiter| (waiter, None));
         let step = self.machine.invalidate(self.clock.now(), waiting);
         self.perform(step, None, context);
+    }
+}
+
+impl Handler<ServeSaved> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, message: ServeSaved, context: &mut Context<Self>) {
+        // A build may have succeeded meanwhile.
+        if self.cell.load().is_none() {
+            let SavedBoard {
+                snapshot,
+                position,
+                published_at,
+            } = message.saved;
+            let snapshot = Arc::new(snapshot);
+            self.precompress_when_settled(Arc::clone(&snapshot), context);
+            let age = self.clock.wall().duration_since(published_at);
+            let now = self.clock.now();
+            let confirmed_at = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
+            let news = BoardNews {
+                position,
+                changed_at: Instant::now(),
+            };
+            self.cell.store(Some(Arc::new(Published {
+                snapshot,
+                news,
+                board_version: None,
+                confirmed_at,
+                fresh_until: confirmed_at,
+                refresh: RefreshFlag::new(),
+            })));
+            self.news.send_replace(Some(news));
+        }
+        // The server may be stopping.
+        let _ = message.done.send(());
     }
 }
 

@@ -10,9 +10,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    actor::{AwaitSnapshot, Invalidate, Refresh},
+    actor::{AwaitSnapshot, Invalidate, Refresh, ServeSaved},
     refresh_flag::RefreshFlag,
     snapshot::Snapshot,
+    snapshot_file::SavedBoard,
     state::Answer,
 };
 use crate::{
@@ -38,7 +39,8 @@ pub struct Published {
     pub snapshot: Arc<Snapshot>,
     /// When its bytes changed last.
     pub news: BoardNews,
-    pub(super) board_version: Version,
+    /// `None` if it is of the snapshot file.
+    pub(super) board_version: Option<Version>,
     /// When it was published, or found to be the same again.
     pub(super) confirmed_at: Instant,
     pub(super) fresh_until: Instant,
@@ -58,6 +60,7 @@ impl Published {
             age: now.saturating_duration_since(self.confirmed_at),
             fresh_for: self.fresh_until.saturating_duration_since(now),
             stale_for: now.saturating_duration_since(self.fresh_until),
+            is_saved: self.board_version.is_none(),
         }
     }
 }
@@ -76,6 +79,8 @@ pub struct Freshness {
     pub fresh_for: Duration,
     /// How long it has been stale.
     pub stale_for: Duration,
+    /// Whether it is the board of the snapshot file: nothing was built yet since the start.
+    pub is_saved: bool,
 }
 
 impl Freshness {
@@ -102,6 +107,7 @@ pub struct CacheHandle {
     pub(super) refresh: Recipient<Refresh>,
     pub(super) await_snapshot: Recipient<AwaitSnapshot>,
     pub(super) invalidate: Recipient<Invalidate>,
+    pub(super) serve_saved: Recipient<ServeSaved>,
     /// Bounds the readers that wait in the actor's mailbox, which itself has no bound.
     pub(super) waiting: Arc<Semaphore>,
     pub(super) max_waiting: usize,
@@ -164,16 +170,41 @@ impl CacheHandle {
         settle(answer).await
     }
 
-    /// Returns the database's count of changes to the board at the time of the published snapshot.
+    /// Returns the database's count of changes to the board at the time of the published snapshot; `None` if none was
+    /// built yet.
     pub fn board_version(&self) -> Option<Version> {
-        self.cell.load().as_ref().map(|p| p.board_version)
+        self.cell.load().as_ref()?.board_version
     }
 
     /// Returns how long ago the published snapshot was published, or found to be the same again.
     pub fn snapshot_age(&self) -> Option<Duration> {
+        Some(self.freshness()?.age)
+    }
+
+    /// Returns the age of the published snapshot.
+    pub fn freshness(&self) -> Option<Freshness> {
         let now = self.clock.now();
         let published = self.cell.load();
-        Some(published.as_ref()?.freshness(now).age)
+        Some(published.as_ref()?.freshness(now))
+    }
+
+    /// Waits for so long, by the clock that decides what is stale.
+    pub(super) async fn sleep(&self, time: Duration) {
+        self.clock.sleep_until(self.clock.now() + time).await;
+    }
+
+    /// Returns the published snapshot.
+    pub(super) fn published(&self) -> Option<Arc<Published>> {
+        self.cell.load_full()
+    }
+
+    /// Publishes the board of the snapshot file, unless another one is published already. The first build that
+    /// succeeds replaces it. It counts as stale.
+    pub(crate) async fn serve_saved(&self, saved: SavedBoard) {
+        let (done, published) = oneshot::channel();
+        self.serve_saved.do_send(ServeSaved { saved, done });
+        // On an error the actor is gone: the process is ending.
+        let _ = published.await;
     }
 
     /// Returns the present instant, by the clock that decides what is stale.

@@ -9,6 +9,8 @@
 //! | `actor` | runs: the mailbox, timers, blocking threads, publication |
 //! | `refresh_flag` | which reader of a stale snapshot asks for a rebuild |
 //! | `handle` | reads, wait-free; asks the actor only if the snapshot cannot answer |
+//! | `snapshot_file` | the last board on disk: its format, and how it is read and replaced |
+//! | `saver` | writes each new board to that file |
 //! | `settings` | the options of this room |
 
 pub(crate) mod actor;
@@ -16,8 +18,10 @@ pub mod build;
 pub mod handle;
 pub mod measured;
 mod refresh_flag;
+pub(crate) mod saver;
 mod settings;
 pub mod snapshot;
+pub mod snapshot_file;
 pub(crate) mod state;
 
 pub use settings::Settings;

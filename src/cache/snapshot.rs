@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use crate::{
     answer::Representation,
     domain::challenge::{Challenge, FAMILY_ID},
@@ -13,6 +16,38 @@ pub struct Snapshot {
     board: Arc<Representation>,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
+}
+
+/// The answers of current-challenge, while they are collected.
+#[derive(Debug, Default)]
+struct Items {
+    first: Option<Arc<Representation>>,
+    tiers: BTreeMap<u64, Tier>,
+}
+
+impl Items {
+    /// Adds the next item of the board, unless one of the same tier and label came before.
+    fn add(&mut self, tier: u64, label: &Option<String>, item: &[u8]) {
+        let mut known = self.tiers.get(&tier).into_iter();
+        if known.any(|tier| tier.by_label.contains_key(label)) {
+            return;
+        }
+        let item = Arc::new(Representation::new(item.to_vec()));
+        self.first.get_or_insert_with(|| Arc::clone(&item));
+        let tier = self.tiers.entry(tier).or_insert_with(|| Tier {
+            first: Arc::clone(&item),
+            by_label: BTreeMap::new(),
+        });
+        tier.by_label.insert(label.clone(), item);
+    }
+
+    fn with_board(self, body: Vec<u8>) -> Snapshot {
+        Snapshot {
+            board: Arc::new(Representation::new(body)),
+            first: self.first,
+            tiers: self.tiers,
+        }
+    }
 }
 
 /// The answers within one tier.
@@ -34,37 +69,45 @@ impl Snapshot {
         body.extend_from_slice(
             format!(r#"{{"family_id":"{FAMILY_ID}","count":{count},"items":["#).as_bytes(),
         );
-        let mut tiers = BTreeMap::<u64, Tier>::new();
-        let mut first = None;
+        let mut items = Items::default();
         for (index, challenge) in challenges.iter().enumerate() {
             if index > 0 {
                 body.push(b',');
             }
             let start = body.len();
             challenge.write_item(&mut body)?;
-            let known = tiers
-                .get(&challenge.tier)
-                .is_some_and(|tier| tier.by_label.contains_key(&challenge.difficulty_label));
-            if known {
-                continue;
-            }
-            let item = Arc::new(Representation::new(body[start..].to_vec()));
-            first.get_or_insert_with(|| Arc::clone(&item));
-            tiers
-                .entry(challenge.tier)
-                .or_insert_with(|| Tier {
-                    first: Arc::clone(&item),
-                    by_label: BTreeMap::new(),
-                })
-                .by_label
-                .insert(challenge.difficulty_label.clone(), item);
+            items.add(challenge.tier, &challenge.difficulty_label, &body[start..]);
         }
         body.extend_from_slice(b"]}");
-        Ok(Self {
-            board: Arc::new(Representation::new(body)),
-            first,
-            tiers,
-        })
+        Ok(items.with_board(body))
+    }
+
+    /// Takes the answer of active-challenges, as it was served before, and finds the items in it. Their bytes are
+    /// kept as they are, whichever release wrote them.
+    ///
+    /// # Errors
+    /// If the text is no board.
+    pub(super) fn of_board(body: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Board<'a> {
+            #[serde(borrow)]
+            items: Vec<&'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Item {
+            tier: u64,
+            difficulty_label: Option<String>,
+        }
+        let board: Board<'_> = serde_json::from_slice(body)?;
+        let mut items = Items::default();
+        for item in board.items {
+            let Item {
+                tier,
+                difficulty_label,
+            } = serde_json::from_str(item.get())?;
+            items.add(tier, &difficulty_label, item.get().as_bytes());
+        }
+        Ok(items.with_board(body.to_vec()))
     }
 
     /// Returns the answer of active-challenges.

@@ -14,9 +14,10 @@ use cathedral_publisher::{
         export::export,
         import::{Progress, Transactions, import},
     },
-    store::{dump::Dump, import::ImportSession, sqlite::import::SqliteImport},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::database;
 
 pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     let (source, bytes): (Box<dyn Read>, Option<u64>) = if options.file == Path::new("-") {
@@ -41,7 +42,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     } else {
         Transactions::One
     };
-    let session = ImportSession::Sqlite(SqliteImport::new(&options.database.database));
+    let session = database::import_session(&options.database)?;
     let show = |progress| match progress {
         Progress::Read { items } => {
             reading.finish_and_clear();
@@ -83,7 +84,7 @@ pub(super) fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::R
 
 pub(crate) fn export_to_stdout(options: &Export) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    let dump = Dump::of_file(&options.database.database)?;
+    let dump = database::dump(&options.database)?;
     match options.content.kind() {
         Some(kind) => export(&dump, kind, options.ndjson, out)?,
         None => all::export(&dump, out)?,

@@ -22,8 +22,12 @@ impl CacheStatus {
         let (status, age) = match self {
             Self::Board(at) if at.is_stale() => {
                 let stale_for = seconds(at.stale_for);
-                let status =
-                    format!("publisher; hit; ttl=-{stale_for}; detail=stale-while-revalidate");
+                let detail = if at.is_saved {
+                    "snapshot-file"
+                } else {
+                    "stale-while-revalidate"
+                };
+                let status = format!("publisher; hit; ttl=-{stale_for}; detail={detail}");
                 (status, Some(at.age))
             }
             Self::Board(at) => (

@@ -29,7 +29,14 @@ use std::{
 use tokio::sync::watch::channel;
 
 use crate::{
-    cache::{actor::CacheActor, build::BuildSnapshot, measured::Measured},
+    cache::{
+        actor::CacheActor,
+        build::BuildSnapshot,
+        handle::CacheHandle,
+        measured::Measured,
+        saver::Saver,
+        snapshot_file::{SavedBoard, SnapshotFile},
+    },
     domain::clock::Clock,
     feed::FeedHandle,
     health::HealthHandle,
@@ -137,9 +144,9 @@ pub async fn start(
         logged_failures: Arc::new(Throttle::new(1, LOG_FAILURES_EVERY)),
         settings: settings.http.clone(),
     };
-    if cache.read(|_, _| ()).await.is_err() {
-        log::warn!("the first build of the board failed: listening without a board");
-    }
+    let snapshot_file = settings.snapshot_file.clone().map(SnapshotFile::new);
+    first_board(&cache, snapshot_file.clone()).await;
+    let saver = snapshot_file.map(|file| Saver::launch(cache.clone(), file));
     // Before any page of the feed is cached.
     watch::launch(
         parts.store,
@@ -167,6 +174,7 @@ pub async fn start(
         admin_addresses: bound.next().unwrap_or_default(),
         cache,
         writer,
+        saver,
         acceptors,
         stop,
         stopping,
@@ -174,4 +182,50 @@ pub async fn start(
         shutdown_delay: settings.shutdown_delay,
         shutdown_timeout: settings.shutdown_timeout,
     })
+}
+
+/// Waits for the first build of the board. If it fails, serves the board of the snapshot file, if there is one.
+async fn first_board(cache: &CacheHandle, file: Option<SnapshotFile>) {
+    let saved = match file {
+        Some(file) => saved_board(file).await,
+        None => None,
+    };
+    if cache.read(|_, _| ()).await.is_ok() {
+        return;
+    }
+    let failed = "the first build of the board failed";
+    match saved {
+        Some((path, saved)) => {
+            let age = cache.wall().duration_since(saved.published_at);
+            let age = age.unwrap_or_default().as_secs();
+            cache.serve_saved(saved).await;
+            log::warn!(
+                "{failed}: serving the one of {path}, which was published {age} s ago, until one succeeds"
+            );
+        }
+        None => log::warn!("{failed}: listening without a board"),
+    }
+}
+
+/// Reads the snapshot file. Returns its path for the log as well.
+async fn saved_board(file: SnapshotFile) -> Option<(String, SavedBoard)> {
+    let path = file.path().display().to_string();
+    let read = move || {
+        let saved = file.read();
+        if let Ok(Some(saved)) = &saved {
+            saved.snapshot.encode_fast();
+        }
+        saved
+    };
+    match actix_rt::task::spawn_blocking(read).await {
+        Ok(Ok(saved)) => Some((path, saved?)),
+        Ok(Err(error)) => {
+            log::warn!("{path}: {error}: it is not used");
+            None
+        }
+        Err(error) => {
+            log::warn!("{path}: {error}: it is not used");
+            None
+        }
+    }
 }

@@ -18,7 +18,11 @@ use super::{
     Signals,
     accepting::{Acceptor, Stop},
 };
-use crate::{cache::handle::CacheHandle, liveness::Liveness, writer::handle::WriterHandle};
+use crate::{
+    cache::{handle::CacheHandle, saver::Saver},
+    liveness::Liveness,
+    writer::handle::WriterHandle,
+};
 
 /// How much longer than `--shutdown-timeout-secs` a stop may take: for admitted writes, hanging reads and the last
 /// checkpoint. A disk that does not answer must not hold the process for ever.
@@ -34,6 +38,7 @@ pub struct Running {
     pub writer: Option<WriterHandle>,
     /// The addresses of the admin routes, if they have their own.
     pub admin_addresses: Vec<SocketAddr>,
+    pub(super) saver: Option<Saver>,
     pub(super) acceptors: Vec<Acceptor>,
     pub(super) stop: watch::Sender<Stop>,
     pub(super) stopping: Arc<AtomicBool>,
@@ -79,7 +84,8 @@ impl Running {
         }
     }
 
-    /// Serves until it is stopped, then waits until all admitted writes are answered.
+    /// Serves until it is stopped, then waits until all admitted writes are answered and the last board is in the
+    /// snapshot file.
     ///
     /// # Errors
     /// If an actor or task has died that the server needs.
@@ -96,6 +102,9 @@ impl Running {
         }
         if let Some(writer) = self.writer {
             writer.idle().await;
+        }
+        if let Some(saver) = self.saver {
+            saver.finish().await;
         }
         Ok(())
     }

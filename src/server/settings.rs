@@ -1,6 +1,6 @@
 //! All options of a server: its own, and those of the rooms that it wires.
 
-use std::{thread::available_parallelism, time::Duration};
+use std::{path::PathBuf, thread::available_parallelism, time::Duration};
 
 use clap::Args;
 
@@ -50,6 +50,10 @@ pub struct Settings {
     #[arg(env = "PUBLISHER_SHUTDOWN_TIMEOUT_SECS")]
     #[arg(default_value = "30", value_parser = units::secs(..=units::YEAR_SECS))]
     pub shutdown_timeout: Duration,
+    /// Write the board to this file whenever it changes, and serve it from there after a start that cannot read the
+    /// database, with /health/ready at 503. Each server needs a file of its own.
+    #[arg(long, env = "PUBLISHER_SNAPSHOT_FILE", value_name = "PATH")]
+    pub snapshot_file: Option<PathBuf>,
     // Each of these has a help heading, which holds for all that follows.
     #[command(flatten)]
     pub http: http::Settings,

@@ -20,7 +20,7 @@ use crate::{
     app::{App, BOARD, CURRENT, Data, FEED},
     chaos::server::{Server, bearer},
     client::Connection,
-    command_line::{publisher, run},
+    process::{publisher, run},
 };
 
 const CHALLENGES: &str = "/v1/admin/challenges";

@@ -20,7 +20,7 @@ use crate::{
     app::{Answer, App, BOARD, Data, FEED, TOKENS},
     chaos::server::{Server, row},
     client::Connection,
-    command_line::get,
+    process::get,
 };
 
 const CHALLENGES: &str = "/v1/admin/challenges";
@@ -110,7 +110,7 @@ fn without_a_configured_token_the_admin_routes_do_not_exist() {
         (&"ü".repeat(20), "visible ASCII"),
     ] {
         let output =
-            crate::command_line::publisher(&["serve", "--database", database.to_str().unwrap()])
+            crate::process::publisher(&["serve", "--database", database.to_str().unwrap()])
                 .env("PUBLISHER_ADMIN_TOKEN", token)
                 .output()
                 .unwrap();

@@ -31,8 +31,7 @@ use rusqlite::Connection as Sqlite;
 use crate::{
     app::{BOARD, Data, TOKENS, eventually},
     client::Connection,
-    command_line::{Guard, get, publisher, run},
-    service::{Service, serve},
+    process::{Guard, Service, get, publisher, run, serve},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::{ParseError, Url};
 
-use crate::{app::wait_until, command_line::Guard};
+use crate::{app::wait_until, process::Guard};
 
 pub struct Browser {
     pub client: Client,

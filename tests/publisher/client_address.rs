@@ -15,8 +15,7 @@ use tempfile::TempDir;
 use crate::{
     app::{App, BOARD, Data},
     client::Connection,
-    command_line::run,
-    service::{Service, serve},
+    process::{Service, run, serve},
 };
 
 const TRUSTED: &str = "127.0.0.1,10.0.0.0/8,fd00::/8";

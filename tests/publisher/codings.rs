@@ -409,33 +409,90 @@ fn sample_text(bytes: usize) -> Vec<u8> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         format!("{{\"id\":{},\"tier\":{}}},", state >> 20, state % 7)
     });
-    let mut text: Vec<u8> = words.take(bytes / 10).collect::<String>().into_bytes();
+    let mut text: Vec<u8> = words.take(bytes / 10 + 1).collect::<String>().into_bytes();
     text.truncate(bytes);
     assert_eq!(text.len(), bytes);
     text
 }
 
-/// A short body, a board's, and one of those that brotli encodes at its fast quality.
-const SAMPLE_BYTES: [usize; 3] = [500, 32_669, 300_000];
+/// Sizes around each limit of the encoders: an empty body, the smallest that is encoded, those where brotli takes the
+/// next window, a board's, the largest at brotli's strongest quality, and one for the largest window.
+const SAMPLE_BYTES: [usize; 13] = [
+    0,
+    1,
+    500,
+    1_023,
+    1_024,
+    1_399,
+    1_400,
+    32_669,
+    65_535,
+    65_536,
+    256 * 1024,
+    256 * 1024 + 1,
+    4 * 1024 * 1024 + 1,
+];
 
 /// The suffix of a coding's tags, and the beginning of the SHA-256 of each sample in it.
-type Generation = (Coding, &'static str, [&'static str; 3]);
+type Generation = (Coding, &'static str, [&'static str; SAMPLE_BYTES.len()]);
 
 const GENERATIONS: [Generation; 3] = [
     (
         Coding::Gzip,
         "-gzip",
-        ["42e650bb08d8e1a8", "2d3fae1aafe1ec87", "cf9728f642b0afd2"],
+        [
+            "ac73670af3abed54",
+            "002a3ef579e01b92",
+            "42e650bb08d8e1a8",
+            "024edc9727ad9b99",
+            "ce58698816a0d0de",
+            "d2738496b83467c8",
+            "eee507457608fb89",
+            "2d3fae1aafe1ec87",
+            "03e251513a104bf5",
+            "94a9e746fcd52c16",
+            "8df5f9b74d82c560",
+            "35cba0fcf0757baf",
+            "fa90c2817a1aad66",
+        ],
     ),
     (
         Coding::Zstd,
         "-zstd",
-        ["44253b00848c8a7e", "e6bd6212da1c228b", "11d1a7ececdf39d1"],
+        [
+            "6fb8543883dafcc2",
+            "bd2269e29ec4f4b6",
+            "44253b00848c8a7e",
+            "fe4d0b6d4a2d7664",
+            "6f156eb8a1def9fa",
+            "34c6b518f2a1a71d",
+            "e4bd6220e35f4c8e",
+            "e6bd6212da1c228b",
+            "30bc8a8c772434ea",
+            "a1621fdc03701bec",
+            "7983107e5b902ba1",
+            "39f215c52766870c",
+            "b53a28cf888ac636",
+        ],
     ),
     (
         Coding::Brotli,
         "-br2",
-        ["edd2354c2114cb9f", "7224460a32e71cdd", "6a14325a2b12d79f"],
+        [
+            "ef1534d0c6cfe8a9",
+            "4e4c588bd81074be",
+            "edd2354c2114cb9f",
+            "34470be00b741e3b",
+            "c34ac38386bc95dc",
+            "14873f4e8c0577f3",
+            "64f0e973d50ac31b",
+            "7224460a32e71cdd",
+            "df12260d25cd2b77",
+            "8aa2d047bacdc684",
+            "8a29cc0d1e0a23d6",
+            "a6f099fc3a08776a",
+            "870621e63574c1a7",
+        ],
     ),
 ];
 
@@ -452,7 +509,7 @@ fn the_bytes_of_a_coding_are_those_of_its_generation() {
             let digest = Sha256::digest(variant.body_ref());
             digest[..8].iter().map(|b| format!("{b:02x}")).collect()
         });
-        let made: [String; 3] = made;
+        let made: [String; SAMPLE_BYTES.len()] = made;
         assert_eq!(
             (coding.tag_suffix(), made.each_ref().map(String::as_str)),
             (suffix, pinned),

@@ -7,52 +7,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
+    io::{BufRead, BufReader, Read},
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::app::{BOARD, FEED};
-
-/// Returns a command that runs the program with these arguments and no standard input.
-pub fn publisher(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-pub fn run(arguments: &[&str]) -> Output {
-    publisher(arguments).output().unwrap()
-}
-
-/// A child process that is killed when dropped, also if the test fails.
-pub struct Guard(pub Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Sends a GET on a new connection and returns the whole response as text.
-pub fn get(address: &str, path: &str, header: &str) -> String {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    write!(
-        socket,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
-}
+use crate::{
+    app::{BOARD, FEED},
+    process::{Guard, get, publisher, run},
+};
 
 #[test]
 fn an_unusable_database_gives_one_clear_line_and_nothing_is_changed() {

@@ -31,8 +31,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, Data, eventually, within_limit},
-    command_line::{get, run},
-    service::{Service, post, serve},
+    process::{Service, get, post, run, serve},
 };
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";

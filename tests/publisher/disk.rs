@@ -4,6 +4,7 @@
 //! - a full disk rejects writes with 503 and loses no acknowledged row; reads continue, and writes continue when there
 //!   is space again; on a read-only file system the server does not start and says why in one line
 //! - a stop on a full disk exits with 0, and the log says how many lines it dropped
+//! - a full disk keeps the last snapshot file, and a newer one is written when there is space again
 //! - after the database is deleted, writes get 503 and no new database is created
 
 use std::{
@@ -13,12 +14,11 @@ use std::{
 };
 
 use awc::http::Method;
+use cathedral_publisher::demo::sample::Sample;
 use tempfile::TempDir;
 
-use crate::{
-    app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
-    command_line::{get, publisher},
-};
+use crate::app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until};
+use crate::process::{get, publisher};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
@@ -31,10 +31,17 @@ struct OnSmallDisk {
     output: BufReader<ChildStdout>,
     folder: TempDir,
     address: String,
+    database: String,
+    options: String,
 }
 
 impl OnSmallDisk {
     fn start() -> Option<Self> {
+        Self::start_with("a.db", "")
+    }
+
+    /// The database may lie elsewhere, if its path is absolute.
+    fn start_with(database: &str, options: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let mut shell = Command::new("unshare")
             .args(["-rm", "sh"])
@@ -51,8 +58,11 @@ impl OnSmallDisk {
             output,
             folder,
             address: String::new(),
+            database: String::new(),
+            options: options.to_owned(),
         };
         let path = disk.folder.path().display().to_string();
+        disk.run(&format!("disk={path}"));
         let mounted = disk.run(&format!("mount -t tmpfs -o size=8m none {path}"));
         if mounted != "0" {
             let skipped =
@@ -60,6 +70,7 @@ impl OnSmallDisk {
             std::io::stderr().write_all(skipped).unwrap();
             return None;
         }
+        disk.database = disk.folder.path().join(database).display().to_string();
         disk.serve();
         Some(disk)
     }
@@ -68,9 +79,10 @@ impl OnSmallDisk {
         let program = publisher(&[]).get_program().to_str().unwrap().to_owned();
         let folder = self.folder.path().display();
         let token = TOKENS[0];
+        let (database, options) = (&self.database, &self.options);
         // Deletes the log of an earlier server, which also contains an address.
         self.run(&format!(
-            "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {folder}/a.db --change-poll-ms 50 --access-log all 2>{folder}/log & pid=$!"
+            "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {database} --change-poll-ms 50 --access-log all {options} 2>{folder}/log & pid=$!"
         ));
         self.address = loop {
             let address = format!(
@@ -243,6 +255,42 @@ fn a_stop_on_a_full_disk_exits_with_0_and_the_log_says_how_many_lines_it_dropped
     disk.run(&format!("rm {folder}/filler"));
     disk.serve();
     disk.assert_serves(&acknowledged);
+}
+
+#[test]
+fn a_full_disk_keeps_the_last_snapshot_file_until_there_is_space_again() {
+    let data = Data::sample();
+    let database = data.path().display().to_string();
+    let Some(mut disk) = OnSmallDisk::start_with(&database, "--snapshot-file $disk/board.snapshot")
+    else {
+        return;
+    };
+    let folder = disk.folder.path().display().to_string();
+    let count = |disk: &mut OnSmallDisk| {
+        disk.lines(&format!(
+            r#"grep -o '"count":[0-9]*' {folder}/board.snapshot"#
+        ))[0]
+            .clone()
+    };
+    eventually("the first file", || count(&mut disk) == r#""count":51"#);
+    // There is room for lines of the log, and none for a board.
+    let fill = format!("cat /dev/zero >{folder}/filler; truncate -s -16K {folder}/filler");
+    disk.run(&fill);
+    data.put(&[Sample::new(99).challenge(1)]);
+    let board = |disk: &OnSmallDisk| get(&disk.address, BOARD, "");
+    eventually("the new board", || board(&disk).contains(r#""count":52"#));
+    let failed = format!("grep 'board.snapshot: the board is not saved' {folder}/log");
+    eventually("the failure", || disk.run(&failed) == "0");
+    assert_eq!(count(&mut disk), r#""count":51"#);
+    disk.run(&format!("rm {folder}/filler"));
+    eventually("the new file", || count(&mut disk) == r#""count":52"#);
+    let names = disk.lines(&format!("ls -A {folder}"));
+    assert_eq!(names, ["board.snapshot", "log", "0"]);
+    assert_eq!(disk.run("kill -TERM $pid; wait $pid"), "0");
+    let said = disk.lines(&format!(
+        "grep -c 'board.snapshot: the board is' {folder}/log"
+    ));
+    assert_eq!(said, ["2", "0"]);
 }
 
 #[actix_web::test]

@@ -41,7 +41,7 @@ use socket2::SockRef;
 
 use crate::{
     app::{BOARD, Data, FEED, eventually, settings},
-    service::{Service, in_shell, serve},
+    process::{Service, in_shell, serve},
     wire::{Client, get, post, row},
 };
 

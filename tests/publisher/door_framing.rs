@@ -14,7 +14,7 @@ use std::{io::Write, net::Shutdown};
 
 use crate::{
     app::{BOARD, Data, FEED},
-    service::{Service, serve},
+    process::{Service, serve},
     wire::{Client, get, post, row},
 };
 

@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use crate::{
     app::{BOARD, CURRENT, Data, FEED, eventually},
-    service::{Service, serve},
+    process::{Service, serve},
     wire::{self, Answer, Client},
 };
 

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     app::{BOARD, Data, FEED, eventually},
-    service::{Service, post, serve},
+    process::{Service, post, serve},
     waiting::{metric, put},
     wire::{Client, get, row},
 };

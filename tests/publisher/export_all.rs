@@ -14,7 +14,7 @@ use cathedral_publisher::{
 };
 use rusqlite::Connection;
 
-use crate::{app::Data, command_line::run};
+use crate::{app::Data, process::run};
 
 fn export(database: &Path) -> String {
     let output = run(&["export", "all", "--database", database.to_str().unwrap()]);

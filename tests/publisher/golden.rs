@@ -91,7 +91,11 @@ async fn assert_vectors(app: &App, path: &str, vectors: &[Vector]) {
             (*coding, (*tag).to_owned(), *bytes, (*sha256).to_owned())
         })
         .collect();
-    assert_eq!(served, pinned);
+    assert_eq!(
+        served, pinned,
+        "\nIf only the bytes of a coding differ, its encoder makes other bytes than before: give it the next generation in \
+         `Coding::tag_suffix` (see codings.rs), because clients and caches hold the old bytes under the old tag."
+    );
 }
 
 #[actix_web::test]

@@ -16,10 +16,8 @@ use cathedral_publisher::demo::sample::Sample;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{
-    app::live_answer,
-    command_line::{publisher, run},
-};
+use crate::app::live_answer;
+use crate::process::{publisher, run};
 
 struct Fixture {
     folder: TempDir,

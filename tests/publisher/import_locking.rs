@@ -18,7 +18,7 @@ use crate::{
     app::eventually,
     chaos::server::{Server, bearer, row},
     client::Connection,
-    command_line::{Guard, publisher, run},
+    process::{Guard, publisher, run},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";

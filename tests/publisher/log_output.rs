@@ -27,8 +27,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, eventually},
-    command_line::{Guard, get, publisher, run},
-    service::{Service, passing, serve},
+    process::{Guard, Service, get, passing, publisher, run, serve},
     wire::{Client, get as request},
 };
 

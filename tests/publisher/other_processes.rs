@@ -16,7 +16,7 @@ use cathedral_publisher::demo::sample::Sample;
 use crate::{
     app::{App, BOARD, Data, FEED, eventually, wait_until},
     chaos::server::Server,
-    command_line::{get, run},
+    process::{get, run},
 };
 
 #[actix_web::test]

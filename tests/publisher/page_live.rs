@@ -16,8 +16,7 @@ use crate::{
     app::{TOKENS, wait_until},
     browser::Browser,
     client::Connection,
-    command_line::publisher,
-    service::{Service, post, serve},
+    process::{Service, post, publisher, serve},
 };
 
 /// Writes challenges over HTTP.

@@ -18,9 +18,9 @@ use crate::{
     app::{BOARD, TOKENS},
     browser::Browser,
     client::Connection,
-    command_line::{Guard, publisher},
     page_live::{challenge, put, run},
-    service::{Service, post, serve},
+    process::{Guard, publisher},
+    process::{Service, post, serve},
 };
 
 /// Returns the texts whose contrast with what is behind them is less than 4.5 (WCAG 2.2, 1.4.3).

@@ -36,7 +36,7 @@ use serde_json::Value;
 
 use crate::{
     app::{App, Data, FEED, wait_until},
-    service::{self, Service, serve},
+    process::{self, Service, serve},
     wire,
 };
 
@@ -433,7 +433,7 @@ fn after_a_backup_was_copied_over_the_stopped_database_a_client_misses_no_row() 
     let run = |rows: &[&str], cursor: &str| {
         let service = Service::start(serve(&path, &[]));
         for id in rows {
-            service::post(&service.address, &wire::row(id));
+            process::post(&service.address, &wire::row(id));
         }
         let page = format!("{FEED}?since_seq={cursor}");
         let page = wire::Client::connect(&service.address).ask(wire::get(&page, ""));

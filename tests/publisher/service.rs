@@ -14,11 +14,11 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
-    process::{ChildStderr, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
     time::Duration,
@@ -30,108 +30,16 @@ use tempfile::TempDir;
 use crate::{
     app::{BOARD, TOKENS, eventually},
     chaos::inject::Injector,
-    command_line::{Guard, get, publisher},
+    process::{Service, activated, get, in_shell, post, publisher, serve},
     waiting::CHANGES,
     wire::{self, Client},
 };
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
 
-/// A running server process and its log. Killed when dropped.
-pub struct Service {
-    process: Guard,
-    stderr: Option<BufReader<ChildStderr>>,
-    pub address: String,
-}
-
-impl Service {
-    pub fn start(mut command: Command) -> Self {
-        let mut process = Guard(command.stderr(Stdio::piped()).spawn().unwrap());
-        let mut stderr = BufReader::new(process.0.stderr.take().unwrap());
-        let mut log = String::new();
-        let address = loop {
-            let begin = log.len();
-            let bytes = stderr.read_line(&mut log).unwrap();
-            assert_ne!(bytes, 0, "the server has exited: {log}");
-            if let Some((_, address)) = log[begin..].split_once(" on http://") {
-                let end = address.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
-                break address[..end.unwrap_or(address.len())].to_owned();
-            }
-        };
-        Self {
-            process,
-            stderr: Some(stderr),
-            address,
-        }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.0.id()
-    }
-
-    pub fn signal(&self, name: &str) {
-        let pid = self.process.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// Waits until the process exits, while nobody reads its log. Returns its exit code.
-    pub fn ended_unread(&mut self) -> Option<i32> {
-        self.process.0.wait().unwrap().code()
-    }
-
-    /// Closes the pipe of the log.
-    pub fn close_log(&mut self) {
-        self.stderr = None;
-    }
-
-    /// Reads the next line of the log.
-    pub fn log_line(&mut self) -> String {
-        let mut line = String::new();
-        let log = self.stderr.as_mut().unwrap();
-        log.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// Waits until the process exits. Returns its exit code and its log since the start.
-    pub fn ended(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        let mut log = self.stderr.take().unwrap();
-        log.read_to_string(&mut said).unwrap();
-        (self.process.0.wait().unwrap().code(), said)
-    }
-}
-
-pub fn serve(database: &Path, options: &[&str]) -> Command {
-    let mut command = publisher(&["serve", "--address", "127.0.0.1:0", "--database"]);
-    command
-        .arg(database)
-        .args(options)
-        .env("PUBLISHER_ADMIN_TOKEN", TOKENS[0]);
-    command
-}
-
 fn post_row(address: &str) -> String {
     let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
     post(address, row)
-}
-
-pub fn post(address: &str, row: &str) -> String {
-    let (token, length) = (TOKENS[0], row.len());
-    let mut socket = TcpStream::connect(address).unwrap();
-    write!(
-        socket,
-        "POST /v1/admin/eval-runs?secret=in-the-query HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{row}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -225,20 +133,6 @@ fn a_stop_leaves_no_write_ahead_log_behind() {
     assert_eq!(rows, 1);
 }
 
-/// Returns a command that passes `listener` to the program as systemd does, as file descriptor 3.
-pub fn activated(database: &Path, listener: &TcpListener, options: &[&str]) -> Command {
-    passing(listener, &serve(database, options), "")
-}
-
-/// The same for any command, with further redirections.
-pub fn passing(listener: &TcpListener, program: &Command, redirections: &str) -> Command {
-    let script =
-        format!(r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 </dev/null {redirections}"#);
-    let mut shell = in_shell(&script, program);
-    shell.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
-    shell
-}
-
 /// The same with a second socket for the admin routes, as file descriptor 4.
 fn activated_twice(
     database: &Path,
@@ -252,19 +146,6 @@ fn activated_twice(
     shell
         .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
         .stdout(Stdio::from(OwnedFd::from(admin.try_clone().unwrap())));
-    shell
-}
-
-/// Returns a shell that runs a script with the program as `$0` and its arguments as `$@`.
-pub fn in_shell(script: &str, program: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", script])
-        .arg(program.get_program())
-        .args(program.get_args());
-    for (name, value) in program.get_envs() {
-        shell.env(name, value.unwrap());
-    }
     shell
 }
 

@@ -12,8 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, eventually},
-    command_line::{get, publisher},
-    service::{Service, serve},
+    process::{Service, get, publisher, serve},
     wire::{Client, row},
 };
 

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, Data, FEED, eventually},
-    service::{Service, activated, serve},
+    process::{Service, activated, serve},
     wire::{Client, get, post, row},
 };
 

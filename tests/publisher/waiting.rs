@@ -33,8 +33,7 @@ use futures_util::future::{join, join_all};
 use crate::{
     admin::challenge,
     app::{Answer, App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
-    command_line::publisher,
-    service::{Service, in_shell, serve},
+    process::{Service, in_shell, publisher, serve},
     wire::{Client, get, row},
 };
 

@@ -5,6 +5,7 @@
 
 use std::{
     ffi::OsStr,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -51,6 +52,16 @@ impl Location {
         match self {
             Self::Sqlite(path) => Some(path),
             Self::Postgres(_) => None,
+        }
+    }
+}
+
+/// The path as it was given, or the URL without a password.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(url) => url.fmt(f),
         }
     }
 }

@@ -97,7 +97,6 @@ pub(super) fn stamp(row: &Row) -> Result<FeedStamp, StoreError> {
         }),
         lineage: lineage(row, "ordinal", "lineage")?,
         last_seq: get(row, "last_seq")?,
-        // A database that was put back gets a new lineage.
         last_row: 0,
     })
 }

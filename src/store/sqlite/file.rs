@@ -76,6 +76,11 @@ impl DatabaseFile {
         &self.0.path
     }
 
+    /// Returns whether nothing in it is changed.
+    pub fn is_read_only(&self) -> bool {
+        self.0.read_only
+    }
+
     /// Returns the size of the write-ahead log in bytes; 0 if it does not exist.
     pub fn wal_bytes(&self) -> u64 {
         observation::wal_bytes(&self.0.path)

@@ -27,20 +27,22 @@ impl KeptOpen {
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: &Path, read_only: bool, busy_timeout: Duration) -> Result<Self, OpenError> {
-        let connection = if read_only {
-            open_reader(path, busy_timeout)?
-        } else {
-            open_writer(path, busy_timeout)?
-        };
-        // Only `close` decides whether the log goes into the database.
-        keep_log(&connection, true).map_err(|source| OpenError::Sqlite {
-            path: path.to_owned(),
-            source,
-        })?;
         let file = DatabaseFile::new(path, read_only);
+        let connection = connect(&file, busy_timeout)?;
         Ok(Self {
             connection: file.open::<OpenError>(|| Ok(connection))?,
             file,
+        })
+    }
+
+    /// Does as [`KeptOpen::open`], but creates no database, and fills no empty file.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_existing(file: &DatabaseFile, busy_timeout: Duration) -> Result<Self, OpenError> {
+        Ok(Self {
+            connection: file.open(|| connect(file, busy_timeout))?,
+            file: file.clone(),
         })
     }
 
@@ -94,6 +96,21 @@ impl KeptOpen {
             Err(error) => log::warn!("the write-ahead log remains: {error}"),
         }
     }
+}
+
+fn connect(file: &DatabaseFile, busy_timeout: Duration) -> Result<Connection, OpenError> {
+    let path = file.path();
+    let connection = if file.is_read_only() {
+        open_reader(path, busy_timeout)?
+    } else {
+        open_writer(path, busy_timeout)?
+    };
+    // Only `close` decides whether the log goes into the database.
+    keep_log(&connection, true).map_err(|source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(connection)
 }
 
 /// Decides whether the log remains when the last connection is closed.

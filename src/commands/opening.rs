@@ -1,0 +1,132 @@
+//! The database of `serve`: opened at the start, or later if there is a board to serve meanwhile.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use cathedral_publisher::{
+    cache::snapshot_file::SnapshotFile,
+    store::sqlite::{file::DatabaseFile, kept_open::KeptOpen},
+};
+
+/// The time between two attempts to open the database.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A database that is open, or that a thread tries to open.
+pub(crate) struct Opening {
+    file: DatabaseFile,
+    busy_timeout: Duration,
+    kept: Arc<Mutex<Option<KeptOpen>>>,
+}
+
+impl Opening {
+    /// Opens the database at `path`. If that fails and the snapshot file has a board, tries again in the background.
+    /// With such a board no database is created: a folder that is not mounted must not look like an empty database.
+    ///
+    /// # Errors
+    /// If the database cannot be opened and there is no board.
+    pub(crate) fn begin(
+        path: &Path,
+        read_only: bool,
+        busy_timeout: Duration,
+        snapshot_file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        if let Some(snapshot_file) = snapshot_file {
+            check_apart(snapshot_file, path)?;
+        }
+        let saved = snapshot_file.map(|path| SnapshotFile::new(path.to_owned()).read());
+        if !matches!(saved, Some(Ok(Some(_)))) {
+            let kept = KeptOpen::open(path, read_only, busy_timeout)?;
+            let file = kept.file().clone();
+            let kept = Arc::new(Mutex::new(Some(kept)));
+            return Ok(Self {
+                file,
+                busy_timeout,
+                kept,
+            });
+        }
+        let file = DatabaseFile::new(path, read_only);
+        let opening = Self {
+            file: file.clone(),
+            busy_timeout,
+            kept: Arc::default(),
+        };
+        match KeptOpen::open_existing(&file, busy_timeout) {
+            Ok(kept) => opening.put(kept),
+            Err(error) => {
+                log::warn!("{error}: starting without it, and trying again every second");
+                opening.open_later()?;
+            }
+        }
+        Ok(opening)
+    }
+
+    /// Returns the database file.
+    pub(crate) fn file(&self) -> &DatabaseFile {
+        &self.file
+    }
+
+    /// Closes the database: see [`KeptOpen::close`].
+    pub(crate) fn close(self) {
+        let kept = self.locked().take();
+        // Others may have used it already, if it can be opened since a moment ago.
+        let opened = || KeptOpen::open_existing(&self.file, self.busy_timeout).ok();
+        if let Some(kept) = kept.or_else(opened) {
+            kept.close();
+        }
+    }
+
+    fn put(&self, kept: KeptOpen) {
+        *self.locked() = Some(kept);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<KeptOpen>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread that ends when the database is open. Readers, polls and writes open it by themselves.
+    fn open_later(&self) -> anyhow::Result<()> {
+        let later = Self {
+            file: self.file.clone(),
+            busy_timeout: self.busy_timeout,
+            kept: Arc::clone(&self.kept),
+        };
+        let retry = move || {
+            let kept = loop {
+                thread::sleep(RETRY);
+                if let Ok(kept) = KeptOpen::open_existing(&later.file, later.busy_timeout) {
+                    break kept;
+                }
+            };
+            later.put(kept);
+            log::info!("{}: opened", later.file.path().display());
+        };
+        thread::Builder::new()
+            .name("open".to_owned())
+            .spawn(retry)?;
+        Ok(())
+    }
+}
+
+/// Checks that the snapshot file is none of the database's.
+fn check_apart(snapshot_file: &Path, database: &Path) -> anyhow::Result<()> {
+    let place = |path: &Path| {
+        let folder = path.parent().map(|folder| folder.join("."));
+        let folder = folder.and_then(|folder| folder.canonicalize().ok());
+        (folder, path.file_name().map(ToOwned::to_owned))
+    };
+    let snapshot = place(snapshot_file);
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut file = database.as_os_str().to_owned();
+        file.push(suffix);
+        anyhow::ensure!(
+            place(Path::new(&file)) != snapshot,
+            "{}: is a file of the database, and cannot be the snapshot file",
+            snapshot_file.display()
+        );
+    }
+    Ok(())
+}
