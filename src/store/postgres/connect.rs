@@ -337,3 +337,48 @@ impl Drop for Session {
         self.driver.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use super::*;
+
+    fn facts() -> ServerFacts {
+        ServerFacts {
+            version_num: MIN_VERSION,
+            encoding: "UTF8".to_owned(),
+            synchronous_commit: "on".to_owned(),
+            synchronous_standby_names: "other".to_owned(),
+            ..ServerFacts::default()
+        }
+    }
+
+    #[test]
+    fn old_servers_are_refused() {
+        facts().check().unwrap();
+        let old = ServerFacts {
+            version_num: 120_022,
+            ..facts()
+        };
+        assert!(old.check().unwrap_err().to_string().contains("version 12;"));
+    }
+
+    #[test]
+    fn a_primary_of_which_commits_may_be_lost_is_told() {
+        assert!(facts().durability_warnings().is_empty());
+        for (synchronous_commit, synchronous_standby_names, count) in [
+            ("on", "", 1),
+            ("off", "other", 1),
+            ("off", "", 2),
+            ("local", "other", 1),
+        ] {
+            let facts = ServerFacts {
+                synchronous_commit: synchronous_commit.to_owned(),
+                synchronous_standby_names: synchronous_standby_names.to_owned(),
+                ..facts()
+            };
+            assert_eq!(facts.durability_warnings().len(), count, "{facts:?}");
+        }
+    }
+}

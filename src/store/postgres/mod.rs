@@ -16,7 +16,6 @@
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
 //! | `row` | what rows stand for |
-//! | `settings` | the options that say how PostgreSQL is reached |
 //! | `store` | the handle that readers, writer and watcher share |
 //! | `tls` | the roots that are trusted |
 //! | `url` | hosts and parameters of a URL, encryption |
@@ -37,14 +36,12 @@ mod pool;
 mod read;
 mod row;
 mod runtime;
-mod settings;
 mod store;
 mod tls;
 pub mod url;
 mod watch;
 mod writer;
 
-pub use settings::Settings;
 pub use store::{Options, PostgresStore};
 pub use watch::PostgresWatcher;
 pub use writer::PostgresWriter;

@@ -8,11 +8,14 @@
 //! - of several hosts the primary is taken, also if another one hangs
 //! - a database of another encoding is refused
 //! - the server knows the program by its name
+//! - a commit is synchronous even if the role says off, and no session keeps a lock without a limit
 
 use std::{fs, process::Command, time::Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::store::postgres::PostgresStore;
+use cathedral_publisher::store::{
+    Store, WriterSettings, operation::Operation, postgres::PostgresStore,
+};
 use tempfile::TempDir;
 
 use super::{LONG, open, options, soon, url};
@@ -260,4 +263,53 @@ fn the_server_knows_the_program_by_its_name() {
     assert_eq!(store.usage().connections, 1);
     assert_eq!(store.usage().idle, 1);
     assert_eq!(store.max_readers(), 3);
+}
+
+#[test]
+fn a_commit_is_synchronous_even_if_the_role_says_off_and_no_session_keeps_a_lock_without_a_limit() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let name = &database.name;
+    database.sql_as_superuser(&format!(
+        "ALTER ROLE {ROLE} IN DATABASE {name} SET synchronous_commit = off;
+         ALTER ROLE {ROLE} IN DATABASE {name} SET client_min_messages = error;
+         ALTER ROLE {ROLE} IN DATABASE {name} SET default_transaction_isolation = serializable"
+    ));
+    let names = [
+        "synchronous_commit",
+        "client_min_messages",
+        "default_transaction_isolation",
+        "idle_in_transaction_session_timeout",
+        "lock_timeout",
+    ];
+    let settings: Vec<String> = names
+        .iter()
+        .map(|name| format!("current_setting('{name}')"))
+        .collect();
+    let store = Store::Postgres(open(&database.url()));
+    database.sql(&format!(
+        "CREATE TABLE found (settings text);
+         CREATE FUNCTION find() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO found SELECT concat_ws(' ', {}); RETURN NULL; END $$;
+         CREATE TRIGGER find AFTER INSERT ON merkle_epochs FOR EACH STATEMENT EXECUTE FUNCTION find()",
+        settings.join(", ")
+    ));
+    let mut writer = store.writer(WriterSettings {
+        busy_timeout: LONG,
+        wal_soft_bytes: 0,
+        wal_hard_bytes: 0,
+        long_wait: LONG,
+    });
+    let epoch = Operation::PutMerkleEpoch {
+        epoch: 1,
+        body: "{}".to_owned(),
+    };
+    assert!(writer.commit(&[epoch]).unwrap().results[0].is_ok());
+    let found = database.sql("SELECT settings FROM found");
+    let found: Vec<&str> = found.split(' ').collect();
+    assert_eq!(found[0], "on");
+    // A warning that a commit did not wait for the standby arrives.
+    assert!(["notice", "warning"].contains(&found[1]), "{found:?}");
+    assert_eq!(found[2..5], ["read", "committed", "5s"]);
+    assert_ne!(found[5], "0");
 }
