@@ -17,11 +17,12 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Connection, SimpleQueryMessage, SimpleQueryRow, Socket,
+    AsyncMessage, Client, Config, Connection, SimpleQueryMessage, SimpleQueryRow, Socket,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
+    cancel::cancel,
     error::{PostgresError, ServerError},
     password::{self, PasswordFault},
     url::{PostgresUrl, Target},
@@ -71,6 +72,8 @@ pub(super) struct ServerFacts {
 pub(super) struct Session {
     client: Client,
     driver: JoinHandle<()>,
+    /// The host that it is at.
+    config: Config,
     tls: MakeRustlsConnect,
     facts: ServerFacts,
 }
@@ -152,6 +155,7 @@ impl Connector {
         let mut session = Session {
             client,
             driver,
+            config: config.into_owned(),
             tls,
             facts: ServerFacts::default(),
         };
@@ -320,10 +324,10 @@ impl Session {
     /// Asks the server to cancel what it does for this session. Does not wait for that.
     pub(super) fn cancel(&self, handle: &Handle) {
         let token = self.client.cancel_token();
-        let tls = self.tls.clone();
+        let (config, tls) = (self.config.clone(), self.tls.clone());
         handle.spawn(async move {
             // An error, or no answer: then the limits of the session end it.
-            let _ = timeout(CANCEL_TIMEOUT, token.cancel_query(tls)).await;
+            let _ = timeout(CANCEL_TIMEOUT, cancel(&token, &config, tls)).await;
         });
     }
 }

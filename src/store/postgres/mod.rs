@@ -3,6 +3,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `call` | the one call of a commit |
+//! | `cancel` | asks a server to cancel what it does for a session |
 //! | `connect` | opens sessions: hosts, settings, what a server must be |
 //! | `decide` | what a group of operations does to what is stored: pure |
 //! | `dump` | everything that is stored, for exports |
@@ -23,6 +24,7 @@
 //! | `writer` | group commit: look, decide, one call |
 
 mod call;
+mod cancel;
 mod connect;
 mod decide;
 pub mod dump;

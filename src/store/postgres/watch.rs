@@ -126,7 +126,9 @@ impl PostgresWatcher {
             Ok(_) => self.backoff = Backoff::default(),
             Err(_) => {
                 self.seen = None;
-                if let Some(listening) = self.listening.take() {
+                // While the process ends there is no time to cancel: the session is only closed.
+                let is_ending = has_listeners && self.bell.is_closed();
+                if let Some(listening) = self.listening.take().filter(|_| !is_ending) {
                     listening.session.discard(runtime.handle());
                 }
             }
