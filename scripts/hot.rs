@@ -33,7 +33,10 @@ use cathedral_publisher::{
     },
     feed::{self, After, FeedHandle, PageKey},
     metrics::Metrics,
-    store::{self, file::DatabaseFile, open::open_writer, pool::ReadPool},
+    store::{
+        self, Store,
+        sqlite::{SqliteStore, file::DatabaseFile, open::open_writer},
+    },
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
@@ -148,7 +151,11 @@ fn feed(c: &mut Criterion) {
             pool_size: 3,
             busy_timeout: Duration::from_secs(5),
         };
-        let pool = ReadPool::new(DatabaseFile::new(&path, true), settings, true);
+        let store = Store::Sqlite(SqliteStore::new(
+            DatabaseFile::new(&path, true),
+            settings,
+            false,
+        ));
         let settings = feed::Settings {
             queue_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
@@ -157,7 +164,7 @@ fn feed(c: &mut Criterion) {
             holdback: Duration::ZERO,
         };
         let uncached = FeedHandle::new(
-            pool.clone(),
+            store.clone(),
             settings,
             Arc::new(SystemClock),
             Metrics::new().unwrap(),
@@ -172,7 +179,7 @@ fn feed(c: &mut Criterion) {
             ..settings
         };
         let feed = FeedHandle::new(
-            pool,
+            store,
             settings,
             Arc::new(SystemClock),
             Metrics::new().unwrap(),

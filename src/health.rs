@@ -1,7 +1,6 @@
 //! Health: whether the database answers (WIRE.md, GET /health), and whether the server is ready.
 
 use std::{
-    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,15 +13,13 @@ use tokio::sync::Mutex;
 
 use crate::{
     cache::handle::CacheHandle,
-    store::{StoreError, pool::ReadPool, read},
+    store::{Check, NO_ANSWER, Store},
     units,
     writer::handle::WriterHandle,
 };
 
 /// The time limit of a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The outcome if it is over, or the database cannot be read.
-const NO_ANSWER: Check = Err(Cow::Borrowed("no answer"));
 
 /// When the server counts as ready.
 #[derive(Debug, Clone, Copy, Args)]
@@ -41,8 +38,8 @@ pub struct Settings {
 pub struct HealthHandle {
     /// The options of this room.
     pub settings: Settings,
-    /// Readers of the database.
-    pub pool: ReadPool,
+    /// The database.
+    pub store: Store,
     /// The last probe of the database; locked while one runs.
     pub last_probe: Arc<Mutex<Option<Probe>>>,
     /// The board's cache.
@@ -59,9 +56,6 @@ pub struct Probe {
     begun: Instant,
     outcome: Check,
 }
-
-/// Well, or what is wrong.
-pub type Check = Result<(), Cow<'static, str>>;
 
 /// The checks of readiness: each is well, or says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,40 +93,18 @@ impl HealthHandle {
         let asked = Instant::now();
         let last = Arc::clone(&self.last_probe).lock_owned();
         let Ok(mut last) = tokio::time::timeout(PROBE_TIMEOUT, last).await else {
-            return NO_ANSWER;
+            return Err(NO_ANSWER.into());
         };
         if let Some(probe) = &*last
             && probe.begun >= asked
         {
             return probe.outcome.clone();
         }
-        let pool = self.pool.clone();
+        let store = self.store.clone();
         // The lock goes with it: a probe that hangs has no second one beside it.
         let probe = actix_rt::task::spawn_blocking(move || {
             let begun = Instant::now();
-            let file = pool.file().clone();
-            let outcome = match pool.reader(begun + PROBE_TIMEOUT).and_then(|reader| {
-                read::probe(&reader)?;
-                Ok(file.condition().is_damaged(|| read::is_sound(&reader)))
-            }) {
-                Ok(is_damaged) => well(!is_damaged, "damaged: restore a backup").and_then(|()| {
-                    well(
-                        !file.condition().is_unwatched(),
-                        "cannot be polled, see the log",
-                    )
-                }),
-                Err(error) => {
-                    log::debug!("health: {error}");
-                    match error {
-                        StoreError::File(fault) => Err(fault.brief().into()),
-                        StoreError::Pool(_)
-                        | StoreError::Sqlite(_)
-                        | StoreError::Open(_)
-                        | StoreError::Corrupt { .. }
-                        | StoreError::Lineage(_) => NO_ANSWER,
-                    }
-                }
-            };
+            let outcome = store.probe(begun + PROBE_TIMEOUT);
             *last = Some(Probe {
                 begun,
                 outcome: outcome.clone(),
@@ -141,7 +113,7 @@ impl HealthHandle {
         });
         match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => NO_ANSWER,
+            Ok(Err(_)) | Err(_) => Err(NO_ANSWER.into()),
         }
     }
 

@@ -3,17 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use clap::Args;
+use tokio::sync::watch;
 
 use crate::{
     cache::handle::CacheHandle,
     domain::{clock::Clock, position::Lineage},
     feed::FeedHandle,
     liveness::LivenessGuard,
-    store::{
-        StoreError,
-        change_detector::{ChangeDetector, DatabaseState},
-        file::DatabaseFile,
-    },
+    store::{DatabaseState, Store, StoreError, Watcher},
     units,
 };
 
@@ -28,75 +25,73 @@ pub struct Settings {
     pub change_poll: Duration,
 }
 
-/// What is watched, and how.
-#[derive(Debug, Clone)]
-pub(crate) struct Watched {
-    /// The database.
-    pub(crate) file: DatabaseFile,
-    /// Whether a database that takes its place is migrated.
-    pub(crate) writable: bool,
-    /// How long a poll waits for a lock.
-    pub(crate) busy_timeout: Duration,
-}
-
-/// Opens the database, and starts a task that polls it for ever. A poll costs some twenty system calls if nothing was
-/// written.
+/// Opens the database, and starts a task that polls it for ever, and whenever the database says that something was
+/// committed. A poll of a file costs some twenty system calls if nothing was written.
 pub(crate) async fn launch(
-    watched: Watched,
+    store: Store,
     settings: Settings,
     clock: Arc<dyn Clock>,
     cache: CacheHandle,
     feed: FeedHandle,
     liveness: LivenessGuard,
 ) {
-    let file = watched.file.clone();
-    let new = move || {
-        let Watched {
-            file,
-            writable,
-            busy_timeout,
-        } = watched.clone();
-        ChangeDetector::new(file, writable, busy_timeout)
+    let new = {
+        let store = store.clone();
+        move || store.watcher()
     };
-    let mut detector = actix_rt::task::spawn_blocking(new.clone()).await.ok();
+    let mut watcher = actix_rt::task::spawn_blocking(new.clone()).await.ok();
     actix_rt::spawn(async move {
         let _liveness = liveness;
         let mut log = PollLog::default();
+        let mut news = watcher.as_ref().map(Watcher::news);
         loop {
-            clock.sleep_until(clock.now() + settings.change_poll).await;
-            let (known, new) = (detector.take(), new.clone());
+            tokio::select! {
+                () = clock.sleep_until(clock.now() + settings.change_poll) => {}
+                () = told(&mut news) => {}
+            }
+            let (known, new) = (watcher.take(), new.clone());
+            let (polled_store, feed) = (store.clone(), feed.clone());
             let polled = actix_rt::task::spawn_blocking(move || {
-                // A panic while polling loses the detector; another takes its place.
+                // A panic while polling loses the watcher; another takes its place.
                 let mut polling = known.unwrap_or_else(new);
                 let state = polling.poll();
+                polled_store.polled(state.is_ok());
+                // If the database is out of reach, what is cached of it is still true of it.
+                if let Ok(Some(state)) = &state {
+                    feed.observe(state.feed);
+                }
                 (polling, state)
             });
             let Ok((polled, state)) = polled.await else {
-                feed.invalidate_all();
+                news = None;
                 continue;
             };
-            detector = Some(polled);
-            file.condition().polled(state.is_ok());
-            if log.polled(&state) {
-                file.condition().replaced();
+            if news.is_none() {
+                news = Some(polled.news());
             }
-            match state {
-                Ok(Some(state)) => {
-                    feed.observe(state.feed);
-                    let version = cache.board_version();
-                    // If nothing is published, the cache is trying already.
-                    if version.is_some_and(|old| old != state.board) {
-                        cache.invalidate();
-                    }
+            watcher = Some(polled);
+            if log.polled(&state) {
+                store.replaced();
+            }
+            if let Ok(Some(state)) = state {
+                let version = cache.board_version();
+                // If nothing is published, the cache is trying already.
+                if version.is_some_and(|old| old != state.board) {
+                    cache.invalidate();
                 }
-                Ok(None) => {}
-                // The database that was served is out of reach; what is cached of it is still true of it.
-                Err(StoreError::File(_)) => {}
-                // On other errors, assume that everything changed.
-                Err(_) => feed.invalidate_all(),
             }
         }
     });
+}
+
+/// Waits until the database says that something was committed; for ever, if it never does.
+async fn told(news: &mut Option<watch::Receiver<u64>>) {
+    if let Some(news) = news
+        && news.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// What was logged of the polls.

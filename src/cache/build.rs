@@ -5,11 +5,7 @@ use std::{fmt, time::Instant};
 use super::snapshot::Snapshot;
 use crate::{
     domain::position::Lineage,
-    store::{
-        StoreError,
-        pool::ReadPool,
-        read::{self, Version},
-    },
+    store::{Store, StoreError, Version},
 };
 
 /// Why a build failed.
@@ -46,17 +42,16 @@ pub trait BuildSnapshot: fmt::Debug + Send + Sync + 'static {
     fn build(&self, deadline: Instant) -> Result<Built, BuildError>;
 }
 
-/// Builds from SQLite: one pooled connection, one read transaction.
+/// Builds from the database.
 #[derive(Debug, Clone)]
-pub struct SqliteBuilder {
-    /// Where the connection comes from.
-    pub pool: ReadPool,
+pub struct StoreBuilder {
+    /// The database.
+    pub store: Store,
 }
 
-impl BuildSnapshot for SqliteBuilder {
+impl BuildSnapshot for StoreBuilder {
     fn build(&self, deadline: Instant) -> Result<Built, BuildError> {
-        let board = read::board(&*self.pool.reader(deadline)?);
-        let board = board.inspect_err(|error| self.pool.file().condition().failed(error))?;
+        let board = self.store.board(deadline)?;
         Ok(Built {
             snapshot: Snapshot::new(&board.challenges)?,
             board_version: board.version,

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     answer::Representation,
     domain::{clock::Clock, position::Position},
-    store::read::Version,
+    store::Version,
 };
 
 /// A change of the board's bytes.

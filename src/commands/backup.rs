@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use cathedral_publisher::{
     config,
-    store::{backup::Backup, page_copy::Step, restore::Restore},
+    store::sqlite::{backup::Backup, page_copy::Step, restore::Restore},
 };
 use indicatif::ProgressBar;
 

@@ -11,7 +11,7 @@ use cathedral_publisher::{
     demo::{sample, simulation},
     metrics::DroppedLines,
     server::{Inherited, Signals},
-    store::kept_open::KeptOpen,
+    store::sqlite::kept_open::KeptOpen,
 };
 
 use super::serve::{admin_tokens, listen, parts};

@@ -9,7 +9,7 @@ use std::{
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
-    store::{file::DatabaseFile, kept_open::KeptOpen},
+    store::sqlite::{file::DatabaseFile, kept_open::KeptOpen},
 };
 
 /// The time between two attempts to open the database.

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use cathedral_publisher::{
-    cache::build::SqliteBuilder,
+    cache::build::StoreBuilder,
     config::{Admin, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
-    store::{self, file::DatabaseFile, pool::ReadPool},
+    store::{
+        self, Store,
+        sqlite::{SqliteStore, file::DatabaseFile},
+    },
 };
 
 use super::opening::Opening;
@@ -98,10 +101,12 @@ pub(crate) fn parts(
     writable: bool,
     dropped_log_lines: DroppedLines,
 ) -> Parts {
-    let pool = ReadPool::new(file.clone(), settings, !writable);
+    let store = Store::Sqlite(SqliteStore::new(file.clone(), settings, writable));
     Parts {
-        builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
-        pool,
+        builder: Arc::new(StoreBuilder {
+            store: store.clone(),
+        }),
+        store,
         clock: Arc::new(SystemClock),
         writable,
         tokens,

@@ -10,8 +10,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::sample::Sample;
 use crate::{
     domain::{challenge::Status, eval_run::EvalRun, ran_at::RanAt},
-    store::{open::open_reader, read, write},
-    writer::{handle::WriterHandle, operation::Operation},
+    store::{
+        operation::Operation,
+        sqlite::{open::open_reader, read, write},
+    },
+    writer::handle::WriterHandle,
 };
 
 /// The interval at which rows are written.

@@ -11,14 +11,11 @@ use super::{
     page::Page,
     pages::{self, Answer, Pages, ReadToken},
 };
-use crate::{
-    domain::{cursor::Cursor, eval_run::EvalRun},
-    store::read::FeedStamp,
-};
+use crate::{domain::cursor::Cursor, store::FeedStamp};
 
 /// The cached pages and the reads in flight, behind one short lock. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct FeedCache(Arc<Shared>);
+pub(super) struct FeedCache(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -83,23 +80,32 @@ impl FeedCache {
         *self.0.news.borrow()
     }
 
-    /// Notes the feed that a poll found. Drops all pages if another process left it so.
+    /// Returns the feed that is known.
+    pub(super) fn known(&self) -> Option<FeedStamp> {
+        self.pages().known()
+    }
+
+    /// Notes the feed as it is now. Drops all pages, if it is another one than is known.
     pub(super) fn observe(&self, stamp: FeedStamp) {
         self.change(|pages| pages.observe(stamp));
     }
 
-    /// Drops all pages: anything may have changed.
-    pub(super) fn invalidate_all(&self) {
-        self.change(Pages::invalidate_all);
+    /// Drops the pages that these rows fall into, which were inserted since the feed was as `before`. Returns false, and
+    /// does nothing, if another feed than `before` is known.
+    pub(super) fn follow(&self, before: &FeedStamp, after: FeedStamp, rows: &[Cursor]) -> bool {
+        self.change(|pages| pages.follow(before, after, rows))
     }
 
-    /// Returns a guard for a transaction that writes rows. Call it before the transaction commits.
-    pub(crate) fn begin_write(&self) -> PendingWrite<'_> {
-        self.pages().begin_write();
-        PendingWrite {
-            cache: self,
-            committed: false,
-        }
+    /// Drops all pages: the feed was as `before`, and is `after` now. Returns false, and does nothing, if another feed
+    /// than `before` is known.
+    pub(super) fn replace(&self, before: &FeedStamp, after: FeedStamp) -> bool {
+        self.change(|pages| {
+            let is_known = pages.known().map(|known| known.version) == Some(before.version);
+            if is_known {
+                pages.observe(after);
+            }
+            is_known
+        })
     }
 
     /// Changes the pages, then wakes everybody who waits for news if the feed has changed. Nobody is woken under the
@@ -161,44 +167,6 @@ impl Drop for PendingRead {
     }
 }
 
-/// Rows are being written. If this is dropped without [`PendingWrite::committed`], all pages are dropped:
-/// the outcome is unknown.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct PendingWrite<'a> {
-    cache: &'a FeedCache,
-    committed: bool,
-}
-
-impl PendingWrite<'_> {
-    /// Invalidates the pages that the rows fall into. The rows are committed; some may have been stored
-    /// before. The feed was `before` and is `after`. Call it before anybody is told that they are stored.
-    pub(crate) fn committed<'r>(
-        mut self,
-        before: FeedStamp,
-        after: FeedStamp,
-        rows: impl Iterator<Item = &'r EvalRun>,
-    ) {
-        let published = rows.filter(|row| row.is_published());
-        let keys: Vec<Cursor> = published.map(EvalRun::sort_key).collect();
-        let cache = self.cache;
-        cache.change(|pages| pages.committed(before, after, &keys));
-        self.committed = true;
-    }
-}
-
-impl Drop for PendingWrite<'_> {
-    fn drop(&mut self) {
-        let committed = self.committed;
-        self.cache.change(|pages| {
-            if !committed {
-                pages.invalidate_all();
-            }
-            pages.end_write();
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::key::After, *};
@@ -209,7 +177,7 @@ mod tests {
             position::{Lineage, Position},
             seq_cursor::SeqCursor,
         },
-        store::read::Version,
+        store::Version,
     };
 
     #[test]
@@ -246,6 +214,8 @@ mod tests {
                 lineage,
                 number: rows,
             }),
+            lineage,
+            last_seq: rows,
         }
     }
 
@@ -263,18 +233,12 @@ mod tests {
         assert_eq!(told(), Some(Some(stamp(1).end)));
         cache.observe(stamp(1));
         assert_eq!(told(), None, "no change");
-        let write = cache.begin_write();
-        write.committed(stamp(1), stamp(2), std::iter::empty());
+        assert!(cache.follow(&stamp(1), stamp(2), &[]));
         assert_eq!(told(), Some(Some(stamp(2).end)));
-        let write = cache.begin_write();
-        write.committed(stamp(2), stamp(2), std::iter::empty());
+        assert!(cache.follow(&stamp(2), stamp(2), &[]));
         assert_eq!(told(), None, "the same rows again");
-        drop(cache.begin_write());
-        assert_eq!(told(), Some(None), "the outcome is unknown");
-        cache.invalidate_all();
-        assert_eq!(told(), None, "still unknown");
-        cache.observe(stamp(2));
-        assert_eq!(told(), None, "it was nothing");
+        assert!(!cache.follow(&stamp(1), stamp(3), &[]));
+        assert_eq!(told(), None, "another feed is known");
         assert_eq!(cache.news().end, Some(stamp(2).end));
         cache.observe(stamp(3));
         assert_eq!(told(), Some(Some(stamp(3).end)));
@@ -289,7 +253,10 @@ mod tests {
             is_full: false,
             next: None,
             last: None,
-            stamp: stamp(4),
+            stamp: FeedStamp {
+                merkle_epoch_latest: Some(1),
+                ..stamp(4)
+            },
         }));
         assert_eq!(told(), Some(Some(stamp(4).end)));
         assert!(cache.get(&key).is_some());

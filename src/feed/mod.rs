@@ -37,16 +37,13 @@ use crate::{
     answer::{MissingEncoding, Representation},
     domain::{
         clock::{Clock, ForwardWall},
-        cursor::PageLimit,
+        cursor::{Cursor, PageLimit},
+        eval_run::EvalRun,
         lineages::Unresolved,
         ran_at::RanAt,
     },
     metrics::{Metrics, Source},
-    store::{
-        StoreError,
-        pool::ReadPool,
-        read::{FeedStamp, SeqPageError},
-    },
+    store::{FeedStamp, SeqPageError, Store, StoreError},
 };
 use budget::ByteBudget;
 use cache::{Lookup, PendingRead};
@@ -54,12 +51,15 @@ use encoder::Encoder;
 use page::PageReader;
 use senders::Senders;
 
-pub use cache::FeedCache;
+use cache::FeedCache;
 pub use key::{After, PageKey};
 pub use news::FeedNews;
 pub use page::Page;
 pub use senders::Sending;
 pub use settings::Settings;
+
+/// How often another change may come between a look at what is known of the feed and its update.
+const FOLLOW_ATTEMPTS: u32 = 8;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +112,7 @@ pub struct FeedHandle(Arc<Feed>);
 
 #[derive(Debug)]
 struct Feed {
-    pool: ReadPool,
+    store: Store,
     settings: Settings,
     max_reads: usize,
     turns: Arc<Semaphore>,
@@ -127,20 +127,15 @@ struct Feed {
 }
 
 impl FeedHandle {
-    /// A feed whose pages are read through `pool`. The wall clock says which rows are held back.
-    pub fn new(
-        pool: ReadPool,
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-        metrics: Metrics,
-    ) -> Self {
+    /// A feed whose pages are read from `store`. The wall clock says which rows are held back.
+    pub fn new(store: Store, settings: Settings, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         // The feed leaves one connection to the board and one to the health check.
-        let max_reads = pool.max_size().saturating_sub(2).max(1) as usize;
+        let max_reads = store.max_readers().saturating_sub(2).max(1) as usize;
         // Encoding is bound by the processor.
         let max_encodings = available_parallelism().map_or(1, usize::from);
         let budget = ByteBudget::new(settings.max_cached_bytes + settings.max_in_flight_bytes);
         Self(Arc::new(Feed {
-            pool,
+            store,
             turns: Arc::new(Semaphore::new(max_reads)),
             large_page: Mutex::default(),
             cache: FeedCache::new(settings.max_cached_bytes),
@@ -154,11 +149,6 @@ impl FeedHandle {
         }))
     }
 
-    /// Returns the cache, which the writer tells of every row.
-    pub fn cache(&self) -> FeedCache {
-        self.0.cache.clone()
-    }
-
     /// Returns the last change of the feed. Costs a short lock.
     pub fn news(&self) -> FeedNews {
         self.0.cache.news()
@@ -169,14 +159,26 @@ impl FeedHandle {
         self.0.cache.changes()
     }
 
-    /// Notes the feed that a poll found. Drops all cached pages if another process changed the feed.
-    pub fn observe(&self, stamp: FeedStamp) {
-        self.0.cache.observe(stamp);
+    /// Notes the feed that a poll found. If another process changed it, reads which rows were inserted since, and drops
+    /// the cached pages that they fall into; all pages, if anything else has changed. Blocks.
+    pub fn observe(&self, found: FeedStamp) {
+        self.0.follow(found);
     }
 
-    /// Drops all cached pages: the database could not be checked.
-    pub fn invalidate_all(&self) {
-        self.0.cache.invalidate_all();
+    /// Notes that this process committed rows, some of which may have been stored before. The feed was `before` and is
+    /// `after`. Drops the cached pages that they fall into. Call it before anybody is told that they are stored. Blocks
+    /// if another process has written as well.
+    pub(crate) fn committed<'r>(
+        &self,
+        before: FeedStamp,
+        after: FeedStamp,
+        rows: impl Iterator<Item = &'r EvalRun>,
+    ) {
+        let published = rows.filter(|row| row.is_published());
+        let keys: Vec<Cursor> = published.map(EvalRun::sort_key).collect();
+        if !self.0.cache.follow(&before, after, &keys) {
+            self.0.follow(after);
+        }
     }
 
     /// Returns how long a read may take.
@@ -333,18 +335,37 @@ impl Feed {
     }
 
     fn read(&self, key: &PageKey) -> Result<Page, FeedError> {
-        let reader = self
-            .pool
-            .reader(Instant::now() + self.settings.read_timeout)?;
         let reading = PageReader {
-            reader: &reader,
+            store: &self.store,
+            deadline: Instant::now() + self.settings.read_timeout,
             budget: &self.budget,
             large_page: &self.large_page,
         };
-        let page = reading.read(key);
-        if let Err(FeedError::Store(error)) = &page {
-            self.pool.file().condition().failed(error);
+        reading.read(key)
+    }
+
+    /// Brings the cache from the feed that it knows to `found`, or to a later one.
+    fn follow(&self, found: FeedStamp) {
+        let deadline = Instant::now() + self.settings.read_timeout;
+        for _ in 0..FOLLOW_ATTEMPTS {
+            let Some(known) = self.cache.known() else {
+                break;
+            };
+            if known.version == found.version {
+                return;
+            }
+            // What is read now is not older than what is known, unless the database went back.
+            let Ok(since) = self.store.inserted_since(&known, deadline) else {
+                break;
+            };
+            let is_followed = match since.inserted {
+                Some(rows) => self.cache.follow(&known, since.stamp, &rows),
+                None => self.cache.replace(&known, since.stamp),
+            };
+            if is_followed {
+                return;
+            }
         }
-        page
+        self.cache.observe(found);
     }
 }

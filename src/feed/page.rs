@@ -1,6 +1,9 @@
 //! A page, and how it is read: the stored bytes of its rows joined, and the cursor after it (WIRE.md).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use super::{
     FeedError,
@@ -15,10 +18,7 @@ use crate::{
         ran_at::RanAt,
         seq_cursor::SeqCursor,
     },
-    store::{
-        pool::Reader,
-        read::{self, FeedStamp},
-    },
+    store::{FeedStamp, Store},
 };
 
 /// Pages longer than this are read one at a time: a thousand rows of the greatest length have 64 MiB.
@@ -43,7 +43,8 @@ pub struct Page {
 
 /// Reads pages, and charges their bytes to a budget.
 pub(super) struct PageReader<'a> {
-    pub(super) reader: &'a Reader,
+    pub(super) store: &'a Store,
+    pub(super) deadline: Instant,
     pub(super) budget: &'a ByteBudget,
     /// A read that finds its page large waits for it until no other large one is being read.
     pub(super) large_page: &'a Mutex<()>,
@@ -68,7 +69,10 @@ impl PageReader<'_> {
         limit: PageLimit,
     ) -> Result<Page, FeedError> {
         let mut rows = Rows::new(self.large_page);
-        let end = read::feed_page(self.reader, cursor, until, limit, |row| rows.add(row))?;
+        let mut add = |row: &[u8]| rows.add(row);
+        let end = self
+            .store
+            .feed_page(cursor, until, limit, self.deadline, &mut add)?;
         let last = match end.next {
             Some(row) => Some(Cursor::of_row(&row.ran_at, row.id).map_err(|_| FeedError::Time)?),
             None => None,
@@ -90,7 +94,10 @@ impl PageReader<'_> {
 
     fn by_seq(&self, cursor: SeqCursor, limit: PageLimit) -> Result<Page, FeedError> {
         let mut rows = Rows::new(self.large_page);
-        let end = read::feed_page_by_seq(self.reader, cursor, limit, |row| rows.add(row))?;
+        let mut add = |row: &[u8]| rows.add(row);
+        let end = self
+            .store
+            .feed_page_by_seq(cursor, limit, self.deadline, &mut add)?;
         let is_full = end.rows == limit.rows();
         let policy = match cursor {
             _ if !is_full => CachePolicy::Brief,

@@ -5,10 +5,7 @@
 //! everything after its cursor. In the order of commits rows are only appended: a full page stays valid, and a shorter
 //! one until the next published row.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use hashlink::LruCache;
 use tokio::sync::oneshot;
@@ -20,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{cursor::Cursor, seq_cursor::SeqCursor},
-    store::read::{FeedStamp, Version},
+    store::FeedStamp,
 };
 
 /// What a page weighs beside its body and the bytes of its key: tags and the entries that lead to it.
@@ -29,9 +26,6 @@ const OVERHEAD_BYTES: usize = 768;
 const MAX_PAGES: usize = 4096;
 /// The most reads in flight, running or queued. Each look-up walks all of them.
 const MAX_IN_FLIGHT: usize = 1024;
-/// How many of the feed's last versions are remembered. A read that takes longer than as many commits of this
-/// process drops all cached pages.
-const MAX_RECENT: usize = 1024;
 
 /// What everybody who waits for a page gets.
 pub(super) type Answer = Result<Page, Arc<FeedError>>;
@@ -91,16 +85,10 @@ pub(super) struct Pages {
     max_bytes: usize,
     in_flight: Vec<InFlight>,
     reads: u64,
-    /// The feed that the cached pages show.
+    /// The feed that the cached pages show, or an earlier one than that.
     stamp: Option<FeedStamp>,
-    /// Whether that is all that is known: nothing was lost since.
-    is_known: bool,
-    /// How often the feed has changed, or may have changed.
+    /// How often the feed has changed.
     changes: u64,
-    /// Earlier versions, each left behind by a commit of this process only.
-    recent: VecDeque<Version>,
-    /// How many transactions of this process may have committed, and have not said so yet.
-    writes: usize,
 }
 
 impl Pages {
@@ -115,10 +103,7 @@ impl Pages {
             in_flight: Vec::new(),
             reads: 0,
             stamp: None,
-            is_known: false,
             changes: 0,
-            recent: VecDeque::new(),
-            writes: 0,
         }
     }
 
@@ -132,15 +117,19 @@ impl Pages {
         self.cached.get(key).cloned()
     }
 
-    /// Returns how often the feed has changed, or may have changed.
+    /// Returns how often the feed has changed.
     pub(super) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Returns the cursor after the last published row, in the order of commits, if it is known.
     pub(super) fn end(&self) -> Option<SeqCursor> {
-        let stamp = self.stamp.filter(|_| self.is_known)?;
-        Some(stamp.end)
+        Some(self.stamp?.end)
+    }
+
+    /// Returns the feed that is known.
+    pub(super) fn known(&self) -> Option<FeedStamp> {
+        self.stamp
     }
 
     /// Decides what a request for this page does.
@@ -193,66 +182,48 @@ impl Pages {
         }
     }
 
-    /// Notes that a transaction of this process may commit from now on.
-    pub(super) fn begin_write(&mut self) {
-        self.writes += 1;
-    }
-
-    /// Notes that a transaction has ended. Call it after [`Pages::committed`], if that is called.
-    pub(super) fn end_write(&mut self) {
-        self.writes -= 1;
-    }
-
-    /// Notes that this process committed rows; it found the feed as `before` and left it as `after`.
-    pub(super) fn committed(&mut self, before: FeedStamp, after: FeedStamp, rows: &[Cursor]) {
-        let version = self.stamp.map(|stamp| stamp.version);
-        self.changes += u64::from(version != Some(after.version));
-        // Every page in the order of (ran_at, id) contains the epoch.
-        let is_new_epoch = before.merkle_epoch_latest != after.merkle_epoch_latest;
-        if version != Some(before.version) || is_new_epoch {
+    /// Notes that these published rows were inserted into the feed since it was as `before`, by whichever process, and
+    /// that it is `after` now. Returns false, and does nothing, if another feed than `before` is known.
+    pub(super) fn follow(&mut self, before: &FeedStamp, after: FeedStamp, rows: &[Cursor]) -> bool {
+        if self.stamp.map(|known| known.version) != Some(before.version) {
+            return false;
+        }
+        if before.lineage != after.lineage
+            || before.merkle_epoch_latest != after.merkle_epoch_latest
+        {
+            // Every page in the order of (ran_at, id) contains the epoch.
             self.drop_all();
         } else {
             self.invalidate(rows, before.end != after.end);
-            if self.recent.len() == MAX_RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(before.version);
         }
         self.know(after);
+        true
     }
 
-    /// Notes the feed that a poll found. If this process did not leave it so, anything may have been written.
+    /// Notes the feed as it is now. Drops all pages, if it is another one than is known: anything may have changed.
     pub(super) fn observe(&mut self, stamp: FeedStamp) {
-        let version = self.stamp.map(|stamp| stamp.version);
-        if version != Some(stamp.version) {
-            self.changes += 1;
+        if self.stamp.map(|known| known.version) != Some(stamp.version) {
             self.drop_all();
         }
         self.know(stamp);
     }
 
-    /// Notes the feed that a read found: pages of before and after a change by another process are never cached
-    /// together, even before a poll.
+    /// Notes the feed that a read found. Rows that were inserted before the read or after it change nothing: a page that
+    /// they fall into was read after them, or is not cached. If anything else has changed, pages of before and after
+    /// that are not cached together.
     fn found(&mut self, stamp: FeedStamp) {
-        let version = self.stamp.map(|stamp| stamp.version);
-        let is_earlier = version != Some(stamp.version) && self.recent.contains(&stamp.version);
-        // A commit of this process may be visible before it is told of here.
-        if !is_earlier && self.writes == 0 {
+        let only_rows = self.stamp.is_some_and(|known| {
+            known.lineage == stamp.lineage && known.merkle_epoch_latest == stamp.merkle_epoch_latest
+        });
+        if !only_rows {
             self.observe(stamp);
         }
     }
 
     fn know(&mut self, stamp: FeedStamp) {
+        let version = self.stamp.map(|known| known.version);
+        self.changes += u64::from(version != Some(stamp.version));
         self.stamp = Some(stamp);
-        self.is_known = true;
-    }
-
-    /// Drops all pages, and lets no read in flight be cached or joined: anything may have changed.
-    pub(super) fn invalidate_all(&mut self) {
-        // Of a database that stays out of reach, there is no news.
-        self.changes += u64::from(self.is_known);
-        self.is_known = false;
-        self.drop_all();
     }
 
     fn drop_all(&mut self) {
@@ -260,7 +231,6 @@ impl Pages {
         self.at_end.clear();
         self.greatest_last = None;
         self.bytes = 0;
-        self.recent.clear();
         for read in &mut self.in_flight {
             read.invalidated = true;
         }

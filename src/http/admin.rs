@@ -18,9 +18,10 @@ use super::{Settings, error::ApiError, query::id_of_path, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun, merkle_epoch},
     json_stream::{SourceError, read_items},
+    store::operation::Operation,
     writer::{
         handle::{Admission, WriterHandle},
-        operation::{Acknowledgement, Operation, Rejected},
+        outcome::{Acknowledgement, Rejected},
     },
 };
 

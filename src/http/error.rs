@@ -13,8 +13,8 @@ use crate::{
     cache::handle::Unavailable,
     domain::{Invalid, cursor::NotALimit, ran_at::NotATime, seq_cursor::NotASeqCursor},
     feed::FeedError,
-    store::write::WriteError,
-    writer::operation::Rejected,
+    store::WriteError,
+    writer::outcome::Rejected,
 };
 
 /// The body of an error.

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 
 use super::App;
-use crate::health::Check;
+use crate::store::Check;
 
 #[derive(Serialize)]
 struct Health<C> {

@@ -82,8 +82,8 @@ fn sample(handles: &Handles) {
         SampledGauge::CommitRunning,
         running.unwrap_or_default().as_secs(),
     );
-    let pool = handles.health.pool.usage();
+    let pool = handles.health.store.usage();
     metrics.set_gauge(SampledGauge::PoolConnections, pool.connections.into());
     metrics.set_gauge(SampledGauge::PoolIdle, pool.idle.into());
-    metrics.set_gauge(SampledGauge::WalBytes, handles.health.pool.wal_bytes());
+    metrics.set_gauge(SampledGauge::WalBytes, handles.health.store.wal_bytes());
 }

@@ -14,8 +14,10 @@ use crate::{
     domain::feed_envelope,
     store::{
         StoreError,
-        open::{OpenError, open_reader},
-        read,
+        sqlite::{
+            open::{OpenError, open_reader},
+            read,
+        },
     },
 };
 

@@ -16,11 +16,8 @@ use crate::{
     domain::Invalid,
     json_stream::{Envelope, SourceError, read_items},
     store::{
-        StoreError,
-        file::FileFault,
-        kept_open::KeptOpen,
-        open::OpenError,
-        write::{self, Counts, WriteError, Written},
+        Counts, StoreError, WriteError, Written,
+        sqlite::{file::FileFault, kept_open::KeptOpen, open::OpenError, write},
     },
 };
 

@@ -43,9 +43,9 @@ use crate::{
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     liveness::Liveness,
     metrics::{DroppedLines, Metrics, SampledGauge},
-    store::pool::ReadPool,
+    store::Store,
     throttle::Throttle,
-    watch::{self, Watched},
+    watch,
     writer::actor::WriterActor,
 };
 
@@ -63,8 +63,8 @@ const LOG_FAILURES_EVERY: Duration = Duration::from_secs(1);
 /// What the server is made of; tests pass a builder and a clock of their own.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// Readers of the database.
-    pub pool: ReadPool,
+    /// The database.
+    pub store: Store,
     /// Makes the board's snapshots.
     pub builder: Arc<dyn BuildSnapshot>,
     /// Decides when a snapshot is stale.
@@ -106,16 +106,15 @@ pub async fn start(
         Arc::clone(&parts.clock),
         liveness.guard("the cache"),
     );
-    let file = parts.pool.file().clone();
     let feed = FeedHandle::new(
-        parts.pool.clone(),
+        parts.store.clone(),
         settings.feed,
         Arc::clone(&parts.clock),
         metrics.clone(),
     );
     let writer = parts.writable.then(|| {
         WriterActor::launch(
-            file.clone(),
+            parts.store.clone(),
             settings.writer,
             &feed,
             cache.clone(),
@@ -129,7 +128,7 @@ pub async fn start(
         feed: feed.clone(),
         health: HealthHandle {
             settings: settings.health,
-            pool: parts.pool,
+            store: parts.store.clone(),
             last_probe: Arc::default(),
             cache: cache.clone(),
             writer: writer.clone(),
@@ -150,11 +149,7 @@ pub async fn start(
     let saver = snapshot_file.map(|file| Saver::launch(cache.clone(), file));
     // Before any page of the feed is cached.
     watch::launch(
-        Watched {
-            file,
-            writable: parts.writable,
-            busy_timeout: settings.store.busy_timeout,
-        },
+        parts.store,
         settings.watch,
         parts.clock,
         cache.clone(),

@@ -1,42 +1,241 @@
-//! All SQL: opening, the pool of readers, queries, and the one write connection.
+//! The database: one coarse [`Store`], and all SQL behind it.
 //!
 //! | file | knows |
 //! |---|---|
-//! | `open` | what must be true of a file before it is used, migrations |
-//! | `backup` | writes a copy of a database in use |
-//! | `change_detector` | notices commits of other connections |
-//! | `condition` | whether the database can be trusted: damage, failed polls |
-//! | `file` | whether the files of the database are those that were opened |
-//! | `history` | whether the database went back without a restore |
-//! | `kept_open` | the connection that is opened first and closed last |
-//! | `migrations` | the schema, and how a database gets it |
-//! | `page_copy` | copies a database through SQLite, and checks it |
-//! | `pool` | the r2d2 pool of read connections, and its pragmas |
-//! | `read` | the queries of the board, the feed, the health check and the exports |
-//! | `restore` | brings a backup into a database in use |
-//! | `scratch` | a private folder for a database that is being made |
+//! | `sqlite` | a database file |
+//! | `operation` | what is written in groups |
+//! | `outcome` | what a write changed, or why it was rejected |
+//! | `state` | what readers find: board, feed, versions, the ends of pages |
+//! | `polls` | whether changes by other processes are noticed |
 //! | `settings` | the options of this room |
-//! | `write` | inserts and replacements, and when they conflict |
 
-pub mod backup;
-pub(crate) mod change_detector;
-pub(crate) mod condition;
-pub mod file;
-pub(crate) mod history;
-pub mod kept_open;
-mod migrations;
-pub mod open;
-pub mod page_copy;
-pub mod pool;
-pub mod read;
-pub mod restore;
-mod scratch;
+pub mod operation;
+mod outcome;
+mod polls;
 mod settings;
-pub mod write;
+pub mod sqlite;
+mod state;
 
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::domain::{
+    cursor::{Cursor, PageLimit},
+    position::NotAPosition,
+    ran_at::RanAt,
+    seq_cursor::SeqCursor,
+};
+use operation::Operation;
+use sqlite::SqliteStore;
+
+pub use outcome::{CommitError, Committed, Counts, RefusedItem, WriteError, Written};
 pub use settings::Settings;
+pub use state::{
+    Board, DatabaseState, FeedStamp, LastRow, PageEnd, PoolUsage, SeqPageEnd, SeqPageError, Since,
+    Version,
+};
 
-use crate::domain::position::NotAPosition;
+/// Well, or what is wrong in a few words.
+pub type Check = Result<(), Cow<'static, str>>;
+
+/// What is wrong with a database that cannot be read in time.
+pub(crate) const NO_ANSWER: &str = "no answer";
+
+/// A database. Cheap to clone.
+///
+/// All methods that take a deadline block until then at most: call them on blocking threads only.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// A file.
+    Sqlite(SqliteStore),
+}
+
+impl Store {
+    /// Returns the board, as of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn board(&self, deadline: Instant) -> Result<Board, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.board(deadline),
+        }
+    }
+
+    /// Hands the stored bytes of up to `limit` rows after `cursor` to `each_row`, in the feed's order; those up to
+    /// `until`, if it is given. They are of one moment; the cost grows with the page, not with the feed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn feed_page(
+        &self,
+        cursor: &Cursor,
+        until: Option<&RanAt>,
+        limit: PageLimit,
+        deadline: Instant,
+        each_row: &mut dyn FnMut(&[u8]),
+    ) -> Result<PageEnd, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.feed_page(cursor, until, limit, deadline, each_row),
+        }
+    }
+
+    /// As [`Store::feed_page`], in the order of commits: every row with a smaller `seq` that will ever be committed is
+    /// visible before a row is.
+    ///
+    /// # Errors
+    /// [`SeqPageError`].
+    pub fn feed_page_by_seq(
+        &self,
+        cursor: SeqCursor,
+        limit: PageLimit,
+        deadline: Instant,
+        each_row: &mut dyn FnMut(&[u8]),
+    ) -> Result<SeqPageEnd, SeqPageError> {
+        match self {
+            Self::Sqlite(store) => store.feed_page_by_seq(cursor, limit, deadline, each_row),
+        }
+    }
+
+    /// Returns what happened to the feed since it was as `known`. The cost grows with the rows that were inserted since.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn inserted_since(
+        &self,
+        known: &FeedStamp,
+        deadline: Instant,
+    ) -> Result<Since, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.inserted_since(known, deadline),
+        }
+    }
+
+    /// Checks that the database answers a query that needs its content, and that it can be trusted.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn probe(&self, deadline: Instant) -> Check {
+        match self {
+            Self::Sqlite(store) => store.probe(deadline),
+        }
+    }
+
+    /// Returns a writer. Opens nothing yet.
+    pub fn writer(&self, settings: WriterSettings) -> Writer {
+        match self {
+            Self::Sqlite(store) => Writer::Sqlite(store.writer(settings)),
+        }
+    }
+
+    /// Returns what notices the commits of other connections. Blocks while it opens the database; if that fails, the
+    /// first poll tries again.
+    pub fn watcher(&self) -> Watcher {
+        match self {
+            Self::Sqlite(store) => Watcher::Sqlite(store.watcher()),
+        }
+    }
+
+    /// Notes whether a poll could read the database.
+    pub(crate) fn polled(&self, succeeded: bool) {
+        match self {
+            Self::Sqlite(store) => store.polled(succeeded),
+        }
+    }
+
+    /// Discards what was found of the content: another one has taken its place.
+    pub(crate) fn replaced(&self) {
+        match self {
+            Self::Sqlite(store) => store.replaced(),
+        }
+    }
+
+    /// Returns how many connections read at once at most.
+    pub fn max_readers(&self) -> u32 {
+        match self {
+            Self::Sqlite(store) => store.pool().max_size(),
+        }
+    }
+
+    /// Returns the state of the pool of readers.
+    pub fn usage(&self) -> PoolUsage {
+        match self {
+            Self::Sqlite(store) => store.pool().usage(),
+        }
+    }
+
+    /// Returns the size of the write-ahead log in bytes; 0 if there is none.
+    pub fn wal_bytes(&self) -> u64 {
+        match self {
+            Self::Sqlite(store) => store.pool().wal_bytes(),
+        }
+    }
+}
+
+/// The bounds of a commit.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterSettings {
+    /// How long a commit waits while another process writes.
+    pub busy_timeout: Duration,
+    /// SQLite: the size of the write-ahead log above which a commit waits briefly for readers, in bytes.
+    pub wal_soft_bytes: u64,
+    /// SQLite: the size above which it waits for `long_wait`, in bytes.
+    pub wal_hard_bytes: u64,
+    /// How long a read may take.
+    pub long_wait: Duration,
+}
+
+/// The one connection that writes. Its methods block.
+#[derive(Debug)]
+pub enum Writer {
+    /// To a file.
+    Sqlite(sqlite::writer::WriteConnection),
+}
+
+impl Writer {
+    /// Carries all operations out in one transaction, each one completely or not at all. Blocks until the commit is
+    /// durable.
+    ///
+    /// # Errors
+    /// [`CommitError`], for all of them.
+    pub fn commit(&mut self, operations: &[Operation]) -> Result<Committed, CommitError> {
+        match self {
+            Self::Sqlite(writer) => writer.commit(operations),
+        }
+    }
+}
+
+/// Notices the commits of other connections.
+#[derive(Debug)]
+pub enum Watcher {
+    /// Of a file.
+    Sqlite(sqlite::change_detector::ChangeDetector),
+}
+
+impl Watcher {
+    /// Returns what changes whenever the database says that something was committed. Some databases never say it: they
+    /// must be polled.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        match self {
+            // Without a sender it never changes.
+            Self::Sqlite(_) => watch::Sender::new(0).subscribe(),
+        }
+    }
+
+    /// Returns the state of the database at the first poll, and whenever anything has been committed since the last
+    /// one. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the next poll tries anew.
+    pub fn poll(&mut self) -> Result<Option<DatabaseState>, StoreError> {
+        match self {
+            Self::Sqlite(detector) => detector.poll(),
+        }
+    }
+}
 
 /// A read or write of the database failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +248,10 @@ pub enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     /// The files of the database do not belong together.
     #[error(transparent)]
-    File(#[from] file::FileFault),
+    File(#[from] sqlite::file::FileFault),
     /// The file is no database that this program can use.
     #[error(transparent)]
-    Open(Box<open::OpenError>),
+    Open(Box<sqlite::open::OpenError>),
     /// A stored value is invalid: another program wrote it.
     #[error("database: challenge {challenge_id:?} has an invalid {column}")]
     Corrupt {
@@ -66,8 +265,8 @@ pub enum StoreError {
     Lineage(#[from] NotAPosition),
 }
 
-impl From<open::OpenError> for StoreError {
-    fn from(error: open::OpenError) -> Self {
+impl From<sqlite::open::OpenError> for StoreError {
+    fn from(error: sqlite::open::OpenError) -> Self {
         Self::Open(Box::new(error))
     }
 }

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::{
     Settings,
-    commit::{Target, WriteConnection},
+    commit::{Committer, Target},
     handle::{Admission, CommitSince, Ticket, WriterHandle},
-    operation::{Acknowledgement, Rejected},
+    outcome::{Acknowledgement, Rejected},
 };
 use crate::{
     cache::handle::CacheHandle,
@@ -17,7 +17,7 @@ use crate::{
     feed::FeedHandle,
     liveness::LivenessGuard,
     metrics::Metrics,
-    store::{file::DatabaseFile, write::Counts},
+    store::{Counts, Store, WriterSettings},
 };
 
 /// Write this, and answer the caller.
@@ -44,8 +44,9 @@ pub(crate) struct WriterActor {
     target: Target,
     cache: CacheHandle,
     /// Absent while a commit runs.
-    connection: Option<WriteConnection>,
+    connection: Option<Committer>,
     queue: Vec<Enqueue>,
+    max_writes: usize,
     clock: Arc<dyn Clock>,
     commit_since: CommitSince,
     metrics: Metrics,
@@ -53,10 +54,10 @@ pub(crate) struct WriterActor {
 }
 
 impl WriterActor {
-    /// Starts the actor on the current arbiter. It writes to the database `file`, tells `cache` when the
+    /// Starts the actor on the current arbiter. It writes to the `store`, tells `cache` when the
     /// board has changed, and tells `feed` of every row.
     pub(crate) fn launch(
-        file: DatabaseFile,
+        store: Store,
         settings: Settings,
         feed: &FeedHandle,
         cache: CacheHandle,
@@ -65,18 +66,23 @@ impl WriterActor {
         liveness: LivenessGuard,
     ) -> WriterHandle {
         let target = Target {
-            file,
-            settings,
-            feed: feed.cache(),
-            // For readers of the WAL, and those that came while these were waited for.
-            long_wait: 2 * feed.read_timeout(),
+            store,
+            settings: WriterSettings {
+                busy_timeout: settings.busy_timeout,
+                wal_soft_bytes: settings.wal_soft_bytes,
+                wal_hard_bytes: settings.wal_hard_bytes,
+                // For readers of the WAL, and those that came while these were waited for.
+                long_wait: 2 * feed.read_timeout(),
+            },
+            feed: feed.clone(),
         };
         let commit_since = CommitSince::default();
         let actor = Self {
             clock: Arc::clone(&clock),
             commit_since: commit_since.clone(),
-            connection: Some(WriteConnection::new(target.clone())),
+            connection: Some(Committer::new(&target)),
             target,
+            max_writes: settings.max_writes as usize,
             cache,
             queue: Vec::new(),
             metrics,
@@ -89,7 +95,7 @@ impl WriterActor {
     fn commit_queue(&mut self, context: &mut Context<Self>) {
         if self.connection.is_none() {
             // During a commit that hangs, callers give up, and leave empty tickets behind.
-            if self.queue.len() >= 2 * self.target.settings.max_writes as usize {
+            if self.queue.len() >= 2 * self.max_writes {
                 self.queue.retain(|enqueued| enqueued.ticket.is_queued());
             }
             return;
@@ -129,7 +135,7 @@ impl WriterActor {
                     (connection, results)
                 }
                 // A panic took the connection with it, and its transaction has been rolled back.
-                Err(_) => (WriteConnection::new(actor.target.clone()), Vec::new()),
+                Err(_) => (Committer::new(&actor.target), Vec::new()),
             };
             actor.connection = Some(connection);
             actor.commit_since.set(None);

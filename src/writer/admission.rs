@@ -19,7 +19,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Settings, operation::Rejected};
+use super::{Settings, outcome::Rejected};
 use crate::domain::clock::Clock;
 
 /// The pace of an upload that is not cut off, if others need its room.

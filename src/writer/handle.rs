@@ -16,9 +16,9 @@ use super::{
     Settings,
     actor::Enqueue,
     admission::Admissions,
-    operation::{Acknowledgement, Operation, Rejected},
+    outcome::{Acknowledgement, Rejected},
 };
-use crate::domain::clock::Clock;
+use crate::{domain::clock::Clock, store::operation::Operation};
 
 /// The writer, for request handlers. Cheap to clone.
 #[derive(Debug, Clone)]

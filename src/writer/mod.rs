@@ -2,20 +2,18 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `operation` | the operations and their outcomes |
+//! | `outcome` | the outcomes of writes |
 //! | `admission` | a permit for an operation and its bytes, or an error at once; slow uploads give way |
 //! | `handle` | the way into the queue, and a bound for every wait |
 //! | `actor` | the queue, and when callers are answered |
-//! | `commit` | one transaction for all that is queued, a savepoint for each operation |
+//! | `commit` | one transaction for all that is queued, and what the feed is told of it |
 //! | `settings` | the options of this room |
-//! | `wal_size` | keeps the write-ahead log (WAL) bounded |
 
 pub(crate) mod actor;
 mod admission;
 mod commit;
 pub mod handle;
-pub mod operation;
+pub mod outcome;
 mod settings;
-mod wal_size;
 
 pub use settings::Settings;

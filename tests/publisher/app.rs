@@ -13,7 +13,7 @@ use awc::{
 };
 use cathedral_publisher::{
     cache::{
-        build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
+        build::{BuildError, BuildSnapshot, Built, StoreBuilder},
         handle::CacheHandle,
     },
     config::{Cli, Command, Kind},
@@ -23,10 +23,14 @@ use cathedral_publisher::{
     import_export::import::{Transactions, import},
     server::{self, Listen, Parts, Settings, Stopper},
     store::{
-        file::DatabaseFile,
-        open::open_writer,
-        pool::ReadPool,
-        write::{insert_eval_run, put_challenge},
+        Store,
+        sqlite::{
+            SqliteStore,
+            file::DatabaseFile,
+            open::open_writer,
+            pool::ReadPool,
+            write::{insert_eval_run, put_challenge},
+        },
     },
     writer::handle::WriterHandle,
 };
@@ -59,7 +63,7 @@ pub enum Mode {
 /// The real snapshot builder behind a gate that counts builds and can hold or break them.
 #[derive(Debug)]
 pub struct Gate {
-    real: SqliteBuilder,
+    real: StoreBuilder,
     state: Mutex<GateState>,
     changed: Condvar,
 }
@@ -190,7 +194,7 @@ pub struct App {
     pub clock: ManualClock,
     pub gate: Arc<Gate>,
     pub cache: CacheHandle,
-    pub pool: ReadPool,
+    pub store: Store,
     pub writer: WriterHandle,
     pub url: String,
     /// The URL of the admin address; `None` if admin routes are on the public address.
@@ -263,13 +267,15 @@ impl App {
     pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
         // Tests with 500 clients hold both ends of each connection in this process.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let pool = ReadPool::new(
+        let store = Store::Sqlite(SqliteStore::new(
             DatabaseFile::new(&data.path(), false),
             settings.store,
-            false,
-        );
+            true,
+        ));
         let gate = Arc::new(Gate {
-            real: SqliteBuilder { pool: pool.clone() },
+            real: StoreBuilder {
+                store: store.clone(),
+            },
             state: Mutex::new(GateState {
                 mode,
                 builds: 0,
@@ -279,7 +285,7 @@ impl App {
         });
         let clock = ManualClock::default();
         let parts = Parts {
-            pool: pool.clone(),
+            store: store.clone(),
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             writable: true,
@@ -299,7 +305,7 @@ impl App {
             clock,
             gate,
             cache,
-            pool,
+            store,
             writer,
             url,
             admin_url,
@@ -379,6 +385,12 @@ impl App {
             has
         };
         wait_until(&format!("{count} items after recovery"), has).await;
+    }
+
+    /// Returns the pool of readers of the file.
+    pub fn pool(&self) -> &ReadPool {
+        let Store::Sqlite(store) = &self.store;
+        store.pool()
     }
 
     pub fn address(&self) -> String {

@@ -221,7 +221,7 @@ fn two_histories() -> (Data, Data) {
                     r#"{{"id":"{name}-{number}","ran_at":"2026-06-01T00:00:00Z","eval_output_schema_version":5}}"#
                 );
                 let run = cathedral_publisher::domain::eval_run::EvalRun::from_json(&json).unwrap();
-                cathedral_publisher::store::write::insert_eval_run(connection, &run).unwrap();
+                cathedral_publisher::store::sqlite::write::insert_eval_run(connection, &run).unwrap();
             }
         });
         data

@@ -622,7 +622,7 @@ fn a_million_eval_runs_of_the_first_schema_are_migrated_while_a_client_of_the_ol
         });
         let begun = Instant::now();
         let migrated =
-            cathedral_publisher::store::open::open_writer(&path, Duration::from_secs(60));
+            cathedral_publisher::store::sqlite::open::open_writer(&path, Duration::from_secs(60));
         let took = begun.elapsed();
         is_done.store(true, Ordering::Relaxed);
         drop(migrated.unwrap());

@@ -28,11 +28,14 @@ use std::{
 
 use actix_web::web::block;
 use cathedral_publisher::{
-    cache::build::SqliteBuilder,
+    cache::build::StoreBuilder,
     domain::clock::{Clock, Sleep, SystemClock},
     http::AdminTokens,
     server::{self, Listen, Parts},
-    store::{file::DatabaseFile, pool::ReadPool},
+    store::{
+        Store,
+        sqlite::{SqliteStore, file::DatabaseFile},
+    },
 };
 use socket2::SockRef;
 
@@ -599,15 +602,17 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
     let mut settings = settings(&[]);
     settings.workers = Some(1);
     settings.watch.change_poll = Duration::from_secs(3600);
-    let pool = ReadPool::new(
+    let store = Store::Sqlite(SqliteStore::new(
         DatabaseFile::new(&data.path(), false),
         settings.store,
-        false,
-    );
+        true,
+    ));
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
-        builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
-        pool,
+        builder: Arc::new(StoreBuilder {
+            store: store.clone(),
+        }),
+        store,
         clock: Arc::new(Fragile {
             armed: Arc::clone(&armed),
             spared: thread::current().id(),

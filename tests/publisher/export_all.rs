@@ -10,7 +10,7 @@ use std::{fs, path::Path, process::Output};
 use cathedral_publisher::{
     demo::sample::Sample,
     domain::challenge::{Challenge, Status},
-    store::open::open_writer,
+    store::sqlite::open::open_writer,
 };
 use rusqlite::Connection;
 

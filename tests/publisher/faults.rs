@@ -18,7 +18,7 @@ use std::{
 
 use awc::http::Method;
 use cathedral_publisher::{
-    demo::sample::Sample, domain::challenge::Challenge, store::pool::Reader,
+    demo::sample::Sample, domain::challenge::Challenge, store::sqlite::pool::Reader,
 };
 use futures_util::future::{join, join_all};
 
@@ -199,7 +199,7 @@ async fn a_file_replaced_by_garbage_fails_uncached_pages_only_until_it_is_put_ba
 /// Takes all database connections of the server, as if each one were in use.
 async fn three_connections(app: &App) -> [Reader; 3] {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let pool = app.pool.clone();
+    let pool = app.pool().clone();
     let take = move || [(); 3].map(|()| pool.reader(deadline).unwrap());
     actix_web::web::block(take).await.unwrap()
 }

@@ -30,7 +30,10 @@ use cathedral_publisher::{
     },
     feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
-    store::{self, file::DatabaseFile, pool::ReadPool},
+    store::{
+        self, Store,
+        sqlite::{SqliteStore, file::DatabaseFile},
+    },
 };
 use futures_util::future::join_all;
 
@@ -271,12 +274,12 @@ async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
     app.stop().await;
 }
 
-fn pool(data: &Data, pool_size: u32) -> ReadPool {
+fn store(data: &Data, pool_size: u32) -> SqliteStore {
     let settings = store::Settings {
         pool_size,
         busy_timeout: Duration::from_secs(5),
     };
-    ReadPool::new(DatabaseFile::new(&data.path(), false), settings, true)
+    SqliteStore::new(DatabaseFile::new(&data.path(), false), settings, false)
 }
 
 #[actix_web::test]
@@ -290,9 +293,8 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
         max_in_flight_bytes: 1_000_000,
         holdback: Duration::ZERO,
     };
-    let pool = pool(&data, 4);
     let feed = FeedHandle::new(
-        pool,
+        Store::Sqlite(store(&data, 4)),
         settings,
         Arc::new(SystemClock),
         Metrics::new().unwrap(),
@@ -334,13 +336,14 @@ async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_re
         max_in_flight_bytes: 1_000_000,
         holdback: Duration::ZERO,
     };
-    let pool = pool(&data, 1);
+    let store = store(&data, 1);
     // The only connection is in use: the read waits for it on a blocking thread.
-    let taken = pool
+    let taken = store
+        .pool()
         .reader(Instant::now() + Duration::from_secs(60))
         .unwrap();
     let feed = FeedHandle::new(
-        pool,
+        Store::Sqlite(store),
         settings,
         Arc::new(SystemClock),
         Metrics::new().unwrap(),

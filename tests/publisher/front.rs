@@ -26,11 +26,14 @@ use std::{
 
 use awc::http::Method;
 use cathedral_publisher::{
-    cache::build::SqliteBuilder,
+    cache::build::StoreBuilder,
     domain::clock::{Clock, Sleep, SystemClock},
     http::AdminTokens,
     server::{self, Listen, Parts},
-    store::{file::DatabaseFile, pool::ReadPool},
+    store::{
+        Store,
+        sqlite::{SqliteStore, file::DatabaseFile},
+    },
 };
 use serde_json::json;
 
@@ -234,15 +237,17 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
     let data = Data::sample();
     let mut settings = settings(&[]);
     settings.watch.change_poll = Duration::from_secs(3600);
-    let pool = ReadPool::new(
+    let store = Store::Sqlite(SqliteStore::new(
         DatabaseFile::new(&data.path(), false),
         settings.store,
-        false,
-    );
+        true,
+    ));
     let armed = Arc::new(AtomicBool::new(false));
     let parts = Parts {
-        builder: Arc::new(SqliteBuilder { pool: pool.clone() }),
-        pool,
+        builder: Arc::new(StoreBuilder {
+            store: store.clone(),
+        }),
+        store,
         clock: Arc::new(Fragile {
             armed: Arc::clone(&armed),
             victim: thread::current().id(),

@@ -134,7 +134,7 @@ async fn a_herd_of_health_checks_is_answered_by_few_probes_of_the_database() {
     let app = Rc::new(App::start(Data::sample()).await);
     // No probe can finish while all connections are taken, so all clients share the first two probes.
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    let pool = app.pool.clone();
+    let pool = app.pool().clone();
     let readers = actix_web::web::block(move || {
         let size = crate::app::settings(&[]).store.pool_size;
         let readers = (0..size).map(|_| pool.reader(deadline).unwrap());
@@ -142,7 +142,7 @@ async fn a_herd_of_health_checks_is_answered_by_few_probes_of_the_database() {
     });
     let readers = readers.await.unwrap();
     let clients = release(&app, "/health");
-    app.until("a waiting probe", |app| app.pool.usage().idle == 0)
+    app.until("a waiting probe", |app| app.pool().usage().idle == 0)
         .await;
     drop(readers);
     for client in clients {

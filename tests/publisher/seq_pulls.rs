@@ -21,7 +21,7 @@ use std::{
 use awc::http::Method;
 use cathedral_publisher::{
     domain::{cursor::PageLimit, eval_run::EvalRun, seq_cursor::SeqCursor},
-    store::{
+    store::sqlite::{
         backup::Backup,
         open::open_writer,
         read::{self, feed_page_by_seq},

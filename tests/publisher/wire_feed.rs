@@ -11,7 +11,7 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{config::Kind, store::write::put_merkle_epoch};
+use cathedral_publisher::{config::Kind, store::sqlite::write::put_merkle_epoch};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 

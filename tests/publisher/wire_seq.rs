@@ -14,7 +14,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use awc::http::Method;
-use cathedral_publisher::store::write::begin_lineage;
+use cathedral_publisher::store::sqlite::write::begin_lineage;
 use futures_util::future::join_all;
 use serde_json::Value;
 

@@ -263,7 +263,7 @@ async fn a_stop_finishes_admitted_writes() {
     let lock = Lock::take(&app);
     let admission = app.writer.admit(0).unwrap();
     let run = cathedral_publisher::domain::eval_run::EvalRun::from_json(&row("last")).unwrap();
-    let operation = cathedral_publisher::writer::operation::Operation::InsertEvalRuns(vec![run]);
+    let operation = cathedral_publisher::store::operation::Operation::InsertEvalRuns(vec![run]);
     // A caller that stops waiting does not cancel its write.
     let writer = app.writer.clone();
     let abandoned = tokio::time::timeout(Duration::ZERO, writer.write(admission, operation)).await;

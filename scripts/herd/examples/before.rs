@@ -30,8 +30,11 @@ use actix_web::{
 use cathedral_publisher::{
     domain::{challenge::Challenge, eval_run::EvalRun, ran_at::RanAt},
     store::{
-        read::active_challenges,
-        write::{Written, insert_eval_run, put_challenge},
+        Written,
+        sqlite::{
+            read::active_challenges,
+            write::{insert_eval_run, put_challenge},
+        },
     },
 };
 use rusqlite::{Connection, Transaction, params};

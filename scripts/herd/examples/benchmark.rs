@@ -38,7 +38,7 @@ use std::{
 
 use cathedral_publisher::{
     demo::{sample::Sample, simulation::populate},
-    store::{open::open_writer, write::put_challenge},
+    store::sqlite::{open::open_writer, write::put_challenge},
 };
 use herd::{processes::used, run::Run, table::milliseconds};
 use lab::{

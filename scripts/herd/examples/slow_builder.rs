@@ -24,7 +24,7 @@ use std::{
 use actix_web::{App, HttpResponse, HttpServer, web};
 use cathedral_publisher::{
     cache::{
-        build::{BuildError, BuildSnapshot, Built, SqliteBuilder},
+        build::{BuildError, BuildSnapshot, Built, StoreBuilder},
         measured::Measured,
     },
     config::{Cli, Command},
@@ -32,7 +32,10 @@ use cathedral_publisher::{
     http::AdminTokens,
     metrics::Metrics,
     server::{self, Listen, Parts, Settings},
-    store::{file::DatabaseFile, pool::ReadPool},
+    store::{
+        Store,
+        sqlite::{SqliteStore, file::DatabaseFile},
+    },
 };
 use clap::Parser;
 
@@ -41,7 +44,7 @@ const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 /// The real builder, after a delay.
 #[derive(Debug)]
 struct Slow {
-    real: SqliteBuilder,
+    real: StoreBuilder,
     takes: Duration,
 }
 
@@ -59,27 +62,29 @@ fn main() {
     };
 
     let settings = settings(ttl_secs);
-    let pool = ReadPool::new(
+    let store = Store::Sqlite(SqliteStore::new(
         DatabaseFile::new(database.as_ref(), true),
         settings.store,
-        true,
-    );
+        false,
+    ));
     let slow = Arc::new(Slow {
-        real: SqliteBuilder { pool: pool.clone() },
+        real: StoreBuilder {
+            store: store.clone(),
+        },
         takes: Duration::from_millis(build_ms.parse().unwrap()),
     });
     actix_web::rt::System::new().block_on(async {
         match mode.as_str() {
-            "publisher" => publisher(pool, slow, settings).await,
+            "publisher" => publisher(store, slow, settings).await,
             "origin" => origin(slow, ttl_secs).await,
             _ => panic!("publisher or origin"),
         }
     });
 }
 
-async fn publisher(pool: ReadPool, slow: Arc<Slow>, settings: Settings) {
+async fn publisher(store: Store, slow: Arc<Slow>, settings: Settings) {
     let parts = Parts {
-        pool,
+        store,
         builder: slow,
         clock: Arc::new(SystemClock),
         writable: false,

@@ -45,7 +45,7 @@ use std::{
 use cathedral_publisher::{
     demo::{sample::Sample, simulation::populate},
     domain::challenge::Challenge,
-    store::open::{open_reader, open_writer},
+    store::sqlite::open::{open_reader, open_writer},
 };
 use client::Connection;
 use herd::{

@@ -37,7 +37,7 @@ use std::{
 use cathedral_publisher::{
     demo::{sample::Sample, simulation::populate},
     domain::{challenge::Challenge, eval_run::EvalRun},
-    store::{
+    store::sqlite::{
         open::open_writer,
         write::{insert_eval_run, put_challenge},
     },

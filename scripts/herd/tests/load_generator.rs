@@ -39,7 +39,7 @@ use std::{
 
 use cathedral_publisher::{
     demo::simulation::populate,
-    store::open::{open_reader, open_writer},
+    store::sqlite::open::{open_reader, open_writer},
 };
 use clap::Parser;
 use client::Connection;

@@ -1,6 +1,6 @@
 //! Over arbitrary interleavings of requests, reads, own commits and changes by other processes, no request gets a
 //! page of a version that is older than the cache has been told of, or has read itself; and the number of changes grows
-//! exactly when the feed has changed, or may have.
+//! exactly when the feed has changed.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -15,6 +15,7 @@ use crate::{
         cursor::PageLimit,
         position::{Lineage, Position},
     },
+    store::Version,
 };
 
 /// A feed of numbered rows, and its cached pages.
@@ -22,11 +23,13 @@ struct Model {
     pages: Pages,
     /// The rows of each version of the feed, by their `seq`; the last one is what is stored.
     history: Vec<BTreeMap<i64, Cursor>>,
+    stamps: Vec<FeedStamp>,
+    lineage: Lineage,
     last_seq: i64,
     /// The version that the cache was told of, or has read: no answer may be older.
     known: usize,
     /// A commit of this process that the cache is not told of yet.
-    untold: Option<(FeedStamp, Vec<Cursor>)>,
+    untold: Option<(FeedStamp, FeedStamp, Vec<Cursor>)>,
     reads: Vec<Reading>,
     joined: Vec<Joined>,
 }
@@ -64,15 +67,42 @@ impl Model {
     }
 
     fn stamp(&self, version: usize) -> FeedStamp {
-        FeedStamp {
+        self.stamps[version]
+    }
+
+    /// Adds a version of the feed, which so many changes have led to.
+    fn push(&mut self, rows: BTreeMap<i64, Cursor>, changes: usize) {
+        let before = self.stamps.last();
+        let count = before.map_or(0, |before| before.version.count) + changes as i64;
+        self.stamps.push(FeedStamp {
             version: Version {
-                // As after restores: the count says little.
-                count: version as i64 % 3,
-                change_id: version as i64,
+                count,
+                change_id: self.history.len() as i64,
             },
             merkle_epoch_latest: None,
-            end: seq(self.history[version].keys().max().copied().unwrap_or(0)),
-        }
+            end: seq(rows.keys().max().copied().unwrap_or(0)),
+            lineage: self.lineage,
+            last_seq: self.last_seq,
+        });
+        self.history.push(rows);
+    }
+
+    fn new(room: usize, rows: impl Iterator<Item = u8>) -> Self {
+        let rows: BTreeMap<i64, Cursor> = (1..).zip(rows.map(sort_key)).collect();
+        let mut model = Self {
+            pages: Pages::new(room),
+            history: Vec::new(),
+            stamps: Vec::new(),
+            lineage: Lineage { ordinal: 1, id: 1 },
+            last_seq: rows.len() as i64,
+            known: 0,
+            untold: None,
+            reads: Vec::new(),
+            joined: Vec::new(),
+        };
+        let changes = rows.len();
+        model.push(rows, changes);
+        model
     }
 
     fn page(&self, version: usize, key: &PageKey) -> Page {
@@ -161,48 +191,61 @@ impl Model {
                 rows.insert(self.last_seq, row);
             }
         }
+        let after_insertion = rows.len();
         rows.retain(|_, row| deleted.iter().all(|at| *row != sort_key(*at)));
-        self.history.push(rows);
+        let inserted = after_insertion - self.history[self.current()].len();
+        let deleted = after_insertion - rows.len();
+        self.push(rows, inserted + deleted);
+    }
+
+    /// The feed is as it was before, and every number that is given now may have been given before.
+    fn restore(&mut self, number: usize) {
+        self.tell();
+        let version = number % self.history.len();
+        self.lineage.ordinal += 1;
+        self.last_seq = self.stamps[version].last_seq;
+        self.push(self.history[version].clone(), 1);
     }
 
     fn commit(&mut self, rows: &[u8]) {
         self.tell();
         let before = self.stamp(self.current());
-        self.pages.begin_write();
         self.change(rows, &[]);
-        self.untold = Some((before, rows.iter().map(|at| sort_key(*at)).collect()));
+        let after = self.stamp(self.current());
+        let rows = rows.iter().map(|at| sort_key(*at)).collect();
+        self.untold = Some((before, after, rows));
     }
 
     fn tell(&mut self) {
-        if let Some((before, rows)) = self.untold.take() {
-            let after = before.version.change_id as usize + 1;
-            let changes = self.pages.changes();
-            let is_news = self.pages.stamp != Some(self.stamp(after));
-            self.pages.committed(before, self.stamp(after), &rows);
-            self.pages.end_write();
-            self.known = self.known.max(after);
-            assert_eq!(self.pages.changes(), changes + u64::from(is_news));
-            assert_eq!(self.pages.end(), Some(self.stamp(after).end));
+        let Some((before, after, rows)) = self.untold.take() else {
+            return;
+        };
+        if self.pages.follow(&before, after, &rows) {
+            self.known = self.known.max(after.version.change_id as usize);
+        } else if self.pages.known().map(|known| known.version) != Some(after.version) {
+            self.poll();
         }
     }
 
+    /// What the store says of rows that were inserted since.
+    fn inserted_since(&self, known: &FeedStamp, now: &FeedStamp) -> Option<Vec<Cursor>> {
+        let rows = self.history[self.current()].range(known.last_seq + 1..);
+        let rows: Vec<Cursor> = rows.map(|(_, row)| row.clone()).collect();
+        known.is_followed_by(now, rows.len() as i64).then_some(rows)
+    }
+
     fn poll(&mut self) {
-        let (changes, before) = (self.pages.changes(), self.pages.stamp);
+        let (changes, before) = (self.pages.changes(), self.pages.known());
         let now = self.stamp(self.current());
-        self.pages.observe(now);
+        let inserted = before.and_then(|known| self.inserted_since(&known, &now));
+        match (before, inserted) {
+            (Some(known), Some(rows)) => assert!(self.pages.follow(&known, now, &rows)),
+            (_, None) | (None, _) => self.pages.observe(now),
+        }
         self.known = self.current();
         let has_changed = before != Some(now);
         assert_eq!(self.pages.changes(), changes + u64::from(has_changed));
         assert_eq!(self.pages.end(), Some(now.end));
-    }
-
-    fn lose(&mut self) {
-        let (changes, end) = (self.pages.changes(), self.pages.end());
-        self.pages.invalidate_all();
-        // Of a database that stays out of reach, there is no news.
-        let was_known = u64::from(end.is_some());
-        assert_eq!(self.pages.changes(), changes + was_known);
-        assert_eq!(self.pages.end(), None);
     }
 }
 
@@ -216,7 +259,7 @@ enum Step {
     Tell,
     OthersChange(Vec<u8>, Vec<u8>),
     Poll,
-    Lose,
+    Restore(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -230,7 +273,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Tell),
         1 => (rows(), rows()).prop_map(|(new, old)| Step::OthersChange(new, old)),
         1 => Just(Step::Poll),
-        1 => Just(Step::Lose),
+        1 => (0_usize..8).prop_map(Step::Restore),
     ]
 }
 
@@ -241,15 +284,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..80),
         room in prop_oneof![Just(0_usize), Just(3000), Just(1 << 20)],
     ) {
-        let mut model = Model {
-            pages: Pages::new(room),
-            history: vec![(1..).zip((0..40).step_by(4).map(sort_key)).collect()],
-            last_seq: 10,
-            known: 0,
-            untold: None,
-            reads: Vec::new(),
-            joined: Vec::new(),
-        };
+        let mut model = Model::new(room, (0..40).step_by(4));
         for step in steps {
             match step {
                 Step::Request(at, limit) => {
@@ -265,7 +300,7 @@ proptest! {
                 Step::Tell => model.tell(),
                 Step::OthersChange(new, old) => model.change(&new, &old),
                 Step::Poll => model.poll(),
-                Step::Lose => model.lose(),
+                Step::Restore(number) => model.restore(number),
             }
         }
     }
@@ -273,15 +308,7 @@ proptest! {
 
 #[test]
 fn rows_drop_only_the_last_page_in_the_order_of_commits() {
-    let mut model = Model {
-        pages: Pages::new(1 << 20),
-        history: vec![(1..).zip((0..8).map(sort_key)).collect()],
-        last_seq: 8,
-        known: 0,
-        untold: None,
-        reads: Vec::new(),
-        joined: Vec::new(),
-    };
+    let mut model = Model::new(1 << 20, 0..8);
     let full = key(After::Seq(seq(0)), 5);
     let short = key(After::Seq(seq(5)), 5);
     for key in [&full, &short] {
@@ -305,11 +332,15 @@ fn rows_drop_only_the_last_page_in_the_order_of_commits() {
     assert_eq!(cached, [true, false, true, false]);
     // The same rows again change nothing.
     let stamp = model.stamp(1);
-    model.pages.begin_write();
-    model.pages.committed(stamp, stamp, &[sort_key(0)]);
-    model.pages.end_write();
+    assert!(model.pages.follow(&stamp, stamp, &[sort_key(0)]));
     assert_eq!(model.pages.changes(), 2);
-    model.lose();
+    // Another process inserts a row, and then deletes one.
+    model.change(&[21], &[]);
+    model.poll();
+    cached = [&full, &short, &other, &last].map(|key| model.pages.get(key).is_some());
+    assert_eq!(cached, [true, false, true, false]);
+    model.change(&[], &[21]);
+    model.poll();
     cached = [&full, &short, &other, &last].map(|key| model.pages.get(key).is_some());
     assert_eq!(cached, [false; 4]);
 }

@@ -9,7 +9,10 @@ use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
     domain::challenge::{Challenge, Status, Storage},
     import_export::export::{BUSY_TIMEOUT, ExportError},
-    store::{StoreError, open::open_reader, read},
+    store::{
+        StoreError,
+        sqlite::{open::open_reader, read},
+    },
 };
 
 /// Writes everything that the database at `path` holds, as of one moment.

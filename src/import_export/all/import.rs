@@ -12,12 +12,14 @@ use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
     domain::{Invalid, MAX_ITEM_BYTES, challenge::Challenge, eval_run::EvalRun, merkle_epoch},
     store::{
-        StoreError,
-        file::FileFault,
-        kept_open::KeptOpen,
-        open::OpenError,
-        read::{self, StoredEvalRun},
-        write::{self, Counts, WriteError},
+        Counts, StoreError, WriteError,
+        sqlite::{
+            file::FileFault,
+            kept_open::KeptOpen,
+            open::OpenError,
+            read::{self, StoredEvalRun},
+            write,
+        },
     },
 };
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cathedral_publisher::{demo::simulation::populate, store::open::open_writer};
+use cathedral_publisher::{demo::simulation::populate, store::sqlite::open::open_writer};
 use herd::{
     processes,
     run::{Run, ServerUse},

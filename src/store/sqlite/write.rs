@@ -2,62 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{
-    StoreError,
-    read::{challenge_by_id, last_seq},
+use super::read::{challenge_by_id, last_seq};
+use crate::{
+    domain::{Invalid, challenge::Challenge, eval_run::EvalRun, lineages::Lineages},
+    store::{StoreError, WriteError, Written},
 };
-use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun, lineages::Lineages};
-
-/// What a write changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// A row is new, or has been replaced.
-    Inserted,
-    /// The row was stored before, with the same bytes.
-    Unchanged,
-}
-
-/// The number of items that a write changed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// New, or replaced.
-    pub inserted: u64,
-    /// Stored before, with the same bytes.
-    pub unchanged: u64,
-}
-
-impl Counts {
-    /// Counts one more item.
-    pub fn add(&mut self, written: Written) {
-        match written {
-            Written::Inserted => self.inserted += 1,
-            Written::Unchanged => self.unchanged += 1,
-        }
-    }
-}
-
-/// Why a write was rejected; the transaction must be rolled back.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The id is already stored with different bytes.
-    #[error("{id:?} is already stored with different bytes")]
-    Conflict {
-        /// The row's id, or the epoch.
-        id: String,
-    },
-    /// The change is not allowed.
-    #[error("{0}")]
-    Invalid(#[from] Invalid),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<rusqlite::Error> for WriteError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
 
 /// Creates or replaces a challenge. Its status may only go forward.
 ///
@@ -80,7 +29,7 @@ pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written
         }
     }
     connection
-        .prepare_cached(include_str!("../../sql/queries/put_challenge.sql"))?
+        .prepare_cached(include_str!("../../../sql/queries/put_challenge.sql"))?
         .execute(params![
             new.challenge_id,
             new.status.as_str(),
@@ -155,9 +104,9 @@ pub fn begin_lineage(
     least_ordinal: u32,
     is_restore: bool,
 ) -> rusqlite::Result<()> {
-    let begin = include_str!("../../sql/queries/begin_lineage.sql");
+    let begin = include_str!("../../../sql/queries/begin_lineage.sql");
     connection.execute(begin, params![least_ordinal, is_restore])?;
-    let forget = include_str!("../../sql/queries/forget_lineages.sql");
+    let forget = include_str!("../../../sql/queries/forget_lineages.sql");
     connection.execute(forget, [MAX_LINEAGES])?;
     Ok(())
 }

@@ -4,14 +4,19 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOu
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
-use crate::domain::{
-    challenge::{Challenge, Status, Storage},
-    cursor::{Cursor, PageLimit, Seen},
-    lineages::{KnownLineage, Lineages, Unresolved},
-    position::{Lineage, NotAPosition},
-    ran_at::RanAt,
-    seq_cursor::SeqCursor,
+use crate::{
+    domain::{
+        challenge::{Challenge, Status, Storage},
+        cursor::{Cursor, PageLimit, Seen},
+        lineages::{KnownLineage, Lineages},
+        position::{Lineage, NotAPosition},
+        ran_at::RanAt,
+        seq_cursor::SeqCursor,
+    },
+    store::{
+        Board, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since, StoreError, Version,
+        state::MAX_FOLLOWED,
+    },
 };
 
 /// Returns the published challenges in the board's order (tier, then challenge_id by its bytes).
@@ -20,7 +25,7 @@ use crate::domain::{
 /// [`StoreError::Sqlite`], or [`StoreError::Corrupt`] if another program wrote invalid values.
 pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, StoreError> {
     let mut statement =
-        connection.prepare_cached(include_str!("../../sql/queries/active_challenges.sql"))?;
+        connection.prepare_cached(include_str!("../../../sql/queries/active_challenges.sql"))?;
     let mut rows = statement.query([])?;
     let mut challenges = Vec::new();
     while let Some(row) = rows.next()? {
@@ -29,23 +34,11 @@ pub fn active_challenges(connection: &Connection) -> Result<Vec<Challenge>, Stor
     Ok(challenges)
 }
 
-/// A state of the board or of the feed. Every change draws a new one, by whichever program: equal versions mean
-/// equal contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
-    /// The number of changes.
-    pub count: i64,
-    /// Random, drawn by the last change: after a restore the count may be one that was there before.
-    pub change_id: i64,
-}
-
-impl Version {
-    fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            count: row.get(0)?,
-            change_id: row.get(1)?,
-        })
-    }
+fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
+    Ok(Version {
+        count: row.get(0)?,
+        change_id: row.get(1)?,
+    })
 }
 
 /// Returns the version of the board.
@@ -55,18 +48,7 @@ impl Version {
 pub fn board_version(connection: &Connection) -> Result<Version, StoreError> {
     Ok(connection
         .prepare_cached("SELECT version, change_id FROM board_version")?
-        .query_row([], Version::of_row)?)
-}
-
-/// The board at one moment.
-#[derive(Debug)]
-pub struct Board {
-    /// Its version.
-    pub version: Version,
-    /// The lineage that the count of changes belongs to.
-    pub lineage: Lineage,
-    /// The published challenges, in the board's order.
-    pub challenges: Vec<Challenge>,
+        .query_row([], version)?)
 }
 
 /// Returns the board: one transaction.
@@ -88,7 +70,7 @@ pub fn board(connection: &Connection) -> Result<Board, StoreError> {
 /// Those of [`active_challenges`].
 pub fn challenge_by_id(connection: &Connection, id: &str) -> Result<Option<Challenge>, StoreError> {
     let mut statement =
-        connection.prepare_cached(include_str!("../../sql/queries/challenge_by_id.sql"))?;
+        connection.prepare_cached(include_str!("../../../sql/queries/challenge_by_id.sql"))?;
     let mut rows = statement.query([id])?;
     rows.next()?.map(challenge).transpose()
 }
@@ -140,26 +122,6 @@ impl ToSql for Until<'_> {
     }
 }
 
-/// The sort key of a page's last row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastRow {
-    /// In the stored form.
-    pub ran_at: String,
-    /// The row's id.
-    pub id: String,
-}
-
-/// The end of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageEnd {
-    /// The last row of a full page; `None` if the feed ended first.
-    pub next: Option<LastRow>,
-    /// How many rows it has.
-    pub rows: usize,
-    /// The feed that was read.
-    pub stamp: FeedStamp,
-}
-
 /// Hands the stored bytes of up to `limit` rows after `cursor` to `each_row`, in the feed's order; those up to `until`,
 /// if it is given. One transaction; the cost grows with the page, not with the feed.
 ///
@@ -174,7 +136,7 @@ pub fn feed_page(
 ) -> Result<PageEnd, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     let mut statement =
-        transaction.prepare_cached(include_str!("../../sql/queries/feed_page.sql"))?;
+        transaction.prepare_cached(include_str!("../../../sql/queries/feed_page.sql"))?;
     let mut rows = statement.query(params![
         cursor.ran_at.as_str(),
         cursor.seen,
@@ -200,34 +162,6 @@ pub fn feed_page(
     })
 }
 
-/// The end of a page in the order of commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeqPageEnd {
-    /// The cursor after it.
-    pub next: SeqCursor,
-    /// How many rows it has.
-    pub rows: usize,
-    /// The feed that was read.
-    pub stamp: FeedStamp,
-}
-
-/// Why there is no page in the order of commits.
-#[derive(Debug, thiserror::Error)]
-pub enum SeqPageError {
-    /// The database cannot resolve the cursor.
-    #[error(transparent)]
-    Cursor(#[from] Unresolved),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<rusqlite::Error> for SeqPageError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 /// As [`feed_page`], in the order of commits: a row gets its `seq` under SQLite's write lock, so every row with a
 /// smaller one that will ever be committed is visible before it.
 ///
@@ -244,7 +178,7 @@ pub fn feed_page_by_seq(
     let now = transaction.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
     let mut position = lineages.resolve(cursor, last_seq(&transaction)?, now)?;
     let mut statement =
-        transaction.prepare_cached(include_str!("../../sql/queries/feed_page_by_seq.sql"))?;
+        transaction.prepare_cached(include_str!("../../../sql/queries/feed_page_by_seq.sql"))?;
     let mut rows = statement.query(params![position, limit.rows()])?;
     let mut count = 0;
     while let Some(row) = rows.next()? {
@@ -259,17 +193,6 @@ pub fn feed_page_by_seq(
     })
 }
 
-/// A state of the feed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FeedStamp {
-    /// The version of the eval runs and the epochs.
-    pub version: Version,
-    /// The greatest epoch stored.
-    pub merkle_epoch_latest: Option<i64>,
-    /// The cursor after the last published row, in the order of commits.
-    pub end: SeqCursor,
-}
-
 /// Returns the feed's stamp: a few look-ups, whatever the size of the tables. They are of one moment only in a
 /// transaction.
 ///
@@ -281,14 +204,48 @@ pub fn feed_stamp(connection: &Connection) -> Result<FeedStamp, StoreError> {
 
 fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedStamp, StoreError> {
     let last: Option<i64> = connection
-        .prepare_cached(include_str!("../../sql/queries/last_published_seq.sql"))?
+        .prepare_cached(include_str!("../../../sql/queries/last_published_seq.sql"))?
         .query_row([], |row| row.get(0))?;
+    let current = lineages.current().ok_or(NotAPosition)?;
     Ok(FeedStamp {
         version: connection
             .prepare_cached("SELECT version, change_id FROM feed_version")?
-            .query_row([], Version::of_row)?,
+            .query_row([], version)?,
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
         end: lineages.canonical(last.unwrap_or_default()),
+        lineage: current,
+        last_seq: last_seq(connection)?,
+    })
+}
+
+/// Returns what happened to the feed since it was as `known`. One transaction; the cost grows with the rows that were
+/// inserted since.
+///
+/// # Errors
+/// Those of [`lineages`].
+pub fn inserted_since(connection: &Connection, known: &FeedStamp) -> Result<Since, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    let stamp = feed_stamp(&transaction)?;
+    let mut statement =
+        transaction.prepare_cached(include_str!("../../../sql/queries/inserted_since.sql"))?;
+    let mut rows = statement.query([known.last_seq, MAX_FOLLOWED + 1])?;
+    let (mut count, mut inserted) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        count += 1;
+        if row.get(2)? {
+            let ran_at = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            // A row that another program wrote: no page with it can be read either.
+            let Ok(key) = Cursor::of_row(ran_at, row.get(1)?) else {
+                count = i64::MIN;
+                break;
+            };
+            inserted.push(key);
+        }
+    }
+    let is_all = count <= MAX_FOLLOWED && known.is_followed_by(&stamp, count);
+    Ok(Since {
+        stamp,
+        inserted: is_all.then_some(inserted),
     })
 }
 
@@ -298,7 +255,7 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
 /// [`StoreError::Sqlite`]; [`StoreError::Lineage`] if another program wrote one of them.
 pub fn lineages(connection: &Connection) -> Result<Lineages, StoreError> {
     let mut statement =
-        connection.prepare_cached(include_str!("../../sql/queries/lineages.sql"))?;
+        connection.prepare_cached(include_str!("../../../sql/queries/lineages.sql"))?;
     let mut rows = statement.query([])?;
     let mut known = Vec::new();
     while let Some(row) = rows.next()? {
@@ -397,7 +354,7 @@ pub fn every_challenge<E: From<StoreError>>(
     mut each: impl FnMut(Challenge) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut statement = connection
-        .prepare(include_str!("../../sql/queries/every_challenge.sql"))
+        .prepare(include_str!("../../../sql/queries/every_challenge.sql"))
         .map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {

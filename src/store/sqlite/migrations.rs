@@ -12,9 +12,9 @@ use super::open::{OpenError, check_schema, sqlite_error};
 
 /// The schema, by steps: `user_version` counts how many of them a file has had.
 pub(super) const STEPS: &[&str] = &[
-    include_str!("../../sql/0001_initial.sql"),
-    include_str!("../../sql/0002_versions.sql"),
-    include_str!("../../sql/0003_since_seq.sql"),
+    include_str!("../../../sql/0001_initial.sql"),
+    include_str!("../../../sql/0002_versions.sql"),
+    include_str!("../../../sql/0003_since_seq.sql"),
 ];
 /// The `user_version` of a database that has had all steps.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len() as i64;

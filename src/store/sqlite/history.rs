@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{StoreError, read, write};
-use crate::domain::position::Lineage;
+use super::{read, write};
+use crate::{domain::position::Lineage, store::StoreError};
 
 /// How far a database has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{Settings, commit::Target};
-use crate::store::{file::DatabaseFile, open::checkpoint};
+use super::{file::DatabaseFile, open::checkpoint};
+use crate::store::WriterSettings;
 
 const BRIEF_WAIT: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_millis(250);
@@ -21,20 +21,18 @@ const ATTEMPT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct WalSize {
     file: DatabaseFile,
-    settings: Settings,
-    long_wait: Duration,
+    settings: WriterSettings,
     /// The size at which to try next: after a failure, the WAL must first grow by a quarter.
     next_bytes: u64,
 }
 
 impl WalSize {
-    /// Watches the WAL of the target.
-    pub(super) fn new(target: &Target) -> Self {
+    /// Watches the WAL of the file.
+    pub(super) fn new(file: &DatabaseFile, settings: WriterSettings) -> Self {
         Self {
-            file: target.file.clone(),
-            settings: target.settings,
-            long_wait: target.long_wait,
-            next_bytes: target.settings.wal_soft_bytes,
+            file: file.clone(),
+            settings,
+            next_bytes: settings.wal_soft_bytes,
         }
     }
 
@@ -51,7 +49,7 @@ impl WalSize {
             log::warn!(
                 "the write-ahead log has {bytes} bytes: waiting for readers, so that it can be checkpointed"
             );
-            self.long_wait
+            self.settings.long_wait
         };
         let truncated = checkpoint_within(connection, wait);
         // If this fails the connection works as well: it only waits too long or too short.

@@ -9,7 +9,7 @@ use super::{
     FaultKind, FileFault, log_file,
     observation::{beside, bytes_of, file_id, target},
 };
-use crate::store::{open::checkpoint, write::begin_lineage};
+use crate::store::sqlite::{open::checkpoint, write::begin_lineage};
 
 /// Checks that the log beside the database, if it has content, belongs to it: the log names the file that it was
 /// written for. If it names none, the database must be in the file in which it was last opened for writing; that is

@@ -5,28 +5,16 @@ use std::time::Duration;
 use rusqlite::{Connection, config::DbConfig};
 
 use super::{
-    StoreError,
     file::{DatabaseFile, FileConnection},
     history::Reached,
     open::{open_reader, open_writer},
-    read::{self, FeedStamp, Version},
+    read,
 };
-use crate::domain::position::Lineage;
-
-/// The state of the database at one poll.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DatabaseState {
-    /// The version of the board.
-    pub(crate) board: Version,
-    /// The state of the feed.
-    pub(crate) feed: FeedStamp,
-    /// The lineage that began with the last restore, or with the database.
-    pub(crate) restored: Lineage,
-}
+use crate::store::{DatabaseState, StoreError};
 
 /// A connection of its own: `PRAGMA data_version` tells the commits of all other connections.
 #[derive(Debug)]
-pub(crate) struct ChangeDetector {
+pub struct ChangeDetector {
     file: DatabaseFile,
     writable: bool,
     busy_timeout: Duration,

@@ -14,6 +14,7 @@ use super::{
     Settings, StoreError,
     file::{DatabaseFile, FileConnection},
 };
+use crate::store::PoolUsage;
 
 /// SQLite's virtual-machine steps between two checks of the clock: some tens of microseconds.
 const STEPS_PER_DEADLINE_CHECK: i32 = 10_000;
@@ -28,15 +29,6 @@ const READER_CACHE_KIB: i64 = -256;
 pub struct ReadPool {
     pool: r2d2::Pool<FileManager>,
     file: DatabaseFile,
-}
-
-/// The numbers of connections of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolUsage {
-    /// Connections that are open.
-    pub connections: u32,
-    /// Open connections that are idle.
-    pub idle: u32,
 }
 
 impl ReadPool {

@@ -1,0 +1,174 @@
+//! A database file of SQLite.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `open` | what must be true of a file before it is used |
+//! | `backup` | writes a copy of a database in use |
+//! | `change_detector` | notices commits of other connections |
+//! | `condition` | whether the database can be trusted: damage, failed polls |
+//! | `file` | whether the files of the database are those that were opened |
+//! | `history` | whether the database went back without a restore |
+//! | `kept_open` | the connection that is opened first and closed last |
+//! | `migrations` | the schema, and how a database gets it |
+//! | `page_copy` | copies a database through SQLite, and checks it |
+//! | `pool` | the r2d2 pool of read connections, and its pragmas |
+//! | `read` | the queries of the board, the feed, the health check and the exports |
+//! | `restore` | brings a backup into a database in use |
+//! | `scratch` | a private folder for a database that is being made |
+//! | `wal_size` | keeps the write-ahead log (WAL) bounded |
+//! | `write` | inserts and replacements, and when they conflict |
+//! | `writer` | one transaction for a group of operations, a savepoint for each |
+
+pub mod backup;
+pub(super) mod change_detector;
+mod condition;
+pub mod file;
+mod history;
+pub mod kept_open;
+mod migrations;
+pub mod open;
+pub mod page_copy;
+pub mod pool;
+pub mod read;
+pub mod restore;
+mod scratch;
+mod wal_size;
+pub mod write;
+pub(super) mod writer;
+
+use std::time::Instant;
+
+use super::{
+    Board, Check, FeedStamp, PageEnd, SeqPageEnd, SeqPageError, Settings, Since, StoreError,
+    WriterSettings,
+};
+use crate::domain::{
+    cursor::{Cursor, PageLimit},
+    ran_at::RanAt,
+    seq_cursor::SeqCursor,
+};
+use change_detector::ChangeDetector;
+use file::DatabaseFile;
+use pool::{ReadPool, Reader};
+use writer::WriteConnection;
+
+/// A database file, and the pool of its readers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    pool: ReadPool,
+    settings: Settings,
+    writable: bool,
+}
+
+impl SqliteStore {
+    /// The database `file`. Unless it is `writable`, nothing in it is changed.
+    pub fn new(file: DatabaseFile, settings: Settings, writable: bool) -> Self {
+        Self {
+            pool: ReadPool::new(file, settings, !writable),
+            settings,
+            writable,
+        }
+    }
+
+    /// Returns the pool of readers.
+    pub fn pool(&self) -> &ReadPool {
+        &self.pool
+    }
+
+    fn file(&self) -> &DatabaseFile {
+        self.pool.file()
+    }
+
+    pub(super) fn board(&self, deadline: Instant) -> Result<Board, StoreError> {
+        self.read(deadline, |reader| read::board(reader))
+    }
+
+    pub(super) fn feed_page(
+        &self,
+        cursor: &Cursor,
+        until: Option<&RanAt>,
+        limit: PageLimit,
+        deadline: Instant,
+        each_row: &mut dyn FnMut(&[u8]),
+    ) -> Result<PageEnd, StoreError> {
+        self.read(deadline, |reader| {
+            read::feed_page(reader, cursor, until, limit, each_row)
+        })
+    }
+
+    pub(super) fn feed_page_by_seq(
+        &self,
+        cursor: SeqCursor,
+        limit: PageLimit,
+        deadline: Instant,
+        each_row: &mut dyn FnMut(&[u8]),
+    ) -> Result<SeqPageEnd, SeqPageError> {
+        let reader = self.pool.reader(deadline)?;
+        let page = read::feed_page_by_seq(&reader, cursor, limit, each_row);
+        if let Err(SeqPageError::Store(error)) = &page {
+            self.file().condition().failed(error);
+        }
+        page
+    }
+
+    pub(super) fn inserted_since(
+        &self,
+        known: &FeedStamp,
+        deadline: Instant,
+    ) -> Result<Since, StoreError> {
+        self.read(deadline, |reader| read::inserted_since(reader, known))
+    }
+
+    /// Reads, and notes an error that tells of damage.
+    fn read<T>(
+        &self,
+        deadline: Instant,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let found = read(&self.pool.reader(deadline)?);
+        found.inspect_err(|error| self.file().condition().failed(error))
+    }
+
+    pub(super) fn probe(&self, deadline: Instant) -> Check {
+        let condition = self.file().condition();
+        let probed = self.pool.reader(deadline).and_then(|reader| {
+            read::probe(&reader)?;
+            Ok(condition.is_damaged(|| read::is_sound(&reader)))
+        });
+        match probed {
+            Ok(true) => Err("damaged: restore a backup".into()),
+            Ok(false) => condition.polls.check(),
+            Err(error) => {
+                log::debug!("health: {error}");
+                Err(match error {
+                    StoreError::File(fault) => fault.brief().into(),
+                    StoreError::Pool(_)
+                    | StoreError::Sqlite(_)
+                    | StoreError::Open(_)
+                    | StoreError::Corrupt { .. }
+                    | StoreError::Lineage(_) => super::NO_ANSWER.into(),
+                })
+            }
+        }
+    }
+
+    pub(super) fn writer(&self, settings: WriterSettings) -> WriteConnection {
+        WriteConnection::new(self.file().clone(), settings)
+    }
+
+    pub(super) fn watcher(&self) -> ChangeDetector {
+        ChangeDetector::new(
+            self.file().clone(),
+            self.writable,
+            self.settings.busy_timeout,
+        )
+    }
+
+    pub(super) fn polled(&self, succeeded: bool) {
+        self.file().condition().polls.polled(succeeded);
+    }
+
+    pub(super) fn replaced(&self) {
+        self.file().condition().replaced();
+    }
+}

@@ -1,0 +1,135 @@
+//! What readers find: the board, the feed and their versions, the ends of pages.
+
+use crate::domain::{
+    challenge::Challenge, cursor::Cursor, lineages::Unresolved, position::Lineage,
+    seq_cursor::SeqCursor,
+};
+
+use super::StoreError;
+
+/// A state of the board or of the feed. Every change draws a new one, by whichever program: equal versions mean
+/// equal contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The number of changes; an eval run that is inserted counts as one.
+    pub count: i64,
+    /// Random, drawn by the last change: after a restore the count may be one that was there before.
+    pub change_id: i64,
+}
+
+/// The board at one moment.
+#[derive(Debug)]
+pub struct Board {
+    /// Its version.
+    pub version: Version,
+    /// The lineage that the count of changes belongs to.
+    pub lineage: Lineage,
+    /// The published challenges, in the board's order.
+    pub challenges: Vec<Challenge>,
+}
+
+/// A state of the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedStamp {
+    /// The version of the eval runs and the epochs.
+    pub version: Version,
+    /// The greatest epoch stored.
+    pub merkle_epoch_latest: Option<i64>,
+    /// The cursor after the last published row, in the order of commits.
+    pub end: SeqCursor,
+    /// The lineage that numbers which are given now belong to.
+    pub lineage: Lineage,
+    /// The greatest `seq` that was ever given.
+    pub last_seq: i64,
+}
+
+impl FeedStamp {
+    /// Returns whether the feed went from this state to `later` by inserting the `rows` eval runs that have a greater
+    /// `seq`, published or not, and by nothing else.
+    pub(crate) fn is_followed_by(&self, later: &Self, rows: i64) -> bool {
+        self.lineage == later.lineage
+            && self.merkle_epoch_latest == later.merkle_epoch_latest
+            && later.version.count - self.version.count == rows
+    }
+}
+
+/// What happened to the feed since a state that is known.
+#[derive(Debug)]
+pub struct Since {
+    /// The feed now.
+    pub stamp: FeedStamp,
+    /// The sort keys of the published rows that were inserted since. `None` if anything else may have changed, or if
+    /// they are too many.
+    pub inserted: Option<Vec<Cursor>>,
+}
+
+/// The most rows that are followed one by one; behind more of them, all pages are read anew.
+pub(super) const MAX_FOLLOWED: i64 = 10_000;
+
+/// The state of the database at one poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseState {
+    /// The version of the board.
+    pub board: Version,
+    /// The state of the feed.
+    pub feed: FeedStamp,
+    /// The lineage that began with the last restore, or with the database.
+    pub restored: Lineage,
+}
+
+/// The sort key of a page's last row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRow {
+    /// In the stored form.
+    pub ran_at: String,
+    /// The row's id.
+    pub id: String,
+}
+
+/// The end of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageEnd {
+    /// The last row of a full page; `None` if the feed ended first.
+    pub next: Option<LastRow>,
+    /// How many rows it has.
+    pub rows: usize,
+    /// The feed that was read.
+    pub stamp: FeedStamp,
+}
+
+/// The end of a page in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeqPageEnd {
+    /// The cursor after it.
+    pub next: SeqCursor,
+    /// How many rows it has.
+    pub rows: usize,
+    /// The feed that was read.
+    pub stamp: FeedStamp,
+}
+
+/// Why there is no page in the order of commits.
+#[derive(Debug, thiserror::Error)]
+pub enum SeqPageError {
+    /// The database cannot resolve the cursor.
+    #[error(transparent)]
+    Cursor(#[from] Unresolved),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for SeqPageError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// The numbers of connections of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Connections that are open.
+    pub connections: u32,
+    /// Open connections that are idle.
+    pub idle: u32,
+}
