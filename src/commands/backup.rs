@@ -8,13 +8,13 @@ use cathedral_publisher::{
 };
 use indicatif::ProgressBar;
 
-use super::{import_export::progress_bar, on_signal::remove_on_signal};
+use super::{database, import_export::progress_bar, on_signal::remove_on_signal};
 
 const COPYING: &str = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 
 pub(crate) fn backup(options: &config::Backup) -> anyhow::Result<()> {
     let prepare = || {
-        let database = &options.database.database;
+        let database = database::file(&options.database, "back it up with pg_dump")?;
         Ok(Backup::prepare(database, &options.file, options.overwrite)?)
     };
     let backup = remove_on_signal(prepare, Backup::scratch)?;
@@ -26,7 +26,7 @@ pub(crate) fn backup(options: &config::Backup) -> anyhow::Result<()> {
 }
 
 pub(crate) fn restore(options: &config::Restore) -> anyhow::Result<()> {
-    let database = &options.database.database;
+    let database = database::file(&options.database, "restore it with pg_restore")?;
     let prepare = || Ok(Restore::prepare(&options.file, database)?);
     let restore = remove_on_signal(prepare, Restore::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;

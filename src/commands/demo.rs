@@ -11,7 +11,10 @@ use cathedral_publisher::{
     demo::{sample, simulation},
     metrics::DroppedLines,
     server::{Inherited, Signals},
-    store::sqlite::kept_open::KeptOpen,
+    store::{
+        Store,
+        sqlite::{SqliteStore, kept_open::KeptOpen},
+    },
 };
 
 use super::serve::{admin_tokens, listen, parts};
@@ -34,13 +37,9 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
         let tokens = admin_tokens(&options.admin)?;
-        let parts = parts(
-            database.file(),
-            options.settings.store,
-            tokens,
-            true,
-            dropped,
-        );
+        let file = database.file().clone();
+        let store = SqliteStore::new(file, options.settings.store, true);
+        let parts = parts(Store::Sqlite(store), tokens, true, dropped);
         let running = listen(&options.address.address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), writer));

@@ -17,6 +17,8 @@ use cathedral_publisher::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::database;
+
 pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     let (source, bytes): (Box<dyn Read>, Option<u64>) = if options.file == Path::new("-") {
         (Box::new(io::stdin()), None)
@@ -40,7 +42,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     } else {
         Transactions::One
     };
-    let database = &options.database.database;
+    let session = database::import_session(&options.database)?;
     let show = |progress| match progress {
         Progress::Read { items } => {
             reading.finish_and_clear();
@@ -51,10 +53,10 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
     };
     let done = match options.content.kind() {
         Some(kind) => {
-            import(database, kind, transactions, source, show).map_err(anyhow::Error::from)
+            import(session, kind, transactions, source, show).map_err(anyhow::Error::from)
         }
         None if options.batches => anyhow::bail!("import all is one transaction: omit --batches"),
-        None => all::import(database, source).map_err(anyhow::Error::from),
+        None => all::import(session, source).map_err(anyhow::Error::from),
     };
     reading.finish_and_clear();
     writing.finish_and_clear();
@@ -82,10 +84,10 @@ pub(super) fn progress_bar((length, template): (Option<u64>, &str)) -> anyhow::R
 
 pub(crate) fn export_to_stdout(options: &Export) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
-    let path = &options.database.database;
+    let dump = database::dump(&options.database)?;
     match options.content.kind() {
-        Some(kind) => export(path, kind, options.ndjson, out)?,
-        None => all::export(path, out)?,
+        Some(kind) => export(&dump, kind, options.ndjson, out)?,
+        None => all::export(&dump, out)?,
     }
     Ok(())
 }

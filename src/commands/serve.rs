@@ -9,13 +9,10 @@ use cathedral_publisher::{
     http::AdminTokens,
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
-    store::{
-        self, Store,
-        sqlite::{SqliteStore, file::DatabaseFile},
-    },
+    store::Store,
 };
 
-use super::opening::Opening;
+use super::database::Opened;
 
 pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
     // Before there are threads: it changes the environment.
@@ -35,19 +32,28 @@ async fn run(
     inherited: Inherited,
     mut signals: Signals,
     dropped: DroppedLines,
-) -> anyhow::Result<Opening> {
-    let path = &options.database.database;
-    let busy_timeout = options.settings.store.busy_timeout;
+) -> anyhow::Result<Opened> {
     let tokens = admin_tokens(&options.admin)?;
-    let snapshot_file = options.settings.snapshot_file.as_deref();
-    let database = Opening::begin(path, options.read_only, busy_timeout, snapshot_file)?;
-    let parts = parts(
-        database.file(),
-        options.settings.store,
-        tokens.clone(),
-        !options.read_only,
-        dropped,
-    );
+    let name = options.database.database.to_string();
+    let opening = {
+        let (database, read_only) = (options.database, options.read_only);
+        let (store, snapshot_file) = (
+            options.settings.store,
+            options.settings.snapshot_file.clone(),
+        );
+        actix_web::rt::task::spawn_blocking(move || {
+            Opened::for_serving(&database, read_only, store, snapshot_file.as_deref())
+        })
+    };
+    let database = tokio::select! {
+        opened = opening => opened??,
+        name = signals.stop() => {
+            log::info!("{name}: stopping before the database was open");
+            return Ok(Opened::Nothing);
+        }
+    };
+    let store = database.store(options.settings.store, options.read_only)?;
+    let parts = parts(store, tokens.clone(), !options.read_only, dropped);
     let listening = listen(&options.address.address, inherited, options.settings, parts);
     let running = tokio::select! {
         running = listening => running?,
@@ -57,7 +63,7 @@ async fn run(
         }
     };
     for address in &running.addresses {
-        log::info!("serving {} on http://{address}", path.display());
+        log::info!("serving {name} on http://{address}");
     }
     for address in &running.admin_addresses {
         log::info!("admin routes, metrics and all public paths on http://{address}");
@@ -95,13 +101,11 @@ pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
 }
 
 pub(crate) fn parts(
-    file: &DatabaseFile,
-    settings: store::Settings,
+    store: Store,
     tokens: AdminTokens,
     writable: bool,
     dropped_log_lines: DroppedLines,
 ) -> Parts {
-    let store = Store::Sqlite(SqliteStore::new(file.clone(), settings, writable));
     Parts {
         builder: Arc::new(StoreBuilder {
             store: store.clone(),

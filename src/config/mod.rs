@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::server::Settings;
+use crate::{
+    server::Settings,
+    store::postgres::location::{Location, LocationParser},
+};
 
 pub use log_filter::{LogFilter, NotAFilter};
 
@@ -165,14 +168,35 @@ pub struct Admin {
 /// The database.
 #[derive(Debug, Args)]
 pub struct Database {
-    /// The SQLite file; created if it is missing.
+    /// The SQLite file, which is created if it is missing, or the URL of a PostgreSQL database, in which the
+    /// tables are created: postgres://USER@HOST:PORT/DATABASE. A URL with a password is accepted in the environment
+    /// variable only. Unless the host is this machine, the connection is encrypted and the server's name verified.
     #[arg(
         long,
         env = "PUBLISHER_DATABASE",
+        hide_env_values = true,
         default_value = "publisher.db",
-        value_name = "PATH"
+        value_name = "PATH|URL",
+        value_parser = LocationParser
     )]
-    pub database: PathBuf,
+    pub database: Location,
+    /// PostgreSQL: a file with the password, in one line [default: the environment variable PGPASSWORD].
+    #[arg(long, env = "PUBLISHER_DATABASE_PASSWORD_FILE", value_name = "PATH")]
+    pub database_password_file: Option<PathBuf>,
+    /// PostgreSQL: a file with the certificates, as PEM, that may have issued the server's [default: those that the
+    /// system trusts].
+    #[arg(long, env = "PUBLISHER_DATABASE_CA_FILE", value_name = "PATH")]
+    pub database_ca_file: Option<PathBuf>,
+    /// PostgreSQL: the URL of the server itself, if --database names a pooler that shares connections. The notices of
+    /// changes come from there.
+    #[arg(
+        long,
+        env = "PUBLISHER_DATABASE_LISTEN_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = LocationParser
+    )]
+    pub database_listen_url: Option<Location>,
 }
 
 /// The address to listen on.

@@ -222,6 +222,21 @@ impl Challenge {
         ItemIn::parse(json)?.into_challenge(id)
     }
 
+    /// Checks that this may replace `old`: a status may only go forward.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming `status`.
+    pub fn check_replaces(&self, old: &Self) -> Result<(), Invalid> {
+        if old.status.may_become(self.status) {
+            return Ok(());
+        }
+        let reason = format!(
+            "challenge {:?} is {} and cannot become {}",
+            self.challenge_id, old.status, self.status
+        );
+        Err(Invalid::new("status", reason))
+    }
+
     /// Appends the item of the board to `out`, as compact JSON.
     ///
     /// # Errors

@@ -216,6 +216,7 @@ mod tests {
             }),
             lineage,
             last_seq: rows,
+            last_row: 0,
         }
     }
 

@@ -212,10 +212,8 @@ impl Pages {
     /// they fall into was read after them, or is not cached. If anything else has changed, pages of before and after
     /// that are not cached together.
     fn found(&mut self, stamp: FeedStamp) {
-        let only_rows = self.stamp.is_some_and(|known| {
-            known.lineage == stamp.lineage && known.merkle_epoch_latest == stamp.merkle_epoch_latest
-        });
-        if !only_rows {
+        let known = self.stamp;
+        if !known.is_some_and(|known| known.may_differ_by_rows_only(&stamp)) {
             self.observe(stamp);
         }
     }

@@ -1,35 +1,18 @@
 //! `export`: what is stored, in the form that `import` reads.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    time::Duration,
-};
-
-use rusqlite::Connection;
+use std::io::{self, Write};
 
 use crate::{
     cache::snapshot::Snapshot,
     config::Kind,
     domain::feed_envelope,
-    store::{
-        StoreError,
-        sqlite::{
-            open::{OpenError, open_reader},
-            read,
-        },
-    },
+    store::{StoreError, dump::Dump},
 };
-
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an export ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The database could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The database failed.
+    /// The database failed, or could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Serialising failed.
@@ -45,33 +28,26 @@ pub enum ExportError {
     LineBreak,
 }
 
-impl From<rusqlite::Error> for ExportError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-/// Writes what the database at `path` holds: the published board, or every eval run.
+/// Writes what a database holds: the published board, or every eval run.
 ///
 /// # Errors
 /// [`ExportError`]; what was written by then is incomplete.
 pub fn export(
-    path: &Path,
+    dump: &Dump,
     kind: Kind,
     ndjson: bool,
     mut out: impl Write,
 ) -> Result<(), ExportError> {
-    let connection = open_reader(path, BUSY_TIMEOUT)?;
     match kind {
-        Kind::Board => board(&connection, ndjson, &mut out)?,
-        Kind::Rows => rows(&connection, ndjson, &mut out)?,
+        Kind::Board => board(dump, ndjson, &mut out)?,
+        Kind::Rows => rows(dump, ndjson, &mut out)?,
     }
     out.flush()?;
     Ok(())
 }
 
-fn board(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<(), ExportError> {
-    let challenges = read::active_challenges(connection)?;
+fn board(dump: &Dump, ndjson: bool, out: &mut impl Write) -> Result<(), ExportError> {
+    let challenges = dump.active_challenges()?;
     if !ndjson {
         out.write_all(Snapshot::new(&challenges)?.board().identity().body_ref())?;
         return Ok(());
@@ -85,14 +61,12 @@ fn board(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<
     Ok(())
 }
 
-fn rows(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<(), ExportError> {
-    // One transaction: the rows and the epoch are of the same moment.
-    let transaction = connection.unchecked_transaction()?;
+fn rows(dump: &Dump, ndjson: bool, out: &mut impl Write) -> Result<(), ExportError> {
     if !ndjson {
         out.write_all(feed_envelope::BEGIN)?;
     }
     let mut first = true;
-    read::every_eval_run::<ExportError>(&transaction, |row| {
+    dump.every_eval_run::<ExportError>(|row| {
         if ndjson {
             if row.contains(&b'\n') {
                 return Err(ExportError::LineBreak);
@@ -106,7 +80,7 @@ fn rows(connection: &Connection, ndjson: bool, out: &mut impl Write) -> Result<(
         Ok(out.write_all(row)?)
     })?;
     if !ndjson {
-        let epoch = read::merkle_epoch_latest(&transaction)?;
+        let epoch = dump.merkle_epoch_latest()?;
         out.write_all(&feed_envelope::end(None, epoch)?)?;
     }
     Ok(())

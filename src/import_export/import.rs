@@ -2,31 +2,22 @@
 
 use std::{
     io::{self, BufRead},
-    mem,
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
-
-use rusqlite::{Connection, TransactionBehavior};
 
 use super::spool::{Item, Items, Spool};
 use crate::{
     config::Kind,
     domain::Invalid,
-    json_stream::{Envelope, SourceError, read_items},
+    json_stream::{Envelope, Place, SourceError, read_items},
     store::{
-        Counts, StoreError, WriteError, Written,
-        sqlite::{file::FileFault, kept_open::KeptOpen, open::OpenError, write},
+        Counts, WriteError,
+        import::{ImportFault, ImportSession},
     },
 };
 
-/// How long an import waits for another writer.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// SQLite's page cache; negative means KiB. Ids come in no order, so with the default of 2 MiB the pages of their
-/// index are written again and again, and the write lock is held for half as long again.
-const CACHE_KIB: i64 = -64 * 1024;
-/// How long a batch holds the write lock, beside the time of its commit.
+/// How long a batch takes, beside the time of its commit. With SQLite it holds the write lock.
 const BATCH: Duration = Duration::from_millis(250);
 /// How long the write lock is free between two batches. SQLite's busy handler tries every 100 ms, so everybody
 /// who waits gets a turn.
@@ -35,30 +26,18 @@ const PAUSE: Duration = Duration::from_millis(120);
 /// Why an import ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The database could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// The input could not be read, or contains an item that is rejected.
     #[error(transparent)]
     Source(#[from] SourceError<WriteError>),
     /// The items could not be kept until they are written.
     #[error("temporary file: {0}")]
     Spool(#[from] io::Error),
-    /// The files of the database were deleted or replaced during the import.
-    #[error(transparent)]
-    File(#[from] FileFault),
     /// The database failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] ImportFault),
     /// A value beside the items is rejected.
     #[error(transparent)]
     Write(#[from] WriteError),
-}
-
-impl From<rusqlite::Error> for ImportError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// How far an import is.
@@ -82,27 +61,20 @@ pub enum Transactions {
     Batches,
 }
 
-/// Imports `source` into the database at `path`, which is created if missing. Nothing is locked while `source`
-/// is read.
+/// Imports `source`. Nothing is locked while it is read.
 ///
 /// # Errors
 /// [`ImportError`]; then nothing has been imported, except for earlier batches of [`Transactions::Batches`].
 pub fn import(
-    path: &Path,
+    mut session: ImportSession,
     kind: Kind,
     transactions: Transactions,
     source: impl BufRead,
     mut progress: impl FnMut(Progress),
 ) -> Result<Counts, ImportError> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let open = || KeptOpen::open(path, false, BUSY_TIMEOUT);
-    // A wrong path is reported before the input is read. A new database is created after that.
-    let is_there = path.exists() || !folder.is_dir();
-    let opened = is_there.then(open).transpose()?;
-    let mut spool = Spool::new(folder);
+    // A wrong path is reported before the input is read.
+    session.prepare()?;
+    let mut spool = Spool::new(&session.folder());
     let mut spooled = Ok(());
     let read = read_items(source, |place, json| {
         let item = Item::parse(kind, json)?;
@@ -118,29 +90,31 @@ pub fn import(
     progress(Progress::Read {
         items: items.left(),
     });
-    let mut connection = opened.map_or_else(open, Ok)?;
-    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     let mut counts = Counts::default();
-    let mut is_first = true;
     loop {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if mem::take(&mut is_first) {
-            write::continue_lineage(&transaction)?;
-        }
+        session.begin()?;
         let until = match transactions {
             Transactions::One => None,
             Transactions::Batches => Some(Instant::now() + BATCH),
         };
-        write_items(&transaction, &mut items, until, &mut counts, &mut progress)?;
-        let is_last = items.left() == 0;
-        if is_last && let Some(epoch) = epoch {
-            write::put_merkle_epoch(&transaction, epoch, None)?;
-        }
-        transaction.commit()?;
-        // What went into a file that nobody finds any more is lost.
-        connection.check()?;
-        if is_last {
-            connection.close();
+        let mut place: fn(u64) -> Place = Place::Item;
+        let written = write_items(&mut session, &mut items, until, &mut place, &mut progress);
+        let committed = written.and_then(|()| {
+            if items.left() == 0
+                && let Some(epoch) = epoch
+            {
+                session.put_epoch_number(epoch)?;
+            }
+            Ok(session.commit()?)
+        });
+        counts += committed.map_err(|error| match error {
+            ImportError::Store(ImportFault::Item { number, error }) => {
+                SourceError::Item(place(number), error).into()
+            }
+            error => error,
+        })?;
+        if items.left() == 0 {
+            session.close();
             return Ok(counts);
         }
         thread::sleep(PAUSE);
@@ -154,30 +128,31 @@ fn epoch(envelope: &Envelope) -> Result<Option<i64>, WriteError> {
     }
 }
 
-/// Writes the items that are left, or those of the time until `until`.
+/// Writes the items that are left, or those of the time until `until`. `place` becomes what the numbers of the items are.
 fn write_items(
-    connection: &Connection,
+    session: &mut ImportSession,
     items: &mut Items,
     until: Option<Instant>,
-    counts: &mut Counts,
+    place: &mut fn(u64) -> Place,
     progress: &mut impl FnMut(Progress),
 ) -> Result<(), ImportError> {
     for item in items.by_ref() {
-        let (place, item) = item?;
-        let written =
-            write_item(connection, &item).map_err(|error| SourceError::Item(place, error))?;
-        counts.add(written);
+        let (at, item) = item?;
+        let number = match at {
+            Place::Item(number) => {
+                *place = Place::Item;
+                number
+            }
+            Place::Line(number) => {
+                *place = Place::Line;
+                number
+            }
+        };
+        session.put(number, item.into())?;
         progress(Progress::Written);
         if until.is_some_and(|until| Instant::now() >= until) {
             break;
         }
     }
     Ok(())
-}
-
-fn write_item(connection: &Connection, item: &Item) -> Result<Written, WriteError> {
-    match item {
-        Item::Challenge(challenge) => write::put_challenge(connection, challenge),
-        Item::Run(run) => write::insert_eval_run(connection, run),
-    }
 }

@@ -11,6 +11,7 @@ use crate::{
     config::Kind,
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun, ran_at::RanAt},
     json_stream::Place,
+    store::import::ImportItem,
 };
 
 /// The most bytes in memory.
@@ -33,6 +34,15 @@ impl Item {
             Kind::Board => Self::Challenge(Challenge::from_item(json)?),
             Kind::Rows => Self::Run(EvalRun::from_json(json)?),
         })
+    }
+}
+
+impl From<Item> for ImportItem {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Challenge(challenge) => Self::Challenge(challenge),
+            Item::Run(run) => Self::EvalRun { seq: None, run },
+        }
     }
 }
 

@@ -3,15 +3,21 @@
 //! | file | knows |
 //! |---|---|
 //! | `sqlite` | a database file |
+//! | `dump` | everything that is stored, at one moment |
+//! | `import` | many items in one transaction, into either store |
 //! | `operation` | what is written in groups |
 //! | `outcome` | what a write changed, or why it was rejected |
 //! | `state` | what readers find: board, feed, versions, the ends of pages |
 //! | `polls` | whether changes by other processes are noticed |
+//! | `postgres` | a database of PostgreSQL |
 //! | `settings` | the options of this room |
 
+pub mod dump;
+pub mod import;
 pub mod operation;
 mod outcome;
 mod polls;
+pub mod postgres;
 mod settings;
 pub mod sqlite;
 mod state;
@@ -30,6 +36,7 @@ use crate::domain::{
     seq_cursor::SeqCursor,
 };
 use operation::Operation;
+use postgres::{PostgresStore, PostgresWatcher, PostgresWriter};
 use sqlite::SqliteStore;
 
 pub use outcome::{CommitError, Committed, Counts, RefusedItem, WriteError, Written};
@@ -52,6 +59,8 @@ pub(crate) const NO_ANSWER: &str = "no answer";
 pub enum Store {
     /// A file.
     Sqlite(SqliteStore),
+    /// A database of PostgreSQL, which replicas share.
+    Postgres(PostgresStore),
 }
 
 impl Store {
@@ -62,6 +71,7 @@ impl Store {
     pub fn board(&self, deadline: Instant) -> Result<Board, StoreError> {
         match self {
             Self::Sqlite(store) => store.board(deadline),
+            Self::Postgres(store) => store.board(deadline),
         }
     }
 
@@ -80,6 +90,7 @@ impl Store {
     ) -> Result<PageEnd, StoreError> {
         match self {
             Self::Sqlite(store) => store.feed_page(cursor, until, limit, deadline, each_row),
+            Self::Postgres(store) => store.feed_page(cursor, until, limit, deadline, each_row),
         }
     }
 
@@ -97,6 +108,7 @@ impl Store {
     ) -> Result<SeqPageEnd, SeqPageError> {
         match self {
             Self::Sqlite(store) => store.feed_page_by_seq(cursor, limit, deadline, each_row),
+            Self::Postgres(store) => store.feed_page_by_seq(cursor, limit, deadline, each_row),
         }
     }
 
@@ -111,6 +123,7 @@ impl Store {
     ) -> Result<Since, StoreError> {
         match self {
             Self::Sqlite(store) => store.inserted_since(known, deadline),
+            Self::Postgres(store) => store.inserted_since(known, deadline),
         }
     }
 
@@ -121,6 +134,7 @@ impl Store {
     pub fn probe(&self, deadline: Instant) -> Check {
         match self {
             Self::Sqlite(store) => store.probe(deadline),
+            Self::Postgres(store) => store.probe(deadline),
         }
     }
 
@@ -128,6 +142,7 @@ impl Store {
     pub fn writer(&self, settings: WriterSettings) -> Writer {
         match self {
             Self::Sqlite(store) => Writer::Sqlite(store.writer(settings)),
+            Self::Postgres(store) => Writer::Postgres(store.writer(settings.busy_timeout)),
         }
     }
 
@@ -136,6 +151,7 @@ impl Store {
     pub fn watcher(&self) -> Watcher {
         match self {
             Self::Sqlite(store) => Watcher::Sqlite(store.watcher()),
+            Self::Postgres(store) => Watcher::Postgres(Box::new(store.watcher())),
         }
     }
 
@@ -143,6 +159,7 @@ impl Store {
     pub(crate) fn polled(&self, succeeded: bool) {
         match self {
             Self::Sqlite(store) => store.polled(succeeded),
+            Self::Postgres(store) => store.polled(succeeded),
         }
     }
 
@@ -150,6 +167,7 @@ impl Store {
     pub(crate) fn replaced(&self) {
         match self {
             Self::Sqlite(store) => store.replaced(),
+            Self::Postgres(_) => {}
         }
     }
 
@@ -157,6 +175,7 @@ impl Store {
     pub fn max_readers(&self) -> u32 {
         match self {
             Self::Sqlite(store) => store.pool().max_size(),
+            Self::Postgres(store) => store.max_readers(),
         }
     }
 
@@ -164,6 +183,7 @@ impl Store {
     pub fn usage(&self) -> PoolUsage {
         match self {
             Self::Sqlite(store) => store.pool().usage(),
+            Self::Postgres(store) => store.usage(),
         }
     }
 
@@ -171,6 +191,7 @@ impl Store {
     pub fn wal_bytes(&self) -> u64 {
         match self {
             Self::Sqlite(store) => store.pool().wal_bytes(),
+            Self::Postgres(_) => 0,
         }
     }
 }
@@ -193,6 +214,8 @@ pub struct WriterSettings {
 pub enum Writer {
     /// To a file.
     Sqlite(sqlite::writer::WriteConnection),
+    /// To PostgreSQL.
+    Postgres(PostgresWriter),
 }
 
 impl Writer {
@@ -204,6 +227,7 @@ impl Writer {
     pub fn commit(&mut self, operations: &[Operation]) -> Result<Committed, CommitError> {
         match self {
             Self::Sqlite(writer) => writer.commit(operations),
+            Self::Postgres(writer) => writer.commit(operations),
         }
     }
 }
@@ -213,6 +237,8 @@ impl Writer {
 pub enum Watcher {
     /// Of a file.
     Sqlite(sqlite::change_detector::ChangeDetector),
+    /// Of PostgreSQL.
+    Postgres(Box<PostgresWatcher>),
 }
 
 impl Watcher {
@@ -222,6 +248,7 @@ impl Watcher {
         match self {
             // Without a sender it never changes.
             Self::Sqlite(_) => watch::Sender::new(0).subscribe(),
+            Self::Postgres(watcher) => watcher.news(),
         }
     }
 
@@ -233,6 +260,7 @@ impl Watcher {
     pub fn poll(&mut self) -> Result<Option<DatabaseState>, StoreError> {
         match self {
             Self::Sqlite(detector) => detector.poll(),
+            Self::Postgres(watcher) => watcher.poll(),
         }
     }
 }
@@ -260,6 +288,9 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+    /// PostgreSQL failed, or did not answer.
+    #[error(transparent)]
+    Postgres(#[from] postgres::error::PostgresError),
     /// The table of lineages has an invalid row: another program wrote it.
     #[error("database: a lineage is {0}")]
     Lineage(#[from] NotAPosition),

@@ -1,5 +1,7 @@
 //! What a write changed, or why it was rejected.
 
+use std::ops::AddAssign;
+
 use super::{FeedStamp, StoreError};
 use crate::domain::Invalid;
 
@@ -28,6 +30,13 @@ impl Counts {
             Written::Inserted => self.inserted += 1,
             Written::Unchanged => self.unchanged += 1,
         }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.unchanged += other.unchanged;
     }
 }
 

@@ -41,6 +41,8 @@ pub struct FeedStamp {
     pub lineage: Lineage,
     /// The greatest `seq` that was ever given.
     pub last_seq: i64,
+    /// Tells the row with that `seq` from others, in a database that may be put back in place by other programs.
+    pub last_row: u64,
 }
 
 impl FeedStamp {
@@ -50,6 +52,18 @@ impl FeedStamp {
         self.lineage == later.lineage
             && self.merkle_epoch_latest == later.merkle_epoch_latest
             && later.version.count - self.version.count == rows
+            && (rows > 0 || self.version == later.version)
+    }
+
+    /// Returns whether the feed may have gone from this state to `other`, or back, by nothing but inserted rows. Rolled
+    /// back transactions leave gaps in `seq`.
+    pub(crate) fn may_differ_by_rows_only(&self, other: &Self) -> bool {
+        let changes = other.version.count - self.version.count;
+        self.lineage == other.lineage
+            && self.merkle_epoch_latest == other.merkle_epoch_latest
+            && (changes < 0
+                || changes <= other.last_seq - self.last_seq && self.version != other.version
+                || self.version == other.version)
     }
 }
 

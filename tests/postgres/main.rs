@@ -12,3 +12,4 @@
 #[allow(dead_code, reason = "tests to come use the rest")]
 mod cluster;
 mod cluster_tests;
+mod store;

@@ -24,9 +24,11 @@ use cathedral_publisher::{
     server::{self, Listen, Parts, Settings, Stopper},
     store::{
         Store,
+        import::ImportSession,
         sqlite::{
             SqliteStore,
             file::DatabaseFile,
+            import::SqliteImport,
             open::open_writer,
             pool::ReadPool,
             write::{insert_eval_run, put_challenge},
@@ -162,7 +164,8 @@ impl Data {
 
     /// Imports a saved answer or NDJSON.
     pub fn import(&self, kind: Kind, source: &[u8]) {
-        import(&self.path(), kind, Transactions::One, source, |_| ()).unwrap();
+        let session = ImportSession::Sqlite(SqliteImport::new(&self.path()));
+        import(session, kind, Transactions::One, source, |_| ()).unwrap();
     }
 
     /// Stores an eval run with this id, time and schema version.
@@ -389,7 +392,9 @@ impl App {
 
     /// Returns the pool of readers of the file.
     pub fn pool(&self) -> &ReadPool {
-        let Store::Sqlite(store) = &self.store;
+        let Store::Sqlite(store) = &self.store else {
+            panic!("a file of SQLite");
+        };
         store.pool()
     }
 

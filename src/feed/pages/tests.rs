@@ -83,6 +83,7 @@ impl Model {
             end: seq(rows.keys().max().copied().unwrap_or(0)),
             lineage: self.lineage,
             last_seq: self.last_seq,
+            last_row: 0,
         });
         self.history.push(rows);
     }

@@ -1,6 +1,6 @@
 //! Writes the lines.
 
-use std::{io::Write, path::Path};
+use std::io::Write;
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
@@ -8,40 +8,35 @@ use serde_json::value::to_raw_value;
 use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
     domain::challenge::{Challenge, Status, Storage},
-    import_export::export::{BUSY_TIMEOUT, ExportError},
-    store::{
-        StoreError,
-        sqlite::{open::open_reader, read},
-    },
+    import_export::export::ExportError,
+    store::{StoreError, dump::Dump},
 };
 
-/// Writes everything that the database at `path` holds, as of one moment.
+/// Writes everything that a database holds, as of one moment.
 ///
 /// # Errors
 /// [`ExportError`]; what was written by then is incomplete, and lacks the last line.
-pub fn export(path: &Path, mut out: impl Write) -> Result<(), ExportError> {
-    let connection = open_reader(path, BUSY_TIMEOUT)?;
-    let transaction = connection.unchecked_transaction()?;
+pub fn export(dump: &Dump, mut out: impl Write) -> Result<(), ExportError> {
     let mut end = End::default();
     let header = Header {
         format: FORMAT.to_owned(),
         version: VERSION,
     };
     write_line(&mut out, &header)?;
-    read::every_challenge::<ExportError>(&transaction, |challenge| {
+    dump.every_challenge::<ExportError>(|challenge| {
         end.challenges += 1;
         let columns = to_raw_value(&Columns::of(&challenge)?)?;
         write_line(&mut out, &Line::Challenge(columns))
     })?;
-    read::every_eval_run_in_order::<ExportError>(&transaction, |run| {
+    dump.every_eval_run_in_order::<ExportError>(|run| {
         end.eval_runs += 1;
         write_line(&mut out, &Line::EvalRun(run))
     })?;
-    read::every_merkle_epoch::<ExportError>(&transaction, |epoch| {
+    dump.every_merkle_epoch::<ExportError>(|epoch| {
         end.merkle_epochs += 1;
         write_line(&mut out, &Line::MerkleEpoch(epoch))
     })?;
-    end.last_seq = read::last_seq(&transaction)?;
+    end.last_seq = dump.last_seq()?;
     write_line(&mut out, &Line::End(end))?;
     out.flush()?;
     Ok(())

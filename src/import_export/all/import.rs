@@ -1,29 +1,17 @@
 //! Reads the lines: checks all of them first, then writes them in one transaction.
 
-use std::{
-    io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
-    path::Path,
-    time::Duration,
-};
-
-use rusqlite::{Connection, TransactionBehavior};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 
 use super::{End, FORMAT, Header, Line, VERSION};
 use crate::{
     domain::{Invalid, MAX_ITEM_BYTES, challenge::Challenge, eval_run::EvalRun, merkle_epoch},
     store::{
-        Counts, StoreError, WriteError,
-        sqlite::{
-            file::FileFault,
-            kept_open::KeptOpen,
-            open::OpenError,
-            read::{self, StoredEvalRun},
-            write,
-        },
+        Counts, WriteError,
+        dump::StoredEvalRun,
+        import::{ImportFault, ImportItem, ImportSession},
     },
 };
 
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of a line. In a JSON string a byte of an item takes up to six bytes (`\u0022`); the columns beside
 /// it are short.
 const MAX_LINE_BYTES: u64 = 7 * MAX_ITEM_BYTES as u64;
@@ -34,12 +22,6 @@ const MAX_SEQ: i64 = (1 << 53) - 1;
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportAllError {
-    /// The database could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The files of the database were deleted or replaced during the import.
-    #[error(transparent)]
-    File(#[from] FileFault),
     /// The input could not be read, or not be kept until it is written.
     #[error("the input cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -56,42 +38,36 @@ pub enum ImportAllError {
     },
     /// The database failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(ImportFault),
 }
 
-impl From<rusqlite::Error> for ImportAllError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
+impl From<ImportFault> for ImportAllError {
+    fn from(fault: ImportFault) -> Self {
+        match fault {
+            ImportFault::Item { number, error } => line_error(number, error),
+            fault => Self::Store(fault),
+        }
     }
 }
 
-/// Imports what [`super::export`] wrote into the database at `path`, which is created if missing. Nothing is locked
-/// while `source` is read.
+/// Imports what [`super::export`] wrote. Nothing is locked while `source` is read.
 ///
-/// A new eval run keeps its `seq` if it comes after all that were ever given there; otherwise it gets the next
+/// A new eval run keeps its `seq` if it comes after all that were ever given in the database; otherwise it gets the next
 /// one.
 ///
 /// # Errors
 /// [`ImportAllError`]; then nothing has been imported.
-pub fn import(path: &Path, source: impl BufRead) -> Result<Counts, ImportAllError> {
-    let open = || KeptOpen::open(path, false, BUSY_TIMEOUT);
-    // A wrong path is reported before the input is read. A new database is created after that.
-    let opened = path.exists().then(open).transpose()?;
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let mut kept = tempfile::tempfile_in(folder)?;
+pub fn import(mut session: ImportSession, source: impl BufRead) -> Result<Counts, ImportAllError> {
+    // A wrong path is reported before the input is read.
+    session.prepare()?;
+    let mut kept = tempfile::tempfile_in(session.folder())?;
     let end = check(source, BufWriter::new(&kept))?;
     kept.rewind()?;
-    let mut connection = opened.map_or_else(open, Ok)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    write::continue_lineage(&transaction)?;
-    let counts = write_all(&transaction, BufReader::new(kept), end.last_seq)?;
-    transaction.commit()?;
-    // What went into a file that nobody finds any more is lost.
-    connection.check()?;
-    connection.close();
+    session.begin()?;
+    let mut counts = write_all(&mut session, BufReader::new(kept))?;
+    session.raise_last_seq(end.last_seq)?;
+    counts += session.commit()?;
+    session.close();
     Ok(counts)
 }
 
@@ -141,39 +117,28 @@ fn check(source: impl BufRead, mut kept: impl Write) -> Result<End, ImportAllErr
     }
 }
 
-fn write_all(
-    connection: &Connection,
-    kept: impl BufRead,
-    last_seq: i64,
-) -> Result<Counts, ImportAllError> {
+/// Writes the lines. Returns the counts of those that the session does not count.
+fn write_all(session: &mut ImportSession, kept: impl BufRead) -> Result<Counts, ImportAllError> {
     let mut lines = Lines::of(kept);
     // The header was not kept.
     lines.number = 1;
     let mut counts = Counts::default();
-    let mut greatest = read::last_seq(connection)?;
     while let Some(text) = lines.next()? {
-        let written = parse(text)
-            .map_err(WriteError::from)
-            .and_then(|item| match item {
-                Item::Challenge(challenge) => {
-                    write::put_challenge(connection, &challenge).map(Some)
-                }
-                Item::EvalRun(seq, run) => {
-                    let seq = (seq > greatest).then_some(seq);
-                    let written = write::insert_eval_run_at(connection, seq, &run)?;
-                    greatest = greatest.max(seq.unwrap_or(greatest));
-                    Ok(Some(written))
-                }
-                Item::MerkleEpoch(epoch, body) => {
-                    write::put_merkle_epoch(connection, epoch, body.as_deref()).map(Some)
-                }
-                Item::End(_) => Ok(None),
-            });
-        if let Some(written) = written.map_err(|reason| lines.error(reason))? {
-            counts.add(written);
-        }
+        let item = match parse(text).map_err(|invalid| lines.error(invalid.into()))? {
+            Item::Challenge(challenge) => ImportItem::Challenge(challenge),
+            Item::EvalRun(seq, run) => ImportItem::EvalRun {
+                seq: Some(seq),
+                run,
+            },
+            Item::MerkleEpoch(epoch, Some(body)) => ImportItem::MerkleEpoch { epoch, body },
+            Item::MerkleEpoch(epoch, None) => {
+                counts.add(session.put_epoch_number(epoch)?);
+                continue;
+            }
+            Item::End(_) => continue,
+        };
+        session.put(lines.number, item)?;
     }
-    write::raise_last_seq(connection, last_seq)?;
     Ok(counts)
 }
 

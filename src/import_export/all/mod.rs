@@ -9,7 +9,7 @@ mod import;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::store::sqlite::read::{StoredEpoch, StoredEvalRun};
+use crate::store::dump::{StoredEpoch, StoredEvalRun};
 
 pub use export::export;
 pub use import::{ImportAllError, import};

@@ -8,6 +8,7 @@
 //! | `condition` | whether the database can be trusted: damage, failed polls |
 //! | `file` | whether the files of the database are those that were opened |
 //! | `history` | whether the database went back without a restore |
+//! | `import` | write transactions of many items |
 //! | `kept_open` | the connection that is opened first and closed last |
 //! | `migrations` | the schema, and how a database gets it |
 //! | `page_copy` | copies a database through SQLite, and checks it |
@@ -24,6 +25,7 @@ pub(super) mod change_detector;
 mod condition;
 pub mod file;
 mod history;
+pub mod import;
 pub mod kept_open;
 mod migrations;
 pub mod open;
@@ -146,6 +148,7 @@ impl SqliteStore {
                     | StoreError::Sqlite(_)
                     | StoreError::Open(_)
                     | StoreError::Corrupt { .. }
+                    | StoreError::Postgres(_)
                     | StoreError::Lineage(_) => super::NO_ANSWER.into(),
                 })
             }

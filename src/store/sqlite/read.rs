@@ -1,8 +1,8 @@
 //! The queries of readers.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
+use std::hash::{BuildHasher as _, DefaultHasher};
 
-use serde::{Deserialize, Serialize};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
 
 use crate::{
     domain::{
@@ -15,6 +15,7 @@ use crate::{
     },
     store::{
         Board, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since, StoreError, Version,
+        dump::{StoredEpoch, StoredEvalRun},
         state::MAX_FOLLOWED,
     },
 };
@@ -207,6 +208,7 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
         .prepare_cached(include_str!("../../../sql/queries/last_published_seq.sql"))?
         .query_row([], |row| row.get(0))?;
     let current = lineages.current().ok_or(NotAPosition)?;
+    let last_seq = last_seq(connection)?;
     Ok(FeedStamp {
         version: connection
             .prepare_cached("SELECT version, change_id FROM feed_version")?
@@ -214,8 +216,17 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
         end: lineages.canonical(last.unwrap_or_default()),
         lineage: current,
-        last_seq: last_seq(connection)?,
+        last_seq,
+        last_row: row_at(connection, last_seq)?,
     })
+}
+
+/// Returns what tells the row with this `seq` from others; 0 if there is none.
+fn row_at(connection: &Connection, seq: i64) -> Result<u64, StoreError> {
+    let mut row = connection.prepare_cached("SELECT id FROM eval_runs WHERE seq = ?1")?;
+    let id: Option<String> = row.query_row([seq], |row| row.get(0)).optional()?;
+    let hash = |id| std::hash::BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+    Ok(id.map_or(0, hash))
 }
 
 /// Returns what happened to the feed since it was as `known`. One transaction; the cost grows with the rows that were
@@ -242,7 +253,9 @@ pub fn inserted_since(connection: &Connection, known: &FeedStamp) -> Result<Sinc
             inserted.push(key);
         }
     }
-    let is_all = count <= MAX_FOLLOWED && known.is_followed_by(&stamp, count);
+    let is_all = count <= MAX_FOLLOWED
+        && known.is_followed_by(&stamp, count)
+        && row_at(&transaction, known.last_seq)? == known.last_row;
     Ok(Since {
         stamp,
         inserted: is_all.then_some(inserted),
@@ -363,22 +376,6 @@ pub fn every_challenge<E: From<StoreError>>(
     Ok(())
 }
 
-/// A row of `eval_runs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredEvalRun {
-    /// The order of insertion.
-    pub seq: i64,
-    /// Unique.
-    pub id: String,
-    /// In the stored form.
-    pub ran_at: String,
-    /// `eval_output_schema_version`.
-    pub schema_version: i64,
-    /// The stored bytes.
-    pub body: String,
-}
-
 /// Hands every row, unpublished ones included, to `each`, in the order of insertion.
 ///
 /// # Errors
@@ -403,17 +400,6 @@ pub fn every_eval_run_in_order<E: From<StoreError>>(
         each(row.map_err(failed)?)?;
     }
     Ok(())
-}
-
-/// A row of `merkle_epochs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredEpoch {
-    /// Its number.
-    pub epoch: i64,
-    /// The stored bytes; `None` if only the number is known.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub body: Option<String>,
 }
 
 /// Hands every epoch to `each`, in their order.

@@ -118,6 +118,7 @@ impl Restore {
             | StoreError::File(_)
             | StoreError::Open(_)
             | StoreError::Corrupt { .. }
+            | StoreError::Postgres(_)
             | StoreError::Lineage(_) => CopyError::refused(&self.file, "has invalid lineages"),
         }
     }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::read::{challenge_by_id, last_seq};
 use crate::{
-    domain::{Invalid, challenge::Challenge, eval_run::EvalRun, lineages::Lineages},
+    domain::{challenge::Challenge, eval_run::EvalRun, lineages::Lineages},
     store::{StoreError, WriteError, Written},
 };
 
@@ -17,16 +17,7 @@ pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written
         if old == *new {
             return Ok(Written::Unchanged);
         }
-        if !old.status.may_become(new.status) {
-            return Err(Invalid::new(
-                "status",
-                format!(
-                    "challenge {:?} is {} and cannot become {}",
-                    new.challenge_id, old.status, new.status
-                ),
-            )
-            .into());
-        }
+        new.check_replaces(&old)?;
     }
     connection
         .prepare_cached(include_str!("../../../sql/queries/put_challenge.sql"))?

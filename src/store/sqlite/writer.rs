@@ -123,7 +123,10 @@ impl WriteConnection {
 }
 
 /// Carries an operation out in the open transaction; if it is refused the caller must roll back.
-fn apply(operation: &Operation, connection: &Connection) -> Result<Counts, RefusedItem> {
+pub(in crate::store) fn apply(
+    operation: &Operation,
+    connection: &Connection,
+) -> Result<Counts, RefusedItem> {
     match operation {
         Operation::PutChallenges(challenges) => each(challenges, |challenge| {
             write::put_challenge(connection, challenge)

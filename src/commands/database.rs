@@ -1,0 +1,179 @@
+//! Opens what `--database` names.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use cathedral_publisher::{
+    cache::snapshot_file::SnapshotFile,
+    config::Database,
+    store::{
+        self, Store,
+        dump::Dump,
+        import::ImportSession,
+        postgres::{
+            Options, PostgresStore, import::PostgresImport, location::Location, url::PostgresUrl,
+        },
+        sqlite::{SqliteStore, import::SqliteImport},
+    },
+};
+
+use super::opening::Opening;
+
+/// How long it may take to connect to a server and to create or migrate its schema: an index of millions of rows takes
+/// seconds.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// A command beside the server uses one connection at a time.
+const POOL_OF_COMMANDS: u32 = 1;
+
+/// The database of `serve`.
+pub(crate) enum Opened {
+    /// A file.
+    File(Opening),
+    /// A server.
+    Server(PostgresStore),
+    /// The process is to end before it is open.
+    Nothing,
+}
+
+impl Opened {
+    /// Opens the database. If that fails and the snapshot file has a board, tries again in the background. Blocks.
+    ///
+    /// # Errors
+    /// If the database cannot be opened and there is no board.
+    pub(crate) fn for_serving(
+        database: &Database,
+        read_only: bool,
+        settings: store::Settings,
+        snapshot_file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let url = match &database.database {
+            Location::Sqlite(path) => {
+                let busy_timeout = settings.busy_timeout;
+                let opening = Opening::begin(path, read_only, busy_timeout, snapshot_file)?;
+                return Ok(Self::File(opening));
+            }
+            Location::Postgres(url) => url,
+        };
+        let store = PostgresStore::new(options(database, url, read_only, settings.pool_size)?)?;
+        if let Err(error) = store.prepare(Instant::now() + OPEN_TIMEOUT) {
+            let saved = snapshot_file.map(|path| SnapshotFile::new(path.to_owned()).read());
+            if !matches!(saved, Some(Ok(Some(_)))) {
+                return Err(error.into());
+            }
+            log::warn!("{error}: starting without it, and trying again");
+        }
+        Ok(Self::Server(store))
+    }
+
+    /// Returns the store.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn store(
+        &self,
+        settings: store::Settings,
+        read_only: bool,
+    ) -> anyhow::Result<Store> {
+        match self {
+            Self::File(opening) => {
+                let file = opening.file().clone();
+                Ok(Store::Sqlite(SqliteStore::new(file, settings, !read_only)))
+            }
+            Self::Server(store) => Ok(Store::Postgres(store.clone())),
+            Self::Nothing => anyhow::bail!("the database is not open"),
+        }
+    }
+
+    /// Closes the database.
+    pub(crate) fn close(self) {
+        match self {
+            Self::File(opening) => opening.close(),
+            Self::Server(_) | Self::Nothing => {}
+        }
+    }
+}
+
+/// Prepares an import.
+///
+/// # Errors
+/// If a server cannot be reached.
+pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSession> {
+    Ok(match &database.database {
+        Location::Sqlite(path) => ImportSession::Sqlite(SqliteImport::new(path)),
+        Location::Postgres(url) => {
+            let options = options(database, url, false, POOL_OF_COMMANDS)?;
+            let store = PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?;
+            ImportSession::Postgres(PostgresImport::new(store))
+        }
+    })
+}
+
+/// Opens a database to read everything.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(crate) fn dump(database: &Database) -> anyhow::Result<Dump> {
+    Ok(match &database.database {
+        Location::Sqlite(path) => Dump::of_file(path)?,
+        Location::Postgres(url) => {
+            let options = options(database, url, true, POOL_OF_COMMANDS)?;
+            let store = PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?;
+            Dump::of_server(store)?
+        }
+    })
+}
+
+/// Returns the file that the database is.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn file<'a>(database: &'a Database, instead: &str) -> anyhow::Result<&'a Path> {
+    let file = database.database.path();
+    file.with_context(|| format!("{}: is no SQLite file: {instead}", database.database))
+}
+
+fn options(
+    database: &Database,
+    url: &PostgresUrl,
+    read_only: bool,
+    pool_size: u32,
+) -> anyhow::Result<Options> {
+    let password = password(database)?;
+    let with_password = |url: &PostgresUrl| match &password {
+        Some(password) if !url.has_password() => url.clone().with_password(password),
+        Some(_) | None => url.clone(),
+    };
+    let listen_url = match &database.database_listen_url {
+        Some(Location::Postgres(url)) => Some(with_password(url)),
+        Some(Location::Sqlite(path)) => {
+            anyhow::bail!("--database-listen-url: {} is no URL", path.display())
+        }
+        None => None,
+    };
+    Ok(Options {
+        url: with_password(url),
+        listen_url,
+        ca_file: database.database_ca_file.clone(),
+        read_only,
+        pool_size,
+    })
+}
+
+/// Returns the password of the file or of PGPASSWORD.
+fn password(database: &Database) -> anyhow::Result<Option<String>> {
+    let Some(path) = &database.database_password_file else {
+        return Ok(std::env::var("PGPASSWORD").ok());
+    };
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| name.to_string())?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    anyhow::ensure!(
+        !password.is_empty() && !password.contains('\n'),
+        "{name}: must have the password in one line"
+    );
+    Ok(Some(password.to_owned()))
+}

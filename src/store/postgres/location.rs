@@ -1,0 +1,190 @@
+//! What `--database` names: a SQLite file, or a PostgreSQL server by its URL.
+//!
+//! A password never appears in `Debug`, `Display` or an error. A URL with a password is refused on the command line,
+//! because the list of processes shows it.
+
+use std::{
+    ffi::OsStr,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use clap::{
+    Arg, Command,
+    builder::TypedValueParser,
+    error::{Error, ErrorKind},
+    parser::ValueSource,
+};
+
+use super::url::{PostgresUrl, UrlError};
+
+/// Where the data are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A database of PostgreSQL.
+    Postgres(PostgresUrl),
+}
+
+impl Location {
+    /// Reads a path, or a URL that begins with `postgres://` or `postgresql://`.
+    ///
+    /// # Errors
+    /// [`UrlError`]. It contains no part of the text that may be a password.
+    pub fn parse(text: &OsStr) -> Result<Self, UrlError> {
+        let lossy = text.to_string_lossy();
+        match lossy.split_once("://") {
+            Some(("postgres" | "postgresql", rest)) => {
+                if text.to_str().is_none() {
+                    return Err(UrlError::Encoding);
+                }
+                Ok(Self::Postgres(PostgresUrl::parse(rest)?))
+            }
+            Some((scheme, _)) if is_scheme(scheme) => Err(UrlError::Scheme),
+            Some(_) | None if text.is_empty() => Err(UrlError::Empty),
+            Some(_) | None => Ok(Self::Sqlite(PathBuf::from(text))),
+        }
+    }
+
+    /// Returns the path of a SQLite file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+/// The path as it was given, or the URL without a password.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+/// Returns whether a text is the scheme of a URL (RFC 3986, section 3.1).
+fn is_scheme(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+/// Parses the value of `--database` or of its environment variable. Only the variable may contain a password.
+///
+/// The option must have `hide_env_values`: `--help` would show the password otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct LocationParser;
+
+impl LocationParser {
+    fn parse_from(value: &OsStr, is_environment: bool) -> Result<Location, UrlError> {
+        let location = Location::parse(value)?;
+        match &location {
+            Location::Postgres(url) if url.has_password() && !is_environment => {
+                Err(UrlError::PasswordOnCommandLine)
+            }
+            Location::Postgres(_) | Location::Sqlite(_) => Ok(location),
+        }
+    }
+}
+
+impl TypedValueParser for LocationParser {
+    type Value = Location;
+
+    fn parse_ref(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Location, Error> {
+        self.parse_ref_(cmd, arg, value, ValueSource::CommandLine)
+    }
+
+    fn parse_ref_(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<Location, Error> {
+        Self::parse_from(value, source == ValueSource::EnvVariable).map_err(|error| {
+            let option = arg.map_or_else(|| "--database".to_owned(), ToString::to_string);
+            // clap's own error would repeat the value, and with it a password.
+            let message = format!("invalid value for '{option}': {error}\n");
+            Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Location, UrlError> {
+        Location::parse(OsStr::new(text))
+    }
+
+    #[test]
+    fn a_text_without_a_scheme_is_a_path() {
+        for text in [
+            "publisher.db",
+            "/var/lib/a b.db",
+            "postgres",
+            "./postgres://x",
+            "a:b",
+        ] {
+            assert_eq!(
+                parse(text).ok(),
+                Some(Location::Sqlite(text.into())),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_schemes_and_the_empty_text_are_refused() {
+        for text in ["mysql://host/db", "sqlite://x.db", "Postgres://host/db", ""] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    fn command() -> Command {
+        let database = Arg::new("database")
+            .long("database")
+            .env("PGREAD_TEST_UNSET");
+        Command::new("test").arg(database.value_parser(LocationParser))
+    }
+
+    #[test]
+    fn a_password_is_refused_on_the_command_line_and_not_repeated() {
+        for url in [
+            "postgres://user:hunter2@host/db",
+            "postgres://host/db?password=hunter2",
+            "postgres://user:hunter2",
+            "postgres://user:hun/ter2@host/db?hunter2=1",
+            "postgres://user@host:hunter2/db",
+            "postgres://user@host/db?sslmode=hunter2",
+            "postgres://user:4711/hunter2@host/db",
+        ] {
+            let parsed = command().try_get_matches_from(["test", "--database", url]);
+            let text = parsed.map(drop).map_err(|error| error.to_string());
+            let text = text.expect_err(url);
+            assert!(
+                !text.contains("hunter2") && !text.contains("ter2"),
+                "{text}"
+            );
+            assert!(text.contains("--database"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_accepted_from_the_environment() {
+        let url = OsStr::new("postgres://user:hunter2@host/db");
+        let location = LocationParser::parse_from(url, true);
+        assert!(matches!(&location, Ok(Location::Postgres(url)) if url.has_password()));
+        assert!(!format!("{location:?}").contains("hunter2"));
+    }
+}
