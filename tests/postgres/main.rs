@@ -12,4 +12,5 @@
 #[allow(dead_code, reason = "tests to come use the rest")]
 mod cluster;
 mod cluster_tests;
+mod snapshot_file;
 mod store;
