@@ -13,3 +13,4 @@
 mod cluster;
 mod cluster_tests;
 mod store;
+mod writing;
