@@ -40,6 +40,13 @@ pub enum ImportError {
     Write(#[from] WriteError),
 }
 
+impl ImportError {
+    /// Returns whether the last transaction may be stored all the same.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Store(ImportFault::Unknown(_)))
+    }
+}
+
 /// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {

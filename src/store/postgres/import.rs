@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::{pin, runtime::Handle, time::timeout};
 use tokio_postgres::{Client, types::Type};
 
 use super::{
@@ -28,8 +29,11 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 const CHUNK_ITEMS: usize = 10_000;
 /// How long an import waits for other writers.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the server may take for one chunk, or for the commit.
+/// How long the server may take for one chunk.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a commit may take, and how long it may take to cancel it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session that imports. Dropping it rolls back what is not committed.
 pub struct PostgresImport {
@@ -157,9 +161,9 @@ impl PostgresImport {
         // A commit that writes nothing would not wait for the synchronous standby.
         let write = "SELECT pg_logical_emit_message(true, 'publisher', '')";
         self.block_on(async |client| Ok(client.batch_execute(write).await?))?;
-        let commit =
-            async |client: &Client| Ok(client.batch_execute("COMMIT").await.map_err(CallError::of));
-        match self.block_on(commit) {
+        let handle = self.store.0.runtime.handle();
+        let committed = self.block_on_session(async |session| Ok(commit(session, handle).await));
+        match committed {
             Ok(Ok(())) if !self.session.as_ref().is_some_and(WriteSession::has_warned) => {
                 Ok(mem::take(&mut self.counts))
             }
@@ -234,12 +238,32 @@ impl PostgresImport {
         &self,
         run: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let session = self.session.as_ref().ok_or(PostgresError::NotPrepared)?;
-        self.store
-            .0
-            .runtime
-            .block_on(step(), run(session.session.client()))
+        self.block_on_session(async |session| run(session.session.client()).await)
     }
+
+    fn block_on_session<T>(
+        &self,
+        run: impl AsyncFnOnce(&WriteSession) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let session = self.session.as_ref().ok_or(PostgresError::NotPrepared)?;
+        self.store.0.runtime.block_on(step(), run(session))
+    }
+}
+
+/// Commits. If there is no answer in time, cancels: a server that waits for its synchronous standby would keep the lock of
+/// all writers.
+async fn commit(session: &WriteSession, handle: &Handle) -> Result<(), CallError> {
+    let commit = session.session.client().batch_execute("COMMIT");
+    pin!(commit);
+    let answer = match timeout(COMMIT_TIMEOUT, &mut commit).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            session.session.cancel(handle);
+            let late = timeout(CANCEL_TIMEOUT, commit).await;
+            late.map_err(|_| CallError::Unknown("no answer in time".to_owned()))?
+        }
+    };
+    answer.map_err(CallError::of)
 }
 
 /// Returns the numbers that new eval runs get: their own if it comes after all that were ever given, else the next one.
