@@ -52,7 +52,9 @@ impl From<ImportFault> for ImportAllError {
     fn from(fault: ImportFault) -> Self {
         match fault {
             ImportFault::Item { number, error } => line_error(number, error),
-            fault => Self::Store(fault),
+            fault @ (ImportFault::Store(_) | ImportFault::Broken(_) | ImportFault::Unknown(_)) => {
+                Self::Store(fault)
+            }
         }
     }
 }
