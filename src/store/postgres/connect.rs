@@ -191,6 +191,7 @@ where
 
 /// Set by statements, not by the start packet: pgbouncer refuses `options`. The facts are read first, in the same
 /// round trip.
+// Without JIT: of statistics that are not there yet it expects so much work that compiling takes 400 ms, and the query 1 ms.
 fn settings(limits: SessionLimits) -> String {
     format!(
         "SELECT current_setting('server_version_num') AS version,
@@ -202,6 +203,7 @@ fn settings(limits: SessionLimits) -> String {
          SET default_transaction_isolation = 'read committed';
          SET default_transaction_deferrable = off;
          SET client_min_messages = 'notice';
+         SET jit = off;
          SET idle_in_transaction_session_timeout = 5000;
          SET lock_timeout = {};
          SET statement_timeout = {}",
