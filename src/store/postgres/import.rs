@@ -8,7 +8,10 @@ use std::{
 };
 
 use tokio::{pin, runtime::Handle, time::timeout};
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 
 use super::{
     call::{CallError, Known, publisher_commit},
@@ -16,12 +19,17 @@ use super::{
     decide::{Decision, decide},
     error::{PostgresError, ServerError},
     look::look,
+    row,
     store::PostgresStore,
     writer::{NOT_AWAITED, WriteSession},
 };
-use crate::store::{
-    Counts, Operation, StoreError, Written,
-    import::{ImportFault, ImportItem},
+use crate::{
+    domain::lineages::Lineages,
+    store::{
+        Counts, Operation, StoreError, Written,
+        import::{ImportFault, ImportItem},
+        sqlite::page_copy::Contents,
+    },
 };
 
 /// The most of an import that is in memory at once.
@@ -150,6 +158,78 @@ impl PostgresImport {
             last,
         )?;
         Ok(())
+    }
+
+    /// Deletes everything. Returns what was there, and the lineages of the database. Eval runs that are put from now on
+    /// keep their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn clear(&mut self) -> Result<(Contents, Lineages), StoreError> {
+        const COUNT: &str =
+            "SELECT (SELECT count(*) FROM challenges), (SELECT count(*) FROM eval_runs),
+                                    (SELECT count(*) FROM merkle_epochs)";
+        const CLEAR: &str =
+            "DELETE FROM challenges; DELETE FROM eval_runs; DELETE FROM merkle_epochs;
+                             UPDATE feed_version SET last_seq = 0";
+        let cleared = self.block_on(async |client| {
+            let count = client.query_typed_one(COUNT, &[]).await?;
+            let lineages = client.query_typed("SELECT * FROM lineages", &[]).await?;
+            let lineages = row::lineages(&lineages)?;
+            client.batch_execute(CLEAR).await?;
+            let count = |column: usize| {
+                let count: i64 = count.try_get(column)?;
+                Ok::<_, StoreError>(count.unsigned_abs())
+            };
+            let current = lineages.current();
+            let contents = Contents {
+                challenges: count(0)?,
+                eval_runs: count(1)?,
+                merkle_epochs: count(2)?,
+                lineage: current.map(|lineage| lineage.id_text()),
+            };
+            Ok((contents, lineages))
+        })?;
+        self.greatest_seq = 0;
+        Ok(cleared)
+    }
+
+    /// Replaces the lineages that the database knows, and begins one: that of a restore. Its ordinal is greater than those
+    /// of `before`. Returns its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn begin_lineage(
+        &mut self,
+        known: &Lineages,
+        before: &Lineages,
+    ) -> Result<String, StoreError> {
+        // No file has an empty mark, so publisher_lineage() begins a new one.
+        const PUT: &str =
+            "INSERT INTO lineages (ordinal, id, first_seq, shared_through, is_restore, mark)
+                           VALUES ($1, $2, $3, $4, $5, '')";
+        let current = before
+            .current()
+            .map_or(0_i64, |lineage| lineage.ordinal.into());
+        self.block_on(async |client| {
+            client.batch_execute("DELETE FROM lineages").await?;
+            for known in known.known() {
+                let (ordinal, id) = (i64::from(known.lineage.ordinal), known.lineage.id_text());
+                let values: [(&(dyn ToSql + Sync), Type); 5] = [
+                    (&ordinal, Type::INT8),
+                    (&id, Type::TEXT),
+                    (&known.first_seq, Type::INT8),
+                    (&known.shared_through, Type::INT8),
+                    (&known.is_restore, Type::BOOL),
+                ];
+                client.execute_typed(PUT, &values).await?;
+            }
+            let begin = "SELECT (publisher_lineage($1)).id";
+            let begun = client
+                .query_typed_one(begin, &[(&current, Type::INT8)])
+                .await;
+            Ok(begun?.try_get(0)?)
+        })
     }
 
     /// Commits, and returns what the transaction changed.

@@ -14,6 +14,7 @@
 //! | `pool` | sessions that read |
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
+//! | `restore` | puts the content of a file in the place of what is there |
 //! | `row` | what rows stand for |
 //! | `store` | the handle that readers, writer and watcher share |
 //! | `tls` | the roots that are trusted |
@@ -32,6 +33,7 @@ mod look;
 pub mod migrations;
 mod pool;
 mod read;
+pub(in crate::store) mod restore;
 mod row;
 mod runtime;
 mod store;

@@ -53,7 +53,7 @@ fn run_with(arguments: &[&str], database: &str, input: &str) -> Output {
 }
 
 #[track_caller]
-fn accepts(arguments: &[&str], database: &str, input: &str) -> String {
+pub fn accepts(arguments: &[&str], database: &str, input: &str) -> String {
     let output = run_with(arguments, database, input);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -61,7 +61,7 @@ fn accepts(arguments: &[&str], database: &str, input: &str) -> String {
 }
 
 #[track_caller]
-fn rejects(arguments: &[&str], database: &str, input: &str) -> String {
+pub fn rejects(arguments: &[&str], database: &str, input: &str) -> String {
     let output = run_with(arguments, database, input);
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
@@ -70,7 +70,7 @@ fn rejects(arguments: &[&str], database: &str, input: &str) -> String {
 const IMPORT_ALL: [&str; 3] = ["import", "all", "-"];
 const IMPORT_ROWS: [&str; 3] = ["import", "rows", "-"];
 const IMPORT_BOARD: [&str; 3] = ["import", "board", "-"];
-const EXPORT_ALL: [&str; 2] = ["export", "all"];
+pub const EXPORT_ALL: [&str; 2] = ["export", "all"];
 
 /// A file of SQLite with these rows (seq and id), and one of everything else.
 fn sqlite(folder: &TempDir, name: &str, rows: &[(i64, &str)]) -> String {

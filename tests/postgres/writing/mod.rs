@@ -1,5 +1,6 @@
 //! Writes to PostgreSQL, without a server in front: what is stored, and what is said of it.
 
+mod backups;
 mod importing;
 mod lineages;
 mod outcomes;
