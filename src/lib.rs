@@ -18,7 +18,7 @@
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | domain, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
-//! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, store, units |
+//! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
 //! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
 //! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, throttle, units, writer |

@@ -1,6 +1,9 @@
 //! Notices what other processes write to the database, and tells the board's cache and the feed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use tokio::sync::watch;
@@ -10,6 +13,7 @@ use crate::{
     domain::{clock::Clock, position::Lineage},
     feed::FeedHandle,
     liveness::LivenessGuard,
+    metrics::Metrics,
     store::{DatabaseState, Store, StoreError, Watcher},
     units,
 };
@@ -33,6 +37,7 @@ pub(crate) async fn launch(
     clock: Arc<dyn Clock>,
     cache: CacheHandle,
     feed: FeedHandle,
+    metrics: Metrics,
     liveness: LivenessGuard,
 ) {
     let new = {
@@ -45,10 +50,10 @@ pub(crate) async fn launch(
         let mut log = PollLog::default();
         let mut news = watcher.as_ref().map(Watcher::news);
         loop {
-            tokio::select! {
-                () = clock.sleep_until(clock.now() + settings.change_poll) => {}
-                () = told(&mut news) => {}
-            }
+            let noticed = tokio::select! {
+                () = clock.sleep_until(clock.now() + settings.change_poll) => None,
+                () = told(&mut news) => Some(Instant::now()),
+            };
             let (known, new) = (watcher.take(), new.clone());
             let (polled_store, feed) = (store.clone(), feed.clone());
             let polled = actix_rt::task::spawn_blocking(move || {
@@ -78,6 +83,9 @@ pub(crate) async fn launch(
                 // If nothing is published, the cache is trying already.
                 if version.is_some_and(|old| old != state.board) {
                     cache.invalidate();
+                }
+                if let Some(noticed) = noticed {
+                    metrics.noticed_after(noticed.elapsed());
                 }
             }
         }

@@ -75,7 +75,7 @@ pub(super) enum ApiError {
     HeadTimeout,
     #[error("temporarily unavailable, try again")]
     Unavailable { retry_after: Duration },
-    #[error("the outcome of the write is unknown: repeat it")]
+    #[error("outcome unknown, send again")]
     OutcomeUnknown,
     #[error("too many requests from this address, try again")]
     TooManyRequests { retry_after: Duration },

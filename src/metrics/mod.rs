@@ -46,9 +46,13 @@ pub struct Metrics {
     /// One for each [`WaitOutcome`].
     waits: [IntCounter; WaitOutcome::ALL.len()],
     wake_seconds: Histogram,
+    /// One for each [`CommitOutcome`].
+    commits: [IntCounter; CommitOutcome::ALL.len()],
     commit_seconds: Histogram,
     commit_writes: Histogram,
     committed_rows: IntCounter,
+    lock_wait_seconds: Histogram,
+    notice_seconds: Histogram,
     connections: IntGauge,
     accepted: IntCounter,
     snapshot_age_seconds: Gauge,
@@ -75,6 +79,17 @@ pub enum WaitOutcome {
     Refused,
     /// The client has gone.
     Gone,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It is durable.
+    Stored,
+    /// Nothing of it is stored.
+    NotStored,
+    /// It may be stored.
+    Unknown,
 }
 
 /// Where a page of the feed came from.
@@ -214,6 +229,11 @@ impl Metrics {
             "publisher_waits_total",
             "Requests that waited for a change, by outcome: changed, unchanged (the slot ended), refused (too many wait), gone (the client).",
         )?;
+        let commits = by(
+            "outcome",
+            "publisher_commits_total",
+            "Commits by outcome: stored, not_stored, unknown (the connection or the disk failed meanwhile).",
+        )?;
         let metrics = Self {
             requests: registered(&registry, Requests::new()?)?,
             builds: by(
@@ -233,6 +253,8 @@ impl Metrics {
                 "Time from a change to the answer of a request that waited for it.",
                 &WAKE_SECONDS,
             )?,
+            commits: CommitOutcome::ALL
+                .map(|outcome| commits.with_label_values(&[outcome.label()])),
             commit_seconds: histogram(
                 "publisher_commit_seconds",
                 "Time a commit took, until it was durable.",
@@ -249,6 +271,16 @@ impl Metrics {
                     "publisher_committed_items_total",
                     "Challenges, eval runs and Merkle epochs inserted or changed.",
                 )?,
+            )?,
+            lock_wait_seconds: histogram(
+                "publisher_lock_wait_seconds",
+                "PostgreSQL: time a commit waited for those of other replicas.",
+                &COMMIT_SECONDS,
+            )?,
+            notice_seconds: histogram(
+                "publisher_notice_seconds",
+                "PostgreSQL: time from a notice of a commit until the caches were told.",
+                &COMMIT_SECONDS,
             )?,
             connections: registered(
                 &registry,
@@ -319,6 +351,21 @@ impl Metrics {
         self.build_seconds.observe(time.as_secs_f64());
     }
 
+    /// Counts a commit, by how it ended.
+    pub fn commit_ended(&self, outcome: CommitOutcome) {
+        self.commits[outcome as usize].inc();
+    }
+
+    /// Notes how long a commit waited for those of other replicas.
+    pub fn lock_waited(&self, time: Duration) {
+        self.lock_wait_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Notes how long after a notice the caches were told.
+    pub fn noticed_after(&self, time: Duration) {
+        self.notice_seconds.observe(time.as_secs_f64());
+    }
+
     /// Counts a commit of so many writes, which inserted or changed so many items and took `time`.
     pub fn committed(&self, writes: usize, items: u64, time: Duration) {
         self.commit_seconds.observe(time.as_secs_f64());
@@ -375,6 +422,18 @@ impl WaitOutcome {
             Self::Unchanged => "unchanged",
             Self::Refused => "refused",
             Self::Gone => "gone",
+        }
+    }
+}
+
+impl CommitOutcome {
+    const ALL: [Self; 3] = [Self::Stored, Self::NotStored, Self::Unknown];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::NotStored => "not_stored",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -154,6 +154,7 @@ pub async fn start(
         parts.clock,
         cache.clone(),
         feed,
+        handles.metrics.clone(),
         liveness.guard("the database poll"),
     )
     .await;

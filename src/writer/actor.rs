@@ -1,6 +1,6 @@
 //! The writer actor: a queue in front of the one write connection.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
@@ -49,7 +49,6 @@ pub(crate) struct WriterActor {
     max_writes: usize,
     clock: Arc<dyn Clock>,
     commit_since: CommitSince,
-    metrics: Metrics,
     _liveness: LivenessGuard,
 }
 
@@ -75,6 +74,7 @@ impl WriterActor {
                 long_wait: 2 * feed.read_timeout(),
             },
             feed: feed.clone(),
+            metrics,
         };
         let commit_since = CommitSince::default();
         let actor = Self {
@@ -85,7 +85,6 @@ impl WriterActor {
             max_writes: settings.max_writes as usize,
             cache,
             queue: Vec::new(),
-            metrics,
             _liveness: liveness,
         };
         WriterHandle::new(&settings, clock, commit_since, actor.start().recipient())
@@ -121,22 +120,14 @@ impl WriterActor {
             return;
         };
         self.commit_since.set(Some(self.clock.now()));
-        let count = operations.len();
         let commit = actix_rt::task::spawn_blocking(move || {
-            let begun = Instant::now();
             let results = connection.commit(&operations);
-            (connection, results, begun.elapsed())
+            (connection, results)
         });
         context.spawn(commit.into_actor(self).map(move |done, actor, context| {
-            let (connection, results) = match done {
-                Ok((connection, results, took)) => {
-                    let rows = results.iter().flatten().map(|counts| counts.inserted).sum();
-                    actor.metrics.committed(count, rows, took);
-                    (connection, results)
-                }
-                // A panic took the connection with it, and its transaction has been rolled back.
-                Err(_) => (Committer::new(&actor.target), Vec::new()),
-            };
+            // A panic takes the connection with it. It may come after the commit.
+            let lost = |_| (Committer::new(&actor.target), Vec::new());
+            let (connection, results) = done.unwrap_or_else(lost);
             actor.connection = Some(connection);
             actor.commit_since.set(None);
             actor.answer(callers, results, context);
@@ -155,7 +146,7 @@ impl WriterActor {
         let mut results = results.into_iter();
         let mut unpublished = Vec::new();
         for waiting in callers {
-            match results.next().unwrap_or(Err(Rejected::Stopped)) {
+            match results.next().unwrap_or(Err(Rejected::Unknown)) {
                 Ok(counts) if waiting.touches_board => {
                     waiting.ticket.stored();
                     unpublished.push((waiting, counts));

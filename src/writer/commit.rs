@@ -1,7 +1,10 @@
 //! A group commit, and what is told of it.
 
+use std::time::Instant;
+
 use crate::{
     feed::FeedHandle,
+    metrics::{CommitOutcome, Metrics},
     store::{CommitError, Counts, Store, Writer, WriterSettings, operation::Operation},
 };
 
@@ -14,6 +17,7 @@ pub(super) struct Target {
     pub(super) settings: WriterSettings,
     /// Is told of every row.
     pub(super) feed: FeedHandle,
+    pub(super) metrics: Metrics,
 }
 
 /// The one write connection, and the feed that it tells of commits.
@@ -21,6 +25,7 @@ pub(super) struct Target {
 pub(super) struct Committer {
     writer: Writer,
     feed: FeedHandle,
+    metrics: Metrics,
 }
 
 impl Committer {
@@ -28,6 +33,7 @@ impl Committer {
         Self {
             writer: target.store.writer(target.settings),
             feed: target.feed.clone(),
+            metrics: target.metrics.clone(),
         }
     }
 
@@ -36,10 +42,21 @@ impl Committer {
     /// The results are in the order of the operations. If the transaction fails nothing is stored, and each result
     /// says so; or the outcome is unknown, and each result says that. Clients of the feed see the rows from then on.
     pub(super) fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Rejected>> {
-        let committed = match self.writer.commit(operations) {
+        let begun = Instant::now();
+        let committed = self.writer.commit(operations);
+        self.metrics.commit_ended(match &committed {
+            Ok(_) => CommitOutcome::Stored,
+            Err(CommitError::NotStored(_)) => CommitOutcome::NotStored,
+            Err(CommitError::Unknown(_)) => CommitOutcome::Unknown,
+        });
+        let committed = match committed {
             Ok(committed) => committed,
             Err(error) => return failed(operations, &error),
         };
+        let counts = committed.results.iter().flatten();
+        let items = counts.map(|counts| counts.inserted).sum();
+        let metrics = &self.metrics;
+        metrics.committed(operations.len(), items, begun.elapsed());
         let stored = operations.iter().zip(&committed.results);
         let stored =
             stored.filter_map(|(operation, result)| result.as_ref().ok().map(|_| operation));

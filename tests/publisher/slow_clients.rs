@@ -225,7 +225,7 @@ async fn a_commit_that_hangs_delays_no_other_client_and_every_write_gets_an_answ
         }
     };
     let ((first, second), ()) = join(writes, others).await;
-    first.assert_error(503, "the outcome of the write is unknown: repeat it");
+    first.assert_error(503, "outcome unknown, send again");
     assert_eq!(first.header("retry-after"), "1");
     second.assert_error(503, "temporarily unavailable, try again");
     assert!(app.writer.commit_runs_for() >= Some(Duration::from_secs(15)));

@@ -34,7 +34,7 @@ const LIMITS: SessionLimits = SessionLimits {
     statement: LOOK,
 };
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-const MAX_DELAY: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 /// What there is to see, at one moment. `is_same` is NULL on a standby.
 const STATE: &str = "SELECT s.*, b.version AS board_version, b.change_id AS board_change_id,
@@ -99,7 +99,7 @@ impl PostgresWatcher {
     }
 
     /// Returns the state of the database at the first poll, at the first one after an error, and whenever it is another
-    /// one than at the last poll. Blocks. After errors it waits before it connects again: 100 ms, then longer up to 5 s.
+    /// one than at the last poll. Blocks. After errors it waits before it connects again: 100 ms, then longer up to 1 s.
     /// A database that came into reach only now is migrated.
     ///
     /// If numbers may be given again there (a standby was promoted, a copy was restored) it begins a new lineage, unless
