@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
     config::Database,
@@ -57,7 +56,7 @@ impl Opened {
             }
             Location::Postgres(url) => url,
         };
-        let store = PostgresStore::new(options(database, url, read_only, settings.pool_size)?)?;
+        let store = PostgresStore::new(options(database, url, read_only, settings.pool_size))?;
         if let Err(error) = store.prepare(Instant::now() + OPEN_TIMEOUT) {
             let saved = snapshot_file.map(|path| SnapshotFile::new(path.to_owned()).read());
             if !matches!(saved, Some(Ok(Some(_)))) {
@@ -130,49 +129,23 @@ pub(crate) fn server(
     url: &PostgresUrl,
     read_only: bool,
 ) -> anyhow::Result<PostgresStore> {
-    let options = options(database, url, read_only, POOL_OF_COMMANDS)?;
+    let options = options(database, url, read_only, POOL_OF_COMMANDS);
     Ok(PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?)
 }
 
-fn options(
-    database: &Database,
-    url: &PostgresUrl,
-    read_only: bool,
-    pool_size: u32,
-) -> anyhow::Result<Options> {
-    let password = password(database)?;
+fn options(database: &Database, url: &PostgresUrl, read_only: bool, pool_size: u32) -> Options {
+    // A URL that has a password, and the file, come first.
+    let password = std::env::var("PGPASSWORD").ok();
     let with_password = |url: &PostgresUrl| match &password {
         Some(password) if !url.has_password() => url.clone().with_password(password),
         Some(_) | None => url.clone(),
     };
-    let listen_url = match &database.database_listen_url {
-        Some(Location::Postgres(url)) => Some(with_password(url)),
-        Some(Location::Sqlite(path)) => {
-            anyhow::bail!("--database-listen-url: {} is no URL", path.display())
-        }
-        None => None,
-    };
-    Ok(Options {
+    Options {
         url: with_password(url),
-        listen_url,
+        listen_url: database.database_listen_url.as_ref().map(with_password),
+        password_file: database.database_password_file.clone(),
         ca_file: database.database_ca_file.clone(),
         read_only,
         pool_size,
-    })
-}
-
-/// Returns the password of the file or of PGPASSWORD.
-fn password(database: &Database) -> anyhow::Result<Option<String>> {
-    let Some(path) = &database.database_password_file else {
-        return Ok(std::env::var("PGPASSWORD").ok());
-    };
-    let name = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| name.to_string())?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    anyhow::ensure!(
-        !password.is_empty() && !password.contains('\n'),
-        "{name}: must have the password in one line"
-    );
-    Ok(Some(password.to_owned()))
+    }
 }

@@ -13,7 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     server::Settings,
-    store::postgres::location::{Location, LocationParser},
+    store::postgres::{
+        location::{Location, LocationParser, UrlParser},
+        url::PostgresUrl,
+    },
 };
 
 pub use log_filter::{LogFilter, NotAFilter};
@@ -180,7 +183,8 @@ pub struct Database {
         value_parser = LocationParser
     )]
     pub database: Location,
-    /// PostgreSQL: a file with the password, in one line [default: the environment variable PGPASSWORD].
+    /// PostgreSQL: a file with the password, in one line, which is read for each new connection [default: the
+    /// environment variable PGPASSWORD].
     #[arg(long, env = "PUBLISHER_DATABASE_PASSWORD_FILE", value_name = "PATH")]
     pub database_password_file: Option<PathBuf>,
     /// PostgreSQL: a file with the certificates, as PEM, that may have issued the server's [default: those that the
@@ -194,9 +198,9 @@ pub struct Database {
         env = "PUBLISHER_DATABASE_LISTEN_URL",
         hide_env_values = true,
         value_name = "URL",
-        value_parser = LocationParser
+        value_parser = UrlParser
     )]
-    pub database_listen_url: Option<Location>,
+    pub database_listen_url: Option<PostgresUrl>,
 }
 
 /// The address to listen on.

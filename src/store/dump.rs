@@ -62,7 +62,7 @@ pub enum Dump {
     /// Of a file.
     Sqlite(Connection),
     /// Of a server.
-    Postgres(PostgresDump),
+    Postgres(Box<PostgresDump>),
 }
 
 impl Dump {
@@ -81,7 +81,7 @@ impl Dump {
     /// # Errors
     /// [`StoreError::Postgres`].
     pub fn of_server(store: PostgresStore) -> Result<Self, StoreError> {
-        Ok(Self::Postgres(PostgresDump::open(store)?))
+        Ok(Self::Postgres(Box::new(PostgresDump::open(store)?)))
     }
 
     /// Returns the published challenges, in the board's order.

@@ -46,7 +46,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session that imports. Dropping it rolls back what is not committed.
 pub struct PostgresImport {
     store: PostgresStore,
-    session: Option<WriteSession>,
+    session: Option<Box<WriteSession>>,
     chunk: Chunk,
     counts: Counts,
     /// The greatest `seq` that was ever given.
@@ -88,7 +88,7 @@ impl PostgresImport {
         let deadline = step();
         let opened =
             async { Ok::<_, StoreError>(WriteSession::open(&self.store, limits, deadline).await?) };
-        self.session = Some(self.store.0.runtime.block_on(deadline, opened)?);
+        self.session = Some(Box::new(self.store.0.runtime.block_on(deadline, opened)?));
         Ok(())
     }
 
@@ -98,7 +98,11 @@ impl PostgresImport {
     /// [`StoreError::Postgres`].
     pub(in crate::store) fn begin(&mut self) -> Result<(), StoreError> {
         // Reading the input may have taken hours.
-        if self.session.as_ref().is_none_or(WriteSession::is_closed) {
+        if self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.is_closed())
+        {
             self.prepare()?;
         }
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT publisher_lineage()";
@@ -244,7 +248,12 @@ impl PostgresImport {
         let handle = self.store.0.runtime.handle();
         let committed = self.block_on_session(async |session| Ok(commit(session, handle).await));
         match committed {
-            Ok(Ok(())) if !self.session.as_ref().is_some_and(WriteSession::has_warned) => {
+            Ok(Ok(()))
+                if !self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.has_warned()) =>
+            {
                 Ok(mem::take(&mut self.counts))
             }
             Ok(Ok(())) => Err(ImportFault::Unknown(NOT_AWAITED.to_owned())),

@@ -3,6 +3,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `call` | the one call of a commit |
+//! | `cancel` | asks a server to cancel what it does for a session |
 //! | `connect` | opens sessions: hosts, settings, what a server must be |
 //! | `decide` | what a group of operations does to what is stored: pure |
 //! | `dump` | everything that is stored, for exports |
@@ -11,6 +12,7 @@
 //! | `location` | what `--database` names |
 //! | `look` | reads what is stored of a group |
 //! | `migrations` | the schema, and how a database gets it |
+//! | `password` | the file with the password |
 //! | `pool` | sessions that read |
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
@@ -23,6 +25,7 @@
 //! | `writer` | group commit: look, decide, one call |
 
 mod call;
+mod cancel;
 mod connect;
 mod decide;
 pub mod dump;
@@ -31,6 +34,7 @@ pub mod import;
 pub mod location;
 mod look;
 pub mod migrations;
+pub mod password;
 mod pool;
 mod read;
 pub(in crate::store) mod restore;
