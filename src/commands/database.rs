@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
     config::Database,
@@ -111,8 +110,7 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
     Ok(match &database.database {
         Location::Sqlite(path) => ImportSession::Sqlite(SqliteImport::new(path)),
         Location::Postgres(url) => {
-            let options = options(database, url, false, POOL_OF_COMMANDS);
-            let store = PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?;
+            let store = server(database, url, false)?;
             ImportSession::Postgres(PostgresImport::new(store))
         }
     })
@@ -125,21 +123,21 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
 pub(crate) fn dump(database: &Database) -> anyhow::Result<Dump> {
     Ok(match &database.database {
         Location::Sqlite(path) => Dump::of_file(path)?,
-        Location::Postgres(url) => {
-            let options = options(database, url, true, POOL_OF_COMMANDS);
-            let store = PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?;
-            Dump::of_server(store)?
-        }
+        Location::Postgres(url) => Dump::of_server(server(database, url, true)?)?,
     })
 }
 
-/// Returns the file that the database is.
+/// Connects to a server for a command.
 ///
 /// # Errors
-/// If it is none.
-pub(crate) fn file<'a>(database: &'a Database, instead: &str) -> anyhow::Result<&'a Path> {
-    let file = database.database.path();
-    file.with_context(|| format!("{}: is no SQLite file: {instead}", database.database))
+/// If that fails.
+pub(crate) fn server(
+    database: &Database,
+    url: &PostgresUrl,
+    read_only: bool,
+) -> anyhow::Result<PostgresStore> {
+    let options = options(database, url, read_only, POOL_OF_COMMANDS);
+    Ok(PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?)
 }
 
 fn options(database: &Database, url: &PostgresUrl, read_only: bool, pool_size: u32) -> Options {

@@ -86,13 +86,13 @@ pub enum Command {
     /// Write a copy of the database to one file, while a server serves it and clients write.
     ///
     /// The copy is of one moment, and contains everything that was acknowledged before. It gets its name only
-    /// when it is complete, checked and durable.
+    /// when it is complete, checked and durable. It is a SQLite file, also if the database is one of PostgreSQL.
     Backup(Backup),
     /// Replace the content of the database by that of a backup, while a server serves it.
     ///
     /// The backup is checked first, and migrated. Then it is brought in as a whole: clients see the old or
     /// the new content. Writes wait meanwhile, or get 503. The database gets a new lineage. It is created if
-    /// it is missing.
+    /// it is missing. The backup may be one of a SQLite file or of a PostgreSQL database.
     Restore(Restore),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),

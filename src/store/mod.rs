@@ -141,8 +141,10 @@ impl Store {
     /// Returns a writer. Opens nothing yet.
     pub fn writer(&self, settings: WriterSettings) -> Writer {
         match self {
-            Self::Sqlite(store) => Writer::Sqlite(store.writer(settings)),
-            Self::Postgres(store) => Writer::Postgres(store.writer(settings.busy_timeout)),
+            Self::Sqlite(store) => Writer::Sqlite(Box::new(store.writer(settings))),
+            Self::Postgres(store) => {
+                Writer::Postgres(Box::new(store.writer(settings.busy_timeout)))
+            }
         }
     }
 
@@ -213,9 +215,9 @@ pub struct WriterSettings {
 #[derive(Debug)]
 pub enum Writer {
     /// To a file.
-    Sqlite(sqlite::writer::WriteConnection),
+    Sqlite(Box<sqlite::writer::WriteConnection>),
     /// To PostgreSQL.
-    Postgres(PostgresWriter),
+    Postgres(Box<PostgresWriter>),
 }
 
 impl Writer {

@@ -14,3 +14,4 @@ mod cluster;
 mod cluster_tests;
 mod snapshot_file;
 mod store;
+mod writing;

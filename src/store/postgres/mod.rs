@@ -16,6 +16,7 @@
 //! | `pool` | sessions that read |
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
+//! | `restore` | puts the content of a file in the place of what is there |
 //! | `row` | what rows stand for |
 //! | `store` | the handle that readers, writer and watcher share |
 //! | `tls` | the roots that are trusted |
@@ -36,6 +37,7 @@ pub mod migrations;
 pub mod password;
 mod pool;
 mod read;
+pub(in crate::store) mod restore;
 mod row;
 mod runtime;
 mod store;
