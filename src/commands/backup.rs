@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use cathedral_publisher::{
     config,
-    store::sqlite::{backup::Backup, page_copy::Step, restore::Restore},
+    store::{
+        postgres::location::Location,
+        sqlite::{backup::Backup, page_copy::Step, restore::Restore},
+    },
 };
 use indicatif::ProgressBar;
 
@@ -14,8 +17,14 @@ const COPYING: &str = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 
 pub(crate) fn backup(options: &config::Backup) -> anyhow::Result<()> {
     let prepare = || {
-        let database = database::file(&options.database, "back it up with pg_dump")?;
-        Ok(Backup::prepare(database, &options.file, options.overwrite)?)
+        let (file, overwrite) = (&options.file, options.overwrite);
+        Ok(match &options.database.database {
+            Location::Sqlite(path) => Backup::prepare(path, file, overwrite)?,
+            Location::Postgres(url) => {
+                let store = database::server(&options.database, url, true)?;
+                Backup::of_server(store, file, overwrite)?
+            }
+        })
     };
     let backup = remove_on_signal(prepare, Backup::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;
@@ -26,8 +35,15 @@ pub(crate) fn backup(options: &config::Backup) -> anyhow::Result<()> {
 }
 
 pub(crate) fn restore(options: &config::Restore) -> anyhow::Result<()> {
-    let database = database::file(&options.database, "restore it with pg_restore")?;
-    let prepare = || Ok(Restore::prepare(&options.file, database)?);
+    let prepare = || {
+        Ok(match &options.database.database {
+            Location::Sqlite(path) => Restore::prepare(&options.file, path)?,
+            Location::Postgres(url) => {
+                let store = database::server(&options.database, url, false)?;
+                Restore::into_server(&options.file, store)?
+            }
+        })
+    };
     let restore = remove_on_signal(prepare, Restore::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;
     let done = restore.run(|step| show(&bar, step));
@@ -35,13 +51,12 @@ pub(crate) fn restore(options: &config::Restore) -> anyhow::Result<()> {
     let restored = done?;
     let mut out = io::stdout();
     if let Some(replaced) = restored.replaced {
-        writeln!(out, "{}: replaced: {replaced}", database.display())?;
+        writeln!(out, "{}: replaced: {replaced}", options.database.database)?;
     }
     writeln!(
         out,
         "{}: restored: {}",
-        database.display(),
-        restored.contents
+        options.database.database, restored.contents
     )?;
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
     config::Database,
@@ -25,6 +24,8 @@ use super::opening::Opening;
 /// How long it may take to connect to a server and to create or migrate its schema: an index of millions of rows takes
 /// seconds.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for `serve`, if there is a board to serve meanwhile: the schema can be migrated later.
+const WITH_A_BOARD: Duration = Duration::from_secs(5);
 /// A command beside the server uses one connection at a time.
 const POOL_OF_COMMANDS: u32 = 1;
 
@@ -47,7 +48,7 @@ impl Opened {
         database: &Database,
         read_only: bool,
         settings: store::Settings,
-        snapshot_file: Option<&Path>,
+        snapshot_file: Option<&SnapshotFile>,
     ) -> anyhow::Result<Self> {
         let url = match &database.database {
             Location::Sqlite(path) => {
@@ -57,13 +58,18 @@ impl Opened {
             }
             Location::Postgres(url) => url,
         };
-        let store = PostgresStore::new(options(database, url, read_only, settings.pool_size)?)?;
-        if let Err(error) = store.prepare(Instant::now() + OPEN_TIMEOUT) {
-            let saved = snapshot_file.map(|path| SnapshotFile::new(path.to_owned()).read());
-            if !matches!(saved, Some(Ok(Some(_)))) {
-                return Err(error.into());
+        let store = PostgresStore::new(options(database, url, read_only, settings.pool_size))?;
+        let has_board = snapshot_file.is_some_and(SnapshotFile::has_board);
+        let limit = if has_board {
+            WITH_A_BOARD
+        } else {
+            OPEN_TIMEOUT
+        };
+        match store.prepare(Instant::now() + limit) {
+            Err(error) if has_board => {
+                log::warn!("{error}: starting without it, and trying again");
             }
-            log::warn!("{error}: starting without it, and trying again");
+            prepared => prepared?,
         }
         Ok(Self::Server(store))
     }
@@ -104,8 +110,7 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
     Ok(match &database.database {
         Location::Sqlite(path) => ImportSession::Sqlite(SqliteImport::new(path)),
         Location::Postgres(url) => {
-            let options = options(database, url, false, POOL_OF_COMMANDS)?;
-            let store = PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?;
+            let store = server(database, url, false)?;
             ImportSession::Postgres(PostgresImport::new(store))
         }
     })
@@ -118,62 +123,36 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
 pub(crate) fn dump(database: &Database) -> anyhow::Result<Dump> {
     Ok(match &database.database {
         Location::Sqlite(path) => Dump::of_file(path)?,
-        Location::Postgres(url) => {
-            let options = options(database, url, true, POOL_OF_COMMANDS)?;
-            let store = PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?;
-            Dump::of_server(store)?
-        }
+        Location::Postgres(url) => Dump::of_server(server(database, url, true)?)?,
     })
 }
 
-/// Returns the file that the database is.
+/// Connects to a server for a command.
 ///
 /// # Errors
-/// If it is none.
-pub(crate) fn file<'a>(database: &'a Database, instead: &str) -> anyhow::Result<&'a Path> {
-    let file = database.database.path();
-    file.with_context(|| format!("{}: is no SQLite file: {instead}", database.database))
-}
-
-fn options(
+/// If that fails.
+pub(crate) fn server(
     database: &Database,
     url: &PostgresUrl,
     read_only: bool,
-    pool_size: u32,
-) -> anyhow::Result<Options> {
-    let password = password(database)?;
+) -> anyhow::Result<PostgresStore> {
+    let options = options(database, url, read_only, POOL_OF_COMMANDS);
+    Ok(PostgresStore::open(options, Instant::now() + OPEN_TIMEOUT)?)
+}
+
+fn options(database: &Database, url: &PostgresUrl, read_only: bool, pool_size: u32) -> Options {
+    // A URL that has a password, and the file, come first.
+    let password = std::env::var("PGPASSWORD").ok();
     let with_password = |url: &PostgresUrl| match &password {
         Some(password) if !url.has_password() => url.clone().with_password(password),
         Some(_) | None => url.clone(),
     };
-    let listen_url = match &database.database_listen_url {
-        Some(Location::Postgres(url)) => Some(with_password(url)),
-        Some(Location::Sqlite(path)) => {
-            anyhow::bail!("--database-listen-url: {} is no URL", path.display())
-        }
-        None => None,
-    };
-    Ok(Options {
+    Options {
         url: with_password(url),
-        listen_url,
+        listen_url: database.database_listen_url.as_ref().map(with_password),
+        password_file: database.database_password_file.clone(),
         ca_file: database.database_ca_file.clone(),
         read_only,
         pool_size,
-    })
-}
-
-/// Returns the password of the file or of PGPASSWORD.
-fn password(database: &Database) -> anyhow::Result<Option<String>> {
-    let Some(path) = &database.database_password_file else {
-        return Ok(std::env::var("PGPASSWORD").ok());
-    };
-    let name = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| name.to_string())?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    anyhow::ensure!(
-        !password.is_empty() && !password.contains('\n'),
-        "{name}: must have the password in one line"
-    );
-    Ok(Some(password.to_owned()))
+    }
 }

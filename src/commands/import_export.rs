@@ -52,17 +52,19 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
         Progress::Written => writing.inc(1),
     };
     let done = match options.content.kind() {
-        Some(kind) => {
-            import(session, kind, transactions, source, show).map_err(anyhow::Error::from)
-        }
+        Some(kind) => import(session, kind, transactions, source, show)
+            .map_err(|error| (error.is_unknown(), error.into())),
         None if options.batches => anyhow::bail!("import all is one transaction: omit --batches"),
-        None => all::import(session, source).map_err(anyhow::Error::from),
+        None => all::import(session, source).map_err(|error| (error.is_unknown(), error.into())),
     };
     reading.finish_and_clear();
     writing.finish_and_clear();
-    let done = done.with_context(|| match transactions {
-        Transactions::One => format!("{}: nothing was imported", options.file.display()),
-        Transactions::Batches => options.file.display().to_string(),
+    let done = done.map_err(|(is_unknown, error): (bool, anyhow::Error)| {
+        let file = options.file.display();
+        error.context(match transactions {
+            Transactions::One if !is_unknown => format!("{file}: nothing was imported"),
+            Transactions::One | Transactions::Batches => file.to_string(),
+        })
     })?;
     writeln!(
         io::stdout(),

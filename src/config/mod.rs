@@ -13,7 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     server::Settings,
-    store::postgres::location::{Location, LocationParser},
+    store::postgres::{
+        location::{Location, LocationParser, UrlParser},
+        url::PostgresUrl,
+    },
 };
 
 pub use log_filter::{LogFilter, NotAFilter};
@@ -83,13 +86,13 @@ pub enum Command {
     /// Write a copy of the database to one file, while a server serves it and clients write.
     ///
     /// The copy is of one moment, and contains everything that was acknowledged before. It gets its name only
-    /// when it is complete, checked and durable.
+    /// when it is complete, checked and durable. It is a SQLite file, also if the database is one of PostgreSQL.
     Backup(Backup),
     /// Replace the content of the database by that of a backup, while a server serves it.
     ///
     /// The backup is checked first, and migrated. Then it is brought in as a whole: clients see the old or
     /// the new content. Writes wait meanwhile, or get 503. The database gets a new lineage. It is created if
-    /// it is missing.
+    /// it is missing. The backup may be one of a SQLite file or of a PostgreSQL database.
     Restore(Restore),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
@@ -180,7 +183,8 @@ pub struct Database {
         value_parser = LocationParser
     )]
     pub database: Location,
-    /// PostgreSQL: a file with the password, in one line [default: the environment variable PGPASSWORD].
+    /// PostgreSQL: a file with the password, in one line, which is read for each new connection [default: the
+    /// environment variable PGPASSWORD].
     #[arg(long, env = "PUBLISHER_DATABASE_PASSWORD_FILE", value_name = "PATH")]
     pub database_password_file: Option<PathBuf>,
     /// PostgreSQL: a file with the certificates, as PEM, that may have issued the server's [default: those that the
@@ -194,9 +198,9 @@ pub struct Database {
         env = "PUBLISHER_DATABASE_LISTEN_URL",
         hide_env_values = true,
         value_name = "URL",
-        value_parser = LocationParser
+        value_parser = UrlParser
     )]
-    pub database_listen_url: Option<Location>,
+    pub database_listen_url: Option<PostgresUrl>,
 }
 
 /// The address to listen on.

@@ -40,6 +40,13 @@ pub enum ImportError {
     Write(#[from] WriteError),
 }
 
+impl ImportError {
+    /// Returns whether the last transaction may be stored all the same.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Store(ImportFault::Unknown(_)))
+    }
+}
+
 /// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -98,21 +105,13 @@ pub fn import(
             Transactions::Batches => Some(Instant::now() + BATCH),
         };
         let mut place: fn(u64) -> Place = Place::Item;
-        let written = write_items(&mut session, &mut items, until, &mut place, &mut progress);
-        let committed = written.and_then(|()| {
-            if items.left() == 0
-                && let Some(epoch) = epoch
-            {
-                session.put_epoch_number(epoch)?;
-            }
-            Ok(session.commit()?)
-        });
-        counts += committed.map_err(|error| match error {
-            ImportError::Store(ImportFault::Item { number, error }) => {
-                SourceError::Item(place(number), error).into()
-            }
-            error => error,
-        })?;
+        write_items(&mut session, &mut items, until, &mut place, &mut progress)?;
+        if items.left() == 0
+            && let Some(epoch) = epoch
+        {
+            named(session.put_epoch_number(epoch), place)?;
+        }
+        counts += named(session.commit(), place)?;
         if items.left() == 0 {
             session.close();
             return Ok(counts);
@@ -148,11 +147,19 @@ fn write_items(
                 number
             }
         };
-        session.put(number, item.into())?;
+        named(session.put(number, item.into()), *place)?;
         progress(Progress::Written);
         if until.is_some_and(|until| Instant::now() >= until) {
             break;
         }
     }
     Ok(())
+}
+
+/// Names the item that a session has rejected as it is named in the input.
+fn named<T>(result: Result<T, ImportFault>, place: fn(u64) -> Place) -> Result<T, ImportError> {
+    result.map_err(|fault| match fault {
+        ImportFault::Item { number, error } => SourceError::Item(place(number), error).into(),
+        ImportFault::Store(_) | ImportFault::Broken(_) | ImportFault::Unknown(_) => fault.into(),
+    })
 }

@@ -10,7 +10,7 @@ use super::{
     postgres::{PostgresStore, dump::PostgresDump},
     sqlite::{open::open_reader, read},
 };
-use crate::domain::challenge::Challenge;
+use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun, ran_at::RanAt};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,6 +28,20 @@ pub struct StoredEvalRun {
     pub schema_version: i64,
     /// The stored bytes.
     pub body: String,
+}
+
+impl TryFrom<StoredEvalRun> for EvalRun {
+    type Error = Invalid;
+
+    fn try_from(stored: StoredEvalRun) -> Result<Self, Invalid> {
+        let ran_at = RanAt::parse(&stored.ran_at);
+        Ok(Self {
+            id: stored.id,
+            ran_at: ran_at.map_err(|error| Invalid::new("ran_at", error.to_string()))?,
+            schema_version: stored.schema_version,
+            body: stored.body,
+        })
+    }
 }
 
 /// A row of `merkle_epochs`.
@@ -48,7 +62,7 @@ pub enum Dump {
     /// Of a file.
     Sqlite(Connection),
     /// Of a server.
-    Postgres(PostgresDump),
+    Postgres(Box<PostgresDump>),
 }
 
 impl Dump {
@@ -67,7 +81,7 @@ impl Dump {
     /// # Errors
     /// [`StoreError::Postgres`].
     pub fn of_server(store: PostgresStore) -> Result<Self, StoreError> {
-        Ok(Self::Postgres(PostgresDump::open(store)?))
+        Ok(Self::Postgres(Box::new(PostgresDump::open(store)?)))
     }
 
     /// Returns the published challenges, in the board's order.

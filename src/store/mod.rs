@@ -141,8 +141,10 @@ impl Store {
     /// Returns a writer. Opens nothing yet.
     pub fn writer(&self, settings: WriterSettings) -> Writer {
         match self {
-            Self::Sqlite(store) => Writer::Sqlite(store.writer(settings)),
-            Self::Postgres(store) => Writer::Postgres(store.writer(settings.busy_timeout)),
+            Self::Sqlite(store) => Writer::Sqlite(Box::new(store.writer(settings))),
+            Self::Postgres(store) => {
+                Writer::Postgres(Box::new(store.writer(settings.busy_timeout)))
+            }
         }
     }
 
@@ -150,7 +152,7 @@ impl Store {
     /// first poll tries again.
     pub fn watcher(&self) -> Watcher {
         match self {
-            Self::Sqlite(store) => Watcher::Sqlite(store.watcher()),
+            Self::Sqlite(store) => Watcher::Sqlite(Box::new(store.watcher())),
             Self::Postgres(store) => Watcher::Postgres(Box::new(store.watcher())),
         }
     }
@@ -213,9 +215,9 @@ pub struct WriterSettings {
 #[derive(Debug)]
 pub enum Writer {
     /// To a file.
-    Sqlite(sqlite::writer::WriteConnection),
+    Sqlite(Box<sqlite::writer::WriteConnection>),
     /// To PostgreSQL.
-    Postgres(PostgresWriter),
+    Postgres(Box<PostgresWriter>),
 }
 
 impl Writer {
@@ -236,7 +238,7 @@ impl Writer {
 #[derive(Debug)]
 pub enum Watcher {
     /// Of a file.
-    Sqlite(sqlite::change_detector::ChangeDetector),
+    Sqlite(Box<sqlite::change_detector::ChangeDetector>),
     /// Of PostgreSQL.
     Postgres(Box<PostgresWatcher>),
 }

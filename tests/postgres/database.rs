@@ -71,6 +71,7 @@ impl Database {
             url,
             listen_url: None,
             ca_file: None,
+            password_file: None,
             read_only: false,
             pool_size,
         };

@@ -42,6 +42,7 @@ mod holdback;
 #[path = "../publisher/process.rs"]
 mod process;
 mod replicas;
+mod snapshot_file;
 #[allow(dead_code)]
 #[path = "../publisher/database.rs"]
 mod sqlite;
@@ -59,3 +60,4 @@ mod wire_feed;
 mod wire_seq;
 #[path = "../publisher/writes.rs"]
 mod writes;
+mod writing;

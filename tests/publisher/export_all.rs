@@ -170,6 +170,13 @@ fn into_another_database_it_is_all_or_nothing() {
             "{merged}"
         );
     }
+    // A later row may have had the number that an earlier one gets.
+    let between = Data::empty();
+    for number in 0..50 {
+        between.run(&format!("{number}"), "2026-06-07T00:00:00Z", 5);
+    }
+    let moved = exported.replace(r#""seq":90"#, r#""seq":52"#);
+    accepts(&moved, &between.path(), "10 inserted, 0 unchanged");
     let conflict = Data::empty();
     conflict.run("unpublished", "2026-06-08T00:00:00Z", 4);
     rejects(

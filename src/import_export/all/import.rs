@@ -19,7 +19,7 @@ const MAX_LINE_BYTES: u64 = 7 * MAX_ITEM_BYTES as u64;
 /// refuse every later row.
 const MAX_SEQ: i64 = (1 << 53) - 1;
 
-/// Why nothing was imported.
+/// Why nothing was imported; but see [`ImportAllError::is_unknown`].
 #[derive(Debug, thiserror::Error)]
 pub enum ImportAllError {
     /// The input could not be read, or not be kept until it is written.
@@ -41,11 +41,20 @@ pub enum ImportAllError {
     Store(ImportFault),
 }
 
+impl ImportAllError {
+    /// Returns whether all of it may be stored all the same.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Store(ImportFault::Unknown(_)))
+    }
+}
+
 impl From<ImportFault> for ImportAllError {
     fn from(fault: ImportFault) -> Self {
         match fault {
             ImportFault::Item { number, error } => line_error(number, error),
-            fault => Self::Store(fault),
+            fault @ (ImportFault::Store(_) | ImportFault::Broken(_) | ImportFault::Unknown(_)) => {
+                Self::Store(fault)
+            }
         }
     }
 }

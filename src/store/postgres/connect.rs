@@ -1,7 +1,9 @@
 //! Opens sessions: which host, encryption, the settings of a session, and what the server must be.
 
 use std::{
+    borrow::Cow,
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,14 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 use tokio_postgres::{
-    AsyncMessage, Client, Connection, SimpleQueryMessage, SimpleQueryRow, Socket,
+    AsyncMessage, Client, Config, Connection, SimpleQueryMessage, SimpleQueryRow, Socket,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
+    cancel::cancel,
     error::{PostgresError, ServerError},
+    password::{self, PasswordFault},
     url::{PostgresUrl, Target},
 };
 
@@ -42,6 +50,7 @@ pub(super) struct Connector(Arc<Inner>);
 struct Inner {
     url: PostgresUrl,
     tls: MakeRustlsConnect,
+    password_file: Option<PathBuf>,
     /// Which host accepted the last session: the next one begins with it.
     preferred: AtomicUsize,
     /// Whether the start has told how durable a commit is.
@@ -63,16 +72,23 @@ pub(super) struct ServerFacts {
 pub(super) struct Session {
     client: Client,
     driver: JoinHandle<()>,
+    /// The host that it is at.
+    config: Config,
     tls: MakeRustlsConnect,
     facts: ServerFacts,
 }
 
 impl Connector {
-    /// Prepares sessions of `url`.
-    pub(super) fn new(url: PostgresUrl, tls: MakeRustlsConnect) -> Self {
+    /// Prepares sessions of `url`. The file of the password is read for each of them, so that the password can be changed.
+    pub(super) fn new(
+        url: PostgresUrl,
+        tls: MakeRustlsConnect,
+        password_file: Option<PathBuf>,
+    ) -> Self {
         Self(Arc::new(Inner {
             url,
             tls,
+            password_file,
             preferred: AtomicUsize::new(0),
             has_told_durability: AtomicBool::new(false),
         }))
@@ -127,12 +143,19 @@ impl Connector {
         on_message: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Session, Refusal> {
         let tls = self.0.tls.clone();
-        let connected = target.config.connect(tls.clone()).await;
+        let mut config = Cow::Borrowed(&target.config);
+        if let Some(path) = self.0.password_file.clone() {
+            let read = spawn_blocking(move || password::read(&path)).await;
+            let password = read.map_err(|_| Refusal::Facts)??;
+            config.to_mut().password(password);
+        }
+        let connected = config.connect(tls.clone()).await;
         let (client, connection) = connected.map_err(ServerError::from)?;
         let driver = tokio::spawn(drive(connection, on_message));
         let mut session = Session {
             client,
             driver,
+            config: config.into_owned(),
             tls,
             facts: ServerFacts::default(),
         };
@@ -170,6 +193,8 @@ impl fmt::Debug for Connector {
 enum Refusal {
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Password(#[from] PasswordFault),
     #[error("it runs version {0}; 13 or later is needed")]
     Version(u32),
     #[error("the database has the encoding {0}; UTF8 is needed")]
@@ -299,10 +324,10 @@ impl Session {
     /// Asks the server to cancel what it does for this session. Does not wait for that.
     pub(super) fn cancel(&self, handle: &Handle) {
         let token = self.client.cancel_token();
-        let tls = self.tls.clone();
+        let (config, tls) = (self.config.clone(), self.tls.clone());
         handle.spawn(async move {
             // An error, or no answer: then the limits of the session end it.
-            let _ = timeout(CANCEL_TIMEOUT, token.cancel_query(tls)).await;
+            let _ = timeout(CANCEL_TIMEOUT, cancel(&token, &config, tls)).await;
         });
     }
 }
@@ -316,5 +341,50 @@ impl fmt::Debug for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use super::*;
+
+    fn facts() -> ServerFacts {
+        ServerFacts {
+            version_num: MIN_VERSION,
+            encoding: "UTF8".to_owned(),
+            synchronous_commit: "on".to_owned(),
+            synchronous_standby_names: "other".to_owned(),
+            ..ServerFacts::default()
+        }
+    }
+
+    #[test]
+    fn old_servers_are_refused() {
+        facts().check().unwrap();
+        let old = ServerFacts {
+            version_num: 120_022,
+            ..facts()
+        };
+        assert!(old.check().unwrap_err().to_string().contains("version 12;"));
+    }
+
+    #[test]
+    fn a_primary_of_which_commits_may_be_lost_is_told() {
+        assert!(facts().durability_warnings().is_empty());
+        for (synchronous_commit, synchronous_standby_names, count) in [
+            ("on", "", 1),
+            ("off", "other", 1),
+            ("off", "", 2),
+            ("local", "other", 1),
+        ] {
+            let facts = ServerFacts {
+                synchronous_commit: synchronous_commit.to_owned(),
+                synchronous_standby_names: synchronous_standby_names.to_owned(),
+                ..facts()
+            };
+            assert_eq!(facts.durability_warnings().len(), count, "{facts:?}");
+        }
     }
 }

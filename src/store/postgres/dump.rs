@@ -16,9 +16,9 @@ use super::{
     store::PostgresStore,
 };
 use crate::{
-    domain::challenge::Challenge,
+    domain::{challenge::Challenge, lineages::Lineages},
     store::{
-        StoreError,
+        StoreError, Version,
         dump::{StoredEpoch, StoredEvalRun},
     },
 };
@@ -122,6 +122,25 @@ impl PostgresDump {
     /// Returns the greatest epoch.
     pub(in crate::store) fn merkle_epoch_latest(&self) -> Result<Option<i64>, StoreError> {
         self.number("SELECT max(epoch) AS number FROM merkle_epochs")
+    }
+
+    /// Returns the lineages that the database knows.
+    pub(in crate::store) fn lineages(&self) -> Result<Lineages, StoreError> {
+        let client = self.session.client();
+        let rows = async { Ok(client.query_typed("SELECT * FROM lineages", &[]).await?) };
+        row::lineages(&self.block_on(rows)?)
+    }
+
+    /// Returns the versions of the board and of the feed, with the names of their tables.
+    pub(in crate::store) fn versions(&self) -> Result<Vec<(&'static str, Version)>, StoreError> {
+        let mut versions = Vec::new();
+        for table in ["board_version", "feed_version"] {
+            self.every::<StoreError>(&format!("SELECT * FROM {table}"), |row| {
+                versions.push((table, row::version(row)?));
+                Ok(())
+            })?;
+        }
+        Ok(versions)
     }
 
     /// Returns the greatest `seq` that was ever given; 0 if none was.

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt, io};
 
-use super::{migrations::SchemaFault, url::PostgresUrl};
+use super::{migrations::SchemaFault, password::PasswordFault, url::PostgresUrl};
 use crate::store::StoreError;
 
 /// A read, a write or a connection failed.
@@ -32,8 +32,8 @@ pub enum PostgresError {
     #[error("{0}")]
     Certificates(String),
     /// The file of the password cannot be used.
-    #[error("--database-password-file: {0}")]
-    PasswordFile(String),
+    #[error(transparent)]
+    Password(#[from] PasswordFault),
     /// The thread that talks to PostgreSQL cannot be started.
     #[error("cannot start the thread of PostgreSQL: {0}")]
     Thread(#[from] io::Error),

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio_postgres::{Client, types::Type};
+use tokio::{pin, runtime::Handle, time::timeout};
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 
 use super::{
     call::{CallError, Known, publisher_commit},
@@ -15,12 +19,17 @@ use super::{
     decide::{Decision, decide},
     error::{PostgresError, ServerError},
     look::look,
+    row,
     store::PostgresStore,
     writer::{NOT_AWAITED, WriteSession},
 };
-use crate::store::{
-    Counts, Operation, StoreError, Written,
-    import::{ImportFault, ImportItem},
+use crate::{
+    domain::lineages::Lineages,
+    store::{
+        Counts, Operation, StoreError, Written,
+        import::{ImportFault, ImportItem},
+        sqlite::page_copy::Contents,
+    },
 };
 
 /// The most of an import that is in memory at once.
@@ -28,13 +37,16 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 const CHUNK_ITEMS: usize = 10_000;
 /// How long an import waits for other writers.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the server may take for one chunk, or for the commit.
+/// How long the server may take for one chunk.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a commit may take, and how long it may take to cancel it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session that imports. Dropping it rolls back what is not committed.
 pub struct PostgresImport {
     store: PostgresStore,
-    session: Option<WriteSession>,
+    session: Option<Box<WriteSession>>,
     chunk: Chunk,
     counts: Counts,
     /// The greatest `seq` that was ever given.
@@ -76,7 +88,7 @@ impl PostgresImport {
         let deadline = step();
         let opened =
             async { Ok::<_, StoreError>(WriteSession::open(&self.store, limits, deadline).await?) };
-        self.session = Some(self.store.0.runtime.block_on(deadline, opened)?);
+        self.session = Some(Box::new(self.store.0.runtime.block_on(deadline, opened)?));
         Ok(())
     }
 
@@ -86,7 +98,11 @@ impl PostgresImport {
     /// [`StoreError::Postgres`].
     pub(in crate::store) fn begin(&mut self) -> Result<(), StoreError> {
         // Reading the input may have taken hours.
-        if self.session.as_ref().is_none_or(WriteSession::is_closed) {
+        if self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.is_closed())
+        {
             self.prepare()?;
         }
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT publisher_lineage()";
@@ -148,6 +164,78 @@ impl PostgresImport {
         Ok(())
     }
 
+    /// Deletes everything. Returns what was there, and the lineages of the database. Eval runs that are put from now on
+    /// keep their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn clear(&mut self) -> Result<(Contents, Lineages), StoreError> {
+        const COUNT: &str =
+            "SELECT (SELECT count(*) FROM challenges), (SELECT count(*) FROM eval_runs),
+                                    (SELECT count(*) FROM merkle_epochs)";
+        const CLEAR: &str =
+            "DELETE FROM challenges; DELETE FROM eval_runs; DELETE FROM merkle_epochs;
+                             UPDATE feed_version SET last_seq = 0";
+        let cleared = self.block_on(async |client| {
+            let count = client.query_typed_one(COUNT, &[]).await?;
+            let lineages = client.query_typed("SELECT * FROM lineages", &[]).await?;
+            let lineages = row::lineages(&lineages)?;
+            client.batch_execute(CLEAR).await?;
+            let count = |column: usize| {
+                let count: i64 = count.try_get(column)?;
+                Ok::<_, StoreError>(count.unsigned_abs())
+            };
+            let current = lineages.current();
+            let contents = Contents {
+                challenges: count(0)?,
+                eval_runs: count(1)?,
+                merkle_epochs: count(2)?,
+                lineage: current.map(|lineage| lineage.id_text()),
+            };
+            Ok((contents, lineages))
+        })?;
+        self.greatest_seq = 0;
+        Ok(cleared)
+    }
+
+    /// Replaces the lineages that the database knows, and begins one: that of a restore. Its ordinal is greater than those
+    /// of `before`. Returns its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn begin_lineage(
+        &mut self,
+        known: &Lineages,
+        before: &Lineages,
+    ) -> Result<String, StoreError> {
+        // No file has an empty mark, so publisher_lineage() begins a new one.
+        const PUT: &str =
+            "INSERT INTO lineages (ordinal, id, first_seq, shared_through, is_restore, mark)
+                           VALUES ($1, $2, $3, $4, $5, '')";
+        let current = before
+            .current()
+            .map_or(0_i64, |lineage| lineage.ordinal.into());
+        self.block_on(async |client| {
+            client.batch_execute("DELETE FROM lineages").await?;
+            for known in known.known() {
+                let (ordinal, id) = (i64::from(known.lineage.ordinal), known.lineage.id_text());
+                let values: [(&(dyn ToSql + Sync), Type); 5] = [
+                    (&ordinal, Type::INT8),
+                    (&id, Type::TEXT),
+                    (&known.first_seq, Type::INT8),
+                    (&known.shared_through, Type::INT8),
+                    (&known.is_restore, Type::BOOL),
+                ];
+                client.execute_typed(PUT, &values).await?;
+            }
+            let begin = "SELECT (publisher_lineage($1)).id";
+            let begun = client
+                .query_typed_one(begin, &[(&current, Type::INT8)])
+                .await;
+            Ok(begun?.try_get(0)?)
+        })
+    }
+
     /// Commits, and returns what the transaction changed.
     ///
     /// # Errors
@@ -157,10 +245,15 @@ impl PostgresImport {
         // A commit that writes nothing would not wait for the synchronous standby.
         let write = "SELECT pg_logical_emit_message(true, 'publisher', '')";
         self.block_on(async |client| Ok(client.batch_execute(write).await?))?;
-        let commit =
-            async |client: &Client| Ok(client.batch_execute("COMMIT").await.map_err(CallError::of));
-        match self.block_on(commit) {
-            Ok(Ok(())) if !self.session.as_ref().is_some_and(WriteSession::has_warned) => {
+        let handle = self.store.0.runtime.handle();
+        let committed = self.block_on_session(async |session| Ok(commit(session, handle).await));
+        match committed {
+            Ok(Ok(()))
+                if !self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.has_warned()) =>
+            {
                 Ok(mem::take(&mut self.counts))
             }
             Ok(Ok(())) => Err(ImportFault::Unknown(NOT_AWAITED.to_owned())),
@@ -234,12 +327,32 @@ impl PostgresImport {
         &self,
         run: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let session = self.session.as_ref().ok_or(PostgresError::NotPrepared)?;
-        self.store
-            .0
-            .runtime
-            .block_on(step(), run(session.session.client()))
+        self.block_on_session(async |session| run(session.session.client()).await)
     }
+
+    fn block_on_session<T>(
+        &self,
+        run: impl AsyncFnOnce(&WriteSession) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let session = self.session.as_ref().ok_or(PostgresError::NotPrepared)?;
+        self.store.0.runtime.block_on(step(), run(session))
+    }
+}
+
+/// Commits. If there is no answer in time, cancels: a server that waits for its synchronous standby would keep the lock of
+/// all writers.
+async fn commit(session: &WriteSession, handle: &Handle) -> Result<(), CallError> {
+    let commit = session.session.client().batch_execute("COMMIT");
+    pin!(commit);
+    let answer = match timeout(COMMIT_TIMEOUT, &mut commit).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            session.session.cancel(handle);
+            let late = timeout(CANCEL_TIMEOUT, commit).await;
+            late.map_err(|_| CallError::Unknown("no answer in time".to_owned()))?
+        }
+    };
+    answer.map_err(CallError::of)
 }
 
 /// Returns the numbers that new eval runs get: their own if it comes after all that were ever given, else the next one.

@@ -79,17 +79,9 @@ fn is_scheme(text: &str) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub struct LocationParser;
 
-impl LocationParser {
-    fn parse_from(value: &OsStr, is_environment: bool) -> Result<Location, UrlError> {
-        let location = Location::parse(value)?;
-        match &location {
-            Location::Postgres(url) if url.has_password() && !is_environment => {
-                Err(UrlError::PasswordOnCommandLine)
-            }
-            Location::Postgres(_) | Location::Sqlite(_) => Ok(location),
-        }
-    }
-}
+/// As [`LocationParser`], for an option that must be a URL of PostgreSQL.
+#[derive(Debug, Clone, Copy)]
+pub struct UrlParser;
 
 impl TypedValueParser for LocationParser {
     type Value = Location;
@@ -110,17 +102,59 @@ impl TypedValueParser for LocationParser {
         value: &OsStr,
         source: ValueSource,
     ) -> Result<Location, Error> {
-        Self::parse_from(value, source == ValueSource::EnvVariable).map_err(|error| {
-            let option = arg.map_or_else(|| "--database".to_owned(), ToString::to_string);
-            // clap's own error would repeat the value, and with it a password.
-            let message = format!("invalid value for '{option}': {error}\n");
-            Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
-        })
+        parse_from(value, source).map_err(|error| refused(cmd, arg, error))
     }
+}
+
+impl TypedValueParser for UrlParser {
+    type Value = PostgresUrl;
+
+    fn parse_ref(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<PostgresUrl, Error> {
+        self.parse_ref_(cmd, arg, value, ValueSource::CommandLine)
+    }
+
+    fn parse_ref_(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<PostgresUrl, Error> {
+        match parse_from(value, source) {
+            Ok(Location::Postgres(url)) => Ok(url),
+            Ok(Location::Sqlite(_)) => Err(refused(cmd, arg, UrlError::NoUrl)),
+            Err(error) => Err(refused(cmd, arg, error)),
+        }
+    }
+}
+
+fn parse_from(value: &OsStr, source: ValueSource) -> Result<Location, UrlError> {
+    let location = Location::parse(value)?;
+    let is_shown = source != ValueSource::EnvVariable;
+    match &location {
+        Location::Postgres(url) if url.has_password() && is_shown => {
+            Err(UrlError::PasswordOnCommandLine)
+        }
+        Location::Postgres(_) | Location::Sqlite(_) => Ok(location),
+    }
+}
+
+/// Returns an error of the command line. clap's own would repeat the value, and with it a password.
+fn refused(cmd: &Command, arg: Option<&Arg>, error: UrlError) -> Error {
+    let option = arg.map_or_else(String::new, |arg| format!(" for '{arg}'"));
+    let message = format!("invalid value{option}: {error}\n");
+    Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use super::*;
 
     fn parse(text: &str) -> Result<Location, UrlError> {
@@ -152,10 +186,11 @@ mod tests {
     }
 
     fn command() -> Command {
-        let database = Arg::new("database")
-            .long("database")
-            .env("PGREAD_TEST_UNSET");
-        Command::new("test").arg(database.value_parser(LocationParser))
+        let database = Arg::new("database").long("database");
+        let listen = Arg::new("listen").long("listen");
+        Command::new("test")
+            .arg(database.value_parser(LocationParser))
+            .arg(listen.value_parser(UrlParser))
     }
 
     #[test]
@@ -169,21 +204,20 @@ mod tests {
             "postgres://user@host/db?sslmode=hunter2",
             "postgres://user:4711/hunter2@host/db",
         ] {
-            let parsed = command().try_get_matches_from(["test", "--database", url]);
-            let text = parsed.map(drop).map_err(|error| error.to_string());
-            let text = text.expect_err(url);
-            assert!(
-                !text.contains("hunter2") && !text.contains("ter2"),
-                "{text}"
-            );
-            assert!(text.contains("--database"), "{text}");
+            for option in ["--database", "--listen"] {
+                let parsed = command().try_get_matches_from(["test", option, url]);
+                let text = parsed.unwrap_err().to_string();
+                assert!(!text.contains("ter2") && text.contains(option), "{text}");
+            }
         }
+        let parsed = command().try_get_matches_from(["test", "--listen", "u:hunter2@h"]);
+        assert!(!parsed.unwrap_err().to_string().contains("hunter2"));
     }
 
     #[test]
     fn a_password_is_accepted_from_the_environment() {
         let url = OsStr::new("postgres://user:hunter2@host/db");
-        let location = LocationParser::parse_from(url, true);
+        let location = parse_from(url, ValueSource::EnvVariable);
         assert!(matches!(&location, Ok(Location::Postgres(url)) if url.has_password()));
         assert!(!format!("{location:?}").contains("hunter2"));
     }

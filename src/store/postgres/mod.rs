@@ -3,6 +3,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `call` | the one call of a commit |
+//! | `cancel` | asks a server to cancel what it does for a session |
 //! | `connect` | opens sessions: hosts, settings, what a server must be |
 //! | `decide` | what a group of operations does to what is stored: pure |
 //! | `dump` | everything that is stored, for exports |
@@ -11,9 +12,11 @@
 //! | `location` | what `--database` names |
 //! | `look` | reads what is stored of a group |
 //! | `migrations` | the schema, and how a database gets it |
+//! | `password` | the file with the password |
 //! | `pool` | sessions that read |
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
+//! | `restore` | puts the content of a file in the place of what is there |
 //! | `row` | what rows stand for |
 //! | `store` | the handle that readers, writer and watcher share |
 //! | `tls` | the roots that are trusted |
@@ -22,6 +25,7 @@
 //! | `writer` | group commit: look, decide, one call |
 
 mod call;
+mod cancel;
 mod connect;
 mod decide;
 pub mod dump;
@@ -30,8 +34,10 @@ pub mod import;
 pub mod location;
 mod look;
 pub mod migrations;
+pub mod password;
 mod pool;
 mod read;
+pub(in crate::store) mod restore;
 mod row;
 mod runtime;
 mod store;

@@ -106,13 +106,15 @@ impl Drop for Thread {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use std::{future::pending, time::Duration};
 
     use super::*;
 
     #[test]
     fn a_call_returns_by_its_deadline() {
-        let runtime = Runtime::start().expect("a thread");
+        let runtime = Runtime::start().unwrap();
         let begun = Instant::now();
         let result = runtime.block_on(
             begun + Duration::from_millis(50),
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_thread_ends_with_the_last_clone_also_if_a_task_has_it() {
-        let runtime = Runtime::start().expect("a thread");
+        let runtime = Runtime::start().unwrap();
         let (dropped, waiting) = std::sync::mpsc::channel::<()>();
         let clone = runtime.clone();
         runtime.handle().spawn(async move {

@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 use super::{
     connect::{Connector, Session, SessionLimits},
     error::PostgresError,
-    migrations,
+    migrations, password,
     pool::ReadPool,
     runtime::Runtime,
     tls,
@@ -37,6 +37,8 @@ pub struct Options {
     pub url: PostgresUrl,
     /// Where to listen for notices, if a pooler is between: LISTEN needs a connection that stays.
     pub listen_url: Option<PostgresUrl>,
+    /// A file with the password, if the URLs have none.
+    pub password_file: Option<PathBuf>,
     /// A PEM file with the certificates that may have issued that of the server; otherwise those of the system.
     pub ca_file: Option<PathBuf>,
     /// Whether it is never written to: then a standby will do.
@@ -67,11 +69,14 @@ pub(super) struct Inner {
 
 impl PostgresStore {
     /// Prepares to connect, and connects to nothing yet: the watcher does that, and migrates the database then. Reads
-    /// fail until then. Reads the certificates.
+    /// fail until then. Reads the certificates, and checks the file of the password.
     ///
     /// # Errors
-    /// [`PostgresError::Certificates`], [`PostgresError::Thread`].
+    /// [`PostgresError::Certificates`], [`PostgresError::Password`], [`PostgresError::Thread`].
     pub fn new(options: Options) -> Result<Self, StoreError> {
+        if let Some(path) = &options.password_file {
+            password::read(path).map_err(PostgresError::from)?;
+        }
         let runtime = Runtime::start().map_err(PostgresError::from)?;
         let connector = |url: PostgresUrl| {
             let url = if options.read_only {
@@ -80,7 +85,8 @@ impl PostgresStore {
                 url.writable()
             };
             let tls = tls::connector(&url, options.ca_file.as_deref())?;
-            Ok::<_, PostgresError>(Connector::new(url, tls))
+            let password_file = options.password_file.clone();
+            Ok::<_, PostgresError>(Connector::new(url, tls, password_file))
         };
         let connector_of_url = connector(options.url.clone())?;
         let listener = match options.listen_url.clone() {

@@ -67,15 +67,17 @@ fn add_native(roots: &mut RootCertStore) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
     use std::fs;
 
     use super::*;
 
     fn refusal(content: &str) -> String {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        fs::write(&path, content).expect("a file");
-        let url = PostgresUrl::parse("db.example/d").expect("a URL");
+        fs::write(&path, content).unwrap();
+        let url = PostgresUrl::parse("db.example/d").unwrap();
         match connector(&url, Some(&path)) {
             Ok(_) => panic!("accepted"),
             Err(error) => error.to_string(),
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_connection_without_encryption_needs_no_roots() {
-        let url = PostgresUrl::parse("localhost/d").expect("a URL");
+        let url = PostgresUrl::parse("localhost/d").unwrap();
         assert!(connector(&url, None).is_ok());
         assert!(connector(&url, Some(Path::new("/missing.pem"))).is_err());
     }

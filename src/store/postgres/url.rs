@@ -25,6 +25,9 @@ pub enum UrlError {
     /// It begins with the scheme of another URL.
     #[error("it must be a path, or a URL that begins with postgres://")]
     Scheme,
+    /// It is a path, where a URL is needed.
+    #[error("it must be a URL that begins with postgres://")]
+    NoUrl,
     /// It is not UTF-8, also after percent-decoding, or contains NUL.
     #[error("the URL is not UTF-8, or contains a NUL")]
     Encoding,

@@ -102,6 +102,8 @@ impl PostgresWatcher {
     /// one than at the last poll. Blocks. After errors it waits before it connects again: 100 ms, then longer up to 1 s.
     /// A database that came into reach only now is migrated.
     ///
+    /// It ends at once when the last receiver of [`PostgresWatcher::news`] is dropped meanwhile.
+    ///
     /// If numbers may be given again there (a standby was promoted, a copy was restored) it begins a new lineage, unless
     /// the store is read-only.
     ///
@@ -111,12 +113,22 @@ impl PostgresWatcher {
         let runtime = self.store.0.runtime.clone();
         // Each step has a limit of its own; this one is never met.
         let deadline = Instant::now() + MAX_DELAY + PREPARE + 4 * LOOK;
-        let looked = runtime.block_on(deadline, self.look());
+        let bell = self.bell.clone();
+        let has_listeners = bell.receiver_count() > 0;
+        let looked = runtime.block_on(deadline, async {
+            tokio::select! {
+                looked = self.look() => looked,
+                // Nobody waits for the answer any more: the process ends.
+                () = bell.closed(), if has_listeners => Err(PostgresError::Timeout.into()),
+            }
+        });
         match &looked {
             Ok(_) => self.backoff = Backoff::default(),
             Err(_) => {
                 self.seen = None;
-                if let Some(listening) = self.listening.take() {
+                // While the process ends there is no time to cancel: the session is only closed.
+                let is_ending = has_listeners && self.bell.is_closed();
+                if let Some(listening) = self.listening.take().filter(|_| !is_ending) {
                     listening.session.discard(runtime.handle());
                 }
             }

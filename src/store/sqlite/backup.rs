@@ -6,22 +6,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
     file::{SIDE_FILES, beside, is_same_file, target},
-    open::open_any_version,
+    open::{open_any_version, open_writer},
     page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
     scratch::{Scratch, folder_of, move_to},
+    write,
+};
+use crate::store::{
+    StoreError,
+    postgres::{PostgresStore, dump::PostgresDump},
 };
 
 /// A backup that is about to be written.
 #[derive(Debug)]
 pub struct Backup {
-    database: PathBuf,
+    database: Source,
     file: PathBuf,
     replace: bool,
     scratch: Scratch,
+}
+
+/// What is copied.
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    Server(PostgresStore),
 }
 
 impl Backup {
@@ -32,10 +44,24 @@ impl Backup {
     /// use, or exists and is not to be replaced; [`CopyError::Io`] if its folder cannot be written.
     pub fn prepare(database: &Path, file: &Path, replace: bool) -> Result<Self, CopyError> {
         let file = target(file);
-        check_name(database, &file, replace)?;
+        check_name(&file, replace, Some(database))?;
+        Self::of(Source::File(database.to_owned()), file, replace)
+    }
+
+    /// As [`Backup::prepare`], of a server: the backup is a file of SQLite with the same content.
+    ///
+    /// # Errors
+    /// Those of [`Backup::prepare`].
+    pub fn of_server(store: PostgresStore, file: &Path, replace: bool) -> Result<Self, CopyError> {
+        let file = target(file);
+        check_name(&file, replace, None)?;
+        Self::of(Source::Server(store), file, replace)
+    }
+
+    fn of(database: Source, file: PathBuf, replace: bool) -> Result<Self, CopyError> {
         let scratch = Scratch::beside(&file).map_err(CopyError::io(&folder_of(&file)))?;
         Ok(Self {
-            database: database.to_owned(),
+            database,
             file,
             replace,
             scratch,
@@ -57,22 +83,18 @@ impl Backup {
     /// # Errors
     /// [`CopyError`]; then there is no new file.
     pub fn run(self, mut progress: impl FnMut(Step)) -> Result<Contents, CopyError> {
-        let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let (from, version) = open_any_version(&self.database, access, BUSY_TIMEOUT)?;
-        if version == 0 {
-            return Err(CopyError::refused(&self.database, "has no tables"));
-        }
         let path = self.scratch.path("backup");
         let failed = CopyError::sqlite(&self.file);
-        let mut into = new_database(&path)?;
-        copy(&from, &mut into, &mut progress).map_err(&failed)?;
-        drop(from);
+        let into = match &self.database {
+            Source::File(database) => copy_of_file(database, &path, &self.file, &mut progress)?,
+            Source::Server(store) => copy_of_server(store, &path, &self.file)?,
+        };
         progress(Step::Checking);
-        check_integrity(&into, &self.database)?;
+        check_integrity(&into, &self.file)?;
         // Without the mark of a write-ahead log, it can be read where nothing can be written.
         into.pragma_update(None, "journal_mode", "DELETE")
             .map_err(&failed)?;
-        let contents = Contents::of(&into).map_err(CopyError::sqlite(&self.database))?;
+        let contents = Contents::of(&into).map_err(&failed)?;
         into.close().map_err(|(_, error)| failed(error))?;
         move_to(path, &self.file, self.replace).map_err(|error| {
             if error.kind() == ErrorKind::AlreadyExists {
@@ -89,16 +111,79 @@ fn exists(file: &Path) -> CopyError {
     CopyError::refused(file, "exists already: --overwrite replaces it")
 }
 
-fn check_name(database: &Path, file: &Path, replace: bool) -> Result<(), CopyError> {
-    let refused = |reason| Err(CopyError::refused(file, reason));
-    if is_same_file(file, database) {
-        return refused("is the database itself");
+/// Copies the pages of a file.
+fn copy_of_file(
+    database: &Path,
+    path: &Path,
+    file: &Path,
+    progress: impl FnMut(Step),
+) -> Result<Connection, CopyError> {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let (from, version) = open_any_version(database, access, BUSY_TIMEOUT)?;
+    if version == 0 {
+        return Err(CopyError::refused(database, "has no tables"));
     }
-    if SIDE_FILES
-        .iter()
-        .any(|suffix| is_same_file(file, &beside(&target(database), suffix)))
-    {
-        return refused("is the name of a side file of the database");
+    let mut into = new_database(path)?;
+    copy(&from, &mut into, progress).map_err(CopyError::sqlite(file))?;
+    Ok(into)
+}
+
+/// Copies the rows of a server, with their numbers, the lineages and the versions.
+fn copy_of_server(
+    store: &PostgresStore,
+    path: &Path,
+    file: &Path,
+) -> Result<Connection, CopyError> {
+    let dump = PostgresDump::open(store.clone())?;
+    let connection = open_writer(path, BUSY_TIMEOUT)?;
+    // It is thrown away unless it is completed.
+    connection
+        .execute_batch("PRAGMA synchronous = OFF; BEGIN IMMEDIATE")
+        .map_err(CopyError::sqlite(file))?;
+    put_all(&dump, &connection)?;
+    connection
+        .execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
+        .map_err(CopyError::sqlite(file))?;
+    Ok(connection)
+}
+
+fn put_all(dump: &PostgresDump, into: &Connection) -> Result<(), StoreError> {
+    dump.every_challenge::<StoreError>(|challenge| Ok(write::insert_challenge(into, &challenge)?))?;
+    let mut insert = into.prepare(
+        "INSERT INTO eval_runs (seq, id, ran_at, schema_version, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    dump.every_eval_run_in_order::<StoreError>(|run| {
+        let values = params![run.seq, run.id, run.ran_at, run.schema_version, run.body];
+        insert.execute(values)?;
+        Ok(())
+    })?;
+    let mut insert = into.prepare("INSERT INTO merkle_epochs (epoch, body) VALUES (?1, ?2)")?;
+    dump.every_merkle_epoch::<StoreError>(|epoch| {
+        insert.execute(params![epoch.epoch, epoch.body])?;
+        Ok(())
+    })?;
+    write::put_lineages(into, &dump.lineages()?)?;
+    write::raise_last_seq(into, dump.last_seq()?)?;
+    for (table, version) in dump.versions()? {
+        into.execute(
+            &format!("UPDATE {table} SET version = ?1, change_id = ?2"),
+            [version.count, version.change_id],
+        )?;
+    }
+    Ok(())
+}
+
+/// Checks that the backup can have this name. `database` is the file that is copied, if it is one.
+fn check_name(file: &Path, replace: bool, database: Option<&Path>) -> Result<(), CopyError> {
+    let refused = |reason| Err(CopyError::refused(file, reason));
+    if let Some(database) = database {
+        if is_same_file(file, database) {
+            return refused("is the database itself");
+        }
+        let is_side = |suffix: &&str| is_same_file(file, &beside(&target(database), suffix));
+        if SIDE_FILES.iter().any(is_side) {
+            return refused("is the name of a side file of the database");
+        }
     }
     if file == Path::new("-") {
         return refused("a backup cannot be written to standard output");

@@ -16,6 +16,7 @@ use super::{
     file::FileFault,
     open::{OpenError, create_private},
 };
+use crate::store::{StoreError, import::ImportFault};
 
 /// How long a copy waits for another process that has the database locked.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +66,12 @@ pub enum CopyError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// A server failed, or a stored value is invalid.
+    #[error(transparent)]
+    Store(Box<StoreError>),
+    /// A server did not take the content in.
+    #[error(transparent)]
+    Import(#[from] ImportFault),
     /// The operating system failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -73,6 +80,12 @@ pub enum CopyError {
         /// What it says.
         source: io::Error,
     },
+}
+
+impl From<StoreError> for CopyError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 impl From<OpenError> for CopyError {
@@ -141,7 +154,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(in crate::store) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         let count = |table: &str| {
             connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
                 row.get(0)

@@ -22,7 +22,10 @@ use super::{
     scratch::{Scratch, folder_of, move_to},
     write::{begin_history, put_lineages},
 };
-use crate::domain::lineages::Lineages;
+use crate::{
+    domain::lineages::Lineages,
+    store::postgres::{PostgresStore, restore::replace_content},
+};
 
 /// How often the write-ahead log is tried to be emptied at the end.
 const CHECKPOINT_ATTEMPTS: u32 = 20;
@@ -36,6 +39,8 @@ const CHECKPOINT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Restore {
     file: PathBuf,
     database: PathBuf,
+    /// If this is not a file.
+    server: Option<PostgresStore>,
     scratch: Scratch,
 }
 
@@ -55,22 +60,38 @@ impl Restore {
     /// [`CopyError::Refused`] if `file` is the database, empty or not a file; [`CopyError::Io`] if it does not
     /// exist, or the database's folder cannot be written.
     pub fn prepare(file: &Path, database: &Path) -> Result<Self, CopyError> {
+        if is_same_file(file, database) {
+            return Err(CopyError::refused(file, "is the database itself"));
+        }
+        Self::of(file, target(database), None)
+    }
+
+    /// As [`Restore::prepare`], into a server. The private folder is that of temporary files.
+    ///
+    /// # Errors
+    /// Those of [`Restore::prepare`].
+    pub fn into_server(file: &Path, store: PostgresStore) -> Result<Self, CopyError> {
+        Self::of(file, std::env::temp_dir().join("restore"), Some(store))
+    }
+
+    fn of(
+        file: &Path,
+        database: PathBuf,
+        server: Option<PostgresStore>,
+    ) -> Result<Self, CopyError> {
         let refused = |reason| Err(CopyError::refused(file, reason));
         let found = fs::metadata(file).map_err(CopyError::io(file))?;
-        if is_same_file(file, database) {
-            return refused("is the database itself");
-        }
         if !found.is_file() {
             return refused("is not a regular file");
         }
         if found.len() == 0 {
             return refused("is empty");
         }
-        let database = target(database);
         let scratch = Scratch::beside(&database).map_err(CopyError::io(&folder_of(&database)))?;
         Ok(Self {
             file: file.to_owned(),
             database,
+            server,
             scratch,
         })
     }
@@ -90,6 +111,9 @@ impl Restore {
         let path = self.scratch.path("restore");
         self.copy_file(&path, &mut progress)?;
         let mut copy = open_writer(&path, BUSY_TIMEOUT)?;
+        if let Some(store) = self.server {
+            return replace_content(store, &copy);
+        }
         let exists = fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
         let live = exists.then(|| self.lineages()).flatten();
         renew_lineage(&mut copy, live.as_ref()).map_err(|error| self.store_error(error))?;

@@ -19,6 +19,15 @@ pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written
         }
         new.check_replaces(&old)?;
     }
+    insert_challenge(connection, new)?;
+    Ok(Written::Inserted)
+}
+
+/// Stores a challenge, whatever is stored of it.
+///
+/// # Errors
+/// An error of SQLite.
+pub(super) fn insert_challenge(connection: &Connection, new: &Challenge) -> rusqlite::Result<()> {
     connection
         .prepare_cached(include_str!("../../../sql/queries/put_challenge.sql"))?
         .execute(params![
@@ -36,7 +45,7 @@ pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written
             new.announced_time_limit_secs,
             new.solve_on_submit_enabled,
         ])?;
-    Ok(Written::Inserted)
+    Ok(())
 }
 
 /// Stores a row. The same id with the same bytes changes nothing.

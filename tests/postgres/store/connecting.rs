@@ -2,15 +2,20 @@
 //!
 //! - a server of which name or chain is wrong is refused, and the right one accepted
 //! - a password is sent, also one from the URL, and appears in no error
+//! - the file of the password is read again for each connection
 //! - a Unix socket needs no encryption
+//! - calls may be made from blocking threads of another runtime
 //! - of several hosts the primary is taken, also if another one hangs
 //! - a database of another encoding is refused
 //! - the server knows the program by its name
+//! - a commit is synchronous even if the role says off, and no session keeps a lock without a limit
 
 use std::{fs, process::Command, time::Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::store::postgres::PostgresStore;
+use cathedral_publisher::store::{
+    Store, WriterSettings, operation::Operation, postgres::PostgresStore,
+};
 use tempfile::TempDir;
 
 use super::{LONG, open, options, soon, url};
@@ -146,6 +151,52 @@ fn a_password_is_sent_also_one_from_the_url_and_appears_in_no_error() {
 }
 
 #[test]
+fn the_file_of_the_password_is_read_again_for_each_connection() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    open(&database.url());
+    let role = format!("with_file_{}", std::process::id());
+    let changed = |password| format!("ALTER ROLE {role} PASSWORD '{password}'");
+    database.sql_as_superuser(&format!(
+        "CREATE ROLE {role} LOGIN IN ROLE passwords, {ROLE}"
+    ));
+    database.sql_as_superuser(&changed("one"));
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("password");
+    let mut options = options(&database.url().replace(ROLE, &role));
+    options.password_file = Some(file.clone());
+    assert!(refusal(options.clone()).contains("--database-password-file"));
+    fs::write(&file, "one\n").unwrap();
+    let store = PostgresStore::open(options, soon()).unwrap();
+    database.sql_as_superuser(&changed("two"));
+    let error = store.prepare(soon()).unwrap_err().to_string();
+    assert!(error.contains("password authentication failed"), "{error}");
+    fs::write(&file, "two\n").unwrap();
+    store.prepare(soon()).unwrap();
+    database.sql_as_superuser(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn calls_may_be_made_from_blocking_threads_of_another_runtime() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let url = database.url();
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = open(&url);
+            store.probe(soon()).unwrap();
+            store
+        });
+        // Dropped on an async thread.
+        drop(opened.await.unwrap());
+    });
+}
+
+#[test]
 fn a_unix_socket_needs_no_encryption() {
     let Some(cluster) = shared() else { return };
     let database = cluster.database();
@@ -212,4 +263,53 @@ fn the_server_knows_the_program_by_its_name() {
     assert_eq!(store.usage().connections, 1);
     assert_eq!(store.usage().idle, 1);
     assert_eq!(store.max_readers(), 3);
+}
+
+#[test]
+fn a_commit_is_synchronous_even_if_the_role_says_off_and_no_session_keeps_a_lock_without_a_limit() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let name = &database.name;
+    database.sql_as_superuser(&format!(
+        "ALTER ROLE {ROLE} IN DATABASE {name} SET synchronous_commit = off;
+         ALTER ROLE {ROLE} IN DATABASE {name} SET client_min_messages = error;
+         ALTER ROLE {ROLE} IN DATABASE {name} SET default_transaction_isolation = serializable"
+    ));
+    let names = [
+        "synchronous_commit",
+        "client_min_messages",
+        "default_transaction_isolation",
+        "idle_in_transaction_session_timeout",
+        "lock_timeout",
+    ];
+    let settings: Vec<String> = names
+        .iter()
+        .map(|name| format!("current_setting('{name}')"))
+        .collect();
+    let store = Store::Postgres(open(&database.url()));
+    database.sql(&format!(
+        "CREATE TABLE found (settings text);
+         CREATE FUNCTION find() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO found SELECT concat_ws(' ', {}); RETURN NULL; END $$;
+         CREATE TRIGGER find AFTER INSERT ON merkle_epochs FOR EACH STATEMENT EXECUTE FUNCTION find()",
+        settings.join(", ")
+    ));
+    let mut writer = store.writer(WriterSettings {
+        busy_timeout: LONG,
+        wal_soft_bytes: 0,
+        wal_hard_bytes: 0,
+        long_wait: LONG,
+    });
+    let epoch = Operation::PutMerkleEpoch {
+        epoch: 1,
+        body: "{}".to_owned(),
+    };
+    assert!(writer.commit(&[epoch]).unwrap().results[0].is_ok());
+    let found = database.sql("SELECT settings FROM found");
+    let found: Vec<&str> = found.split(' ').collect();
+    assert_eq!(found[0], "on");
+    // A warning that a commit did not wait for the standby arrives.
+    assert!(["notice", "warning"].contains(&found[1]), "{found:?}");
+    assert_eq!(found[2..5], ["read", "committed", "5s"]);
+    assert_ne!(found[5], "0");
 }

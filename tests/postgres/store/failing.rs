@@ -3,14 +3,20 @@
 //! - every call returns by its deadline while the server hangs, and reads go on after
 //! - a server that was killed is used again when it is back
 //! - a read that is given up ends at the server as well
+//! - a request to cancel waits for the server, as pgbouncer 1.18 ends otherwise
 //! - a store that is dropped ends its thread, also while calls are given up
 //! - a store may be made while the server is away, and the watcher migrates later
 //! - a read that panics gives nobody a connection in the middle of an answer
 
 use std::{
     fs,
+    io::{self, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -154,6 +160,62 @@ fn a_read_that_is_given_up_ends_at_the_server_as_well() {
     locker.join().unwrap();
     store.probe(soon()).unwrap();
     assert!(url.contains(&database.name));
+}
+
+/// Relays connections to `port`. Tells of each request to cancel whether its client waits for the server.
+fn relay(port: u16) -> (u16, Receiver<bool>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let relayed = listener.local_addr().unwrap().port();
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                let (mut from_client, mut client) = (client.try_clone()?, client);
+                let mut server = TcpStream::connect(("127.0.0.1", port))?;
+                let mut from_server = server.try_clone()?;
+                let mut head = [0; 8];
+                from_client.read_exact(&mut head)?;
+                server.write_all(&head)?;
+                if head[4..] == 80_877_102_u32.to_be_bytes() {
+                    let mut key = [0; 8];
+                    from_client.read_exact(&mut key)?;
+                    from_client.set_read_timeout(Some(SHORT))?;
+                    let waits = from_client.read(&mut [0; 1]).is_err();
+                    server.write_all(&key)?;
+                    let _ = tell.send(waits);
+                    return Ok(0);
+                }
+                thread::spawn(move || {
+                    let copied = io::copy(&mut from_server, &mut client);
+                    let _ = client.shutdown(Shutdown::Both);
+                    copied
+                });
+                let copied = io::copy(&mut from_client, &mut server);
+                let _ = server.shutdown(Shutdown::Both);
+                copied
+            });
+        }
+    });
+    (relayed, told)
+}
+
+#[test]
+fn a_request_to_cancel_waits_for_the_server_as_pgbouncer_1_18_ends_otherwise() {
+    let Some(cluster) = Cluster::start(&[]) else {
+        return;
+    };
+    let database = Arc::new(cluster).database();
+    let (port, told) = relay(database.cluster.port());
+    let direct = database.cluster.port().to_string();
+    let store = open(&database.url().replace(&direct, &port.to_string()));
+    store.stamp(soon()).unwrap();
+    database.cluster.pause();
+    assert!(is_timeout(
+        &store.stamp(Instant::now() + SHORT).unwrap_err()
+    ));
+    assert!(told.recv_timeout(super::LONG).unwrap());
+    database.cluster.resume();
 }
 
 /// Returns how many threads of this process have the name.

@@ -28,6 +28,7 @@ pub fn options(text: &str) -> Options {
     Options {
         url: url(text),
         listen_url: None,
+        password_file: None,
         ca_file: None,
         read_only: false,
         pool_size: 3,

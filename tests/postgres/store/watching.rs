@@ -5,6 +5,8 @@
 //! - a server that swallows notices is polled
 //! - a standby is polled, and listens when it is promoted
 //! - a promotion begins a lineage that continues, a restored copy one that does not
+//! - behind a pooler it listens at another URL
+//! - a poll of a server that hangs ends with the program
 //! - a database that went back gets a new lineage
 //! - a watcher that only reads begins none
 
@@ -233,4 +235,45 @@ fn a_database_that_went_back_gets_a_new_lineage() {
         watching.watcher.poll().unwrap();
     }
     assert_eq!(store.stamp(soon()).unwrap().lineage, after.lineage);
+}
+
+#[test]
+fn behind_a_pooler_it_listens_at_another_url() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let socket = format!(
+        "postgres:///{}?host={}&port={}&user=publisher",
+        database.name,
+        cluster.socket_folder().display(),
+        cluster.port()
+    );
+    let options = super::Options {
+        listen_url: Some(super::url(&socket)),
+        ..options(&database.url())
+    };
+    let store = PostgresStore::open(options, soon()).unwrap();
+    let _watching = Watching::heard(&store);
+    let by_socket = "SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NULL
+        AND application_name = 'cathedral-publisher' AND datname = current_database()";
+    assert_eq!(database.sql(by_socket), "1");
+}
+
+#[test]
+fn a_poll_of_a_server_that_hangs_ends_with_the_program() {
+    let Some(cluster) = Cluster::start(&[]) else {
+        return;
+    };
+    let database = Arc::new(cluster).database();
+    let store = open(&database.url());
+    let Watching { mut watcher, news } = Watching::heard(&store);
+    database.cluster.pause();
+    let polling = thread::spawn(move || {
+        let begun = Instant::now();
+        watcher.poll().unwrap_err();
+        begun.elapsed()
+    });
+    thread::sleep(Duration::from_millis(300));
+    drop(news);
+    assert!(polling.join().unwrap() < Duration::from_secs(3));
+    database.cluster.resume();
 }

@@ -1,5 +1,7 @@
 //! The decision on random groups is that of SQLite's savepoints: the same results, and the same content afterwards.
 
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*};
