@@ -66,7 +66,7 @@ fn etag(service: &Service, path: &str, coding: &str) -> Option<String> {
 }
 
 fn start(data: &Data) -> Service {
-    Service::start(serve(data.path(), &[]))
+    Service::start(serve(&data.path(), &[]))
 }
 
 #[test]

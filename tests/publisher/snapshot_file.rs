@@ -44,7 +44,7 @@ impl Files {
     fn start(&self) -> Service {
         let options = ["--snapshot-file", self.snapshot.to_str().unwrap()];
         let options = [&options[..], &["--cache-status", "--change-poll-ms", "50"]].concat();
-        Service::start(serve(self.data.path(), &options))
+        Service::start(serve(&self.data.path(), &options))
     }
 
     /// Returns the number of items in the file, if it is whole.
