@@ -1,9 +1,6 @@
 //! Opens what `--database` names.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
