@@ -75,6 +75,8 @@ fn kill_9_of_postgresql_loses_nothing() {
             let again = fleet.writes_again(&model, number);
             slowest = slowest.max(again?);
         }
+        // By then all publishers have noticed what the others wrote.
+        thread::sleep(Duration::from_secs(2));
         Some(())
     });
     let stored = stored(&database, &cluster);

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     io,
+    process::Stdio,
     sync::{Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
@@ -17,8 +18,14 @@ use crate::{
     },
     client::Connection,
     cluster::{Cluster, Database, free_port},
+    process::in_shell,
     replicas::publisher,
 };
+
+/// Ends the program when the input ends: that of the test process, however it ends.
+const WITH_ITS_PARENT: &str = r#"exec 3<&0 </dev/null
+    (cat <&3 >/dev/null; kill -9 $$) 2>/dev/null &
+    exec 3<&-; exec "$0" "$@""#;
 
 /// Publishers of one database.
 pub struct Fleet {
@@ -54,7 +61,9 @@ impl Fleet {
 
     fn launch(&self, address: &str) -> Server {
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        let mut command = serve_at(address, publisher(), &self.location, &options);
+        let serve = serve_at(address, publisher(), &self.location, &options);
+        let mut command = in_shell(WITH_ITS_PARENT, &serve);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
         Server::try_start(&mut command)
             .unwrap_or_else(|log| panic!("a publisher does not start: {}", log.join("\n")))
     }
