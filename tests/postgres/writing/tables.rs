@@ -11,7 +11,7 @@ use std::thread;
 
 use cathedral_publisher::{domain::challenge::Status, store::FeedStamp};
 
-use super::{challenge, epoch, inserted, put, results, run, runs, unchanged, writer};
+use super::{LOCKS, challenge, epoch, inserted, put, results, run, runs, unchanged, writer};
 use crate::{
     cluster::{Database, ROLE, shared},
     store::{eventually, insert, open, put as put_sql, soon},
@@ -190,9 +190,7 @@ fn a_writer_that_looked_before_another_program_wrote_looks_again() {
     ];
     let outcome = thread::scope(|scope| {
         scope.spawn(|| database.sql(&other));
-        eventually(|| {
-            database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") != "0"
-        });
+        eventually(|| database.sql(LOCKS) != "0");
         results(writer.commit(&group))
     });
     let reason = |index: usize| outcome[index].clone().unwrap_err();
