@@ -16,7 +16,7 @@
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | domain, units |
-//! | `cache` | the board's snapshot: handle, actor, single-flight machine | answer, domain, liveness, metrics, store, units |
+//! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |

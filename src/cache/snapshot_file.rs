@@ -103,6 +103,11 @@ impl SnapshotFile {
         }
     }
 
+    /// Returns whether the file has a board.
+    pub fn has_board(&self) -> bool {
+        matches!(self.read(), Ok(Some(_)))
+    }
+
     fn bytes(&self) -> Result<Vec<u8>, Unusable> {
         let bytes = self.begin(MAX_BYTES + 1)?;
         if bytes.len() as u64 > MAX_BYTES {

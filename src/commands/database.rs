@@ -1,9 +1,6 @@
 //! Opens what `--database` names.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
@@ -24,6 +21,8 @@ use super::opening::Opening;
 /// How long it may take to connect to a server and to create or migrate its schema: an index of millions of rows takes
 /// seconds.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for `serve`, if there is a board to serve meanwhile: the schema can be migrated later.
+const WITH_A_BOARD: Duration = Duration::from_secs(5);
 /// A command beside the server uses one connection at a time.
 const POOL_OF_COMMANDS: u32 = 1;
 
@@ -46,7 +45,7 @@ impl Opened {
         database: &Database,
         read_only: bool,
         settings: store::Settings,
-        snapshot_file: Option<&Path>,
+        snapshot_file: Option<&SnapshotFile>,
     ) -> anyhow::Result<Self> {
         let url = match &database.database {
             Location::Sqlite(path) => {
@@ -57,12 +56,17 @@ impl Opened {
             Location::Postgres(url) => url,
         };
         let store = PostgresStore::new(options(database, url, read_only, settings.pool_size))?;
-        if let Err(error) = store.prepare(Instant::now() + OPEN_TIMEOUT) {
-            let saved = snapshot_file.map(|path| SnapshotFile::new(path.to_owned()).read());
-            if !matches!(saved, Some(Ok(Some(_)))) {
-                return Err(error.into());
+        let has_board = snapshot_file.is_some_and(SnapshotFile::has_board);
+        let limit = if has_board {
+            WITH_A_BOARD
+        } else {
+            OPEN_TIMEOUT
+        };
+        match store.prepare(Instant::now() + limit) {
+            Err(error) if has_board => {
+                log::warn!("{error}: starting without it, and trying again");
             }
-            log::warn!("{error}: starting without it, and trying again");
+            prepared => prepared?,
         }
         Ok(Self::Server(store))
     }

@@ -32,13 +32,12 @@ impl Opening {
         path: &Path,
         read_only: bool,
         busy_timeout: Duration,
-        snapshot_file: Option<&Path>,
+        snapshot_file: Option<&SnapshotFile>,
     ) -> anyhow::Result<Self> {
         if let Some(snapshot_file) = snapshot_file {
-            check_apart(snapshot_file, path)?;
+            check_apart(snapshot_file.path(), path)?;
         }
-        let saved = snapshot_file.map(|path| SnapshotFile::new(path.to_owned()).read());
-        if !matches!(saved, Some(Ok(Some(_)))) {
+        if !snapshot_file.is_some_and(SnapshotFile::has_board) {
             let kept = KeptOpen::open(path, read_only, busy_timeout)?;
             let file = kept.file().clone();
             let kept = Arc::new(Mutex::new(Some(kept)));

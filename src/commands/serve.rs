@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cathedral_publisher::{
-    cache::build::StoreBuilder,
+    cache::{build::StoreBuilder, snapshot_file::SnapshotFile},
     config::{Admin, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
@@ -37,12 +37,14 @@ async fn run(
     let name = options.database.database.to_string();
     let opening = {
         let (database, read_only) = (options.database, options.read_only);
-        let (store, snapshot_file) = (
-            options.settings.store,
-            options.settings.snapshot_file.clone(),
-        );
+        let store = options.settings.store;
+        let snapshot_file = options
+            .settings
+            .snapshot_file
+            .clone()
+            .map(SnapshotFile::new);
         actix_web::rt::task::spawn_blocking(move || {
-            Opened::for_serving(&database, read_only, store, snapshot_file.as_deref())
+            Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())
         })
     };
     let database = tokio::select! {

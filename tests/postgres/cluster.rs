@@ -171,7 +171,7 @@ pub fn skipped(why: &str) {
 }
 
 /// Returns a port that nothing listens on.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(15_000..32_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -216,7 +216,10 @@ impl Cluster {
         // Roles in this group need their password over TCP.
         let file = cluster.data().join("pg_hba.conf");
         let rules = fs::read_to_string(&file).unwrap();
-        let rules = format!("host all +passwords 127.0.0.1/32 scram-sha-256\n{rules}");
+        // A publisher may run in a network namespace, too.
+        let rules = format!(
+            "host all +passwords samenet scram-sha-256\nhost all all samenet trust\n{rules}"
+        );
         fs::write(&file, rules).unwrap();
         let cluster = cluster.started();
         cluster.sql(
@@ -367,7 +370,13 @@ impl Cluster {
 
     /// Starts a standby that follows this server, and waits until it streams.
     pub fn standby(&self, replication: Replication) -> Self {
-        let standby = Self::prepare(self.user, &[]);
+        self.standby_at(free_port(), replication)
+    }
+
+    /// The same at the port of a server that is gone.
+    pub fn standby_at(&self, port: u16, replication: Replication) -> Self {
+        let mut standby = Self::prepare(self.user, &[]);
+        standby.port = port;
         let name = format!("standby_{}", standby.port);
         let from = format!(
             "host=127.0.0.1 port={} user={SUPERUSER} application_name={name}",
@@ -470,11 +479,6 @@ impl Cluster {
             name,
         }
     }
-
-    /// Returns what this server has logged.
-    pub fn logged(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
-    }
 }
 
 impl Drop for Cluster {
@@ -509,15 +513,25 @@ impl Database {
 
     /// The URL of the same database at another server: a standby.
     pub fn url_at(&self, cluster: &Cluster) -> String {
-        let (port, name) = (cluster.port, &self.name);
-        format!("postgres://{ROLE}@127.0.0.1:{port}/{name}")
+        self.url_through(cluster.port)
+    }
+
+    /// The URL of the same database at another port: what listens there passes bytes on.
+    pub fn url_through(&self, port: u16) -> String {
+        format!("postgres://{ROLE}@127.0.0.1:{port}/{}", self.name)
     }
 
     /// The URL that tries these servers one after the other, and takes the primary.
     pub fn url_of(&self, clusters: &[&Cluster]) -> String {
-        let hosts: Vec<String> = clusters
+        let ports: Vec<u16> = clusters.iter().map(|cluster| cluster.port).collect();
+        self.url_of_ports(&ports)
+    }
+
+    /// The same with the ports of servers that may not be there yet.
+    pub fn url_of_ports(&self, ports: &[u16]) -> String {
+        let hosts: Vec<String> = ports
             .iter()
-            .map(|cluster| format!("127.0.0.1:{}", cluster.port))
+            .map(|port| format!("127.0.0.1:{port}"))
             .collect();
         format!(
             "postgres://{ROLE}@{}/{}?target_session_attrs=read-write",
@@ -541,8 +555,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // That of a server of its own goes with the server.
-        if Arc::strong_count(&self.cluster) > 1 {
+        // That of a server of its own goes with the server, which may wait for its standby for ever.
+        if shared().is_some_and(|shared| Arc::ptr_eq(&shared, &self.cluster)) {
             let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
             let _ = self.cluster.try_sql(SUPERUSER, "postgres", &drop);
         }

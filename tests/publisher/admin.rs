@@ -98,9 +98,9 @@ async fn a_missing_or_wrong_token_gets_401() {
 
 #[test]
 fn without_a_configured_token_the_admin_routes_do_not_exist() {
-    let folder = tempfile::TempDir::new().unwrap();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
-    let database = folder.path().join("p.db");
+    let data = Data::empty();
+    let database = data.location();
     let with = Server::start(publisher, &database, &[]);
     assert!(get(&with.address, RUNS, "").starts_with("HTTP/1.1 405"));
     let read_only = Server::start(publisher, &database, &["--read-only"]);
@@ -124,10 +124,10 @@ fn without_a_configured_token_the_admin_routes_do_not_exist() {
 fn tokens_can_come_from_a_file_two_of_them_during_a_rotation() {
     let folder = tempfile::TempDir::new().unwrap();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
-    let (database, file) = (folder.path().join("p.db"), folder.path().join("tokens"));
+    let (data, file) = (Data::empty(), folder.path().join("tokens"));
     std::fs::write(&file, format!("{}\n\n{}\n", TOKENS[0], TOKENS[1])).unwrap();
     let options = ["--admin-token-file", file.to_str().unwrap()];
-    let server = Server::start(publisher, &database, &options);
+    let server = Server::start(publisher, &data.location(), &options);
     let mut connection = Connection::open(&server.address).unwrap();
     for (number, token) in TOKENS.iter().enumerate() {
         let bearer = format!("Authorization: Bearer {token}\r\n");

@@ -2,6 +2,7 @@
 //! and board builds that the test controls.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
@@ -20,24 +21,13 @@ use cathedral_publisher::{
     demo::sample::Sample,
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
     http::AdminTokens,
-    import_export::import::{Transactions, import},
     server::{self, Listen, Parts, Settings, Stopper},
-    store::{
-        Store,
-        import::ImportSession,
-        sqlite::{
-            SqliteStore,
-            file::DatabaseFile,
-            import::SqliteImport,
-            open::open_writer,
-            pool::ReadPool,
-            write::{insert_eval_run, put_challenge},
-        },
-    },
+    store::{Store, operation::Operation},
     writer::handle::WriterHandle,
 };
 use clap::Parser;
-use tempfile::TempDir;
+
+use crate::database::Database;
 
 pub const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 pub const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
@@ -120,18 +110,16 @@ impl BuildSnapshot for Gate {
     }
 }
 
-/// A temporary directory with a database.
+/// A database of its own, and what tests store in it.
 pub struct Data {
-    folder: TempDir,
+    pub database: Database,
 }
 
 impl Data {
     pub fn empty() -> Self {
-        let data = Self {
-            folder: TempDir::new().unwrap(),
-        };
-        data.write(|_| ());
-        data
+        Self {
+            database: Database::new(),
+        }
     }
 
     /// Creates a database with the sample board of 51 challenges.
@@ -141,31 +129,18 @@ impl Data {
         data
     }
 
-    pub fn path(&self) -> PathBuf {
-        self.folder.path().join("publisher.db")
-    }
-
-    /// Runs `work` in one write transaction.
-    pub fn write<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> T) -> T {
-        let mut connection = open_writer(&self.path(), Duration::from_secs(20)).unwrap();
-        let transaction = connection.transaction().unwrap();
-        let result = work(&transaction);
-        transaction.commit().unwrap();
-        result
+    /// The value of `--database`.
+    pub fn location(&self) -> OsString {
+        self.database.location()
     }
 
     pub fn put(&self, challenges: &[Challenge]) {
-        self.write(|connection| {
-            for challenge in challenges {
-                put_challenge(connection, challenge).unwrap();
-            }
-        });
+        self.commit(&[Operation::PutChallenges(challenges.to_vec())]);
     }
 
     /// Imports a saved answer or NDJSON.
     pub fn import(&self, kind: Kind, source: &[u8]) {
-        let session = ImportSession::Sqlite(SqliteImport::new(&self.path()));
-        import(session, kind, Transactions::One, source, |_| ()).unwrap();
+        self.database.import(kind, source);
     }
 
     /// Stores an eval run with this id, time and schema version.
@@ -173,21 +148,26 @@ impl Data {
         let json = format!(
             r#"{{"id":"{id}","ran_at":"{ran_at}","weighted_score":1.0,"eval_output_schema_version":{version}}}"#
         );
-        self.write(|connection| {
-            insert_eval_run(connection, &EvalRun::from_json(&json).unwrap()).unwrap();
-        });
+        self.runs([json]);
     }
 
     /// Stores `count` sample eval runs, all with the same time.
     pub fn sample_runs(&self, count: usize, ran_at: &str) {
         let mut sample = Sample::new(2);
         let ran_at = RanAt::parse(ran_at).unwrap();
-        self.write(|connection| {
-            for _ in 0..count {
-                let run = EvalRun::from_json(&sample.eval_run(&ran_at).unwrap()).unwrap();
-                insert_eval_run(connection, &run).unwrap();
-            }
-        });
+        self.runs((0..count).map(|_| sample.eval_run(&ran_at).unwrap()));
+    }
+
+    fn runs(&self, runs: impl IntoIterator<Item = String>) {
+        let runs = runs
+            .into_iter()
+            .map(|run| EvalRun::from_json(&run).unwrap());
+        self.commit(&[Operation::InsertEvalRuns(runs.collect())]);
+    }
+
+    /// Commits operations as another process does.
+    pub fn commit(&self, operations: &[Operation]) {
+        self.database.commit(operations);
     }
 }
 
@@ -270,11 +250,7 @@ impl App {
     pub async fn start_with(data: Data, mode: Mode, settings: Settings) -> Self {
         // Tests with 500 clients hold both ends of each connection in this process.
         rlimit::increase_nofile_limit(8192).unwrap();
-        let store = Store::Sqlite(SqliteStore::new(
-            DatabaseFile::new(&data.path(), false),
-            settings.store,
-            true,
-        ));
+        let store = data.database.open(settings.store);
         let gate = Arc::new(Gate {
             real: StoreBuilder {
                 store: store.clone(),
@@ -388,14 +364,6 @@ impl App {
             has
         };
         wait_until(&format!("{count} items after recovery"), has).await;
-    }
-
-    /// Returns the pool of readers of the file.
-    pub fn pool(&self) -> &ReadPool {
-        let Store::Sqlite(store) = &self.store else {
-            panic!("a file of SQLite");
-        };
-        store.pool()
     }
 
     pub fn address(&self) -> String {

@@ -43,7 +43,9 @@ impl Connection {
             if line.is_empty() {
                 break;
             }
-            if let Some(value) = line.strip_prefix("content-length: ") {
+            if let Some((name, value)) = line.split_once(": ")
+                && name.eq_ignore_ascii_case("content-length")
+            {
                 length = value.parse().map_err(io::Error::other)?;
             }
         }

@@ -102,7 +102,7 @@ fn opened(address: &str) -> (Stream, String) {
 #[test]
 fn a_client_is_told_the_state_that_it_finds_and_then_each_change() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &[]));
+    let service = Service::start(serve(&data.location(), &[]));
     let address = &service.address;
     let mut stream = Stream::open(address, "");
     let [_, name, data] = stream.event();
@@ -125,7 +125,7 @@ fn a_client_is_told_the_state_that_it_finds_and_then_each_change() {
 #[test]
 fn a_client_that_comes_back_with_the_last_id_is_told_only_what_it_missed() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &[]));
+    let service = Service::start(serve(&data.location(), &[]));
     let address = &service.address;
     let (_, id) = opened(address);
     let with_id = |id: &str| Stream::open(address, &format!("Last-Event-ID: {id}\r\n"));
@@ -142,7 +142,7 @@ fn a_client_that_comes_back_with_the_last_id_is_told_only_what_it_missed() {
 #[test]
 fn a_stream_that_is_quiet_has_comments() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &["--wait-slot-secs", "1"]));
+    let service = Service::start(serve(&data.location(), &["--wait-slot-secs", "1"]));
     let (mut stream, _) = opened(&service.address);
     assert_eq!(stream.take("\n\n"), ":\n\n");
     assert_eq!(stream.take("\n\n"), ":\n\n");
@@ -151,7 +151,7 @@ fn a_stream_that_is_quiet_has_comments() {
 #[test]
 fn a_client_that_reads_nothing_delays_nobody_and_takes_no_memory_for_what_it_missed() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &[]));
+    let service = Service::start(serve(&data.location(), &[]));
     let address = &service.address;
     // What it goes on sending is dropped.
     let mut silent = Client::connect_narrow(address);
@@ -174,7 +174,7 @@ fn a_client_that_reads_nothing_delays_nobody_and_takes_no_memory_for_what_it_mis
 fn streams_count_as_waits_and_beyond_the_limits_there_is_503_with_retry_after() {
     let data = Data::sample();
     for option in ["--max-waits", "--max-waits-per-address"] {
-        let service = Service::start(serve(&data.path(), &[option, "2"]));
+        let service = Service::start(serve(&data.location(), &[option, "2"]));
         let address = &service.address;
         let streams = [Stream::open(address, ""), Stream::open(address, "")];
         let mut client = Client::connect(address);
@@ -191,7 +191,7 @@ fn streams_count_as_waits_and_beyond_the_limits_there_is_503_with_retry_after() 
 #[test]
 fn head_has_the_header_fields_only_and_other_methods_and_bodies_are_refused() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &["--cors"]));
+    let service = Service::start(serve(&data.location(), &["--cors"]));
     let mut client = Client::connect(&service.address);
     for path in [EVENTS, "/api/cathedral/v1/events"] {
         client.send(get(path, "").replace("GET", "HEAD"));
@@ -215,7 +215,7 @@ fn head_has_the_header_fields_only_and_other_methods_and_bodies_are_refused() {
 #[test]
 fn after_a_stop_has_begun_all_streams_end() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &["--shutdown-grace-ms", "600000"]));
+    let service = Service::start(serve(&data.location(), &["--shutdown-grace-ms", "600000"]));
     let mut streams: Vec<_> = (0..20)
         .map(|_| Stream::open(&service.address, ""))
         .collect();

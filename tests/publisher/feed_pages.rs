@@ -6,20 +6,17 @@
 //! - a full page is cached until a row is inserted into it, and the last page until any row is appended; a new epoch
 //!   invalidates every page
 //! - writes of other processes are seen at the next poll
-//! - a file that replaces the database is read at the next poll
 //! - a cache of no bytes reads for every request
 //! - a request is counted once, also if its page must be encoded first
 //! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
 //! - the bytes of pages that clients do not read are bounded: further pages get 503, and large ones earlier
-//! - a request that joins a read waits no longer than the time limit of a read
 
 use std::{
-    fs,
     io::Read,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use awc::http::Method;
@@ -30,10 +27,7 @@ use cathedral_publisher::{
     },
     feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
-    store::{
-        self, Store,
-        sqlite::{SqliteStore, file::DatabaseFile},
-    },
+    store,
 };
 use futures_util::future::join_all;
 
@@ -177,29 +171,6 @@ async fn writes_of_other_processes_are_seen_at_the_next_poll() {
 }
 
 #[actix_web::test]
-async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
-    let app = App::start(data(2)).await;
-    assert!(app.get(&page(0, 50)).await.text().contains("r2"));
-    // The same number of rows, but other ones.
-    let other = Data::sample();
-    other.run("s1", "2026-06-07T00:00:01Z", 5);
-    other.run("s2", "2026-06-07T00:00:02Z", 5);
-    let path = app.data.path();
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(path.with_file_name(format!("publisher.db{suffix}")));
-    }
-    let beside = path.with_file_name("other.db");
-    fs::copy(other.path(), &beside).unwrap();
-    fs::rename(&beside, &path).unwrap();
-    wait_until("the other file's rows", async || {
-        app.clock.advance(Duration::from_millis(500));
-        app.get(&page(0, 50)).await.text().contains("s2")
-    })
-    .await;
-    app.stop().await;
-}
-
-#[actix_web::test]
 async fn a_cache_of_no_bytes_reads_for_every_request() {
     let mut settings = settings(&[]);
     settings.feed.max_cached_bytes = 0;
@@ -274,14 +245,6 @@ async fn a_page_is_encoded_for_a_client_that_accepts_it_and_keeps_its_tags() {
     app.stop().await;
 }
 
-fn store(data: &Data, pool_size: u32) -> SqliteStore {
-    let settings = store::Settings {
-        pool_size,
-        busy_timeout: Duration::from_secs(5),
-    };
-    SqliteStore::new(DatabaseFile::new(&data.path(), false), settings, false)
-}
-
 #[actix_web::test]
 async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     let data = Data::sample();
@@ -293,8 +256,12 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
         max_in_flight_bytes: 1_000_000,
         holdback: Duration::ZERO,
     };
+    let store = data.database.open(store::Settings {
+        pool_size: 4,
+        busy_timeout: Duration::from_secs(5),
+    });
     let feed = FeedHandle::new(
-        Store::Sqlite(store(&data, 4)),
+        store,
         settings,
         Arc::new(SystemClock),
         Metrics::new().unwrap(),
@@ -324,36 +291,4 @@ async fn the_bytes_of_pages_that_clients_do_not_read_are_bounded() {
     assert_eq!(source, Source::Miss);
     let cached = feed.cached(&key(999, all)).unwrap();
     assert_eq!(cached.representation, page.representation);
-}
-
-#[actix_web::test]
-async fn a_request_that_joins_a_read_waits_no_longer_than_the_time_limit_of_a_read() {
-    let data = data(3);
-    let settings = feed::Settings {
-        queue_timeout: Duration::from_millis(10),
-        read_timeout: Duration::from_millis(50),
-        max_cached_bytes: 0,
-        max_in_flight_bytes: 1_000_000,
-        holdback: Duration::ZERO,
-    };
-    let store = store(&data, 1);
-    // The only connection is in use: the read waits for it on a blocking thread.
-    let taken = store
-        .pool()
-        .reader(Instant::now() + Duration::from_secs(60))
-        .unwrap();
-    let feed = FeedHandle::new(
-        Store::Sqlite(store),
-        settings,
-        Arc::new(SystemClock),
-        Metrics::new().unwrap(),
-    );
-    let cursor = Cursor::tuple("2026-06-07", None).unwrap();
-    let key = PageKey::new(After::Place(cursor), PageLimit::default());
-    let begun = Instant::now();
-    let answers = join_all((0..5).map(|_| feed.page(&key, CLIENT))).await;
-    assert!(answers.iter().all(Result::is_err));
-    assert!(begun.elapsed() < Duration::from_secs(30));
-    drop(taken);
-    assert!(feed.page(&key, CLIENT).await.is_ok());
 }

@@ -7,6 +7,7 @@
 //!   changes nothing
 //! - pages of before and after a change by another process are never cached together
 //! - import works while the server runs, and a read-only server shows the imported items
+//! - a file that replaces the database is read at the next poll
 //! - `--read-only` changes no byte of the database and creates none
 
 use std::{fs, time::Duration};
@@ -233,5 +234,32 @@ async fn pages_of_before_and_after_a_change_by_another_process_are_never_cached_
     assert!(app.get(&page(1)).await.text().contains(r#""id":"a""#));
     assert!(app.get(&page(2)).await.text().contains(r#""id":"b""#));
     assert!(!app.get(&page(1)).await.text().contains(r#""id":"a""#));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_file_that_replaces_the_database_is_read_at_the_next_poll() {
+    let data = Data::sample();
+    data.run("r1", "2026-06-07T00:00:01Z", 5);
+    data.run("r2", "2026-06-07T00:00:02Z", 5);
+    let app = App::start(data).await;
+    let page = format!("{FEED}?since_ran_at=2026-06-07T00:00:00Z&limit=50");
+    assert!(app.get(&page).await.text().contains("r2"));
+    // The same number of rows, but other ones.
+    let other = Data::sample();
+    other.run("s1", "2026-06-07T00:00:01Z", 5);
+    other.run("s2", "2026-06-07T00:00:02Z", 5);
+    let path = app.data.path();
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(path.with_file_name(format!("publisher.db{suffix}")));
+    }
+    let beside = path.with_file_name("other.db");
+    fs::copy(other.path(), &beside).unwrap();
+    fs::rename(&beside, &path).unwrap();
+    wait_until("the other file's rows", async || {
+        app.clock.advance(Duration::from_millis(500));
+        app.get(&page).await.text().contains("s2")
+    })
+    .await;
     app.stop().await;
 }

@@ -106,7 +106,7 @@ impl Service {
 }
 
 /// Returns a command that serves this database on a free port.
-pub fn serve(database: impl AsRef<OsStr>, options: &[&str]) -> Command {
+pub fn serve(database: &(impl AsRef<OsStr> + ?Sized), options: &[&str]) -> Command {
     let mut command = publisher(&["serve", "--address", "127.0.0.1:0", "--database"]);
     command
         .arg(database.as_ref())
@@ -116,7 +116,11 @@ pub fn serve(database: impl AsRef<OsStr>, options: &[&str]) -> Command {
 }
 
 /// Returns a command that passes `listener` to the program as systemd does, as file descriptor 3.
-pub fn activated(database: impl AsRef<OsStr>, listener: &TcpListener, options: &[&str]) -> Command {
+pub fn activated(
+    database: &(impl AsRef<OsStr> + ?Sized),
+    listener: &TcpListener,
+    options: &[&str],
+) -> Command {
     passing(listener, &serve(database, options), "")
 }
 

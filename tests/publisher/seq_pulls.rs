@@ -4,6 +4,7 @@
 //!   a cache that keeps every immutable page: no client misses a row, and none gets one twice that was never away
 //! - after another tool has restored the database in place, a client misses no row that this server writes
 //! - after another tool has restored the database in place, the poll begins a new lineage
+//! - a cursor that was ahead when a process began to write was not given in its lineage: the client gets the row
 //! - after a restore, cursors of the database that was replaced count up to where both have the same rows
 //! - after a backup was copied over the database while no process had it open, a client misses no row
 //! - of restores that run at once, no lineage seems to be one of the future afterwards
@@ -263,6 +264,20 @@ async fn page(app: &App, cursor: &str) -> (Vec<String>, String) {
     let items = page["items"].as_array().unwrap().iter();
     let ids = items.map(|row| text(&row["id"])).collect();
     (ids, text(&page["next_since_seq"]))
+}
+
+#[actix_web::test]
+async fn a_cursor_that_was_ahead_when_a_process_began_to_write_was_not_given_in_its_lineage() {
+    let data = Data::empty();
+    data.run("a", "2026-06-07T00:00:01Z", 5);
+    let app = App::start(data).await;
+    let (_, cursor) = page(&app, "0").await;
+    let ahead = cursor.replace(".1", ".2");
+    let answer = app.get(&format!("{FEED}?since_seq={ahead}")).await;
+    assert_eq!(answer.status, 503);
+    post(&app, &row("b", 1, 5)).await;
+    assert_eq!(page(&app, &ahead).await.0, ["b"]);
+    app.stop().await;
 }
 
 /// Starts with rows `a` and `b`, of which there is a backup, and `c`.

@@ -338,7 +338,6 @@ fn kill_9_at_any_moment_leaves_a_whole_file() {
     let service = files.start();
     eventually("the file", || files.saved() == Some(51));
     stop(service);
-    let mut leftovers = 0;
     let mut written = 0;
     for round in 0..40 {
         files.data.put(&[Sample::new(200 + round).challenge(1)]);
@@ -354,9 +353,9 @@ fn kill_9_at_any_moment_leaves_a_whole_file() {
         let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let left = names.filter(|name| name.ends_with(".tmp")).count();
         assert!(left <= 1, "leftovers are removed at the start");
-        leftovers += left;
     }
-    println!("{written} of 40 files were written, {leftovers} killed meanwhile");
+    // Else the kills came too early to tell anything.
+    assert!(written >= 10, "{written}");
     let service = files.start();
     stop(service);
 }

@@ -290,7 +290,7 @@ fn clients_that_wait_leave_connections_to_polls_and_health_checks() {
         (r#"ulimit -n 256; exec "$0" "$@""#, &many[..]),
         (r#"exec "$0" "$@""#, &few[..]),
     ] {
-        let service = Service::start(in_shell(script, &serve(&data.path(), options)));
+        let service = Service::start(in_shell(script, &serve(&data.location(), options)));
         let first = Client::connect(&service.address).ask(get(CHANGES, ""));
         let link = first.head.split_once("link: <").unwrap().1;
         let url = format!("{CHANGES}{}", link.split_once('>').unwrap().0);
@@ -349,7 +349,7 @@ fn the_log_says_how_many_requests_may_wait_and_how_many_connections_few_descript
         ),
     ] {
         let mut serve = publisher(&["serve", "--workers", "1", "--address", &address]);
-        serve.arg("--database").arg(data.path()).args(options);
+        serve.arg("--database").arg(data.location()).args(options);
         let script = format!(r#"ulimit -n {limit}; exec "$0" "$@""#);
         let output = in_shell(&script, &serve).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
@@ -604,10 +604,9 @@ async fn a_client_that_has_eval_runs_which_were_deleted_is_not_answered_in_a_loo
     let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
     app.post(&["a", "b"].map(row)).await;
     let url = next_of(FEED, &app.get(&format!("{FEED}?since_seq=0")).await);
-    app.data.write(|connection| {
-        let deleted = connection.execute("DELETE FROM eval_runs WHERE id = 'b'", []);
-        assert_eq!(deleted, Ok(1));
-    });
+    app.data
+        .database
+        .execute("DELETE FROM eval_runs WHERE id = 'b'");
     let is_seen = async || {
         app.clock.advance(Duration::from_millis(500));
         ids(&app.get(&format!("{FEED}?since_seq=0")).await) == ["a"]
@@ -690,7 +689,7 @@ pub fn put(address: &str, id: &str) {
 #[test]
 fn a_request_behind_one_that_waits_is_answered_after_it() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &[]));
+    let service = Service::start(serve(&data.location(), &[]));
     let mut client = Client::connect(&service.address);
     let url = follow(&mut client);
     client.send(get(&url, "") + &get(BOARD, "If-None-Match: *\r\n"));
@@ -705,7 +704,7 @@ fn a_request_behind_one_that_waits_is_answered_after_it() {
 #[test]
 fn a_client_that_sends_much_behind_a_request_that_waits_is_answered_at_once() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &[]));
+    let service = Service::start(serve(&data.location(), &[]));
     let mut client = Client::connect(&service.address);
     let url = follow(&mut client);
     let more = get(BOARD, "If-None-Match: *\r\n");
@@ -726,7 +725,7 @@ fn a_client_that_sends_much_behind_a_request_that_waits_is_answered_at_once() {
 #[test]
 fn a_client_that_goes_gives_its_place_back() {
     let data = Data::sample();
-    let service = Service::start(serve(&data.path(), &["--max-waits", "50"]));
+    let service = Service::start(serve(&data.location(), &["--max-waits", "50"]));
     let address = &service.address;
     let mut first = Client::connect(address);
     let url = follow(&mut first);
@@ -758,7 +757,7 @@ fn after_a_stop_has_begun_all_that_wait_are_answered_and_their_connections_close
         "--shutdown-grace-ms",
         "600000",
     ];
-    let service = Service::start(serve(&data.path(), &options));
+    let service = Service::start(serve(&data.location(), &options));
     let url = follow(&mut Client::connect(&service.address));
     let mut clients: Vec<_> = (0..300)
         .map(|_| Client::connect(&service.address))

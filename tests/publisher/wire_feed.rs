@@ -11,7 +11,7 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{config::Kind, store::sqlite::write::put_merkle_epoch};
+use cathedral_publisher::{config::Kind, store::operation::Operation};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -183,7 +183,10 @@ async fn a_pull_over_all_pages_returns_every_row_once() {
     let data = Data::empty();
     data.sample_runs(257, "2026-06-07T00:00:01.766Z");
     data.run("later", "2026-06-07T00:00:01.767Z", 6);
-    data.write(|connection| put_merkle_epoch(connection, 41, Some("{}")).unwrap());
+    data.commit(&[Operation::PutMerkleEpoch {
+        epoch: 41,
+        body: "{}".to_owned(),
+    }]);
     let app = App::start(data).await;
     for limit in [1, 7, 86, 258, 1000] {
         let mut seen = BTreeSet::new();

@@ -8,16 +8,8 @@
 //! - while another process keeps the database locked, writes get 503 and nothing is stored
 //! - eval runs cause no rebuild of the board
 //! - a stop finishes admitted writes, and SIGTERM then exits with 0
-//! - the write-ahead log stays bounded while other processes read without a gap
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use awc::http::Method;
 use cathedral_publisher::demo::sample::Sample;
@@ -44,21 +36,6 @@ fn challenge(number: u64) -> (String, Vec<u8>) {
 async fn put(app: &App, number: u64) -> crate::app::Answer {
     let (path, body) = challenge(number);
     app.admin(Method::PUT, &path, body).await
-}
-
-/// The write lock of the database: other writers wait until it is released or dropped.
-struct Lock(rusqlite::Connection);
-
-impl Lock {
-    fn take(app: &App) -> Self {
-        let connection = rusqlite::Connection::open(app.data.path()).unwrap();
-        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        Self(connection)
-    }
-
-    fn release(self) {
-        self.0.execute_batch("ROLLBACK").unwrap();
-    }
 }
 
 #[actix_web::test]
@@ -89,12 +66,8 @@ async fn clients_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
         .await;
     let polls = async {
         app.until("the commit", |app| {
-            let connection = rusqlite::Connection::open(app.data.path()).unwrap();
-            let sql = "SELECT count(*) FROM challenges";
-            connection
-                .query_row(sql, [], |row| row.get::<_, u64>(0))
-                .unwrap()
-                == 52
+            let count = "SELECT count(*) FROM challenges";
+            app.data.database.number(count) == 52
         })
         .await;
         for _ in 0..20 {
@@ -125,12 +98,12 @@ async fn concurrent_writes_share_a_commit_and_a_rebuild_and_an_invalid_one_fails
             ..retired
         }]);
     let builds = app.gate.builds();
-    let lock = Lock::take(&app);
+    let lock = app.data.database.lock();
     let writes = join_all((0..40).map(|number| put(&app, number)));
     let release = async {
         app.until("all writes admitted", |app| app.writer.in_flight() == 40)
             .await;
-        lock.release();
+        drop(lock);
     };
     let (answers, ()) = join(writes, release).await;
     for (number, answer) in answers.iter().enumerate() {
@@ -171,7 +144,7 @@ async fn writes_beyond_the_admission_limits_get_503_at_once() {
     settings.writer.max_writes = 5;
     settings.writer.max_write_bytes = 16 << 20;
     let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
-    let lock = Lock::take(&app);
+    let lock = app.data.database.lock();
     let admitted = join_all((0..4).map(|number| {
         let app = &app;
         async move {
@@ -189,7 +162,7 @@ async fn writes_beyond_the_admission_limits_get_503_at_once() {
             answer.assert_error(503, "temporarily unavailable, try again");
             assert_eq!(answer.header("retry-after"), "1");
         }
-        lock.release();
+        drop(lock);
     };
     let (answers, ()) = join(admitted, rejected).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -225,10 +198,10 @@ async fn while_the_database_is_locked_writes_get_503_and_nothing_is_stored() {
         app.admin(Method::POST, RUNS, row("first")).await.status,
         200
     );
-    let lock = Lock::take(&app);
+    let lock = app.data.database.lock();
     let answer = app.admin(Method::POST, RUNS, row("second")).await;
     answer.assert_error(503, "temporarily unavailable, try again");
-    lock.release();
+    drop(lock);
     let page = app.get(&format!("{FEED}?since=2020-01-01T00:00:00Z")).await;
     assert!(!page.text().contains("second"));
     assert_eq!(
@@ -259,8 +232,7 @@ async fn a_stop_finishes_admitted_writes() {
         app.admin(Method::POST, RUNS, row("first")).await.status,
         200
     );
-    let path = app.data.path();
-    let lock = Lock::take(&app);
+    let lock = app.data.database.lock();
     let admission = app.writer.admit(0).unwrap();
     let run = cathedral_publisher::domain::eval_run::EvalRun::from_json(&row("last")).unwrap();
     let operation = cathedral_publisher::store::operation::Operation::InsertEvalRuns(vec![run]);
@@ -269,16 +241,9 @@ async fn a_stop_finishes_admitted_writes() {
     let abandoned = tokio::time::timeout(Duration::ZERO, writer.write(admission, operation)).await;
     assert!(abandoned.is_err());
     assert_eq!(writer.in_flight(), 1);
-    join(writer.idle(), async { lock.release() }).await;
-    let connection = rusqlite::Connection::open(path).unwrap();
-    let sql = "SELECT count(*) FROM eval_runs WHERE id = 'last'";
-    assert_eq!(
-        connection
-            .query_row(sql, [], |row| row.get::<_, u64>(0))
-            .unwrap(),
-        1
-    );
-    drop(connection);
+    join(writer.idle(), async { drop(lock) }).await;
+    let stored = "SELECT count(*) FROM eval_runs WHERE id = 'last'";
+    assert_eq!(app.data.database.number(stored), 1);
     app.stop().await;
 }
 
@@ -286,9 +251,8 @@ async fn a_stop_finishes_admitted_writes() {
 fn sigterm_finishes_admitted_writes_and_exits_with_0() {
     let data = Data::empty();
     let publisher = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
-    let mut server = Server::start(publisher, &data.path(), &["--max-writes", "1"]);
-    let other = rusqlite::Connection::open(data.path()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut server = Server::start(publisher, &data.location(), &["--max-writes", "1"]);
+    let lock = data.database.lock();
     let mut probe = Connection::open(&server.address).unwrap();
     assert_eq!(probe.request("GET", "/health", "", b"").unwrap().0, 200);
     let address = server.address.clone();
@@ -315,66 +279,9 @@ fn sigterm_finishes_admitted_writes_and_exits_with_0() {
         let mut late = Connection::open(&server.address).unwrap();
         late.request("GET", "/health/ready", "", b"").unwrap().0 == 503
     });
-    other.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
     assert_eq!(written.join().unwrap().unwrap().0, 200);
     assert!(server.wait().success());
-    let sql = "SELECT count(*) FROM eval_runs WHERE id = 'admitted'";
-    assert_eq!(
-        other
-            .query_row(sql, [], |row| row.get::<_, u64>(0))
-            .unwrap(),
-        1
-    );
-}
-
-#[actix_web::test]
-async fn the_write_ahead_log_stays_bounded_while_other_processes_read_without_a_gap() {
-    let mut settings = settings(&[]);
-    settings.writer.wal_soft_bytes = 1 << 20;
-    settings.writer.wal_hard_bytes = 4 << 20;
-    let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
-    let log = app.data.path().with_extension("db-wal");
-    // Overlapping readers: at every moment one of them holds a snapshot in the log.
-    let path = app.data.path();
-    let reader = move || {
-        let connection = rusqlite::Connection::open(&path).unwrap();
-        connection
-            .execute_batch("BEGIN; SELECT count(*) FROM eval_runs;")
-            .unwrap();
-        connection
-    };
-    let done = Arc::new(AtomicBool::new(false));
-    let readers = thread::spawn({
-        let done = Arc::clone(&done);
-        move || {
-            let mut current = reader();
-            while !done.load(Ordering::Relaxed) {
-                let next = reader();
-                thread::sleep(Duration::from_millis(20));
-                current = next;
-            }
-            drop(current);
-        }
-    });
-    let mut largest = 0;
-    let filler = "x".repeat(2_000);
-    for round in 0..60 {
-        let rows: Vec<String> = (0..100)
-            .map(|number| {
-                row(&format!("{round}-{number}"))
-                    .replace("1.0,", &format!("1.0,\"f\":\"{filler}\","))
-            })
-            .collect();
-        assert_eq!(
-            app.admin(Method::POST, RUNS, rows.join("\n")).await.status,
-            200
-        );
-        largest = largest.max(std::fs::metadata(&log).unwrap().len());
-    }
-    done.store(true, Ordering::Relaxed);
-    readers.join().unwrap();
-    // The 60 rounds write more than 12 MiB of rows, and even more bytes of database pages.
-    assert!(largest > 1 << 20, "{largest}");
-    assert!(largest < 8 << 20, "{largest}");
-    app.stop().await;
+    let stored = "SELECT count(*) FROM eval_runs WHERE id = 'admitted'";
+    assert_eq!(data.database.number(stored), 1);
 }

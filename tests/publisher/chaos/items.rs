@@ -5,17 +5,30 @@ pub const STATUSES: [&str; 4] = ["pending", "active", "locked", "retired"];
 pub const ACTIVE: usize = 1;
 pub const RETIRED: usize = 3;
 
-/// Returns the time of all eval runs of a round, in the stored form.
+/// The times of the eval runs of a round lie in this span.
+const ROUND_MS: u64 = 120_000;
+
+/// Returns the least time of the eval runs of a round, in the stored form. Rounds do not overlap.
 pub fn ran_at(round: u32) -> String {
-    let (hours, minutes, seconds) = (round / 3600 % 24, round / 60 % 60, round % 60);
-    let day = 1 + round / 86_400;
-    format!("2026-06-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.000Z")
+    time(u64::from(round) * ROUND_MS)
+}
+
+/// Returns a time after the first of June, in the stored form.
+fn time(ms: u64) -> String {
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    let (hours, minutes, day) = (seconds / 3600 % 24, seconds / 60 % 60, 1 + seconds / 86_400);
+    let seconds = seconds % 60;
+    format!("2026-06-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
 }
 
 /// Returns the eval run with this id: `ROUND-WRITER-NUMBER`.
 pub fn row(id: &str) -> String {
     let padding = id.repeat(20);
-    let ran_at = ran_at(round_of(id));
+    // In no order: rows are committed below and above those that clients have.
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let ran_at = time(u64::from(round_of(id)) * ROUND_MS + (hash >> 16) % ROUND_MS);
     format!(
         r#"{{"id":"{id}","ran_at":"{ran_at}","weighted_score":1.0,"x":"{padding}","eval_output_schema_version":5}}"#
     )

@@ -45,8 +45,6 @@ pub mod rounds;
 pub mod scenario;
 #[allow(dead_code)]
 pub mod server;
-#[cfg(test)]
-mod tests;
 #[allow(dead_code)]
 pub mod writers;
 

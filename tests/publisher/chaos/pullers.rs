@@ -128,8 +128,12 @@ impl Puller {
                 "a client at since_seq={cursor} of {count} has missed {missing:?}"
             ));
         }
-        // Those that are gone are not written again.
-        self.seen.retain(|id| stored.rows.contains_key(id));
+        self.forget(stored);
         self.connections.clear();
+    }
+
+    /// Forgets what is gone: it is not written again, or may come a second time.
+    pub fn forget(&mut self, stored: &Stored) {
+        self.seen.retain(|id| stored.rows.contains_key(id));
     }
 }

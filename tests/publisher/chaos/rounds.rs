@@ -150,23 +150,23 @@ impl<'a> Rounds<'a> {
             stop: AtomicBool::new(false),
         };
         let address = self.server.address.clone();
-        let other = second
-            .as_ref()
-            .map_or_else(String::new, |server| server.address.clone());
-        let addresses = [&address, &other].map(String::clone).into_iter();
-        let addresses = Mutex::new(addresses.filter(|it| !it.is_empty()).collect());
+        let other: Vec<String> = second.iter().map(|it| it.address.clone()).collect();
+        let own = Mutex::new(vec![address.clone()]);
+        let addresses = Mutex::new(other.iter().chain([&address]).cloned().collect());
+        let other = Mutex::new(other);
         thread::scope(|scope| {
             let stop = &clients.stop;
             for number in 0..self.writers {
-                let address = if number < model.elsewhere {
-                    &address
+                let addresses = if number < model.elsewhere {
+                    &own
                 } else {
                     &other
                 };
                 let writer = Writer {
                     model,
-                    address,
+                    addresses,
                     number,
+                    repeats: false,
                     stop,
                 };
                 scope.spawn(move || writer.run());

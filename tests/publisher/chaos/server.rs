@@ -23,7 +23,11 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(publisher: &Path, database: &Path, options: &[&str]) -> Self {
+    pub fn start(
+        publisher: &Path,
+        database: &(impl AsRef<OsStr> + ?Sized),
+        options: &[&str],
+    ) -> Self {
         Self::try_start(&mut serve(publisher, database, options))
             .unwrap_or_else(|log| panic!("the server did not start: {}", log.join("\n")))
     }
@@ -112,11 +116,25 @@ impl Drop for Server {
 }
 
 /// Returns the command that serves a database on a free port.
-pub fn serve(publisher: &Path, database: &Path, options: &[&str]) -> Command {
+pub fn serve(
+    publisher: &Path,
+    database: &(impl AsRef<OsStr> + ?Sized),
+    options: &[&str],
+) -> Command {
+    serve_at("127.0.0.1:0", publisher, database, options)
+}
+
+/// Returns the command that serves a database at an address.
+pub fn serve_at(
+    address: &str,
+    publisher: &Path,
+    database: &(impl AsRef<OsStr> + ?Sized),
+    options: &[&str],
+) -> Command {
     let mut command = Command::new(publisher);
     command
-        .args(["serve", "--address", "127.0.0.1:0", "--log-level", "info"])
-        .args([OsStr::new("--database"), database.as_os_str()])
+        .args(["serve", "--address", address, "--log-level", "info"])
+        .args([OsStr::new("--database"), database.as_ref()])
         .args(options)
         .env("PUBLISHER_ADMIN_TOKEN", TOKEN)
         .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{
+use crate::chaos::{
     outside,
     report::Report,
     rounds::{KINDS, Kind, Rounds},

@@ -1,7 +1,10 @@
-//! Clients that write until their server is gone.
+//! Clients that write until they are told to stop, each time at a server that they choose at random.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -16,30 +19,55 @@ use crate::client::Connection;
 /// A client that writes.
 pub struct Writer<'a> {
     pub model: &'a Model,
-    pub address: &'a str,
+    /// Servers that it may ask. Another one is chosen when a connection breaks.
+    pub addresses: &'a Mutex<Vec<String>>,
     /// Its number: what it writes has keys of its own.
     pub number: u32,
-    /// Ends it, if the server does not.
+    /// Whether it sends eval runs again, those whose outcome is unknown always, and other ones under the same id.
+    pub repeats: bool,
     pub stop: &'a AtomicBool,
 }
 
+/// Eval runs of one request.
+struct Rows {
+    ids: Vec<String>,
+    /// Whether they have been acknowledged.
+    stored: bool,
+}
+
 impl Writer<'_> {
-    /// Writes until the connection breaks. Every eighth client writes challenges, another eighth epochs.
+    /// Every eighth client writes challenges, another eighth epochs.
     pub fn run(&self) {
-        let Ok(mut connection) = Connection::open(self.address) else {
-            return;
-        };
         let mut number = 0;
+        let mut again = None;
         while !self.stop.load(Ordering::Relaxed) {
-            number += 1;
-            let goes_on = match self.number % 8 {
-                0 => self.challenge(&mut connection, number),
-                1 => self.epoch(&mut connection, number),
-                _ => self.rows(&mut connection, number),
-            };
-            if !goes_on {
-                return;
+            let address = fastrand::choice(self.addresses.lock().unwrap().iter().cloned());
+            let connection = address.and_then(|address| Connection::open(&address).ok());
+            if let Some(mut connection) = connection {
+                self.write(&mut connection, &mut number, &mut again);
             }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Writes until the connection breaks.
+    fn write(&self, connection: &mut Connection, number: &mut u64, again: &mut Option<Rows>) {
+        let mut goes_on = true;
+        // Now and then another server is chosen.
+        while goes_on
+            && !self.stop.load(Ordering::Relaxed)
+            && (!self.repeats || fastrand::u8(..) > 2)
+        {
+            if let Some(rows) = again.take() {
+                goes_on = self.repeat(connection, rows, again);
+                continue;
+            }
+            *number += 1;
+            goes_on = match self.number % 8 {
+                0 => self.challenge(connection, *number),
+                1 => self.epoch(connection, *number),
+                _ => self.rows(connection, *number, again),
+            };
         }
     }
 
@@ -82,31 +110,99 @@ impl Writer<'_> {
         }
     }
 
-    fn rows(&self, connection: &mut Connection, number: u64) -> bool {
-        let (model, round) = (self.model, self.model.round);
+    fn rows(&self, connection: &mut Connection, number: u64, again: &mut Option<Rows>) -> bool {
+        let round = self.model.round;
         let count = if fastrand::u8(..) < 8 { 20 } else { 1 };
         let ids: Vec<String> = (0..count)
             .map(|at| format!("{round}-{}-{number}-{at}", self.number))
             .collect();
-        let body: Vec<String> = ids.iter().map(|id| items::row(id)).collect();
         let sent = self.sent(0);
-        let mut rows = model.rows.lock().unwrap();
+        let mut rows = self.model.rows.lock().unwrap();
         rows.extend(ids.iter().map(|id| (id.clone(), sent)));
         drop(rows);
+        self.post(connection, ids, true, again)
+    }
+
+    /// Sends eval runs. A rejection says that they are not stored only if they were not sent before.
+    fn post(
+        &self,
+        connection: &mut Connection,
+        ids: Vec<String>,
+        is_first: bool,
+        again: &mut Option<Rows>,
+    ) -> bool {
+        let model = self.model;
+        let body: Vec<String> = ids.iter().map(|id| items::row(id)).collect();
         let request = ("POST", "/v1/admin/eval-runs");
-        self.send(connection, request, &body.join("\n"), |answer| {
-            let mut rows = model.rows.lock().unwrap();
-            for id in &ids {
-                rows.get_mut(id).unwrap().answer = answer;
-            }
-            drop(rows);
-            if let Answer::Acknowledged { at, .. } = answer {
+        let mut outcome = Answer::Unknown;
+        let goes_on = self.send(connection, request, &body.join("\n"), |answer| {
+            outcome = answer
+        });
+        match outcome {
+            Answer::Acknowledged { at, .. } => {
+                self.answered(&ids, outcome);
                 let is_read = self.number < model.elsewhere;
                 let due = if is_read { at } else { at + SLACK };
-                let ids = ids.iter().map(|id| (due, id.clone()));
-                model.acknowledged.lock().unwrap().extend(ids);
+                let due = ids.iter().map(|id| (due, id.clone()));
+                model.acknowledged.lock().unwrap().extend(due);
+                if self.repeats && fastrand::u8(..) < 16 {
+                    *again = Some(Rows { ids, stored: true });
+                }
             }
-        })
+            Answer::Rejected if is_first => self.answered(&ids, outcome),
+            Answer::Rejected | Answer::Unknown if self.repeats => {
+                *again = Some(Rows { ids, stored: false });
+            }
+            Answer::Rejected | Answer::Unknown => {}
+        }
+        goes_on
+    }
+
+    fn answered(&self, ids: &[String], answer: Answer) {
+        let mut rows = self.model.rows.lock().unwrap();
+        for id in ids {
+            rows.get_mut(id).unwrap().answer = answer;
+        }
+    }
+
+    /// Sends eval runs again. If they are stored, nothing is inserted, and other ones under their ids are a conflict.
+    fn repeat(&self, connection: &mut Connection, rows: Rows, again: &mut Option<Rows>) -> bool {
+        if !rows.stored {
+            return self.post(connection, rows.ids, false, again);
+        }
+        let is_conflict = fastrand::bool();
+        let body: Vec<String> = rows
+            .ids
+            .iter()
+            .map(|id| match is_conflict {
+                true => items::row(id).replacen("1.0", "2.0", 1),
+                false => items::row(id),
+            })
+            .collect();
+        let request = ("POST", "/v1/admin/eval-runs");
+        let answer =
+            connection.request(request.0, request.1, &bearer(), body.join("\n").as_bytes());
+        let (status, said) = match answer {
+            Ok((status, said)) => (status, String::from_utf8_lossy(&said).into_owned()),
+            Err(_) => return false,
+        };
+        let is_right = match status {
+            200 => !is_conflict && said.contains("\"inserted\":0"),
+            409 => is_conflict,
+            503 => true,
+            _ => false,
+        };
+        if !is_right {
+            let ids = &rows.ids;
+            let what = if is_conflict {
+                "other eval runs"
+            } else {
+                "a repetition"
+            };
+            self.model
+                .other(format!("{what} of {ids:?}: {status} {said}"));
+        }
+        is_right
     }
 
     fn challenge(&self, connection: &mut Connection, number: u64) -> bool {
