@@ -14,7 +14,7 @@ use cathedral_publisher::{
 use tempfile::TempDir;
 
 use super::{
-    COMMIT, epoch,
+    COMMIT, LOCKS, epoch,
     importing::{EXPORT_ALL, accepts, rejects},
     inserted, put, results, runs, writer,
 };
@@ -40,10 +40,10 @@ fn query(file: &Path, query: &str) -> String {
     let mut statement = connection.prepare(&query).unwrap();
     let columns = statement.column_count();
     let rows = statement.query_map([], |row| {
-        let values = (0..columns).map(|column| match row.get_ref(column).unwrap() {
-            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-            rusqlite::types::ValueRef::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
-            other => panic!("{other:?}"),
+        let value = |column| row.get_ref(column).unwrap();
+        let values = (0..columns).map(|column| match value(column).as_i64() {
+            Ok(number) => number.to_string(),
+            Err(_) => value(column).as_str().unwrap().to_owned(),
         });
         Ok(values.collect::<Vec<_>>().join("|"))
     });
@@ -231,8 +231,5 @@ fn a_restore_that_fails_leaves_the_server_as_it_was() {
         ),
         before
     );
-    assert_eq!(
-        database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
-        "0"
-    );
+    assert_eq!(database.sql(LOCKS), "0");
 }

@@ -20,7 +20,7 @@ use cathedral_publisher::{
 };
 use tempfile::TempDir;
 
-use super::{COMMIT, challenge, inserted, results, run, runs, writer};
+use super::{COMMIT, LOCKS, challenge, inserted, results, run, runs, writer};
 use crate::{
     cluster::{Database, shared},
     store::{eventually, open, soon},
@@ -272,7 +272,7 @@ fn an_import_that_is_killed_leaves_nothing_and_no_lock() {
     let mut import = publisher(&["import", "rows", file.to_str().unwrap()], &database.url())
         .spawn()
         .unwrap();
-    eventually(|| database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") != "0");
+    eventually(|| database.sql(LOCKS) != "0");
     import.kill().unwrap();
     import.wait().unwrap();
     let mut writer = writer(&store);

@@ -23,6 +23,10 @@ use cathedral_publisher::{
 /// The time of a commit in these tests.
 pub const COMMIT: Duration = Duration::from_secs(3);
 
+/// Counts who has or waits for the lock of all writers of the database.
+pub const LOCKS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 pub fn writer(store: &PostgresStore) -> Writer {
     writer_with(store, COMMIT)
 }

@@ -17,7 +17,7 @@ use std::{
 
 use cathedral_publisher::{domain::challenge::Status, store::CommitError};
 
-use super::{COMMIT, inserted, put, results, runs, unchanged, writer};
+use super::{COMMIT, LOCKS, inserted, put, results, runs, unchanged, writer};
 use crate::{
     cluster::{Cluster, ROLE, Replication, shared},
     store::{eventually, open},
@@ -77,9 +77,7 @@ fn while_another_program_has_the_lock_nothing_is_stored_and_the_commit_says_so_b
         scope.spawn(|| {
             database.sql("BEGIN; SELECT publisher_lineage(); SELECT pg_sleep(6); COMMIT")
         });
-        eventually(|| {
-            database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") != "0"
-        });
+        eventually(|| database.sql(LOCKS) != "0");
         let begun = Instant::now();
         let reason = is_not_stored(writer.commit(&[runs(&["b"])]));
         assert!(reason.contains("lock timeout"), "{reason}");
@@ -123,9 +121,7 @@ fn a_session_that_is_ended_during_a_commit_leaves_an_unknown_outcome() {
         scope.spawn(|| {
             database.sql("BEGIN; SELECT publisher_lineage(); SELECT pg_sleep(2); COMMIT")
         });
-        eventually(|| {
-            database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") != "0"
-        });
+        eventually(|| database.sql(LOCKS) != "0");
         scope.spawn(|| {
             let is_waiting = "wait_event_type = 'Lock' AND query LIKE '%publisher_commit%'";
             eventually(|| end_sessions(&database, is_waiting) == "1");
@@ -159,8 +155,7 @@ fn behind_a_standby_that_was_stopped_the_outcome_is_unknown_and_a_repeated_write
             database.sql("SELECT id FROM eval_runs ORDER BY seq"),
             "a\nb"
         );
-        let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
-        eventually(|| database.sql(locks) == "0");
+        eventually(|| database.sql(LOCKS) == "0");
     }
     // A replica that has just started knows no more.
     let other = open_again(&database.url());

@@ -2,6 +2,7 @@
 //!
 //! - every change of any program is counted, once for an inserted row and twice for a changed one; a rolled back one is not
 //! - a row gets its seq under the lock, also by COPY and with ON CONFLICT; seq never changes and never goes back
+//! - a statement that takes long is not overtaken
 //! - values that SQLite refuses are refused
 //! - a writer that looked before another program wrote looks again
 //! - schemas are apart, and the search_path of the other program does not matter
@@ -11,7 +12,7 @@ use std::thread;
 
 use cathedral_publisher::{domain::challenge::Status, store::FeedStamp};
 
-use super::{challenge, epoch, inserted, put, results, run, runs, unchanged, writer};
+use super::{LOCKS, challenge, epoch, inserted, put, results, run, runs, unchanged, writer};
 use crate::{
     cluster::{Database, ROLE, shared},
     store::{eventually, insert, open, put as put_sql, soon},
@@ -190,9 +191,7 @@ fn a_writer_that_looked_before_another_program_wrote_looks_again() {
     ];
     let outcome = thread::scope(|scope| {
         scope.spawn(|| database.sql(&other));
-        eventually(|| {
-            database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") != "0"
-        });
+        eventually(|| database.sql(LOCKS) != "0");
         results(writer.commit(&group))
     });
     let reason = |index: usize| outcome[index].clone().unwrap_err();
@@ -316,5 +315,27 @@ fn schemas_are_apart_and_the_search_path_of_the_other_program_does_not_matter() 
             [Ok(inserted(1))]
         );
         assert!(!holder.is_finished());
+    });
+}
+
+#[test]
+fn a_statement_that_takes_long_is_not_overtaken() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let store = open(&database.url());
+    let slow = "INSERT INTO eval_runs (id, ran_at, schema_version, body)
+                SELECT 'slow ' || i, '2026-06-07T00:00:00.000Z', 5, '{}'
+                FROM generate_series(1, 4) AS i, LATERAL (SELECT pg_sleep(0.3 + 0 * i)) AS slept";
+    thread::scope(|scope| {
+        scope.spawn(|| database.sql(slow));
+        let is_under_way = "SELECT last_value > 1 FROM eval_runs_seq_seq";
+        eventually(|| database.sql(is_under_way) == "t");
+        assert_eq!(
+            results(writer(&store).commit(&[runs(&["next"])])),
+            [Ok(inserted(1))]
+        );
+        // Every row with a smaller number is visible.
+        let order = database.sql("SELECT seq, id FROM eval_runs ORDER BY seq");
+        assert_eq!(order, "1|slow 1\n2|slow 2\n3|slow 3\n4|slow 4\n5|next");
     });
 }
