@@ -15,7 +15,7 @@ use crate::chaos::{
 };
 
 /// Ends the clients, also after a panic.
-struct Ended<'a>(&'a AtomicBool);
+pub struct Ended<'a>(pub &'a AtomicBool);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
