@@ -316,11 +316,13 @@ CREATE FUNCTION publisher_commit(
     epochs bigint[], epoch_bodies text[])
 RETURNS TABLE (
     version bigint, change_id bigint, merkle_epoch_latest bigint, end_ordinal bigint, end_lineage text, end_seq bigint,
-    ordinal bigint, lineage text, last_seq bigint)
+    ordinal bigint, lineage text, last_seq bigint, lock_wait_us bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     n int;
+    begun  timestamptz := clock_timestamp();
+    waited bigint;
 BEGIN
     -- Set here, not by the session: behind a pooler each transaction may have another session. All last until the end
     -- of the transaction, the wait for the synchronous standby included.
@@ -334,7 +336,8 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     PERFORM publisher_lineage(known_ordinal, known_last_seq);
-    RETURN QUERY SELECT * FROM publisher_stamp();
+    waited := extract(epoch FROM clock_timestamp() - begun) * 1000000;
+    RETURN QUERY SELECT s.*, waited FROM publisher_stamp() AS s;
     IF cardinality(ids) > 0 THEN
         INSERT INTO eval_runs (seq, id, ran_at, schema_version, body)
             SELECT coalesce(r.seq, nextval('eval_runs_seq_seq')), r.id, r.ran_at, r.schema_version, r.body
@@ -386,7 +389,7 @@ BEGIN
     -- A commit that writes nothing does not wait for the synchronous standby. What the caller found stored may still be
     -- on the way there.
     PERFORM pg_logical_emit_message(true, 'publisher', '');
-    RETURN QUERY SELECT * FROM publisher_stamp();
+    RETURN QUERY SELECT s.*, waited FROM publisher_stamp() AS s;
 END $$;
 
 INSERT INTO lineages VALUES (

@@ -85,5 +85,8 @@ fn sample(handles: &Handles) {
     let pool = handles.health.store.usage();
     metrics.set_gauge(SampledGauge::PoolConnections, pool.connections.into());
     metrics.set_gauge(SampledGauge::PoolIdle, pool.idle.into());
+    let (is_listening, lag_secs) = handles.health.store.replication();
+    metrics.set_gauge(SampledGauge::Listening, is_listening.into());
+    metrics.set_gauge(SampledGauge::ReplicaLag, lag_secs);
     metrics.set_gauge(SampledGauge::WalBytes, handles.health.store.wal_bytes());
 }

@@ -126,10 +126,14 @@ pub enum SampledGauge {
     WalBytes,
     /// Whole seconds that the commit in flight has been running for.
     CommitRunning,
+    /// Whether the database tells of changes.
+    Listening,
+    /// Whole seconds that the database is behind its primary.
+    ReplicaLag,
 }
 
 impl SampledGauge {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::BoardWaiters,
         Self::Waiters,
         Self::MaxConnections,
@@ -140,6 +144,8 @@ impl SampledGauge {
         Self::PoolIdle,
         Self::WalBytes,
         Self::CommitRunning,
+        Self::Listening,
+        Self::ReplicaLag,
     ];
 
     fn name_and_help(self) -> (&'static str, &'static str) {
@@ -176,6 +182,14 @@ impl SampledGauge {
             Self::WalBytes => (
                 "publisher_wal_bytes",
                 "Size of the database's write-ahead log, in bytes.",
+            ),
+            Self::Listening => (
+                "publisher_database_listening",
+                "1 if PostgreSQL's notices of changes arrive; 0 if only polls notice changes, as with SQLite.",
+            ),
+            Self::ReplicaLag => (
+                "publisher_replica_lag_seconds",
+                "For how long a standby that is read has not caught up with its primary, in seconds.",
             ),
             Self::CommitRunning => (
                 "publisher_commit_running_seconds",

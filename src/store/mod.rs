@@ -189,6 +189,14 @@ impl Store {
         }
     }
 
+    /// Returns whether the database tells of changes, and how far it is behind its primary, in seconds.
+    pub fn replication(&self) -> (bool, u64) {
+        match self {
+            Self::Sqlite(_) => (false, 0),
+            Self::Postgres(store) => store.replication(),
+        }
+    }
+
     /// Returns the size of the write-ahead log in bytes; 0 if there is none.
     pub fn wal_bytes(&self) -> u64 {
         match self {

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use std::time::Duration;
+
 use super::{FeedStamp, StoreError};
 use crate::domain::Invalid;
 
@@ -82,6 +84,8 @@ pub struct Committed {
     pub before: FeedStamp,
     /// The feed that it left.
     pub after: FeedStamp,
+    /// How long it waited for the commits of other replicas, if the database says that.
+    pub lock_wait: Option<Duration>,
 }
 
 /// Why a group of operations was not committed.

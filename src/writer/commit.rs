@@ -57,6 +57,9 @@ impl Committer {
         let items = counts.map(|counts| counts.inserted).sum();
         let metrics = &self.metrics;
         metrics.committed(operations.len(), items, begun.elapsed());
+        if let Some(time) = committed.lock_wait {
+            metrics.lock_waited(time);
+        }
         let stored = operations.iter().zip(&committed.results);
         let stored =
             stored.filter_map(|(operation, result)| result.as_ref().ok().map(|_| operation));

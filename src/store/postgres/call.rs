@@ -1,5 +1,7 @@
 //! The call of `publisher_commit()`: what it is given, and what its answer means.
 
+use std::time::Duration;
+
 use tokio_postgres::{
     Client, Error,
     error::{Severity, SqlState},
@@ -36,6 +38,8 @@ impl Known {
 pub(super) struct Stamps {
     pub(super) before: FeedStamp,
     pub(super) after: FeedStamp,
+    /// How long the call waited for other writers.
+    pub(super) lock_wait: Duration,
 }
 
 /// Why there is no answer of success.
@@ -109,6 +113,10 @@ pub(super) async fn publisher_commit(
         [before, after] => Ok(Stamps {
             before: stamp(before)?,
             after: stamp(after)?,
+            lock_wait: {
+                let micros: i64 = after.try_get("lock_wait_us").unwrap_or_default();
+                Duration::from_micros(micros.try_into().unwrap_or_default())
+            },
         }),
         _ => Err(CallError::Unknown(
             "publisher_commit() returned no state".to_owned(),

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -64,7 +64,23 @@ pub(super) struct Inner {
     /// Whether the schema has been checked or migrated.
     is_prepared: AtomicBool,
     polls: Polls,
+    pub(super) replication: Replication,
     pub(super) runtime: Runtime,
+}
+
+/// What the last poll saw of the way to the server.
+#[derive(Debug, Default)]
+pub(super) struct Replication {
+    hears: AtomicBool,
+    lag_secs: AtomicU64,
+}
+
+impl Replication {
+    pub(super) fn saw(&self, hears: bool, lag_secs: i64) {
+        self.hears.store(hears, Ordering::Relaxed);
+        let lag_secs = lag_secs.try_into().unwrap_or_default();
+        self.lag_secs.store(lag_secs, Ordering::Relaxed);
+    }
 }
 
 impl PostgresStore {
@@ -101,6 +117,7 @@ impl PostgresStore {
             read_only: options.read_only,
             is_prepared: AtomicBool::new(false),
             polls: Polls::default(),
+            replication: Replication::default(),
             runtime,
         })))
     }
@@ -164,6 +181,15 @@ impl PostgresStore {
     /// Returns how many connections that read are open and idle.
     pub fn usage(&self) -> PoolUsage {
         self.0.pool.usage()
+    }
+
+    /// Returns whether notices of changes arrive, and how far the server is behind its primary, in seconds.
+    pub fn replication(&self) -> (bool, u64) {
+        let Replication { hears, lag_secs } = &self.0.replication;
+        (
+            hears.load(Ordering::Relaxed) && self.0.polls.check().is_ok(),
+            lag_secs.load(Ordering::Relaxed),
+        )
     }
 
     /// Returns the database, without a password.

@@ -39,7 +39,12 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 /// What there is to see, at one moment. `is_same` is NULL on a standby.
 const STATE: &str = "SELECT s.*, b.version AS board_version, b.change_id AS board_change_id,
         r.ordinal AS restored_ordinal, r.id AS restored, l.mark = publisher_mark() AS is_same,
-        pg_is_in_recovery() AS is_standby
+        pg_is_in_recovery() AS is_standby,
+        CASE
+            WHEN NOT pg_is_in_recovery() THEN 0
+            WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
+            ELSE greatest(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0)
+        END::bigint AS lag_secs
     FROM publisher_stamp() AS s, board_version AS b,
         (SELECT mark FROM lineages ORDER BY ordinal DESC LIMIT 1) AS l,
         (SELECT ordinal, id FROM lineages WHERE shared_through IS NULL
@@ -146,6 +151,8 @@ impl PostgresWatcher {
             return Ok(None);
         };
         let mut view = View::of(&listening.session).await?;
+        let replication = &self.store.0.replication;
+        replication.saw(listening.hears(), view.lag_secs);
         if self.begins_lineage(&view) {
             self.begin_lineage(listening).await?;
             view = View::of(&listening.session).await?;
@@ -244,6 +251,8 @@ struct View {
     /// Whether numbers are given where the current lineage began; `None` on a standby.
     is_same: Option<bool>,
     is_standby: bool,
+    /// How far a standby is behind, in seconds.
+    lag_secs: i64,
 }
 
 impl View {
@@ -261,6 +270,7 @@ impl View {
             },
             is_same: get(&row, "is_same")?,
             is_standby: get(&row, "is_standby")?,
+            lag_secs: get::<Option<i64>>(&row, "lag_secs")?.unwrap_or_default(),
         })
     }
 }

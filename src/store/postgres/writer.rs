@@ -107,7 +107,11 @@ impl PostgresWriter {
             };
             let decision = decide(operations, &stored);
             match self.call(&session, &decision, deadline).await {
-                Ok(Stamps { before, after }) => {
+                Ok(Stamps {
+                    before,
+                    after,
+                    lock_wait,
+                }) => {
                     self.known = Known::of(&after);
                     // A request to cancel may still be on its way.
                     if Instant::now() < deadline - self.timeout / LAST_PART {
@@ -117,6 +121,7 @@ impl PostgresWriter {
                         results: decision.results,
                         before,
                         after,
+                        lock_wait: Some(lock_wait),
                     });
                 }
                 Err(CallError::Changed(error)) => {

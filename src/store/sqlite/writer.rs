@@ -110,6 +110,7 @@ impl WriteConnection {
             results,
             before,
             after,
+            lock_wait: None,
         })
     }
 
