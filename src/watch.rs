@@ -49,9 +49,11 @@ pub(crate) async fn launch(
         let _liveness = liveness;
         let mut log = PollLog::default();
         let mut news = watcher.as_ref().map(Watcher::news);
+        // At once: what another process writes from then on is told.
+        let mut next_poll = clock.now();
         loop {
             let noticed = tokio::select! {
-                () = clock.sleep_until(clock.now() + settings.change_poll) => None,
+                () = clock.sleep_until(next_poll) => None,
                 () = told(&mut news) => Some(Instant::now()),
             };
             let (known, new) = (watcher.take(), new.clone());
@@ -67,7 +69,9 @@ pub(crate) async fn launch(
                 }
                 (polling, state)
             });
-            let Ok((polled, state)) = polled.await else {
+            let polled = polled.await;
+            next_poll = clock.now() + settings.change_poll;
+            let Ok((polled, state)) = polled else {
                 news = None;
                 continue;
             };
