@@ -1,5 +1,5 @@
 //! The cathedral publisher: challenges for miners and signed eval runs for validators, polled
-//! without pause, served from an actor-owned cache over SQLite.
+//! without pause, served from an actor-owned cache over SQLite or PostgreSQL.
 //!
 //! # The map
 //!
