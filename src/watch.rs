@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     cache::handle::CacheHandle,
@@ -17,6 +17,9 @@ use crate::{
     store::{DatabaseState, Store, StoreError, Watcher},
     units,
 };
+
+/// How long the start waits for the first poll.
+const FIRST_POLL: Duration = Duration::from_secs(1);
 
 /// How often the database is polled.
 #[derive(Debug, Clone, Copy, Args)]
@@ -30,7 +33,8 @@ pub struct Settings {
 }
 
 /// Opens the database, and starts a task that polls it for ever, and whenever the database says that something was
-/// committed. A poll of a file costs some twenty system calls if nothing was written.
+/// committed. Returns after the first poll, or a second: what others write from then on is noticed. A poll of a file costs
+/// some twenty system calls if nothing was written.
 pub(crate) async fn launch(
     store: Store,
     settings: Settings,
@@ -45,11 +49,12 @@ pub(crate) async fn launch(
         move || store.watcher()
     };
     let mut watcher = actix_rt::task::spawn_blocking(new.clone()).await.ok();
+    let (first, polled_once) = oneshot::channel::<()>();
+    let mut first = Some(first);
     actix_rt::spawn(async move {
         let _liveness = liveness;
         let mut log = PollLog::default();
         let mut news = watcher.as_ref().map(Watcher::news);
-        // At once: what another process writes from then on is told.
         let mut next_poll = clock.now();
         loop {
             let noticed = tokio::select! {
@@ -83,17 +88,16 @@ pub(crate) async fn launch(
                 store.replaced();
             }
             if let Ok(Some(state)) = state {
-                let version = cache.board_version();
-                // If nothing is published, the cache is trying already.
-                if version.is_some_and(|old| old != state.board) {
-                    cache.invalidate();
-                }
+                cache.observe(state.board);
                 if let Some(noticed) = noticed {
                     metrics.noticed_after(noticed.elapsed());
                 }
             }
+            drop(first.take());
         }
     });
+    // Resolves when the sender is dropped.
+    drop(tokio::time::timeout(FIRST_POLL, polled_once).await);
 }
 
 /// Waits until the database says that something was committed; for ever, if it never does.

@@ -316,7 +316,8 @@ CREATE FUNCTION publisher_commit(
     epochs bigint[], epoch_bodies text[])
 RETURNS TABLE (
     version bigint, change_id bigint, merkle_epoch_latest bigint, end_ordinal bigint, end_lineage text, end_seq bigint,
-    ordinal bigint, lineage text, last_seq bigint, lock_wait_us bigint)
+    ordinal bigint, lineage text, last_seq bigint, lock_wait_us bigint, board_version bigint,
+    board_change_id bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -337,7 +338,7 @@ BEGIN
     END IF;
     PERFORM publisher_lineage(known_ordinal, known_last_seq);
     waited := extract(epoch FROM clock_timestamp() - begun) * 1000000;
-    RETURN QUERY SELECT s.*, waited FROM publisher_stamp() AS s;
+    RETURN QUERY SELECT s.*, waited, b.version, b.change_id FROM publisher_stamp() AS s, board_version AS b;
     IF cardinality(ids) > 0 THEN
         INSERT INTO eval_runs (seq, id, ran_at, schema_version, body)
             SELECT coalesce(r.seq, nextval('eval_runs_seq_seq')), r.id, r.ran_at, r.schema_version, r.body
@@ -389,7 +390,7 @@ BEGIN
     -- A commit that writes nothing does not wait for the synchronous standby. What the caller found stored may still be
     -- on the way there.
     PERFORM pg_logical_emit_message(true, 'publisher', '');
-    RETURN QUERY SELECT s.*, waited FROM publisher_stamp() AS s;
+    RETURN QUERY SELECT s.*, waited, b.version, b.change_id FROM publisher_stamp() AS s, board_version AS b;
 END $$;
 
 INSERT INTO lineages VALUES (

@@ -27,6 +27,7 @@ use crate::{
     domain::{clock::Clock, position::Position},
     liveness::LivenessGuard,
     metrics::BuildOutcome,
+    store::BoardStamp,
 };
 
 /// A board that changes again within this time is not precompressed.
@@ -49,6 +50,14 @@ pub(crate) struct AwaitSnapshot {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Invalidate {
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// The board is so now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Show {
+    pub(super) stamp: BoardStamp,
     pub(super) waiter: Option<Waiter>,
 }
 
@@ -76,6 +85,8 @@ type Waiting = (Waiter, Option<OwnedSemaphorePermit>);
 #[derive(Debug)]
 pub(crate) struct CacheActor {
     machine: SingleFlight<Waiting>,
+    /// States of the board that the build in flight may show.
+    wanted: Vec<Show>,
     cell: Arc<Cell>,
     news: watch::Sender<Option<BoardNews>>,
     builder: Arc<dyn BuildSnapshot>,
@@ -98,6 +109,7 @@ impl CacheActor {
         let (news, changes) = watch::channel(None);
         let address = Self {
             machine: SingleFlight::new(settings, fastrand::Rng::new()),
+            wanted: Vec::new(),
             cell: Arc::clone(&cell),
             news,
             builder,
@@ -115,6 +127,7 @@ impl CacheActor {
             refresh: address.clone().recipient(),
             await_snapshot: address.clone().recipient(),
             invalidate: address.clone().recipient(),
+            show: address.clone().recipient(),
             serve_saved: address.recipient(),
             waiting: Arc::new(Semaphore::new(settings.max_waiting)),
             max_waiting: settings.max_waiting,
@@ -156,8 +169,8 @@ impl CacheActor {
                 let snapshot = Arc::new(built.snapshot);
                 self.precompress_when_settled(Arc::clone(&snapshot), context);
                 let position = Position {
-                    lineage: built.lineage,
-                    number: built.board_version.count,
+                    lineage: built.stamp.lineage,
+                    number: built.stamp.version.count,
                 };
                 let changed_at = Instant::now();
                 (
@@ -172,7 +185,7 @@ impl CacheActor {
         self.cell.store(Some(Arc::new(Published {
             snapshot,
             news,
-            board_version: Some(built.board_version),
+            stamp: Some(built.stamp),
             confirmed_at: self.clock.now(),
             fresh_until,
             refresh: RefreshFlag::new(),
@@ -215,6 +228,32 @@ impl CacheActor {
         }));
     }
 
+    fn invalidate(&mut self, waiter: Option<Waiter>, context: &mut Context<Self>) {
+        let waiting = waiter.map(|waiter| (waiter, None));
+        let step = self.machine.invalidate(self.clock.now(), waiting);
+        self.perform(step, None, context);
+    }
+
+    /// Answers if the published snapshot shows what is wanted. Otherwise the build in flight may show it, or another one
+    /// must.
+    fn show(&mut self, wanted: Show, context: &mut Context<Self>) {
+        let published = self.cell.load().as_ref().and_then(|it| it.stamp);
+        if published.is_some_and(|published| published.shows(&wanted.stamp)) {
+            wanted.answer();
+        } else if self.machine.is_building() {
+            self.wanted.push(wanted);
+        } else {
+            self.invalidate(wanted.waiter, context);
+        }
+    }
+
+    /// Looks again after a build has ended, or has taken too long.
+    fn show_wanted(&mut self, context: &mut Context<Self>) {
+        for wanted in mem::take(&mut self.wanted) {
+            self.show(wanted, context);
+        }
+    }
+
     fn set_alarm(&mut self, context: &mut Context<Self>) {
         let wake_at = self.machine.wake_at();
         if self.alarm.map(|(at, _)| at) == wake_at {
@@ -230,6 +269,7 @@ impl CacheActor {
                     actor.last_error = "it runs past its timeout".to_owned();
                     let step = actor.machine.woken(actor.clock.now());
                     actor.perform(step, None, context);
+                    actor.show_wanted(context);
                 },
             );
             self.alarm = Some((at, context.spawn(alarm)));
@@ -289,9 +329,24 @@ impl Handler<Invalidate> for CacheActor {
     type Result = ();
 
     fn handle(&mut self, message: Invalidate, context: &mut Context<Self>) {
-        let waiting = message.waiter.map(|waiter| (waiter, None));
-        let step = self.machine.invalidate(self.clock.now(), waiting);
-        self.perform(step, None, context);
+        self.invalidate(message.waiter, context);
+    }
+}
+
+impl Handler<Show> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Show, context: &mut Context<Self>) {
+        self.show(message, context);
+    }
+}
+
+impl Show {
+    fn answer(self) {
+        if let Some(waiter) = self.waiter {
+            // A waiter may have gone.
+            let _ = waiter.send(Answer::Published);
+        }
     }
 }
 
@@ -318,7 +373,7 @@ impl Handler<ServeSaved> for CacheActor {
             self.cell.store(Some(Arc::new(Published {
                 snapshot,
                 news,
-                board_version: None,
+                stamp: None,
                 confirmed_at,
                 fresh_until: confirmed_at,
                 refresh: RefreshFlag::new(),
@@ -346,5 +401,6 @@ impl Handler<BuildFinished> for CacheActor {
             .machine
             .finish(self.clock.now(), message.token, outcome);
         self.perform(step, built, context);
+        self.show_wanted(context);
     }
 }

@@ -3,10 +3,7 @@
 use std::{fmt, time::Instant};
 
 use super::snapshot::Snapshot;
-use crate::{
-    domain::position::Lineage,
-    store::{Store, StoreError, Version},
-};
+use crate::store::{BoardStamp, Store, StoreError};
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +24,8 @@ pub enum BuildError {
 pub struct Built {
     /// The board.
     pub snapshot: Snapshot,
-    /// Its version at the moment of reading.
-    pub board_version: Version,
-    /// The lineage of the database.
-    pub lineage: Lineage,
+    /// Its state at the moment of reading.
+    pub stamp: BoardStamp,
 }
 
 /// Something that makes snapshots. Called on a blocking thread, by one thread at a time.
@@ -54,8 +49,7 @@ impl BuildSnapshot for StoreBuilder {
         let board = self.store.board(deadline)?;
         Ok(Built {
             snapshot: Snapshot::new(&board.challenges)?,
-            board_version: board.version,
-            lineage: board.lineage,
+            stamp: board.stamp,
         })
     }
 }

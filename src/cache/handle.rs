@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    actor::{AwaitSnapshot, Invalidate, Refresh, ServeSaved},
+    actor::{AwaitSnapshot, Invalidate, Refresh, ServeSaved, Show},
     refresh_flag::RefreshFlag,
     snapshot::Snapshot,
     snapshot_file::SavedBoard,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     answer::Representation,
     domain::{clock::Clock, position::Position},
-    store::Version,
+    store::BoardStamp,
 };
 
 /// A change of the board's bytes.
@@ -40,7 +40,7 @@ pub struct Published {
     /// When its bytes changed last.
     pub news: BoardNews,
     /// `None` if it is of the snapshot file.
-    pub(super) board_version: Option<Version>,
+    pub(super) stamp: Option<BoardStamp>,
     /// When it was published, or found to be the same again.
     pub(super) confirmed_at: Instant,
     pub(super) fresh_until: Instant,
@@ -60,7 +60,7 @@ impl Published {
             age: now.saturating_duration_since(self.confirmed_at),
             fresh_for: self.fresh_until.saturating_duration_since(now),
             stale_for: now.saturating_duration_since(self.fresh_until),
-            is_saved: self.board_version.is_none(),
+            is_saved: self.stamp.is_none(),
         }
     }
 }
@@ -107,6 +107,7 @@ pub struct CacheHandle {
     pub(super) refresh: Recipient<Refresh>,
     pub(super) await_snapshot: Recipient<AwaitSnapshot>,
     pub(super) invalidate: Recipient<Invalidate>,
+    pub(super) show: Recipient<Show>,
     pub(super) serve_saved: Recipient<ServeSaved>,
     /// Bounds the readers that wait in the actor's mailbox, which itself has no bound.
     pub(super) waiting: Arc<Semaphore>,
@@ -157,6 +158,35 @@ impl CacheHandle {
         self.invalidate.do_send(Invalidate { waiter: None });
     }
 
+    /// Tells the cache that the board is so now. Unless the published snapshot or the build in flight shows it, a
+    /// rebuild goes on in the background. If nothing is published, the cache is trying already.
+    pub fn observe(&self, stamp: BoardStamp) {
+        if self
+            .cell
+            .load()
+            .as_ref()
+            .is_some_and(|published| published.stamp != Some(stamp))
+        {
+            self.show.do_send(Show {
+                stamp,
+                waiter: None,
+            });
+        }
+    }
+
+    /// Waits until a snapshot is published that shows this state of the board, or a later one.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the rebuild fails or runs past its timeout.
+    pub async fn show(&self, stamp: BoardStamp) -> Result<(), Unavailable> {
+        let (waiter, answer) = oneshot::channel();
+        self.show.do_send(Show {
+            stamp,
+            waiter: Some(waiter),
+        });
+        settle(answer).await
+    }
+
     /// Tells the cache that the database has changed, and waits until a snapshot that was read
     /// after this call is published.
     ///
@@ -168,12 +198,6 @@ impl CacheHandle {
             waiter: Some(waiter),
         });
         settle(answer).await
-    }
-
-    /// Returns the database's count of changes to the board at the time of the published snapshot; `None` if none was
-    /// built yet.
-    pub fn board_version(&self) -> Option<Version> {
-        self.cell.load().as_ref()?.board_version
     }
 
     /// Returns how long ago the published snapshot was published, or found to be the same again.

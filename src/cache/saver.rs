@@ -95,7 +95,7 @@ impl Saving {
     /// Returns the published board if it was built by this process and is not saved yet.
     fn unsaved(&self) -> Option<Arc<Published>> {
         let published = self.cache.published()?;
-        let is_unsaved = published.board_version.is_some() && self.saved != Some(published.news);
+        let is_unsaved = published.stamp.is_some() && self.saved != Some(published.news);
         is_unsaved.then_some(published)
     }
 

@@ -135,6 +135,11 @@ impl<W> SingleFlight<W> {
         step
     }
 
+    /// Returns whether a build is in flight that has time left.
+    pub(crate) fn is_building(&self) -> bool {
+        matches!(self.phase, Phase::Building { .. })
+    }
+
     /// Queues a request that found nothing published, until any snapshot is.
     pub(crate) fn wait(&mut self, now: Instant, waiter: W) -> Step<W> {
         let mut step = Step::default();

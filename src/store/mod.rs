@@ -42,8 +42,8 @@ use sqlite::SqliteStore;
 pub use outcome::{CommitError, Committed, Counts, RefusedItem, WriteError, Written};
 pub use settings::Settings;
 pub use state::{
-    Board, DatabaseState, FeedStamp, LastRow, PageEnd, PoolUsage, SeqPageEnd, SeqPageError, Since,
-    Version,
+    Board, BoardStamp, DatabaseState, FeedStamp, LastRow, PageEnd, PoolUsage, SeqPageEnd,
+    SeqPageError, Since, Version,
 };
 
 /// Well, or what is wrong in a few words.

@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use std::time::Duration;
 
-use super::{FeedStamp, StoreError};
+use super::{BoardStamp, FeedStamp, StoreError};
 use crate::domain::Invalid;
 
 /// What a write changed.
@@ -84,6 +84,8 @@ pub struct Committed {
     pub before: FeedStamp,
     /// The feed that it left.
     pub after: FeedStamp,
+    /// The board that it left.
+    pub board: BoardStamp,
     /// How long it waited for the commits of other replicas, if the database says that.
     pub lock_wait: Option<Duration>,
 }

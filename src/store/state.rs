@@ -17,13 +17,32 @@ pub struct Version {
     pub change_id: i64,
 }
 
-/// The board at one moment.
-#[derive(Debug)]
-pub struct Board {
+/// A state of the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoardStamp {
     /// Its version.
     pub version: Version,
     /// The lineage that the count of changes belongs to.
     pub lineage: Lineage,
+}
+
+impl BoardStamp {
+    /// Returns whether this is `other`, or a later state.
+    pub fn shows(&self, other: &Self) -> bool {
+        let is_later = if self.lineage == other.lineage {
+            self.version.count > other.version.count
+        } else {
+            self.lineage.ordinal > other.lineage.ordinal
+        };
+        is_later || self.version == other.version
+    }
+}
+
+/// The board at one moment.
+#[derive(Debug)]
+pub struct Board {
+    /// Its state.
+    pub stamp: BoardStamp,
     /// The published challenges, in the board's order.
     pub challenges: Vec<Challenge>,
 }
@@ -83,8 +102,8 @@ pub(super) const MAX_FOLLOWED: i64 = 10_000;
 /// The state of the database at one poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseState {
-    /// The version of the board.
-    pub board: Version,
+    /// The state of the board.
+    pub board: BoardStamp,
     /// The state of the feed.
     pub feed: FeedStamp,
     /// The lineage that began with the last restore, or with the database.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Settings,
-    commit::{Committer, Target},
+    commit::{Committer, Done, Target},
     handle::{Admission, CommitSince, Ticket, WriterHandle},
     outcome::{Acknowledgement, Rejected},
 };
@@ -121,29 +121,24 @@ impl WriterActor {
         };
         self.commit_since.set(Some(self.clock.now()));
         let commit = actix_rt::task::spawn_blocking(move || {
-            let results = connection.commit(&operations);
-            (connection, results)
+            let done = connection.commit(&operations);
+            (connection, done)
         });
         context.spawn(commit.into_actor(self).map(move |done, actor, context| {
             // A panic takes the connection with it. It may come after the commit.
-            let lost = |_| (Committer::new(&actor.target), Vec::new());
-            let (connection, results) = done.unwrap_or_else(lost);
+            let lost = |_| (Committer::new(&actor.target), Done::default());
+            let (connection, done) = done.unwrap_or_else(lost);
             actor.connection = Some(connection);
             actor.commit_since.set(None);
-            actor.answer(callers, results, context);
+            actor.answer(callers, done, context);
             actor.commit_queue(context);
         }));
     }
 
     /// Answers the callers of a commit. Writes that change the board share one rebuild and are answered
     /// after it; the next commit does not wait for that.
-    fn answer(
-        &self,
-        callers: Vec<Waiting>,
-        results: Vec<Result<Counts, Rejected>>,
-        context: &mut Context<Self>,
-    ) {
-        let mut results = results.into_iter();
+    fn answer(&self, callers: Vec<Waiting>, done: Done, context: &mut Context<Self>) {
+        let mut results = done.results.into_iter();
         let mut unpublished = Vec::new();
         for waiting in callers {
             match results.next().unwrap_or(Err(Rejected::Unknown)) {
@@ -155,12 +150,12 @@ impl WriterActor {
                 Err(rejected) => waiting.send(Err(rejected)),
             }
         }
-        if unpublished.is_empty() {
+        let Some(board) = done.board.filter(|_| !unpublished.is_empty()) else {
             return;
-        }
+        };
         let cache = self.cache.clone();
         let publish = async move {
-            let published = cache.invalidate_and_wait().await.is_ok();
+            let published = cache.show(board).await.is_ok();
             for (waiting, counts) in unpublished {
                 waiting.acknowledge(counts, published);
             }

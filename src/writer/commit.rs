@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     feed::FeedHandle,
     metrics::{CommitOutcome, Metrics},
-    store::{CommitError, Counts, Store, Writer, WriterSettings, operation::Operation},
+    store::{BoardStamp, CommitError, Counts, Store, Writer, WriterSettings, operation::Operation},
 };
 
 use super::outcome::Rejected;
@@ -41,7 +41,7 @@ impl Committer {
     ///
     /// The results are in the order of the operations. If the transaction fails nothing is stored, and each result
     /// says so; or the outcome is unknown, and each result says that. Clients of the feed see the rows from then on.
-    pub(super) fn commit(&mut self, operations: &[Operation]) -> Vec<Result<Counts, Rejected>> {
+    pub(super) fn commit(&mut self, operations: &[Operation]) -> Done {
         let begun = Instant::now();
         let committed = self.writer.commit(operations);
         self.metrics.commit_ended(match &committed {
@@ -66,13 +66,25 @@ impl Committer {
         let rows = stored.flat_map(Operation::rows);
         self.feed.committed(committed.before, committed.after, rows);
         let results = committed.results.into_iter();
-        results
-            .map(|result| result.map_err(Rejected::from))
-            .collect()
+        Done {
+            results: results
+                .map(|result| result.map_err(Rejected::from))
+                .collect(),
+            board: Some(committed.board),
+        }
     }
 }
 
-fn failed(operations: &[Operation], error: &CommitError) -> Vec<Result<Counts, Rejected>> {
+/// What became of a commit.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// The results, in the order of the operations; empty if they are lost.
+    pub(super) results: Vec<Result<Counts, Rejected>>,
+    /// The board after it, if it is stored.
+    pub(super) board: Option<BoardStamp>,
+}
+
+fn failed(operations: &[Operation], error: &CommitError) -> Done {
     log::warn!(
         "a commit of {} operations failed: {error}",
         operations.len()
@@ -81,5 +93,8 @@ fn failed(operations: &[Operation], error: &CommitError) -> Vec<Result<Counts, R
         CommitError::NotStored(reason) => Rejected::Store(reason.clone()),
         CommitError::Unknown(_) => Rejected::Unknown,
     };
-    operations.iter().map(|_| Err(rejected())).collect()
+    Done {
+        results: operations.iter().map(|_| Err(rejected())).collect(),
+        board: None,
+    }
 }

@@ -46,6 +46,8 @@ pub enum Mode {
     Pass,
     /// Wait until the mode changes.
     Hold,
+    /// Read the database, and then wait until the mode changes.
+    HoldRead,
     /// Return an error.
     Fail,
     /// Panic.
@@ -65,6 +67,8 @@ struct GateState {
     mode: Mode,
     builds: usize,
     running: usize,
+    /// Builds that have read the database, and wait.
+    held: usize,
 }
 
 /// Counts a build as running until dropped, even if the build fails or panics.
@@ -80,6 +84,11 @@ impl Gate {
     pub fn set(&self, mode: Mode) {
         self.state.lock().unwrap().mode = mode;
         self.changed.notify_all();
+    }
+
+    /// Returns how many builds have read the database and waited then.
+    pub fn held(&self) -> usize {
+        self.state.lock().unwrap().held
     }
 
     /// Returns the number of builds started so far.
@@ -102,11 +111,21 @@ impl BuildSnapshot for Gate {
         match mode {
             Mode::Fail => return Err(BuildError::Json(serde::ser::Error::custom("on purpose"))),
             Mode::Panic => panic!("on purpose"),
-            Mode::Pass | Mode::Hold => {}
+            Mode::Pass | Mode::Hold | Mode::HoldRead => {}
         }
         // Waiting at the gate does not count against the time limit of a build.
-        self.real
-            .build(deadline.max(Instant::now() + Duration::from_secs(20)))
+        let built = self
+            .real
+            .build(deadline.max(Instant::now() + Duration::from_secs(20)));
+        let mut state = self.state.lock().unwrap();
+        if mode == Mode::HoldRead {
+            state.held += 1;
+            while state.mode == Mode::HoldRead {
+                state = self.changed.wait(state).unwrap();
+            }
+        }
+        drop(state);
+        built
     }
 }
 
@@ -259,6 +278,7 @@ impl App {
                 mode,
                 builds: 0,
                 running: 0,
+                held: 0,
             }),
             changed: Condvar::new(),
         });

@@ -2,6 +2,7 @@
 //!
 //! - an acknowledged write is visible in the next GET
 //! - clients are answered at once while a write waits for its rebuild
+//! - a rebuild that has read the board before a write does not acknowledge it
 //! - concurrent writes share a commit and a rebuild, and an invalid one fails alone
 //! - if the rebuild fails, the acknowledgement says so
 //! - writes beyond the admission limits get 503 at once, and none of them is queued
@@ -59,7 +60,7 @@ async fn an_acknowledged_write_is_visible_in_the_next_get() {
 async fn clients_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
     let app = App::start(Data::sample()).await;
     app.gate.set(Mode::Hold);
-    // Starts a rebuild before the write; the write needs a later one.
+    // Starts a rebuild before the write, which reads the database after it.
     app.clock.advance(Duration::from_secs(31));
     app.get(BOARD).await;
     app.until("the first rebuild", |app| app.gate.builds() == 2)
@@ -81,6 +82,29 @@ async fn clients_are_answered_at_once_while_a_write_waits_for_its_rebuild() {
         app.gate.set(Mode::Pass);
     };
     let (answer, ()) = join(put(&app, 0), polls).await;
+    assert_eq!(answer.text(), r#"{"inserted":1,"unchanged":0}"#);
+    assert_eq!(app.get(BOARD).await.json()["count"], 52);
+    assert_eq!(app.gate.builds(), 2);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_rebuild_that_has_read_the_board_before_a_write_does_not_acknowledge_it() {
+    let app = App::start(Data::sample()).await;
+    app.gate.set(Mode::HoldRead);
+    app.clock.advance(Duration::from_secs(31));
+    app.get(BOARD).await;
+    app.until("the first rebuild", |app| app.gate.held() == 1)
+        .await;
+    let release = async {
+        app.until("the commit", |app| {
+            let count = "SELECT count(*) FROM challenges";
+            app.data.database.number(count) == 52
+        })
+        .await;
+        app.gate.set(Mode::Pass);
+    };
+    let (answer, ()) = join(put(&app, 0), release).await;
     assert_eq!(answer.text(), r#"{"inserted":1,"unchanged":0}"#);
     assert_eq!(app.get(BOARD).await.json()["count"], 52);
     assert_eq!(app.gate.builds(), 3);

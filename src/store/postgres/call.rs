@@ -9,7 +9,10 @@ use tokio_postgres::{
 };
 
 use super::{decide::Decision, error::ServerError, row};
-use crate::{domain::challenge::Challenge, store::FeedStamp};
+use crate::{
+    domain::challenge::Challenge,
+    store::{BoardStamp, FeedStamp},
+};
 
 const CALL: &str = "SELECT * FROM publisher_commit(\
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
@@ -38,6 +41,7 @@ impl Known {
 pub(super) struct Stamps {
     pub(super) before: FeedStamp,
     pub(super) after: FeedStamp,
+    pub(super) board: BoardStamp,
     /// How long the call waited for other writers.
     pub(super) lock_wait: Duration,
 }
@@ -112,6 +116,8 @@ pub(super) async fn publisher_commit(
     match stamps.as_slice() {
         [before, after] => Ok(Stamps {
             before: stamp(before)?,
+            board: row::board_stamp(after)
+                .map_err(|error| CallError::Unknown(error.to_string()))?,
             after: stamp(after)?,
             lock_wait: {
                 let micros: i64 = after.try_get("lock_wait_us").unwrap_or_default();

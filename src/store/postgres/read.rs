@@ -24,7 +24,8 @@ use crate::{
     store::{
         StoreError,
         state::{
-            Board, FeedStamp, LastRow, MAX_FOLLOWED, PageEnd, SeqPageEnd, SeqPageError, Since,
+            Board, BoardStamp, FeedStamp, LastRow, MAX_FOLLOWED, PageEnd, SeqPageEnd, SeqPageError,
+            Since,
         },
     },
 };
@@ -52,8 +53,10 @@ impl PostgresStore {
                 run(client, COMMIT),
             )?;
             Ok(Board {
-                version: row::version(&version)?,
-                lineage: row::lineage(&version, "ordinal", "id")?,
+                stamp: BoardStamp {
+                    version: row::version(&version)?,
+                    lineage: row::lineage(&version, "ordinal", "id")?,
+                },
                 challenges: challenges
                     .iter()
                     .map(row::challenge)

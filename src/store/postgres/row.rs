@@ -15,7 +15,7 @@ use crate::{
         position::{Lineage, NotAPosition, Position},
         seq_cursor::SeqCursor,
     },
-    store::{FeedStamp, StoreError, Version},
+    store::{BoardStamp, FeedStamp, StoreError, Version},
 };
 
 /// The bytes of a text, without a check of its encoding: the server has made it.
@@ -98,6 +98,17 @@ pub(super) fn stamp(row: &Row) -> Result<FeedStamp, StoreError> {
         lineage: lineage(row, "ordinal", "lineage")?,
         last_seq: get(row, "last_seq")?,
         last_row: 0,
+    })
+}
+
+/// Reads the state of the board of such a row, with the version of the board beside.
+pub(super) fn board_stamp(row: &Row) -> Result<BoardStamp, StoreError> {
+    Ok(BoardStamp {
+        version: Version {
+            count: get(row, "board_version")?,
+            change_id: get(row, "board_change_id")?,
+        },
+        lineage: lineage(row, "ordinal", "lineage")?,
     })
 }
 

@@ -21,7 +21,7 @@ use super::{
     row::{self, get},
     store::PostgresStore,
 };
-use crate::store::{DatabaseState, FeedStamp, StoreError, Version};
+use crate::store::{DatabaseState, FeedStamp, StoreError};
 
 /// How long one look may take, and opening a session.
 const LOOK: Duration = Duration::from_secs(5);
@@ -261,10 +261,7 @@ impl View {
         let row = in_time(async { Ok(client.query_typed_one(STATE, &[]).await?) }).await?;
         Ok(Self {
             state: DatabaseState {
-                board: Version {
-                    count: get(&row, "board_version")?,
-                    change_id: get(&row, "board_change_id")?,
-                },
+                board: row::board_stamp(&row)?,
                 feed: row::stamp(&row)?,
                 restored: row::lineage(&row, "restored_ordinal", "restored")?,
             },

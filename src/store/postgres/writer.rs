@@ -110,6 +110,7 @@ impl PostgresWriter {
                 Ok(Stamps {
                     before,
                     after,
+                    board,
                     lock_wait,
                 }) => {
                     self.known = Known::of(&after);
@@ -121,6 +122,7 @@ impl PostgresWriter {
                         results: decision.results,
                         before,
                         after,
+                        board,
                         lock_wait: Some(lock_wait),
                     });
                 }

@@ -135,7 +135,7 @@ fn read_state(connection: &Connection) -> Result<(DatabaseState, Reached), Store
     let transaction = connection.unchecked_transaction()?;
     let reached = Reached::of(&transaction)?;
     let state = DatabaseState {
-        board: read::board_version(&transaction)?,
+        board: read::board_stamp(&transaction)?,
         feed: read::feed_stamp(&transaction)?,
         restored: read::last_restore(&transaction)?,
     };

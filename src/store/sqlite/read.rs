@@ -14,7 +14,8 @@ use crate::{
         seq_cursor::SeqCursor,
     },
     store::{
-        Board, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since, StoreError, Version,
+        Board, BoardStamp, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since,
+        StoreError, Version,
         dump::{StoredEpoch, StoredEvalRun},
         state::MAX_FOLLOWED,
     },
@@ -52,6 +53,17 @@ pub fn board_version(connection: &Connection) -> Result<Version, StoreError> {
         .query_row([], version)?)
 }
 
+/// Returns the state of the board. It is of one moment only in a transaction.
+///
+/// # Errors
+/// Those of [`current_lineage`].
+pub fn board_stamp(connection: &Connection) -> Result<BoardStamp, StoreError> {
+    Ok(BoardStamp {
+        version: board_version(connection)?,
+        lineage: current_lineage(connection)?,
+    })
+}
+
 /// Returns the board: one transaction.
 ///
 /// # Errors
@@ -59,8 +71,7 @@ pub fn board_version(connection: &Connection) -> Result<Version, StoreError> {
 pub fn board(connection: &Connection) -> Result<Board, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     Ok(Board {
-        version: board_version(&transaction)?,
-        lineage: current_lineage(&transaction)?,
+        stamp: board_stamp(&transaction)?,
         challenges: active_challenges(&transaction)?,
     })
 }

@@ -96,6 +96,7 @@ impl WriteConnection {
             results.push(result);
         }
         let after = read::feed_stamp(&transaction)?;
+        let board = read::board_stamp(&transaction)?;
         let reached = Reached::of(&transaction)?;
         transaction.commit()?;
         history.wrote(reached);
@@ -110,6 +111,7 @@ impl WriteConnection {
             results,
             before,
             after,
+            board,
             lock_wait: None,
         })
     }

@@ -89,7 +89,7 @@ fn a_commit_is_noticed_at_once_without_polling() {
     assert!(begun.elapsed() < LONG);
     assert_eq!(feed.board, board.board);
     assert_eq!(feed.feed.last_seq, 1);
-    assert_eq!(board.board, store.board(soon()).unwrap().version);
+    assert_eq!(board.board, store.board(soon()).unwrap().stamp);
     assert_eq!(feed.feed, store.stamp(soon()).unwrap());
 }
 
@@ -125,7 +125,7 @@ fn a_server_that_swallows_notices_is_polled() {
     let mut watching = Watching::of(&store);
     assert!(watching.watcher.poll().unwrap().is_some());
     database.sql(&put("a", 1));
-    assert!(watching.polled().board.count > 0);
+    assert!(watching.polled().board.version.count > 0);
     assert!(!watching.watcher.hears());
 }
 

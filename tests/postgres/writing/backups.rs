@@ -152,8 +152,11 @@ fn a_restore_brings_back_the_content_as_a_new_history_in_which_old_cursors_go_on
     assert_eq!(accepts(&EXPORT_ALL, &database.url(), ""), backed_up);
     let restored = store.board(soon()).unwrap();
     assert_eq!(restored.challenges, board.challenges);
-    assert_ne!(restored.version.change_id, board.version.change_id);
-    assert_ne!(restored.lineage, board.lineage);
+    assert_ne!(
+        restored.stamp.version.change_id,
+        board.stamp.version.change_id
+    );
+    assert_ne!(restored.stamp.lineage, board.stamp.lineage);
     let current =
         "SELECT is_restore, shared_through IS NULL FROM lineages ORDER BY ordinal DESC LIMIT 1";
     assert_eq!(database.sql(current), "t|t");
@@ -218,7 +221,7 @@ fn a_restore_that_fails_leaves_the_server_as_it_was() {
     connection.close().unwrap();
     let before = (
         store.stamp(soon()).unwrap(),
-        store.board(soon()).unwrap().version,
+        store.board(soon()).unwrap().stamp,
     );
     let refused = rejects(&["restore", file.to_str().unwrap()], &database.url(), "");
     assert!(refused.contains("0x00"), "{refused}");
@@ -227,7 +230,7 @@ fn a_restore_that_fails_leaves_the_server_as_it_was() {
     assert_eq!(
         (
             store.stamp(soon()).unwrap(),
-            store.board(soon()).unwrap().version
+            store.board(soon()).unwrap().stamp
         ),
         before
     );

@@ -181,13 +181,13 @@ fn a_dump_begins_a_new_lineage_in_another_database_and_in_the_same_one() {
     ));
     database.sql(&dump);
     assert_eq!(stamp(&store).lineage, lost.lineage);
-    let board = store.board(soon()).unwrap().version;
+    let board = store.board(soon()).unwrap().stamp.version;
     assert_eq!(results(writer(&store).commit(&[])), []);
     let restored = stamp(&store);
     assert_ne!(restored.lineage, lost.lineage);
     assert!(restored.lineage.ordinal > lost.lineage.ordinal);
     assert_ne!(
-        store.board(soon()).unwrap().version.change_id,
+        store.board(soon()).unwrap().stamp.version.change_id,
         board.change_id
     );
     assert_eq!(restored.version.count, dumped.version.count);

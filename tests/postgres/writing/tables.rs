@@ -30,7 +30,7 @@ fn every_change_of_any_program_is_counted_and_a_rolled_back_one_is_not() {
     let database = cluster.database();
     let store = open(&database.url());
     let stamp = || store.stamp(soon()).unwrap();
-    let board = || store.board(soon()).unwrap().version;
+    let board = || store.board(soon()).unwrap().stamp.version;
     let copy = "COPY eval_runs (id, ran_at, schema_version, body) FROM PROGRAM 'printf ''d\\t2026-06-07T00:00:00.000Z\\t5\\t{}\\n'''";
     for (statement, changes) in [
         (insert(&["a", "b", "c"], 0), 3),
