@@ -118,6 +118,10 @@ DECLARE
     drawn      bigint;  -- according to the sequence
     is_restore boolean;
 BEGIN
+    -- What clients have been given must not be lost with the server's memory: its numbers would be given again.
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
     PERFORM pg_advisory_xact_lock(1667331168, hashoid((SELECT relnamespace FROM pg_class WHERE oid = 'eval_runs'::regclass)));
     here := publisher_mark();
     SELECT l.* INTO lineage FROM lineages AS l ORDER BY l.ordinal DESC LIMIT 1;
@@ -205,6 +209,10 @@ BEGIN
     END IF;
     IF least <= (SELECT f.last_seq FROM feed_version AS f) THEN
         RAISE EXCEPTION 'seq % is not after the last one: clients would not see the eval run', least
+            USING HINT = 'Leave the seq out.', ERRCODE = 'check_violation';
+    END IF;
+    IF last > greatest(4503599627370496, (SELECT f.last_seq + 1000000 FROM feed_version AS f)) THEN
+        RAISE EXCEPTION 'seq % is too great: no number would be left', last
             USING HINT = 'Leave the seq out.', ERRCODE = 'check_violation';
     END IF;
     UPDATE feed_version AS f SET last_seq = last;
@@ -333,8 +341,9 @@ BEGIN
     PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
     -- That wait ends with a warning if it is cancelled.
     PERFORM set_config('client_min_messages', 'warning', true);
-    IF current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
+    IF current_setting('session_replication_role') = 'replica' THEN
+        RAISE EXCEPTION 'no trigger tells of a change while session_replication_role is replica: reset it for this role'
+            USING ERRCODE = 'invalid_transaction_state';
     END IF;
     PERFORM publisher_lineage(known_ordinal, known_last_seq);
     waited := extract(epoch FROM clock_timestamp() - begun) * 1000000;

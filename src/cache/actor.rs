@@ -243,6 +243,10 @@ impl CacheActor {
         } else if self.machine.is_building() {
             self.wanted.push(wanted);
         } else {
+            if wanted.waiter.is_none() {
+                // A poll has just read the database.
+                self.machine.end_backoff();
+            }
             self.invalidate(wanted.waiter, context);
         }
     }

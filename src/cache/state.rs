@@ -135,6 +135,13 @@ impl<W> SingleFlight<W> {
         step
     }
 
+    /// The database answers: a retry need not wait any longer.
+    pub(crate) fn end_backoff(&mut self) {
+        if matches!(self.phase, Phase::BackingOff { .. }) {
+            self.phase = Phase::Idle;
+        }
+    }
+
     /// Returns whether a build is in flight that has time left.
     pub(crate) fn is_building(&self) -> bool {
         matches!(self.phase, Phase::Building { .. })

@@ -32,8 +32,6 @@ pub(crate) enum Opened {
     File(Opening),
     /// A server.
     Server(PostgresStore),
-    /// The process is to end before it is open.
-    Nothing,
 }
 
 impl Opened {
@@ -58,6 +56,7 @@ impl Opened {
         let store = PostgresStore::new(options(database, url, read_only, settings.pool_size))?;
         let has_board = snapshot_file.is_some_and(SnapshotFile::has_board);
         let limit = if has_board {
+            store.expect_tables();
             WITH_A_BOARD
         } else {
             OPEN_TIMEOUT
@@ -72,21 +71,13 @@ impl Opened {
     }
 
     /// Returns the store.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub(crate) fn store(
-        &self,
-        settings: store::Settings,
-        read_only: bool,
-    ) -> anyhow::Result<Store> {
+    pub(crate) fn store(&self, settings: store::Settings, read_only: bool) -> Store {
         match self {
             Self::File(opening) => {
                 let file = opening.file().clone();
-                Ok(Store::Sqlite(SqliteStore::new(file, settings, !read_only)))
+                Store::Sqlite(SqliteStore::new(file, settings, !read_only))
             }
-            Self::Server(store) => Ok(Store::Postgres(store.clone())),
-            Self::Nothing => anyhow::bail!("the database is not open"),
+            Self::Server(store) => Store::Postgres(store.clone()),
         }
     }
 
@@ -94,7 +85,7 @@ impl Opened {
     pub(crate) fn close(self) {
         match self {
             Self::File(opening) => opening.close(),
-            Self::Server(_) | Self::Nothing => {}
+            Self::Server(_) => {}
         }
     }
 }

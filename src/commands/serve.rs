@@ -49,17 +49,19 @@ async fn run(
     };
     let database = tokio::select! {
         opened = opening => opened??,
-        name = signals.stop() => {
+        name = signals.stop_at_start() => {
             log::info!("{name}: stopping before the database was open");
-            return Ok(Opened::Nothing);
+            // A thread still waits for it: nothing was written.
+            log::logger().flush();
+            std::process::exit(0);
         }
     };
-    let store = database.store(options.settings.store, options.read_only)?;
+    let store = database.store(options.settings.store, options.read_only);
     let parts = parts(store, tokens.clone(), !options.read_only, dropped);
     let listening = listen(&options.address.address, inherited, options.settings, parts);
     let running = tokio::select! {
         running = listening => running?,
-        name = signals.stop() => {
+        name = signals.stop_at_start() => {
             log::info!("{name}: stopping before the server was ready");
             return Ok(database);
         }

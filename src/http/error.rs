@@ -77,6 +77,8 @@ pub(super) enum ApiError {
     Unavailable { retry_after: Duration },
     #[error("outcome unknown, send again")]
     OutcomeUnknown,
+    #[error("the database refuses the write, see the publisher's log")]
+    RefusedByDatabase,
     #[error("too many requests from this address, try again")]
     TooManyRequests { retry_after: Duration },
     #[error("the request target is too long")]
@@ -141,6 +143,7 @@ impl From<Rejected> for ApiError {
             },
             Rejected::Slow => Self::BodyTimeout,
             Rejected::Unknown => Self::OutcomeUnknown,
+            Rejected::Refused(_) => Self::RefusedByDatabase,
             Rejected::Busy | Rejected::Store(_) | Rejected::Queued | Rejected::Stopped => {
                 Self::Unavailable {
                     retry_after: Duration::from_secs(1),
@@ -206,7 +209,7 @@ impl ResponseError for ApiError {
             Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::BadItem { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BadItem { .. } | Self::RefusedByDatabase => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,

@@ -46,6 +46,16 @@ impl Signals {
         })
     }
 
+    /// As [`Signals::stop`], and ignores SIGHUP: there is nothing to reload yet.
+    pub async fn stop_at_start(&mut self) -> &'static str {
+        loop {
+            match self.stop().await {
+                "SIGHUP" => {}
+                name => return name,
+            }
+        }
+    }
+
     /// Waits for a signal to stop, and returns its name. SIGHUP is one unless it was taken.
     pub async fn stop(&mut self) -> &'static str {
         let hangup = async {

@@ -96,6 +96,9 @@ pub enum CommitError {
     /// Nothing is stored.
     #[error("{0}")]
     NotStored(String),
+    /// Nothing is stored: the database refuses something of it, by a rule that somebody has added, and would do so again.
+    #[error("the database refuses it: {0}")]
+    Refused(String),
     /// The operations may be stored.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),

@@ -130,9 +130,22 @@ impl WriterActor {
             let (connection, done) = done.unwrap_or_else(lost);
             actor.connection = Some(connection);
             actor.commit_since.set(None);
+            if done.gave_up {
+                actor.reject_queue();
+            }
             actor.answer(callers, done, context);
             actor.commit_queue(context);
         }));
+    }
+
+    /// Rejects what is queued, so that no write waits for one commit after another while the database does not answer.
+    fn reject_queue(&mut self) {
+        for enqueued in self.queue.drain(..) {
+            if enqueued.ticket.take().is_some() {
+                // A caller may have gone.
+                let _ = enqueued.caller.send(Err(Rejected::Queued));
+            }
+        }
     }
 
     /// Answers the callers of a commit. Writes that change the board share one rebuild and are answered

@@ -1,6 +1,6 @@
 //! A group commit, and what is told of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     feed::FeedHandle,
@@ -9,6 +9,9 @@ use crate::{
 };
 
 use super::outcome::Rejected;
+
+/// A commit that fails after this time has waited for something.
+const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// The database to write to, and what a commit needs to know and to tell.
 #[derive(Debug, Clone)]
@@ -46,12 +49,20 @@ impl Committer {
         let committed = self.writer.commit(operations);
         self.metrics.commit_ended(match &committed {
             Ok(_) => CommitOutcome::Stored,
-            Err(CommitError::NotStored(_)) => CommitOutcome::NotStored,
+            Err(CommitError::NotStored(_) | CommitError::Refused(_)) => CommitOutcome::NotStored,
             Err(CommitError::Unknown(_)) => CommitOutcome::Unknown,
         });
         let committed = match committed {
             Ok(committed) => committed,
-            Err(error) => return failed(operations, &error),
+            // One of them must not fail the others.
+            Err(CommitError::Refused(_)) if operations.len() > 1 => {
+                let (first, second) = operations.split_at(operations.len() / 2);
+                return self.commit(first).followed_by(self.commit(second));
+            }
+            Err(error) => {
+                let gave_up = begun.elapsed() >= GIVEN_UP;
+                return failed(operations, &error, gave_up);
+            }
         };
         let counts = committed.results.iter().flatten();
         let items = counts.map(|counts| counts.inserted).sum();
@@ -71,6 +82,7 @@ impl Committer {
                 .map(|result| result.map_err(Rejected::from))
                 .collect(),
             board: Some(committed.board),
+            gave_up: false,
         }
     }
 }
@@ -82,19 +94,32 @@ pub(super) struct Done {
     pub(super) results: Vec<Result<Counts, Rejected>>,
     /// The board after it, if it is stored.
     pub(super) board: Option<BoardStamp>,
+    /// Whether the database was waited for in vain: what is queued meanwhile would wait as long.
+    pub(super) gave_up: bool,
 }
 
-fn failed(operations: &[Operation], error: &CommitError) -> Done {
+impl Done {
+    fn followed_by(mut self, next: Self) -> Self {
+        self.results.extend(next.results);
+        self.board = next.board.or(self.board);
+        self.gave_up |= next.gave_up;
+        self
+    }
+}
+
+fn failed(operations: &[Operation], error: &CommitError, gave_up: bool) -> Done {
     log::warn!(
         "a commit of {} operations failed: {error}",
         operations.len()
     );
     let rejected = || match error {
         CommitError::NotStored(reason) => Rejected::Store(reason.clone()),
+        CommitError::Refused(reason) => Rejected::Refused(reason.clone()),
         CommitError::Unknown(_) => Rejected::Unknown,
     };
     Done {
         results: operations.iter().map(|_| Err(rejected())).collect(),
         board: None,
+        gave_up,
     }
 }

@@ -25,6 +25,9 @@ pub enum Rejected {
     /// The database failed, or another process kept it locked.
     #[error("not committed: {0}")]
     Store(String),
+    /// The database refuses it, by a rule that somebody has added.
+    #[error("the database refuses it: {0}")]
+    Refused(String),
     /// Too many writes are in flight.
     #[error("too many writes are in flight")]
     Busy,

@@ -5,7 +5,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -51,10 +51,13 @@ struct Inner {
     url: PostgresUrl,
     tls: MakeRustlsConnect,
     password_file: Option<PathBuf>,
+    /// The schema whose tables were found at the start: another one that is made later, before it in the search_path of
+    /// the role, does not take its place.
+    schema: Arc<OnceLock<String>>,
     /// Which host accepted the last session: the next one begins with it.
     preferred: AtomicUsize,
-    /// Whether the start has told how durable a commit is.
-    has_told_durability: AtomicBool,
+    /// Whether the log says that acknowledged writes may be lost.
+    told_doubtful: AtomicBool,
 }
 
 /// What the server said of itself when the session began.
@@ -84,13 +87,15 @@ impl Connector {
         url: PostgresUrl,
         tls: MakeRustlsConnect,
         password_file: Option<PathBuf>,
+        schema: Arc<OnceLock<String>>,
     ) -> Self {
         Self(Arc::new(Inner {
             url,
             tls,
             password_file,
+            schema,
             preferred: AtomicUsize::new(0),
-            has_told_durability: AtomicBool::new(false),
+            told_doubtful: AtomicBool::new(false),
         }))
     }
 
@@ -159,21 +164,47 @@ impl Connector {
             tls,
             facts: ServerFacts::default(),
         };
-        let begun = session.client.simple_query(&settings(limits)).await;
+        let schema = self.0.schema.get().map(String::as_str);
+        let begun = session.client.simple_query(&settings(limits, schema)).await;
         session.facts =
             ServerFacts::of(&begun.map_err(ServerError::from)?).ok_or(Refusal::Facts)?;
         session.facts.check()?;
         Ok(session)
     }
 
-    /// Warns, once, if a commit that was acknowledged may be lost with the primary.
+    /// Warns if a commit that was acknowledged may be lost with the primary.
     pub(super) fn tell_durability(&self, facts: &ServerFacts) {
-        if facts.is_standby || self.0.has_told_durability.swap(true, Ordering::Relaxed) {
+        if facts.is_standby {
             return;
         }
-        for warning in facts.durability_warnings() {
-            log::warn!("{warning}");
+        let warnings = facts.durability_warnings();
+        let is_doubtful = !warnings.is_empty();
+        // Again after a failover to a server with other settings.
+        if self.0.told_doubtful.swap(is_doubtful, Ordering::Relaxed) != is_doubtful {
+            for warning in &warnings {
+                log::warn!("{warning}");
+            }
+            if warnings.is_empty() {
+                log::info!("commits wait for a standby again");
+            }
         }
+    }
+
+    /// Keeps to the schema that this session uses.
+    ///
+    /// # Errors
+    /// [`PostgresError::Server`].
+    pub(super) async fn keep_schema(&self, client: &Client) -> Result<(), PostgresError> {
+        let row = client
+            .query_typed_one("SELECT current_schema()::text", &[])
+            .await?;
+        let schema: String = row.try_get(0)?;
+        let kept = self.0.schema.get_or_init(|| schema.clone());
+        if *kept != schema {
+            let set = format!("SET search_path = {}", quoted(kept));
+            client.batch_execute(&set).await?;
+        }
+        Ok(())
     }
 
     /// Returns the database.
@@ -214,10 +245,19 @@ where
     }
 }
 
+/// Returns a name as SQL quotes it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Set by statements, not by the start packet: pgbouncer refuses `options`. The facts are read first, in the same
 /// round trip.
-// Without JIT: of statistics that are not there yet it expects so much work that compiling takes 400 ms, and the query 1 ms.
-fn settings(limits: SessionLimits) -> String {
+// Without JIT: of statistics that are not there yet it expects so much work that compiling takes 400 ms, and the query 1
+// ms. Without row security: a policy that hides rows is an error, and not an empty board.
+fn settings(limits: SessionLimits, schema: Option<&str>) -> String {
+    let search_path = schema.map_or_else(String::new, |schema| {
+        format!("; SET search_path = {}", quoted(schema))
+    });
     format!(
         "SELECT current_setting('server_version_num') AS version,
                 current_setting('server_encoding') AS encoding,
@@ -229,9 +269,10 @@ fn settings(limits: SessionLimits) -> String {
          SET default_transaction_deferrable = off;
          SET client_min_messages = 'notice';
          SET jit = off;
+         SET row_security = off;
          SET idle_in_transaction_session_timeout = 5000;
          SET lock_timeout = {};
-         SET statement_timeout = {}",
+         SET statement_timeout = {}{search_path}",
         limits.lock.as_millis(),
         limits.statement.as_millis()
     )

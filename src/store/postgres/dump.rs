@@ -24,6 +24,8 @@ use crate::{
 };
 
 /// How long the server may take for the next row: it may have to sort them all before the first one.
+/// How long to wait for a program that has locked a table.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 const ROW_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A read transaction, in which everything is of one moment.
@@ -39,7 +41,7 @@ impl PostgresDump {
     /// [`StoreError::Postgres`].
     pub(in crate::store) fn open(store: PostgresStore) -> Result<Self, StoreError> {
         let limits = SessionLimits {
-            lock: Duration::ZERO,
+            lock: LOCK_TIMEOUT,
             statement: Duration::ZERO,
         };
         let deadline = Instant::now() + ROW_TIMEOUT;

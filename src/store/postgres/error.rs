@@ -44,6 +44,16 @@ pub enum PostgresError {
 pub struct ServerError(tokio_postgres::Error);
 
 impl ServerError {
+    /// Returns whether the server refuses the data as such: data exceptions, constraints, errors that a trigger raises.
+    pub(super) fn is_about_data(&self) -> bool {
+        self.db_error().is_some_and(|error| {
+            let code = error.code().code();
+            ["22", "23", "P0"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        })
+    }
+
     /// Returns the error of the server, if it was one: SQLSTATE, severity and text.
     pub(super) fn db_error(&self) -> Option<&tokio_postgres::error::DbError> {
         self.0.as_db_error()

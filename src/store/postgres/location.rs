@@ -34,6 +34,14 @@ impl Location {
     /// [`UrlError`]. It contains no part of the text that may be a password.
     pub fn parse(text: &OsStr) -> Result<Self, UrlError> {
         let lossy = text.to_string_lossy();
+        if is_like_a_url(&lossy) {
+            return Err(UrlError::Scheme);
+        }
+        // A file of a secret ends with a line break.
+        let lossy = match lossy.trim_end() {
+            url if url.starts_with("postgres") && url.contains("://") => url,
+            _ => &lossy,
+        };
         match lossy.split_once("://") {
             Some(("postgres" | "postgresql", rest)) => {
                 if text.to_str().is_none() {
@@ -64,6 +72,25 @@ impl fmt::Display for Location {
             Self::Postgres(url) => url.fmt(f),
         }
     }
+}
+
+/// Returns whether a text was meant as a URL or as the parameters of libpq. As a path it would be in the log, and perhaps
+/// a password with it.
+fn is_like_a_url(text: &str) -> bool {
+    let has_quote = text.starts_with(['"', '\'', ' ', '\t']) || text.ends_with(['"', '\'']);
+    let is_other = !text.starts_with("postgres://") && !text.starts_with("postgresql://");
+    let lower = text.to_ascii_lowercase();
+    let is_libpq = ["password=", "host=", "dbname=", "user="]
+        .iter()
+        .any(|parameter| {
+            lower
+                .split([' ', '\t'])
+                .any(|word| word.starts_with(parameter))
+        });
+    let is_scheme = |(scheme, _): (&str, &str)| !scheme.starts_with(['.', '/']);
+    let is_url = lower.split_once("://").is_some_and(is_scheme)
+        || (lower.starts_with("postgres") && lower.contains(':'));
+    is_other && (has_quote || is_libpq || is_url)
 }
 
 /// Returns whether a text is the scheme of a URL (RFC 3986, section 3.1).
@@ -159,6 +186,26 @@ mod tests {
 
     fn parse(text: &str) -> Result<Location, UrlError> {
         Location::parse(OsStr::new(text))
+    }
+
+    #[test]
+    fn a_text_that_was_meant_as_a_url_is_no_path() {
+        for text in [
+            "\"postgres://u:sekret@h/d\"",
+            "'postgres://u:sekret@h/d'",
+            " postgres://u:sekret@h/d",
+            "postgres:/u:sekret@h/d",
+            "Postgres://u:sekret@h/d",
+            "jdbc:postgresql://h/d?password=sekret",
+            "host=h user=u password=sekret dbname=d",
+            "dbname=d",
+            "\"publisher.db\"",
+        ] {
+            assert_eq!(parse(text), Err(UrlError::Scheme), "{text}");
+        }
+        for text in ["postgres.db", "my=1.db", "a=b.db", "./postgres"] {
+            assert!(matches!(parse(text), Ok(Location::Sqlite(_))), "{text}");
+        }
     }
 
     #[test]

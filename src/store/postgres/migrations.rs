@@ -33,6 +33,37 @@ pub enum SchemaFault {
         /// The version of this program: the number of its migrations.
         program: i32,
     },
+    /// The database is empty, and there is a board of it.
+    #[error(
+        "the database is empty, and the snapshot file has a board: restore the database, or remove the file to begin anew"
+    )]
+    Empty,
+    /// Tables were found in a schema that stands later in the search_path: perhaps the first one was made by accident.
+    #[error(
+        "schema {schema:?} is empty, and {other:?}, which follows in the search_path, has the tables: name only one of them"
+    )]
+    Ambiguous {
+        /// The first schema of the search_path.
+        schema: String,
+        /// The one with the tables.
+        other: String,
+    },
+    /// The role may not write.
+    #[error(
+        "the role may not write to the tables: grant it INSERT, UPDATE and DELETE on them and USAGE on their sequences, or \
+         use --read-only"
+    )]
+    MayNotWrite,
+    /// There are tables of those names, and another program has made them.
+    #[error(
+        "schema {schema:?} has a table {table:?} of another program: name another schema or database"
+    )]
+    Foreign {
+        /// The first schema of the search_path.
+        schema: String,
+        /// The table.
+        table: String,
+    },
     /// A program that only reads does not migrate.
     #[error(
         "the database has schema version {version}, and this program needs version {program}: start one that may write \
@@ -116,18 +147,65 @@ pub(super) async fn check(client: &Client) -> Result<(), PostgresError> {
 }
 
 /// Brings the schema to the version of this program, each migration in one transaction. Changes nothing if it is there,
-/// and needs no right to create anything then.
+/// and needs no right to create anything then. Creates nothing in an empty database unless it `may_create` it.
 ///
 /// # Errors
 /// [`PostgresError::Schema`]; otherwise that of the migration that failed: nothing of it is left.
-pub(super) async fn migrate(session: &mut Session) -> Result<(), PostgresError> {
+pub(super) async fn migrate(session: &mut Session, may_create: bool) -> Result<(), PostgresError> {
     loop {
         let applied = Applied::of(session.client()).await?;
         applied.check()?;
         if applied.version >= program() {
-            return Ok(());
+            return check_rights(session.client()).await;
+        }
+        if applied.version == 0 && !may_create {
+            return Err(SchemaFault::Empty.into());
         }
         step(session).await?;
+    }
+}
+
+/// Checks that the role may do what a commit does.
+async fn check_rights(client: &Client) -> Result<(), PostgresError> {
+    let may_write = "SELECT bool_and(has_table_privilege(oid, 'SELECT')
+            AND (relname <> 'eval_runs' OR has_table_privilege(oid, 'INSERT'))
+            AND (relname <> 'challenges' OR has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE'))
+            AND (relname <> 'merkle_epochs' OR has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE'))
+            AND (relname NOT IN ('board_version', 'feed_version') OR has_table_privilege(oid, 'UPDATE'))
+            AND (relname <> 'lineages' OR has_table_privilege(oid, 'INSERT'))
+            AND (relkind <> 'S' OR has_sequence_privilege(oid, 'USAGE')))
+        FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+            AND relname IN ('challenges', 'eval_runs', 'merkle_epochs', 'board_version', 'feed_version', 'lineages',
+                            'eval_runs_seq_seq', 'challenges_revision')";
+    let row = client.query_typed_one(may_write, &[]).await?;
+    if row.try_get::<_, Option<bool>>(0)? == Some(false) {
+        return Err(SchemaFault::MayNotWrite.into());
+    }
+    Ok(())
+}
+
+/// Checks that a schema without this program's tables has none of the same names, and is the one that is meant.
+async fn check_foreign(client: &Client) -> Result<(), PostgresError> {
+    let foreign = "SELECT current_schema()::text, relname::text FROM pg_class
+        WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+            AND relname IN ('challenges', 'eval_runs', 'merkle_epochs', 'board_version', 'feed_version', 'lineages')
+        ORDER BY relname LIMIT 1";
+    let later = "SELECT current_schema()::text, n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relname = 'publisher_schema' AND n.nspname = ANY (current_schemas(false)) LIMIT 1";
+    if let Some(row) = client.query_typed(later, &[]).await?.first() {
+        return Err(SchemaFault::Ambiguous {
+            schema: row.try_get(0)?,
+            other: row.try_get(1)?,
+        }
+        .into());
+    }
+    match client.query_typed(foreign, &[]).await?.first() {
+        Some(row) => Err(SchemaFault::Foreign {
+            schema: row.try_get::<_, String>(0)?,
+            table: row.try_get(1)?,
+        }
+        .into()),
+        None => Ok(()),
     }
 }
 
@@ -150,6 +228,9 @@ async fn step(session: &mut Session) -> Result<(), PostgresError> {
     let Some(migration) = next.and_then(|next| MIGRATIONS.get(next)) else {
         return Ok(());
     };
+    if applied.version == 0 {
+        check_foreign(transaction.client()).await?;
+    }
     transaction.batch_execute(migration).await?;
     let version = applied.version + 1;
     let recorded = "SELECT 1 FROM publisher_schema WHERE version = $1";

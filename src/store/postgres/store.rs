@@ -60,9 +60,12 @@ pub(super) struct Inner {
     pub(super) connector: Connector,
     /// For LISTEN.
     pub(super) listener: Connector,
+    pub(super) has_listen_url: bool,
     pub(super) read_only: bool,
     /// Whether the schema has been checked or migrated.
     is_prepared: AtomicBool,
+    /// Whether tables are created in an empty database.
+    may_create: AtomicBool,
     polls: Polls,
     pub(super) replication: Replication,
     pub(super) runtime: Runtime,
@@ -94,6 +97,7 @@ impl PostgresStore {
             password::read(path).map_err(PostgresError::from)?;
         }
         let runtime = Runtime::start().map_err(PostgresError::from)?;
+        let schema = Arc::default();
         let connector = |url: PostgresUrl| {
             let url = if options.read_only {
                 url
@@ -102,7 +106,8 @@ impl PostgresStore {
             };
             let tls = tls::connector(&url, options.ca_file.as_deref())?;
             let password_file = options.password_file.clone();
-            Ok::<_, PostgresError>(Connector::new(url, tls, password_file))
+            let schema = Arc::clone(&schema);
+            Ok::<_, PostgresError>(Connector::new(url, tls, password_file, schema))
         };
         let connector_of_url = connector(options.url.clone())?;
         let listener = match options.listen_url.clone() {
@@ -114,8 +119,10 @@ impl PostgresStore {
             pool,
             connector: connector_of_url,
             listener,
+            has_listen_url: options.listen_url.is_some(),
             read_only: options.read_only,
             is_prepared: AtomicBool::new(false),
+            may_create: AtomicBool::new(true),
             polls: Polls::default(),
             replication: Replication::default(),
             runtime,
@@ -131,6 +138,11 @@ impl PostgresStore {
         let store = Self::new(options)?;
         store.prepare(deadline)?;
         Ok(store)
+    }
+
+    /// From now on an empty database is an error: there is a board, so it is not the database that is meant.
+    pub fn expect_tables(&self) {
+        self.0.may_create.store(false, Ordering::Relaxed);
     }
 
     /// Connects, and creates, migrates or checks the schema.
@@ -218,12 +230,16 @@ impl Inner {
 
     /// Migrates or checks the schema with this session.
     pub(super) async fn prepare_with(&self, session: &mut Session) -> Result<(), PostgresError> {
-        if self.read_only {
+        if !self.read_only {
+            self.connector.tell_durability(session.facts());
+        }
+        // A database that is empty all of a sudden is not the one that was opened.
+        if self.read_only || self.is_prepared() {
             migrations::check(session.client()).await?;
         } else {
-            self.connector.tell_durability(session.facts());
-            migrations::migrate(session).await?;
+            migrations::migrate(session, self.may_create.load(Ordering::Relaxed)).await?;
         }
+        self.connector.keep_schema(session.client()).await?;
         self.is_prepared.store(true, Ordering::Release);
         Ok(())
     }

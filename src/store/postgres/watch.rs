@@ -33,6 +33,10 @@ const LIMITS: SessionLimits = SessionLimits {
     lock: LOOK,
     statement: LOOK,
 };
+/// How long connecting to the listen URL may take.
+const LISTENER: Duration = Duration::from_secs(2);
+/// After this time a listen URL that could not be reached is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
@@ -71,6 +75,8 @@ struct Listening {
     has_heard: Arc<AtomicBool>,
     since: Instant,
     is_standby: bool,
+    /// When to try the listen URL again, if it could not be reached: until then it only polls.
+    listen_again: Option<Instant>,
 }
 
 /// Rings when a notice comes, and when the connection ends.
@@ -142,6 +148,10 @@ impl PostgresWatcher {
     }
 
     async fn look(&mut self) -> Result<Option<DatabaseState>, StoreError> {
+        let listen_again = self.listening.as_ref().and_then(|it| it.listen_again);
+        if listen_again.is_some_and(|at| at <= Instant::now()) {
+            self.listening = None;
+        }
         if self.listening.is_none() {
             sleep(self.backoff.next_delay()).await;
             self.listening = Some(self.listen().await?);
@@ -186,12 +196,26 @@ impl PostgresWatcher {
                 bell.ring();
             }
         };
-        let deadline = Instant::now() + LOOK;
-        let mut session = inner.listener.connect(LIMITS, deadline, on_message).await?;
+        let limit = if inner.has_listen_url { LISTENER } else { LOOK };
+        let deadline = Instant::now() + limit;
+        let listener = inner.listener.connect(LIMITS, deadline, on_message).await;
+        let (mut session, listen_again) = match listener {
+            Ok(session) => (session, None),
+            // Readers and writers may have another way.
+            Err(error) if inner.has_listen_url => {
+                let deadline = Instant::now() + LOOK;
+                let session = inner.connector.connect(LIMITS, deadline, |_| {}).await?;
+                log::warn!(
+                    "--database-listen-url: {error}: changes are noticed every --change-poll-ms only"
+                );
+                (session, Some(Instant::now() + LISTEN_AGAIN))
+            }
+            Err(error) => return Err(error.into()),
+        };
         let prepared = timeout(PREPARE, inner.prepare_with(&mut session)).await;
         prepared.map_err(|_| PostgresError::Timeout)??;
         let is_standby = session.facts().is_standby;
-        if !is_standby {
+        if !is_standby && listen_again.is_none() {
             in_time(subscribe(&session)).await?;
             // Through another connection, as the notices of other replicas come.
             inner.runtime.handle().spawn(ring_once(self.store.clone()));
@@ -201,12 +225,14 @@ impl PostgresWatcher {
             has_heard,
             since: Instant::now(),
             is_standby,
+            listen_again,
         })
     }
 
     fn warn_if_deaf(&mut self) {
         let is_deaf = self.listening.as_ref().is_some_and(|listening| {
-            !listening.is_standby && !listening.hears() && listening.since.elapsed() > SELF_TEST
+            let expects = !listening.is_standby && listening.listen_again.is_none();
+            expects && !listening.hears() && listening.since.elapsed() > SELF_TEST
         });
         if is_deaf && !self.has_warned {
             self.has_warned = true;

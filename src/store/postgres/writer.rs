@@ -132,7 +132,13 @@ impl PostgresWriter {
                 }
                 // The server may be another than before, such as a standby now: the next commit connects anew.
                 Err(CallError::NotStored(error)) => {
-                    return Err(self.fail(session, CommitError::NotStored(error.to_string())));
+                    let reason = error.to_string();
+                    let failure = if error.is_about_data() {
+                        CommitError::Refused(reason)
+                    } else {
+                        CommitError::NotStored(reason)
+                    };
+                    return Err(self.fail(session, failure));
                 }
                 Err(CallError::Unknown(reason)) => {
                     return Err(self.fail(session, CommitError::Unknown(reason)));

@@ -69,8 +69,12 @@ fn two_publishers_in_two_schemas_of_a_database_know_nothing_of_each_other() {
         ))
     };
     let one = at("one");
-    // What stands later in the search_path is not taken for its own.
-    let other = at("%22Other%5C%20one%22,one");
+    let url = |path: &str| format!("{}?options=-csearch_path%3D{path}", database.url());
+    // What stands later in the search_path is not taken for its own, and nothing is made beside it.
+    let ambiguous = PostgresStore::open(options(&url("%22Other%5C%20one%22,one")), soon());
+    let ambiguous = ambiguous.unwrap_err().to_string();
+    assert!(ambiguous.contains("name only one of them"), "{ambiguous}");
+    let other = at("%22Other%5C%20one%22");
     database.sql(&format!("SET search_path TO one; {}", insert(&["a"], 1)));
     assert_eq!(one.stamp(soon()).unwrap().last_seq, 1);
     assert_eq!(other.stamp(soon()).unwrap().last_seq, 0);
@@ -93,6 +97,20 @@ fn a_role_that_may_not_create_tables_uses_a_schema_that_is_there() {
     database.sql(&format!(
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
     ));
+    let may_not = PostgresStore::open(options(&url), soon())
+        .unwrap_err()
+        .to_string();
+    assert!(may_not.contains("may not write"), "{may_not}");
+    let read_only = super::Options {
+        read_only: true,
+        ..options(&url)
+    };
+    let reader = PostgresStore::open(read_only, soon()).unwrap();
+    reader.board(soon()).unwrap();
+    database.sql(&format!(
+        "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+         GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {role}"
+    ));
     open(&url).board(soon()).unwrap();
     database.sql_as_superuser(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
@@ -106,7 +124,7 @@ fn what_fails_leaves_nothing_and_names_the_reason() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("\"merkle_epochs\" already exists"),
+        error.contains("\"merkle_epochs\" of another program"),
         "{error}"
     );
     assert_eq!(
