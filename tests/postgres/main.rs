@@ -38,6 +38,7 @@ mod feed_pages;
 mod golden;
 #[path = "../publisher/holdback.rs"]
 mod holdback;
+mod operators;
 #[allow(dead_code)]
 #[path = "../publisher/process.rs"]
 mod process;
