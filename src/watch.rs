@@ -84,6 +84,9 @@ pub(crate) async fn launch(
                 news = Some(polled.news());
             }
             watcher = Some(polled);
+            if log.is_back(&state) {
+                cache.retry();
+            }
             if log.polled(&state) {
                 store.replaced();
             }
@@ -118,6 +121,11 @@ struct PollLog {
 }
 
 impl PollLog {
+    /// Returns whether this poll succeeded, and the one before did not. Call it before [`PollLog::polled`].
+    fn is_back(&self, state: &Result<Option<DatabaseState>, StoreError>) -> bool {
+        state.is_ok() && self.failure.is_some()
+    }
+
     /// Logs every new failure, the first success after it, and a new lineage. Returns whether there is one.
     fn polled(&mut self, state: &Result<Option<DatabaseState>, StoreError>) -> bool {
         let failure = state.as_ref().err().map(ToString::to_string);

@@ -53,6 +53,11 @@ pub(crate) struct Invalidate {
     pub(super) waiter: Option<Waiter>,
 }
 
+/// The database answers again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Retry;
+
 /// The board is so now.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -127,6 +132,7 @@ impl CacheActor {
             refresh: address.clone().recipient(),
             await_snapshot: address.clone().recipient(),
             invalidate: address.clone().recipient(),
+            retry: address.clone().recipient(),
             show: address.clone().recipient(),
             serve_saved: address.recipient(),
             waiting: Arc::new(Semaphore::new(settings.max_waiting)),
@@ -243,10 +249,6 @@ impl CacheActor {
         } else if self.machine.is_building() {
             self.wanted.push(wanted);
         } else {
-            if wanted.waiter.is_none() {
-                // A poll has just read the database.
-                self.machine.end_backoff();
-            }
             self.invalidate(wanted.waiter, context);
         }
     }
@@ -334,6 +336,15 @@ impl Handler<Invalidate> for CacheActor {
 
     fn handle(&mut self, message: Invalidate, context: &mut Context<Self>) {
         self.invalidate(message.waiter, context);
+    }
+}
+
+impl Handler<Retry> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retry, context: &mut Context<Self>) {
+        let step = self.machine.retry(self.clock.now());
+        self.perform(step, None, context);
     }
 }
 

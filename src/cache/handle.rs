@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    actor::{AwaitSnapshot, Invalidate, Refresh, ServeSaved, Show},
+    actor::{AwaitSnapshot, Invalidate, Refresh, Retry, ServeSaved, Show},
     refresh_flag::RefreshFlag,
     snapshot::Snapshot,
     snapshot_file::SavedBoard,
@@ -107,6 +107,7 @@ pub struct CacheHandle {
     pub(super) refresh: Recipient<Refresh>,
     pub(super) await_snapshot: Recipient<AwaitSnapshot>,
     pub(super) invalidate: Recipient<Invalidate>,
+    pub(super) retry: Recipient<Retry>,
     pub(super) show: Recipient<Show>,
     pub(super) serve_saved: Recipient<ServeSaved>,
     /// Bounds the readers that wait in the actor's mailbox, which itself has no bound.
@@ -156,6 +157,11 @@ impl CacheHandle {
     /// Tells the cache that the database has changed; the rebuild goes on in the background.
     pub fn invalidate(&self) {
         self.invalidate.do_send(Invalidate { waiter: None });
+    }
+
+    /// Tells the cache that the database answers again: a build that has failed is tried at once.
+    pub fn retry(&self) {
+        self.retry.do_send(Retry);
     }
 
     /// Tells the cache that the board is so now. Unless the published snapshot or the build in flight shows it, a

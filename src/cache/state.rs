@@ -135,11 +135,14 @@ impl<W> SingleFlight<W> {
         step
     }
 
-    /// The database answers: a retry need not wait any longer.
-    pub(crate) fn end_backoff(&mut self) {
+    /// The database answers again: a retry need not wait any longer.
+    pub(crate) fn retry(&mut self, now: Instant) -> Step<W> {
+        let mut step = Step::default();
         if matches!(self.phase, Phase::BackingOff { .. }) {
             self.phase = Phase::Idle;
+            self.start_if_needed(now, &mut step);
         }
+        step
     }
 
     /// Returns whether a build is in flight that has time left.

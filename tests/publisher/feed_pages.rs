@@ -5,7 +5,7 @@
 //! - a row is in the next page after its acknowledgement
 //! - a full page is cached until a row is inserted into it, and the last page until any row is appended; a new epoch
 //!   invalidates every page
-//! - writes of other processes are seen at the next poll
+//! - writes of other processes are seen at the next poll, and drop only the pages that their rows fall into
 //! - a cache of no bytes reads for every request
 //! - a request is counted once, also if its page must be encoded first
 //! - a page is encoded for a client that accepts it, and keeps its tags when it is read again
@@ -16,6 +16,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -24,10 +25,11 @@ use cathedral_publisher::{
     domain::{
         clock::SystemClock,
         cursor::{Cursor, PageLimit},
+        eval_run::EvalRun,
     },
     feed::{self, After, FeedError, FeedHandle, PageKey},
     metrics::{Metrics, Source},
-    store,
+    store::{self, Writer, WriterSettings, operation::Operation},
 };
 use futures_util::future::join_all;
 
@@ -167,6 +169,64 @@ async fn writes_of_other_processes_are_seen_at_the_next_poll() {
     post(&app, &row("own", 32)).await;
     let page = app.get(&page(0, 50)).await;
     assert!(page.text().contains("another") && page.text().contains("own"));
+    app.stop().await;
+}
+
+/// Another process that writes.
+struct Other(Option<Writer>);
+
+impl Other {
+    fn of(app: &App) -> Self {
+        let store = app.data.database.open(settings(&[]).store);
+        Self(Some(store.writer(WriterSettings {
+            busy_timeout: Duration::from_secs(20),
+            wal_soft_bytes: u64::MAX,
+            wal_hard_bytes: u64::MAX,
+            long_wait: Duration::ZERO,
+        })))
+    }
+
+    fn insert(&mut self, row: &str) {
+        let mut writer = self.0.take().unwrap();
+        let run = EvalRun::from_json(row).unwrap();
+        // Commits block.
+        let committed = thread::spawn(move || {
+            let committed = writer.commit(&[Operation::InsertEvalRuns(vec![run])]);
+            committed.unwrap();
+            writer
+        });
+        self.0 = Some(committed.join().unwrap());
+    }
+}
+
+#[actix_web::test]
+async fn writes_of_other_processes_drop_only_the_pages_that_their_rows_fall_into() {
+    let app = App::start(data(6)).await;
+    let mut other = Other::of(&app);
+    let shows = async |path: String, id: &str| {
+        wait_until(id, async || {
+            app.clock.advance(Duration::from_millis(500));
+            app.get(&path).await.text().contains(id)
+        })
+        .await;
+    };
+    // With its first write a process begins a lineage, and all pages are read anew.
+    other.insert(&row("first", 20));
+    shows(page(6, 50), "first").await;
+    let (one, two) = (page(0, 2), page(2, 2));
+    for path in [&one, &two] {
+        app.get(path).await;
+    }
+    let mut reads = Vec::new();
+    for (second, path, id) in [(21, page(6, 50), "behind"), (1, one.clone(), "between")] {
+        other.insert(&row(id, second));
+        shows(path, id).await;
+        let [.., before] = counts(&app).await;
+        app.get(&two).await;
+        let [.., after] = counts(&app).await;
+        reads.push(after - before);
+    }
+    assert_eq!(reads, [0, 0], "the other page was read again");
     app.stop().await;
 }
 

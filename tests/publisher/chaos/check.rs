@@ -12,7 +12,9 @@ use super::{
     until,
 };
 
-const LINEAGE: &str = "SELECT id FROM lineages ORDER BY ordinal DESC LIMIT 1";
+/// The lineage that began with the last restore: processes begin others with their first writes.
+const LINEAGE: &str = "SELECT id FROM lineages WHERE shared_through IS NULL
+     ORDER BY is_restore DESC, ordinal DESC LIMIT 1";
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Returns the outcome of `integrity_check`: `ok`, or what is damaged.
