@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use cathedral_publisher::{
     config,
     store::{
-        postgres::location::Location,
+        location::Location,
         sqlite::{backup::Backup, page_copy::Step, restore::Restore},
     },
 };

@@ -9,9 +9,8 @@ use cathedral_publisher::{
         self, Store,
         dump::Dump,
         import::ImportSession,
-        postgres::{
-            Options, PostgresStore, import::PostgresImport, location::Location, url::PostgresUrl,
-        },
+        location::Location,
+        postgres::{Options, PostgresStore, import::PostgresImport, url::PostgresUrl},
         sqlite::{SqliteStore, import::SqliteImport},
     },
 };

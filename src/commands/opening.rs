@@ -110,7 +110,7 @@ impl Opening {
     }
 }
 
-/// Checks that the snapshot file is none of the database's.
+/// Checks that the snapshot file is not one of the database's files.
 fn check_apart(snapshot_file: &Path, database: &Path) -> anyhow::Result<()> {
     let place = |path: &Path| {
         let folder = path.parent().map(|folder| folder.join("."));

@@ -13,9 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     server::Settings,
-    store::postgres::{
+    store::{
         location::{Location, LocationParser, UrlParser},
-        url::PostgresUrl,
+        postgres::url::PostgresUrl,
     },
 };
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `sqlite` | a database file |
 //! | `dump` | everything that is stored, at one moment |
+//! | `location` | what `--database` names |
 //! | `import` | many items in one transaction, into either store |
 //! | `operation` | what is written in groups |
 //! | `outcome` | what a write changed, or why it was rejected |
@@ -14,6 +15,7 @@
 
 pub mod dump;
 pub mod import;
+pub mod location;
 pub mod operation;
 mod outcome;
 mod polls;

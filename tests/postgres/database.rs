@@ -15,8 +15,9 @@ use cathedral_publisher::{
     store::{
         self, Store, WriterSettings,
         import::ImportSession,
+        location::Location,
         operation::Operation,
-        postgres::{Options, PostgresStore, import::PostgresImport, location::Location},
+        postgres::{Options, PostgresStore, import::PostgresImport},
     },
 };
 

@@ -4,7 +4,7 @@
 //! - a file that was cut anywhere, or of which any byte was changed, gives no board and no panic
 //! - a file of another program, release or kind gives a reason
 //! - a file of another program is never replaced
-//! - whoever reads while the file is replaced gets one of the boards whole
+//! - a reader gets a whole board while the file is replaced
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -154,7 +154,7 @@ fn a_file_of_another_program_is_never_replaced() {
 }
 
 #[test]
-fn whoever_reads_while_the_file_is_replaced_gets_one_of_the_boards_whole() {
+fn a_reader_gets_a_whole_board_while_the_file_is_replaced() {
     let folder = TempDir::new().unwrap();
     let file = file(&folder);
     let boards = [board(1), board(2)];

@@ -50,12 +50,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (back, returned) = oneshot::channel();
-    let lent = Lent {
+    let unclosed = Unclosed {
         stream: Some(stream),
         back: Some(back),
     };
-    let tls = MakeTlsConnect::<Lent<S>>::make_tls_connect(&mut tls, host);
-    let sent = token.cancel_query_raw(lent, tls.map_err(io::Error::other)?);
+    let tls = MakeTlsConnect::<Unclosed<S>>::make_tls_connect(&mut tls, host);
+    let sent = token.cancel_query_raw(unclosed, tls.map_err(io::Error::other)?);
     sent.await.map_err(io::Error::other)?;
     let mut stream = returned.await.map_err(io::Error::other)?;
     let mut rest = [0; 256];
@@ -64,20 +64,20 @@ where
 }
 
 /// A stream that is not shut down, and comes back when it is dropped.
-struct Lent<S> {
+struct Unclosed<S> {
     /// `None` only while it is dropped.
     stream: Option<S>,
     back: Option<oneshot::Sender<S>>,
 }
 
-impl<S: Unpin> Lent<S> {
+impl<S: Unpin> Unclosed<S> {
     fn stream(&mut self) -> io::Result<Pin<&mut S>> {
         let stream = self.stream.as_mut().map(Pin::new);
         stream.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
-impl<S> Drop for Lent<S> {
+impl<S> Drop for Unclosed<S> {
     fn drop(&mut self) {
         if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
             // Nobody waits if the request was given up.
@@ -86,7 +86,7 @@ impl<S> Drop for Lent<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Unclosed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,7 +96,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unclosed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -9,7 +9,6 @@
 //! | `dump` | everything that is stored, for exports |
 //! | `error` | why a call failed, without a password |
 //! | `import` | many items in one transaction |
-//! | `location` | what `--database` names |
 //! | `look` | reads what is stored of a group |
 //! | `migrations` | the schema, and how a database gets it |
 //! | `password` | the file with the password |
@@ -31,7 +30,6 @@ mod decide;
 pub mod dump;
 pub mod error;
 pub mod import;
-pub mod location;
 mod look;
 pub mod migrations;
 pub mod password;

@@ -96,7 +96,7 @@ impl PostgresUrl {
     ///
     /// # Errors
     /// [`UrlError`].
-    pub(super) fn parse(rest: &str) -> Result<Self, UrlError> {
+    pub(in crate::store) fn parse(rest: &str) -> Result<Self, UrlError> {
         if rest.matches('@').count() > 1 {
             return Err(UrlError::Reserved);
         }

@@ -12,7 +12,10 @@ use std::{
 };
 
 pub use cathedral_publisher::store::postgres::Options;
-use cathedral_publisher::store::postgres::{PostgresStore, location::Location, url::PostgresUrl};
+use cathedral_publisher::store::{
+    location::Location,
+    postgres::{PostgresStore, url::PostgresUrl},
+};
 
 /// Longer than any step takes on a busy machine.
 pub const LONG: Duration = Duration::from_secs(60);

@@ -16,7 +16,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::url::{PostgresUrl, UrlError};
+use super::postgres::url::{PostgresUrl, UrlError};
 
 /// Where the data are.
 #[derive(Debug, Clone, PartialEq, Eq)]
