@@ -429,10 +429,17 @@ pub fn within_limit(mut condition: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// Returns the settings of `serve` with these command-line options.
+/// Returns the settings of `serve` with these command-line options. Without an option for it, time slots do not end
+/// while a test runs.
 pub fn settings(options: &[&str]) -> Settings {
+    let slot = "--wait-slot-secs";
+    let long = if options.contains(&slot) {
+        &[][..]
+    } else {
+        &[slot, "600"]
+    };
     let program = ["cathedral-publisher", "serve"];
-    let cli = Cli::parse_from(program.iter().chain(options));
+    let cli = Cli::parse_from(program.iter().chain(long).chain(options));
     let Command::Serve(serve) = cli.command else {
         panic!("{cli:?}");
     };

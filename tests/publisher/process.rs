@@ -105,12 +105,14 @@ impl Service {
     }
 }
 
-/// Returns a command that serves this database on a free port.
+/// Returns a command that serves this database on a free port. Without an option for it, its time slots do not end
+/// while a test runs: a request that waits is answered only if something changes.
 pub fn serve(database: &(impl AsRef<OsStr> + ?Sized), options: &[&str]) -> Command {
     let mut command = publisher(&["serve", "--address", "127.0.0.1:0", "--database"]);
     command
         .arg(database.as_ref())
         .args(options)
+        .env("PUBLISHER_WAIT_SLOT_SECS", "600")
         .env("PUBLISHER_ADMIN_TOKEN", TOKENS[0]);
     command
 }

@@ -112,7 +112,7 @@ async fn an_answer_is_that_of_active_challenges_with_a_link_to_the_next_one() {
 
 #[actix_rt::test]
 async fn a_request_that_names_no_slot_or_one_that_is_over_is_answered_at_once() {
-    let app = App::start(Data::sample()).await;
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "25"]).await;
     let url = next(&app.get(CHANGES).await);
     let (without_slot, slot) = url.split_once("&slot=").unwrap();
     let slot: u64 = slot.parse().unwrap();
