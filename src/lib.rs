@@ -13,9 +13,11 @@
 //! | `liveness` | notices the death of an actor | - |
 //! | `throttle` | bounds how often events of one kind are told | - |
 //! | `units` | parsers of option values: times, sizes, numbers | - |
+//! | `certificates` | the authorities that outgoing connections trust | - |
+//! | `fetch` | outgoing HTTP, bounded in time and bytes | certificates |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
-//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | domain, units |
+//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
@@ -68,10 +70,12 @@
 
 pub mod answer;
 pub mod cache;
+mod certificates;
 pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod feed;
+pub mod fetch;
 pub mod health;
 pub mod http;
 pub mod import_export;

@@ -36,6 +36,7 @@ mod export_all;
 mod faults;
 mod feed_pages;
 mod feed_reads;
+mod fetch;
 mod file;
 mod front;
 mod golden;

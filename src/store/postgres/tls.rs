@@ -2,14 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{error::PostgresError, url::PostgresUrl};
+use crate::certificates;
+
+/// The option that names the file of certificates.
+const CA_FILE: &str = "--database-ca-file";
 
 /// Reads the roots: those of `ca_file`, or of the system. If no host of `url` is encrypted nothing is read.
 ///
@@ -20,10 +20,8 @@ pub(super) fn connector(
     ca_file: Option<&Path>,
 ) -> Result<MakeRustlsConnect, PostgresError> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => add_file(&mut roots, path).map_err(PostgresError::Certificates)?,
-        None if url.needs_tls() => add_native(&mut roots).map_err(PostgresError::Certificates)?,
-        None => {}
+    if ca_file.is_some() || url.needs_tls() {
+        add(&mut roots, ca_file).map_err(PostgresError::Certificates)?;
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -33,36 +31,19 @@ pub(super) fn connector(
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    let failed = |cause: String| format!("--database-ca-file {}: {cause}", path.display());
-    let certificates =
-        CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("it has no certificate".to_owned()));
-    }
-    Ok(())
-}
-
-fn add_native(roots: &mut RootCertStore) -> Result<(), String> {
-    let native = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(native.certs);
-    if !roots.is_empty() {
+fn add(roots: &mut RootCertStore, ca_file: Option<&Path>) -> Result<(), String> {
+    let certificates = certificates::load(CA_FILE, ca_file)?;
+    if ca_file.is_none() {
+        // Among a system's certificates some may be unusable.
+        roots.add_parsable_certificates(certificates);
         return Ok(());
     }
-    let cause = native
-        .errors
-        .first()
-        .map(|error| format!(" ({error})"))
-        .unwrap_or_default();
-    Err(format!(
-        "this system has no certificates to verify PostgreSQL's with{cause}: use --database-ca-file"
-    ))
+    for certificate in certificates {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{CA_FILE}: {error}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
