@@ -189,6 +189,10 @@ pub fn uri(url: &str) -> Result<Uri, FetchError> {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other errors are told in ureq's words"
+)]
 fn failed(error: ureq::Error, ask: Ask<'_>) -> FetchError {
     match error {
         ureq::Error::Timeout(_) => FetchError::TimedOut(ask.timeout),
