@@ -8,6 +8,7 @@ pub mod coding;
 pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
+pub mod feed_detail;
 pub mod feed_envelope;
 pub mod lineages;
 pub mod media_range;

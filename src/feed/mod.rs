@@ -52,7 +52,7 @@ use page::PageReader;
 use senders::Senders;
 
 use cache::FeedCache;
-pub use key::{After, PageKey};
+pub use key::{After, PageKey, SeqPage};
 pub use news::FeedNews;
 pub use page::Page;
 pub use senders::Sending;

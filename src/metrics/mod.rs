@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `requests` | request counters of each worker |
 //! | `process` | what the process uses |
+//! | `follow` | what a follower asks of its upstream |
 //! | `dropped_lines` | lines of the log that were dropped |
 
 mod dropped_lines;
+mod follow;
 mod process;
 pub mod requests;
 
@@ -18,6 +20,7 @@ use prometheus::{
 };
 
 pub use dropped_lines::DroppedLines;
+pub use follow::{FollowMetrics, FollowOutcome, FollowRejected};
 
 use process::Process;
 use requests::Requests;
@@ -56,6 +59,7 @@ pub struct Metrics {
     connections: IntGauge,
     accepted: IntCounter,
     snapshot_age_seconds: Gauge,
+    follow: FollowMetrics,
     gauges: [IntGauge; SampledGauge::ALL.len()],
 }
 
@@ -314,6 +318,7 @@ impl Metrics {
                     "Time since the board in service was built, or found to be the same again; -1 while there is none.",
                 )?,
             )?,
+            follow: FollowMetrics::new(&registry)?,
             gauges: gauges.try_into().map_err(unreachable)?,
             registry,
         };
@@ -322,6 +327,11 @@ impl Metrics {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
         Ok(metrics)
+    }
+
+    /// Returns the metrics of a follower.
+    pub fn follow(&self) -> &FollowMetrics {
+        &self.follow
     }
 
     /// Adds the count of dropped log lines.

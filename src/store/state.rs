@@ -1,7 +1,7 @@
 //! What readers find: the board, the feed and their versions, the ends of pages.
 
 use crate::domain::{
-    challenge::Challenge, cursor::Cursor, lineages::Unresolved, position::Lineage,
+    challenge::Challenge, cursor::Cursor, lineages::{Lineages, Unresolved}, position::Lineage,
     seq_cursor::SeqCursor,
 };
 
@@ -131,12 +131,16 @@ pub struct PageEnd {
 }
 
 /// The end of a page in the order of commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeqPageEnd {
     /// The cursor after it.
     pub next: SeqCursor,
     /// How many rows it has.
     pub rows: usize,
+    /// The `seq` of each of them.
+    pub seqs: Vec<i64>,
+    /// The lineages that the database knows.
+    pub lineages: Lineages,
     /// The feed that was read.
     pub stamp: FeedStamp,
 }

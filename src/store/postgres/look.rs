@@ -29,6 +29,8 @@ pub(super) async fn look(client: &Client, operations: &[Operation]) -> Result<St
                 challenges.extend(items.iter().map(|it| it.challenge_id.as_str()));
             }
             Operation::PutMerkleEpoch { epoch, .. } => epochs.push(*epoch),
+            // Rejected by the decision.
+            Operation::Mirror(_) => {}
         }
     }
     let mut stored = Stored::default();
