@@ -11,7 +11,7 @@ pub struct LogFilter {
     targets: Vec<(String, LevelFilter)>,
 }
 
-// `MODULES` and `CRATES`: see build.rs.
+// `MODULES` and `CRATES`: see scripts/log_targets.rs.
 include!(concat!(env!("OUT_DIR"), "/log_targets.rs"));
 
 /// Targets that are no modules: the access log, and the lines of panics.

@@ -7,7 +7,7 @@ use std::{
 };
 
 fn main() -> io::Result<()> {
-    for input in ["build.rs", "src", "Cargo.lock"] {
+    for input in ["scripts/log_targets.rs", "src", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={input}");
     }
     let mut modules = Vec::new();
