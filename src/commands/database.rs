@@ -11,7 +11,7 @@ use cathedral_publisher::{
         import::ImportSession,
         location::Location,
         postgres::{Options, PostgresStore, import::PostgresImport, url::PostgresUrl},
-        sqlite::{SqliteStore, import::SqliteImport},
+        sqlite::{SqliteStore, import::SqliteImport, mirror::claim},
     },
 };
 
@@ -77,6 +77,18 @@ impl Opened {
                 Store::Sqlite(SqliteStore::new(file, settings, !read_only))
             }
             Self::Server(store) => Store::Postgres(store.clone()),
+        }
+    }
+
+    /// Marks the database as that of a follower.
+    ///
+    /// # Errors
+    /// If it has other data, or is not a file.
+    pub(crate) fn claim(&self, upstream: &str, busy_timeout: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::File(opening) => Ok(claim(opening.file().path(), upstream, busy_timeout)?),
+            // Refused before it was opened.
+            Self::Server(_) => Ok(()),
         }
     }
 

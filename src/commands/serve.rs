@@ -6,6 +6,7 @@ use cathedral_publisher::{
     cache::{build::StoreBuilder, snapshot_file::SnapshotFile},
     config::{Admin, Serve},
     domain::clock::SystemClock,
+    follow::Follow,
     http::AdminTokens,
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
@@ -34,7 +35,13 @@ async fn run(
     dropped: DroppedLines,
 ) -> anyhow::Result<Opened> {
     let tokens = admin_tokens(&options.admin)?;
+    let follow = Follow::new(options.follow)?;
+    anyhow::ensure!(
+        follow.is_none() || options.database.database.path().is_some(),
+        "--follow needs an SQLite file as --database: a copy is not shared by replicas"
+    );
     let name = options.database.database.to_string();
+    let upstream = follow.as_ref().map(|follow| follow.upstream().to_string());
     let opening = {
         let (database, read_only) = (options.database, options.read_only);
         let store = options.settings.store;
@@ -44,7 +51,11 @@ async fn run(
             .clone()
             .map(SnapshotFile::new);
         actix_web::rt::task::spawn_blocking(move || {
-            Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())
+            let opened = Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())?;
+            if let Some(upstream) = upstream {
+                opened.claim(&upstream, store.busy_timeout)?;
+            }
+            Ok::<_, anyhow::Error>(opened)
         })
     };
     let database = tokio::select! {
@@ -57,7 +68,12 @@ async fn run(
         }
     };
     let store = database.store(options.settings.store, options.read_only);
-    let parts = parts(store, tokens.clone(), !options.read_only, dropped);
+    let is_following = follow.is_some();
+    if let Some(follow) = &follow {
+        log::info!("following {}", follow.upstream());
+    }
+    let mut parts = parts(store, tokens.clone(), !options.read_only, dropped);
+    parts.follow = follow;
     let listening = listen(&options.address.address, inherited, options.settings, parts);
     let running = tokio::select! {
         running = listening => running?,
@@ -72,7 +88,7 @@ async fn run(
     for address in &running.admin_addresses {
         log::info!("admin routes, metrics and all public paths on http://{address}");
     }
-    if tokens.count() == 0 && !options.read_only {
+    if tokens.count() == 0 && !options.read_only && !is_following {
         log::info!("no admin token is configured: the admin routes answer 404");
     }
     let reload = reload(options.admin, tokens);
@@ -117,6 +133,7 @@ pub(crate) fn parts(
         store,
         clock: Arc::new(SystemClock),
         writable,
+        follow: None,
         tokens,
         dropped_log_lines,
     }

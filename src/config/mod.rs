@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    follow,
     server::Settings,
     store::{
         location::{Location, LocationParser, UrlParser},
@@ -165,6 +166,8 @@ pub struct Serve {
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    #[command(flatten)]
+    pub follow: follow::Settings,
     // Last: its help headings hold for all that follows.
     #[command(flatten)]
     pub settings: Settings,

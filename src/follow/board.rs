@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn a_board_is_accepted_whole_or_not_at_all() {
-        let challenges = Sample::new(1).board();
+        let mut challenges = Sample::new(1).board();
+        challenges.sort_by_key(|it| (it.tier, it.challenge_id.clone()));
         let board = Snapshot::new(&challenges).unwrap();
         let body = String::from_utf8(board.board().identity().body_ref().to_vec()).unwrap();
         assert_eq!(read(&body).unwrap(), challenges);

@@ -11,8 +11,9 @@ use super::{
     status::Part,
 };
 use crate::{
-    domain::{challenge::Challenge, position::Position},
-    store::{Version, operation::Mirror},
+    domain::{challenge::Challenge, position::Position, seq_cursor::SeqCursor},
+    metrics::FollowRejected,
+    store::{Version, operation::Mirror, sqlite::mirror::Mirrored},
 };
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
@@ -80,7 +81,8 @@ impl BoardPart {
             self.way = Way::Unknown;
         }
         // Another process may have replaced the database, or the feed has brought other lineages.
-        let version = self.copy.mirrored(&self.hand).await?.board.version;
+        let Mirrored { board, cursor, .. } = self.copy.mirrored(&self.hand).await?;
+        let version = board.version;
         if self.stored.as_ref().is_some_and(|(_, stored)| *stored != version) {
             (self.stored, self.position) = (None, None);
         }
@@ -111,6 +113,10 @@ impl BoardPart {
         let is_new = new.is_some();
         let (challenges, bytes) = new.map_or((None, 0), |(it, bytes)| (Some(it), bytes));
         if is_new || position != self.position {
+            if position.is_some() && cursor == SeqCursor::Start {
+                // Without them the position says nothing. If it fails, the board does not wait for it.
+                let _ = self.copy.learn_lineages(&self.hand).await;
+            }
             self.store(challenges, bytes, position).await?;
             let version = self.copy.mirrored(&self.hand).await?.board.version;
             let before = self.stored.take().map(|(tag, _)| tag);
@@ -148,9 +154,13 @@ impl BoardPart {
         let Err(Stop::Refused(_)) = stored else {
             return stored.map(drop);
         };
-        let cursor = self.copy.mirrored(&self.hand).await?.cursor;
         // The other part may be faster.
-        let _ = self.copy.numbered_step(&self.hand, cursor, None).await;
-        self.copy.write(bytes, board(challenges)).await.map(drop)
+        let _ = self.copy.learn_lineages(&self.hand).await;
+        let stored = self.copy.write(bytes, board(challenges)).await;
+        if let Err(Stop::Refused(_)) = &stored {
+            let metrics = &self.copy.source.metrics;
+            metrics.rejected(FollowRejected::Numbers);
+        }
+        stored.map(drop)
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Copy {
     pub(super) verify: Option<VerifyRows>,
     pub(super) left_out: Arc<Mutex<HashSet<String>>>,
     pub(super) told: Arc<Throttle<FollowRejected>>,
+    /// Locked while a page is asked for that nobody waits for: both parts may ask.
+    pub(super) asking: Arc<Mutex<()>>,
 }
 
 /// Why a step came to nothing.
@@ -68,6 +70,8 @@ pub(super) enum Stop {
     Status(u16, Option<Duration>),
     /// What was said does not fit what is stored.
     Refused(String),
+    /// Another page was stored meanwhile.
+    Overtaken,
     /// The own database cannot be read or written.
     Own(String),
 }
@@ -78,6 +82,7 @@ impl std::fmt::Display for Stop {
             Self::Upstream(failure) => failure.fmt(f),
             Self::Status(status, _) => write!(f, "it answers {status}"),
             Self::Refused(reason) => write!(f, "its answer is rejected: numbers: {reason}"),
+            Self::Overtaken => f.write_str("another page was stored meanwhile"),
             Self::Own(reason) => write!(f, "what it says cannot be stored: {reason}"),
         }
     }
@@ -119,11 +124,14 @@ impl Copy {
         let bytes = bytes.min(self.writer.max_bytes() as usize);
         let admission = self.writer.admit(bytes).map_err(refused)?;
         let written = self.writer.write(admission, Operation::Mirror(mirrored));
-        let written = written.await.map_err(refused);
-        if let Err(Stop::Refused(_)) = &written {
-            self.source.metrics.rejected(FollowRejected::Numbers);
-        }
-        written
+        written.await.map_err(refused)
+    }
+
+    /// Asks for the next page in the order of commits and stores it, so that the lineages are known.
+    pub(super) async fn learn_lineages(&self, hand: &Hand) -> Result<(), Stop> {
+        let _asking = self.asking.lock().await;
+        let cursor = self.mirrored(hand).await?.cursor;
+        self.numbered_step(hand, cursor, None).await.map(drop)
     }
 
     /// Asks for a page in the order of commits and stores it. `target` is the query if it is not simply the next page.
@@ -168,7 +176,16 @@ impl Copy {
             rows: accepted.rows,
             is_last,
         };
-        self.write(bytes, Mirror::Page(page)).await?;
+        if let Err(stop) = self.write(bytes, Mirror::Page(page)).await {
+            let is_refused = matches!(stop, Stop::Refused(_));
+            if is_refused && self.mirrored(hand).await?.cursor != asked && asked != SeqCursor::Start {
+                return Err(Stop::Overtaken);
+            }
+            if is_refused {
+                self.source.metrics.rejected(FollowRejected::Numbers);
+            }
+            return Err(stop);
+        }
         if is_last {
             self.status.confirmed(Part::Feed);
         }
@@ -243,7 +260,7 @@ impl Told {
         }
         let retry_after = match stop {
             Stop::Status(_, retry_after) => *retry_after,
-            Stop::Upstream(_) | Stop::Refused(_) | Stop::Own(_) => None,
+            Stop::Upstream(_) | Stop::Refused(_) | Stop::Overtaken | Stop::Own(_) => None,
         };
         pace.failed(retry_after)
     }

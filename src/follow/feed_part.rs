@@ -1,7 +1,10 @@
 //! Copies the feed: in the order of commits, with the upstream's numbers, if it tells them; otherwise by the cursor
 //! (ran_at, id), with a poll now and then.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     PROBE_AGAIN,
@@ -144,6 +147,7 @@ impl FeedPart {
             return Ok(Duration::ZERO);
         };
         let begun = self.copy.now();
+        let asking = Arc::clone(&self.copy.asking).lock_owned().await;
         let stored = self.copy.mirrored(&self.hand).await?.cursor;
         let cursor = if *starts_again { SeqCursor::Start } else { stored };
         if *starts_again {
@@ -153,6 +157,8 @@ impl FeedPart {
         // The other part may have stored a page meanwhile.
         let target = next.as_ref().filter(|(from, _)| *from == cursor);
         let target = target.map(|(_, query)| query.clone());
+        // The other part must not wait for what this one waits for.
+        let _asking = Some(asking).filter(|_| target.is_none());
         let step = self.copy.numbered_step(&self.hand, cursor, target).await;
         let (step, link) = match step {
             Ok(step) => step,
@@ -160,6 +166,13 @@ impl FeedPart {
                 self.way = Way::Numbered {
                     next: None,
                     starts_again: true,
+                };
+                return Ok(Duration::ZERO);
+            }
+            Err(Stop::Overtaken) => {
+                self.way = Way::Numbered {
+                    next: None,
+                    starts_again: false,
                 };
                 return Ok(Duration::ZERO);
             }

@@ -138,6 +138,7 @@ impl Follow {
             verify: self.verify,
             left_out: Arc::default(),
             told: copy::throttle(),
+            asking: Arc::default(),
         };
         let (poll, overlap) = (self.settings.follow_poll, self.settings.follow_overlap);
         let mut board = BoardPart::new(copy.clone(), hands.0, poll);

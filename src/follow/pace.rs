@@ -27,11 +27,6 @@ impl Pace {
         self.failures = 0;
     }
 
-    /// Returns how many failures there were since the last success.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Notes a failure, and returns the pause: at least what the upstream asks for.
     pub(super) fn failed(&mut self, retry_after: Option<Duration>) -> Duration {
         let doublings = self.failures.min(16);
@@ -64,7 +59,6 @@ mod tests {
             let pause = pace.failed(None);
             assert!(pause >= secs(nominal / 2.0) && pause <= secs(nominal * 1.5));
         }
-        assert_eq!(pace.failures(), 7);
         pace.succeeded();
         assert!(pace.failed(None) <= secs(1.5));
         for _ in 0..100_000 {

@@ -141,12 +141,10 @@ pub(super) fn numbered_page(
 fn items(body: &str) -> Result<(Items<'_>, Vec<Cursor>), Lie> {
     let page: Items<'_> = serde_json::from_str(body).map_err(|error| form(error.to_string()))?;
     let place = |(index, row): (usize, &&RawValue)| {
-        let place: Place = serde_json::from_str(row.get()).map_err(|error| error.to_string());
-        place
-            .and_then(|place| {
-                Cursor::of_row(&place.ran_at, place.id).map_err(|error| error.to_string())
-            })
-            .map_err(|error| form(format!("item {index}: {error}")))
+        let invalid = |error: String| form(format!("item {index}: {error}"));
+        let place = serde_json::from_str(row.get());
+        let Place { ran_at, id } = place.map_err(|error| invalid(error.to_string()))?;
+        Cursor::of_row(&ran_at, id).map_err(|error| invalid(error.to_string()))
     };
     let places = page.items.iter().enumerate().map(place).collect::<Result<_, _>>()?;
     Ok((page, places))

@@ -39,6 +39,7 @@ use crate::{
     },
     domain::clock::Clock,
     feed::FeedHandle,
+    follow::Follow,
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     liveness::Liveness,
@@ -72,6 +73,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Whether there is a writer.
     pub writable: bool,
+    /// The publisher that is followed: then nobody else writes, and the database is a file.
+    pub follow: Option<Follow>,
     /// Tokens of clients that may write over HTTP.
     pub tokens: AdminTokens,
     /// Lines of the log that were dropped.
@@ -124,6 +127,20 @@ pub async fn start(
             liveness.guard("the writer"),
         )
     });
+    let upstream = match (parts.follow, &writer, &parts.store) {
+        (None, ..) => None,
+        (Some(follow), Some(writer), Store::Sqlite(store)) => Some(follow.launch(
+            store.clone(),
+            writer.clone(),
+            Arc::clone(&parts.clock),
+            metrics.follow().clone(),
+            &stopping,
+            |name| liveness.guard(name),
+        )?),
+        (Some(_), ..) => return Err(io::Error::other("a follower needs a file that it may write")),
+    };
+    // Only the upstream decides what a follower serves.
+    let admin_writer = writer.clone().filter(|_| upstream.is_none());
     let handles = Handles {
         board: cache.clone(),
         feed: feed.clone(),
@@ -133,12 +150,13 @@ pub async fn start(
             last_probe: Arc::default(),
             cache: cache.clone(),
             writer: writer.clone(),
+            upstream,
             stopping: Arc::clone(&stopping),
         },
         metrics,
         metrics_page: Arc::default(),
         page: Arc::default(),
-        admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
+        admin: AdminHandles::new(parts.tokens, admin_writer, &settings.http),
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         waits: waits.clone(),

@@ -288,7 +288,8 @@ impl App {
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             writable: true,
-            tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
+            follow: None,
+        tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
             dropped_log_lines: Default::default(),
         };
         let listen = Listen::At("127.0.0.1:0".to_owned());

@@ -88,6 +88,7 @@ async fn publisher(store: Store, slow: Arc<Slow>, settings: Settings) {
         builder: slow,
         clock: Arc::new(SystemClock),
         writable: false,
+        follow: None,
         tokens: AdminTokens::load(None, []).unwrap(),
         dropped_log_lines: Default::default(),
     };

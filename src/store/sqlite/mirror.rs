@@ -229,7 +229,8 @@ fn put_board(
 
 fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, WriteError> {
     let (known, last_seq) = (read::lineages(connection)?, read::last_seq(connection)?);
-    if cursor(connection, &known)? != page.asked {
+    // The start may be asked for at any time: all is read anew.
+    if page.asked != SeqCursor::Start && cursor(connection, &known)? != page.asked {
         return Err(refused("another page was stored meanwhile"));
     }
     let (lineages, SeqCursor::At(next)) = (&page.detail.lineages, page.detail.next) else {
