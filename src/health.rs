@@ -132,7 +132,10 @@ impl HealthHandle {
             database: self.database().await,
             actors: self.actors(),
             process: well(!stopping, "stopping"),
-            upstream: self.upstream.as_ref().map(|it| it.check(self.settings.max_snapshot_age)),
+            upstream: self
+                .upstream
+                .as_ref()
+                .map(|it| it.check(self.settings.max_snapshot_age)),
         }
     }
 

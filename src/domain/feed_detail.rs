@@ -143,7 +143,11 @@ mod tests {
             ("\"2-", "\"1-"),
             ("\"2-", "\"4-"),
         ] {
-            assert_eq!(FeedDetail::of_page(&page.replace(part, other)), None, "{part}");
+            assert_eq!(
+                FeedDetail::of_page(&page.replace(part, other)),
+                None,
+                "{part}"
+            );
         }
     }
 }

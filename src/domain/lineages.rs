@@ -144,7 +144,9 @@ impl Lineages {
     pub fn last_restore(&self) -> Option<Lineage> {
         let chain = self.0.iter().filter(|known| known.is_continued());
         let restore = chain.clone().rfind(|known| known.is_restore);
-        restore.or(chain.clone().next_back()).map(|known| known.lineage)
+        restore
+            .or(chain.clone().next_back())
+            .map(|known| known.lineage)
     }
 
     /// Returns the one cursor that stands for a position of the database: in the lineage in which the number was given,

@@ -33,14 +33,22 @@ pub(super) fn read(body: &str) -> Result<Vec<Challenge>, Lie> {
     }
     let key = |challenge: &Challenge| (challenge.tier, challenge.challenge_id.clone());
     let are_ordered = challenges.is_sorted_by(|a, b| key(a) < key(b));
-    let mut ids: Vec<&str> = challenges.iter().map(|it| it.challenge_id.as_str()).collect();
+    let mut ids: Vec<&str> = challenges
+        .iter()
+        .map(|it| it.challenge_id.as_str())
+        .collect();
     ids.sort_unstable();
     if !are_ordered || !ids.is_sorted_by(|a, b| a < b) {
-        return Err(Lie::new(FollowRejected::Order, "items of the board are not in order"));
+        return Err(Lie::new(
+            FollowRejected::Order,
+            "items of the board are not in order",
+        ));
     }
     let ours = Snapshot::new(&challenges).map_err(|error| form(error.to_string()))?;
     if ours.board().identity().body_ref() != body.as_bytes() {
-        return Err(form("this program would write other bytes for the same board".to_owned()));
+        return Err(form(
+            "this program would write other bytes for the same board".to_owned(),
+        ));
     }
     Ok(challenges)
 }
@@ -59,21 +67,43 @@ mod tests {
         let board = Snapshot::new(&challenges).unwrap();
         let body = String::from_utf8(board.board().identity().body_ref().to_vec()).unwrap();
         assert_eq!(read(&body).unwrap(), challenges);
-        assert_eq!(read(r#"{"family_id":"synthetic_boolean_v1","count":0,"items":[]}"#), Ok(vec![]));
-        let first = body.find(r#"{"family_id":"synthetic_boolean_v1","challenge_id""#).unwrap();
+        assert_eq!(
+            read(r#"{"family_id":"synthetic_boolean_v1","count":0,"items":[]}"#),
+            Ok(vec![])
+        );
+        let first = body
+            .find(r#"{"family_id":"synthetic_boolean_v1","challenge_id""#)
+            .unwrap();
         let second = first + body[first + 1..].find(r#"{"family_id""#).unwrap() + 1;
         let third = second + body[second + 1..].find(r#"{"family_id""#).unwrap() + 1;
-        let (begin, one, two, rest) = (&body[..first], &body[first..second], &body[second..third], &body[third..]);
+        let (begin, one, two, rest) = (
+            &body[..first],
+            &body[first..second],
+            &body[second..third],
+            &body[third..],
+        );
         for (lie, expected) in [
             (format!("{begin}{two}{one}{rest}"), FollowRejected::Order),
             (format!("{begin}{one}{one}{rest}"), FollowRejected::Order),
             (format!("{begin}{two}{rest}"), FollowRejected::Form),
-            (body.replacen("\"count\":", "\"count\": ", 1), FollowRejected::Form),
-            (body.replacen("\"active\"", "\"pending\"", 1), FollowRejected::Form),
-            (body.replacen("\"storage\":\"file\"", "\"storage\":\"tape\"", 1), FollowRejected::Form),
+            (
+                body.replacen("\"count\":", "\"count\": ", 1),
+                FollowRejected::Form,
+            ),
+            (
+                body.replacen("\"active\"", "\"pending\"", 1),
+                FollowRejected::Form,
+            ),
+            (
+                body.replacen("\"storage\":\"file\"", "\"storage\":\"tape\"", 1),
+                FollowRejected::Form,
+            ),
             (format!("{body}\n"), FollowRejected::Form),
             (body[..body.len() - 1].to_owned(), FollowRejected::Form),
-            ("<html>Please log in</html>".to_owned(), FollowRejected::Form),
+            (
+                "<html>Please log in</html>".to_owned(),
+                FollowRejected::Form,
+            ),
             ("{}".to_owned(), FollowRejected::Form),
             (String::new(), FollowRejected::Form),
         ] {

@@ -83,7 +83,11 @@ impl BoardPart {
         // Another process may have replaced the database, or the feed has brought other lineages.
         let Mirrored { board, cursor, .. } = self.copy.mirrored(&self.hand).await?;
         let version = board.version;
-        if self.stored.as_ref().is_some_and(|(_, stored)| *stored != version) {
+        if self
+            .stored
+            .as_ref()
+            .is_some_and(|(_, stored)| *stored != version)
+        {
             (self.stored, self.position) = (None, None);
         }
         let (target, timeout) = match &self.way {

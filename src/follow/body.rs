@@ -3,10 +3,7 @@
 use std::io::{self, Read};
 
 use super::lie::Lie;
-use crate::{
-    domain::entity_tag::EntityTag,
-    metrics::FollowRejected,
-};
+use crate::{domain::entity_tag::EntityTag, metrics::FollowRejected};
 
 /// What a follower accepts. Each of them is decoded within bounds.
 pub(super) const ACCEPT_ENCODING: &str = "br, zstd, gzip";
@@ -29,7 +26,10 @@ pub(super) fn decoded(
         && !EntityTag::of(&identity).to_string()[1..].starts_with(digits)
     {
         let tag = tag.unwrap_or_default();
-        return Err(Lie::new(FollowRejected::Tag, format!("the body is not that of {tag}")));
+        return Err(Lie::new(
+            FollowRejected::Tag,
+            format!("the body is not that of {tag}"),
+        ));
     }
     String::from_utf8(identity).map_err(|_| Lie::new(FollowRejected::Form, "it is not UTF-8"))
 }
@@ -43,13 +43,19 @@ fn decode(body: Vec<u8>, coding: Option<&str>, max_bytes: u64) -> Result<Vec<u8>
         "zstd" => zstd(&body, max_bytes),
         other => {
             let other: String = other.chars().take(40).collect();
-            return Err(Lie::new(FollowRejected::Coding, format!("its coding is {other:?}")));
+            return Err(Lie::new(
+                FollowRejected::Coding,
+                format!("its coding is {other:?}"),
+            ));
         }
     };
-    let decoded = decoded
-        .map_err(|error| Lie::new(FollowRejected::Coding, format!("{coding}: {error}")))?;
+    let decoded =
+        decoded.map_err(|error| Lie::new(FollowRejected::Coding, format!("{coding}: {error}")))?;
     if decoded.len() as u64 > max_bytes {
-        return Err(Lie::new(FollowRejected::Size, format!("it has more than {max_bytes} bytes")));
+        return Err(Lie::new(
+            FollowRejected::Size,
+            format!("it has more than {max_bytes} bytes"),
+        ));
     }
     Ok(decoded)
 }
@@ -95,12 +101,23 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_that_of_its_tag_is_a_lie() {
-        for tag in [TAG_OF_A, "W/\"ca978112ca1bbdca\"", "\"ca978112ca1bbdca-gzip\""] {
+        for tag in [
+            TAG_OF_A,
+            "W/\"ca978112ca1bbdca\"",
+            "\"ca978112ca1bbdca-gzip\"",
+        ] {
             assert_eq!(rejected(b"a", "", tag), None, "{tag}");
             assert_eq!(rejected(b"b", "", tag), Some(FollowRejected::Tag), "{tag}");
         }
         // Tags of another form say nothing of the body.
-        for tag in ["", "\"\"", "\"66e9-1a2b\"", "\"CA978112CA1BBDCA\"", "\"ca978112ca1bbdcab\"", "ca978112ca1bbdca"] {
+        for tag in [
+            "",
+            "\"\"",
+            "\"66e9-1a2b\"",
+            "\"CA978112CA1BBDCA\"",
+            "\"ca978112ca1bbdcab\"",
+            "ca978112ca1bbdca",
+        ] {
             assert_eq!(rejected(b"b", "identity", tag), None, "{tag}");
         }
     }
@@ -118,13 +135,25 @@ mod tests {
             ("br", br),
         ] {
             assert!(body.len() < 100_000);
-            assert_eq!(rejected(&body, coding, ""), Some(FollowRejected::Size), "{coding}");
+            assert_eq!(
+                rejected(&body, coding, ""),
+                Some(FollowRejected::Size),
+                "{coding}"
+            );
             let half = &body[..body.len() / 2];
             let whole = decoded(half.to_vec(), Some(coding), None, 1 << 30);
-            assert_eq!(whole.unwrap_err().reason, FollowRejected::Coding, "{coding}");
+            assert_eq!(
+                whole.unwrap_err().reason,
+                FollowRejected::Coding,
+                "{coding}"
+            );
         }
         for coding in ["deflate", "gzip, br", "aws-chunked"] {
-            assert_eq!(rejected(b"a", coding, ""), Some(FollowRejected::Coding), "{coding}");
+            assert_eq!(
+                rejected(b"a", coding, ""),
+                Some(FollowRejected::Coding),
+                "{coding}"
+            );
         }
         assert_eq!(rejected(b"\xff", "", ""), Some(FollowRejected::Form));
     }

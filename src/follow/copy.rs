@@ -111,7 +111,10 @@ impl Copy {
         let store = self.store.clone();
         let read = move || store.mirrored(Instant::now() + READ_TIMEOUT);
         let own = |error: String| Stop::Own(error);
-        let read = hand.run(read).await.map_err(|error| own(error.to_string()))?;
+        let read = hand
+            .run(read)
+            .await
+            .map_err(|error| own(error.to_string()))?;
         read.map_err(|error| own(error.to_string()))
     }
 
@@ -178,7 +181,8 @@ impl Copy {
         };
         if let Err(stop) = self.write(bytes, Mirror::Page(page)).await {
             let is_refused = matches!(stop, Stop::Refused(_));
-            if is_refused && self.mirrored(hand).await?.cursor != asked && asked != SeqCursor::Start {
+            if is_refused && self.mirrored(hand).await?.cursor != asked && asked != SeqCursor::Start
+            {
                 return Err(Stop::Overtaken);
             }
             if is_refused {
@@ -273,4 +277,3 @@ impl Told {
         }
     }
 }
-

@@ -149,10 +149,16 @@ impl FeedPart {
         let begun = self.copy.now();
         let asking = Arc::clone(&self.copy.asking).lock_owned().await;
         let stored = self.copy.mirrored(&self.hand).await?.cursor;
-        let cursor = if *starts_again { SeqCursor::Start } else { stored };
+        let cursor = if *starts_again {
+            SeqCursor::Start
+        } else {
+            stored
+        };
         if *starts_again {
             let upstream = &self.copy.source.upstream;
-            log::warn!("{upstream} does not know the eval runs that were copied: reading all of them anew");
+            log::warn!(
+                "{upstream} does not know the eval runs that were copied: reading all of them anew"
+            );
         }
         // The other part may have stored a page meanwhile.
         let target = next.as_ref().filter(|(from, _)| *from == cursor);
@@ -216,7 +222,8 @@ impl FeedPart {
         let goes_on = match reply {
             Reply::New((page, bytes), fields) => {
                 fresh_for = fields.fresh_for;
-                self.store(page.accepted, page.merkle_epoch_latest, bytes).await?;
+                self.store(page.accepted, page.merkle_epoch_latest, bytes)
+                    .await?;
                 let Way::Places(walk, ..) = &mut self.way else {
                     return Ok(Duration::ZERO);
                 };
@@ -229,7 +236,11 @@ impl FeedPart {
             Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
         };
         if let Way::Places(_, _, phase) = &mut self.way {
-            *phase = if goes_on { Phase::GoesOn } else { Phase::Begins };
+            *phase = if goes_on {
+                Phase::GoesOn
+            } else {
+                Phase::Begins
+            };
         }
         if goes_on {
             return Ok(Duration::ZERO);

@@ -79,7 +79,9 @@ pub struct Follow {
 impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upstream = &self.upstream;
-        f.debug_struct("Follow").field("upstream", upstream).finish_non_exhaustive()
+        f.debug_struct("Follow")
+            .field("upstream", upstream)
+            .finish_non_exhaustive()
     }
 }
 

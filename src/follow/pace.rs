@@ -72,7 +72,10 @@ mod tests {
         assert_eq!(pace.failed(Some(secs(100.0))), secs(100.0));
         assert_eq!(pace.failed(Some(secs(1e9))), LONGEST_ASKED);
         let polled = |pause: Duration, nominal| {
-            assert!(pause >= secs(nominal) && pause <= secs(nominal * 1.11), "{pause:?}");
+            assert!(
+                pause >= secs(nominal) && pause <= secs(nominal * 1.11),
+                "{pause:?}"
+            );
         };
         polled(pace.poll(secs(15.0), None), 15.0);
         polled(pace.poll(secs(15.0), Some(secs(60.0))), 60.0);

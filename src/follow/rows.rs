@@ -91,10 +91,16 @@ pub(super) fn place_page(
     let end = feed_envelope::end(next, page.merkle_epoch_latest);
     ours.extend(end.map_err(|error| form(error.to_string()))?);
     if ours != body.as_bytes() || page.merkle_epoch_latest.is_some_and(|epoch| epoch < 0) {
-        return Err(form("this program would write other bytes for the same page"));
+        return Err(form(
+            "this program would write other bytes for the same page",
+        ));
     }
     let next = next.cloned();
-    let numbered = page.items.iter().zip(places).map(|(row, place)| ((), *row, place));
+    let numbered = page
+        .items
+        .iter()
+        .zip(places)
+        .map(|(row, place)| ((), *row, place));
     let accepted = accept(numbered.collect(), verify);
     Ok(PlacePage {
         accepted: Accepted {
@@ -124,7 +130,9 @@ pub(super) fn numbered_page(
     let (page, places) = items(body)?;
     let count = page.items.len();
     if count != detail.seqs.len() || count > limit.rows() {
-        return Err(form("it has not one number for each eval run, or more than were asked for"));
+        return Err(form(
+            "it has not one number for each eval run, or more than were asked for",
+        ));
     }
     if !detail.seqs.is_sorted_by(|a, b| a < b) {
         return Err(Lie::new(FollowRejected::Order, "numbers do not ascend"));
@@ -146,7 +154,12 @@ fn items(body: &str) -> Result<(Items<'_>, Vec<Cursor>), Lie> {
         let Place { ran_at, id } = place.map_err(|error| invalid(error.to_string()))?;
         Cursor::of_row(&ran_at, id).map_err(|error| invalid(error.to_string()))
     };
-    let places = page.items.iter().enumerate().map(place).collect::<Result<_, _>>()?;
+    let places = page
+        .items
+        .iter()
+        .enumerate()
+        .map(place)
+        .collect::<Result<_, _>>()?;
     Ok((page, places))
 }
 
@@ -174,7 +187,9 @@ fn accept<N>(rows: Vec<(N, &RawValue, Cursor)>, verify: Verify<'_>) -> Accepted<
         let read = EvalRun::from_json(row.get()).map_err(|error| error.to_string());
         let read = read.and_then(|run| {
             let is_stored_so = run.is_published() && run.body == row.get();
-            is_stored_so.then_some(run).ok_or_else(|| "its version is not published".to_owned())
+            is_stored_so
+                .then_some(run)
+                .ok_or_else(|| "its version is not published".to_owned())
         });
         let signature = unsigned.iter().find(|(at, _)| *at == index);
         match (read, signature) {

@@ -14,7 +14,12 @@ pub struct Settings {
     /// Copy the board and the feed of the publisher at this URL into the database, and serve them: read-only, with the
     /// same bytes and entity-tags. Without the upstream, serves what it has. The database must be an SQLite file of
     /// its own.
-    #[arg(long, env = "PUBLISHER_FOLLOW", value_name = "URL", conflicts_with = "read_only")]
+    #[arg(
+        long,
+        env = "PUBLISHER_FOLLOW",
+        value_name = "URL",
+        conflicts_with = "read_only"
+    )]
     pub follow: Option<Upstream>,
     /// How often to ask an upstream that lets nobody wait for changes, in milliseconds; less often if its answers may
     /// be cached for longer.
@@ -80,7 +85,14 @@ mod tests {
             assert_eq!(upstream.url("/v1"), board);
             assert_eq!(upstream.is_https(), text.starts_with("https"));
         }
-        for text in ["", "a", "ftp://a", "http://a?x", "http://a/#x", "http://u@a"] {
+        for text in [
+            "",
+            "a",
+            "ftp://a",
+            "http://a?x",
+            "http://a/#x",
+            "http://u@a",
+        ] {
             assert!(text.parse::<Upstream>().is_err(), "{text}");
         }
         Ok(())

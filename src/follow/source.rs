@@ -94,7 +94,9 @@ impl Source {
             timeout: question.timeout,
             max_body_bytes: MAX_BODY_BYTES,
         });
-        let bytes = fetched.as_ref().map_or(0, |fetched| fetched.body.len() as u64);
+        let bytes = fetched
+            .as_ref()
+            .map_or(0, |fetched| fetched.body.len() as u64);
         let reply = match fetched {
             Ok(fetched) => reply(fetched, question, read).map_err(Failure::Lie),
             Err(FetchError::TooLong(bytes)) => Err(Failure::Lie(Lie::new(
@@ -140,7 +142,10 @@ fn reply<T>(
             Ok(Reply::New(read(&body)?, fields))
         }
         304 if question.tag.is_some() => Ok(Reply::NotModified(fields)),
-        304 => Err(Lie::new(FollowRejected::Form, "it is a 304 to a request without an entity-tag")),
+        304 => Err(Lie::new(
+            FollowRejected::Form,
+            "it is a 304 to a request without an entity-tag",
+        )),
         status => {
             let retry_after = fetched.field("retry-after");
             let retry_after = retry_after.and_then(|secs| secs.trim().parse().ok());
@@ -170,7 +175,9 @@ fn fresh_for(fetched: &Fetched) -> Option<Duration> {
     let mut directives = control.split(',').map(str::trim);
     let max_age = directives.find_map(|it| it.strip_prefix("max-age=")?.parse::<u64>().ok())?;
     let age = fetched.field("age").and_then(|age| age.parse::<u64>().ok());
-    Some(Duration::from_secs(max_age.saturating_sub(age.unwrap_or(0))))
+    Some(Duration::from_secs(
+        max_age.saturating_sub(age.unwrap_or(0)),
+    ))
 }
 
 #[cfg(test)]
@@ -181,13 +188,26 @@ mod tests {
     fn only_a_relative_link_to_the_next_request_is_followed() {
         let link = "<?after=1-00000000000000aa.17&slot=7>; rel=\"next\"";
         let query = next(link);
-        assert_eq!(query.as_deref(), Some("?after=1-00000000000000aa.17&slot=7"));
+        assert_eq!(
+            query.as_deref(),
+            Some("?after=1-00000000000000aa.17&slot=7")
+        );
         let position = query.as_deref().and_then(position_of);
-        assert_eq!(position.map(|it| it.to_string()).as_deref(), Some("1-00000000000000aa.17"));
+        assert_eq!(
+            position.map(|it| it.to_string()).as_deref(),
+            Some("1-00000000000000aa.17")
+        );
         let long = format!("<?{}>; rel=\"next\"", "a".repeat(MAX_LINK_BYTES));
         for link in [
-            "", "<?a>", "<?a>; rel=\"prev\"", "</a?b>; rel=\"next\"", "<https://a/?b>; rel=\"next\"",
-            "<?a b>; rel=\"next\"", "<?a#b>; rel=\"next\"", "?a; rel=\"next\"", &long,
+            "",
+            "<?a>",
+            "<?a>; rel=\"prev\"",
+            "</a?b>; rel=\"next\"",
+            "<https://a/?b>; rel=\"next\"",
+            "<?a b>; rel=\"next\"",
+            "<?a#b>; rel=\"next\"",
+            "?a; rel=\"next\"",
+            &long,
         ] {
             assert_eq!(next(link), None, "{link}");
         }

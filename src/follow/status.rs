@@ -79,7 +79,10 @@ mod tests {
         status.confirmed(Part::Feed);
         clock.advance(max_age);
         status.confirmed(Part::Board);
-        assert_eq!((status.lag(), status.check(max_age)), (Some(max_age), Ok(())));
+        assert_eq!(
+            (status.lag(), status.check(max_age)),
+            (Some(max_age), Ok(()))
+        );
         clock.advance(Duration::from_secs(1));
         assert_eq!(status.check(max_age), Err("not confirmed for 601 s".into()));
         let restarted = UpstreamStatus::new(Arc::new(clock.clone()), true);

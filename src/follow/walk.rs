@@ -89,7 +89,11 @@ impl Walk {
             return false;
         };
         self.at += 1;
-        if self.pages.get(self.at).is_none_or(|page| page.after != next) {
+        if self
+            .pages
+            .get(self.at)
+            .is_none_or(|page| page.after != next)
+        {
             self.pages.truncate(self.at);
             self.pages.push(Page::new(next));
         }
@@ -134,7 +138,10 @@ mod tests {
         walk.begin(Some(&at("01:18:00", "y")), &first);
         assert_eq!(asked(&walk).1, Some("c"));
         assert!(walk.not_modified());
-        assert_eq!(asked(&walk), ("2026-06-07T01:10:00.000Z".to_owned(), Some("d")));
+        assert_eq!(
+            asked(&walk),
+            ("2026-06-07T01:10:00.000Z".to_owned(), Some("d"))
+        );
         assert!(!walk.not_modified());
         // A page that ends elsewhere makes what followed it unknown.
         walk.begin(Some(&at("01:18:00", "y")), &first);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Gauge, IntCounter, Opts, Registry, IntCounterVec};
+use prometheus::{Gauge, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::registered;
 
@@ -95,7 +95,8 @@ impl FollowMetrics {
 
     /// Sets how long ago the upstream confirmed what is here; `None` if it never did.
     pub fn set_lag(&self, lag: Option<Duration>) {
-        self.lag_seconds.set(lag.map_or(-1.0, |lag| lag.as_secs_f64()));
+        self.lag_seconds
+            .set(lag.map_or(-1.0, |lag| lag.as_secs_f64()));
     }
 
     /// Counts a request, and the bytes of its answer's body.

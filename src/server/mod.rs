@@ -137,7 +137,11 @@ pub async fn start(
             &stopping,
             |name| liveness.guard(name),
         )?),
-        (Some(_), ..) => return Err(io::Error::other("a follower needs a file that it may write")),
+        (Some(_), ..) => {
+            return Err(io::Error::other(
+                "a follower needs a file that it may write",
+            ));
+        }
     };
     // Only the upstream decides what a follower serves.
     let admin_writer = writer.clone().filter(|_| upstream.is_none());

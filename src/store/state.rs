@@ -1,7 +1,10 @@
 //! What readers find: the board, the feed and their versions, the ends of pages.
 
 use crate::domain::{
-    challenge::Challenge, cursor::Cursor, lineages::{Lineages, Unresolved}, position::Lineage,
+    challenge::Challenge,
+    cursor::Cursor,
+    lineages::{Lineages, Unresolved},
+    position::Lineage,
     seq_cursor::SeqCursor,
 };
 

@@ -289,7 +289,7 @@ impl App {
             clock: Arc::new(clock.clone()),
             writable: true,
             follow: None,
-        tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
+            tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
             dropped_log_lines: Default::default(),
         };
         let listen = Listen::At("127.0.0.1:0".to_owned());

@@ -46,7 +46,9 @@ pub struct Mirrored {
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// It has content that did not come from an upstream.
-    #[error("{0}: has data that were not copied from another publisher: --follow needs a database of its own")]
+    #[error(
+        "{0}: has data that were not copied from another publisher: --follow needs a database of its own"
+    )]
     HasData(String),
     /// It was written to while it did not follow.
     #[error("{0}: was written to since it followed {1}: to follow again, use another database")]
@@ -237,9 +239,13 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
         return Err(refused("the page has no cursor"));
     };
     let after = lineages.resolve(page.asked, MAX_SEQ, 0);
-    let after = after.map_err(|_| refused("the page does not know the cursor that was asked for"))?;
+    let after =
+        after.map_err(|_| refused("the page does not know the cursor that was asked for"))?;
     let seqs = page.rows.iter().map(|(seq, _)| *seq);
-    let are_ascending = [after].into_iter().chain(seqs.clone()).is_sorted_by(|a, b| a < b);
+    let are_ascending = [after]
+        .into_iter()
+        .chain(seqs.clone())
+        .is_sorted_by(|a, b| a < b);
     if !are_ascending || next.number < seqs.last().unwrap_or(after) || next.number > MAX_SEQ {
         return Err(refused("the numbers of the page do not ascend"));
     }
@@ -252,7 +258,10 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
         write::put_lineages(connection, lineages)?;
         if lineages.last_restore() != known.last_restore() {
             // The count of the upstream's board may be less than before.
-            connection.execute("UPDATE board_version SET version = 0, change_id = random()", [])?;
+            connection.execute(
+                "UPDATE board_version SET version = 0, change_id = random()",
+                [],
+            )?;
         }
     }
     let mut counts = Counts::default();
@@ -297,7 +306,9 @@ fn put_rows(
 fn put_numbered(connection: &Connection, seq: i64, run: &EvalRun) -> Result<(), WriteError> {
     let stored: Option<(i64, bool)> = connection
         .prepare_cached("SELECT seq, body = ?2 FROM eval_runs WHERE id = ?1")?
-        .query_row(params![run.id, run.body], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![run.id, run.body], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     match stored {
         Some((before, true)) if before < 0 => {
@@ -329,7 +340,8 @@ fn set_numbers_aside(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Gives the eval runs that have a negative number new ones.
 fn number_again(connection: &Connection) -> rusqlite::Result<()> {
-    let mut aside = connection.prepare("SELECT seq FROM eval_runs WHERE seq < 0 ORDER BY seq DESC")?;
+    let mut aside =
+        connection.prepare("SELECT seq FROM eval_runs WHERE seq < 0 ORDER BY seq DESC")?;
     let aside = aside.query_map([], |row| row.get(0))?;
     let aside = aside.collect::<rusqlite::Result<Vec<i64>>>()?;
     let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'eval_runs'";
@@ -348,7 +360,10 @@ fn set_last_seq(connection: &Connection, last: i64) -> rusqlite::Result<()> {
         .prepare_cached("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'eval_runs'")?
         .execute([last])?;
     if updated == 0 {
-        connection.execute("INSERT INTO sqlite_sequence VALUES ('eval_runs', ?1)", [last])?;
+        connection.execute(
+            "INSERT INTO sqlite_sequence VALUES ('eval_runs', ?1)",
+            [last],
+        )?;
     }
     Ok(())
 }
