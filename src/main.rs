@@ -10,9 +10,9 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
-use commands::{backup, demo, import_export, serve};
+use commands::{backup, demo, import_export, serve, shell};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -52,7 +52,8 @@ fn start(output: &Output) -> ExitCode {
         Command::Restore(options) => backup::restore(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Sample(options) => demo::sample(&options),
-        Command::Completions(options) => completions(options.shell),
+        Command::Completions(options) => shell::completions(options.shell),
+        Command::Man(options) => shell::man(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,13 +64,6 @@ fn start(output: &Output) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    let name = env!("CARGO_BIN_NAME");
-    clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
-    Ok(io::stdout().write_all(&script)?)
 }
 
 /// Returns the error and its causes in one line, without causes that the line already contains.
