@@ -10,9 +10,7 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use clap::{CommandFactory, Parser};
-
-use commands::{backup, demo, import_export, serve};
+use commands::{backup, demo, health, import_export, serve};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -34,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn start(output: &Output) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             output.push(error.render().to_string().as_bytes());
@@ -52,6 +50,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Restore(options) => backup::restore(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Sample(options) => demo::sample(&options),
+        Command::Health(options) => health::health(&options),
         Command::Completions(options) => completions(options.shell),
     };
     match done {
@@ -68,7 +67,7 @@ fn start(output: &Output) -> ExitCode {
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     let name = env!("CARGO_BIN_NAME");
-    clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
+    clap_complete::generate(shell, &mut Cli::definition(), name, &mut script);
     Ok(io::stdout().write_all(&script)?)
 }
 
