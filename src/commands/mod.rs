@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 mod database;
 pub(crate) mod demo;
+pub(crate) mod health;
 pub(crate) mod import_export;
 mod on_signal;
 mod opening;
