@@ -12,7 +12,7 @@ use std::{
 use cathedral_publisher::config::{Cli, Command};
 use clap::Parser;
 
-use commands::{backup, demo, import_export, serve, shell};
+use commands::{backup, check, demo, import_export, serve, shell};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -51,6 +51,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
+        Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),
         Command::Completions(options) => shell::completions(options.shell),
         Command::Man(options) => shell::man(&options),
