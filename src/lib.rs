@@ -15,6 +15,8 @@
 //! | `units` | parsers of option values: times, sizes, numbers | - |
 //! | `certificates` | the authorities that outgoing connections trust | - |
 //! | `fetch` | outgoing HTTP, bounded in time and bytes | certificates |
+//! | `decode` | decodes bodies of other servers, within bounds | - |
+//! | `check` | conformance of any publisher with the wire contract | decode, domain, fetch, units |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
@@ -22,13 +24,13 @@
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
-//! | `follow` | copies board and feed of another publisher, which it does not believe | cache, domain, fetch, liveness, metrics, store, throttle, units, writer |
+//! | `follow` | copies board and feed of another publisher, which it does not believe | cache, decode, domain, fetch, liveness, metrics, store, throttle, units, writer |
 //! | `health` | whether the database answers, and whether the server is ready | cache, follow, store, units, writer |
 //! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, throttle, units, writer |
 //! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, follow, health, http, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
-//! | `config` | the command line and the environment | follow, server, store |
+//! | `config` | the command line and the environment | check, follow, server, store, units |
 //!
 //! # Walks
 //!
@@ -74,7 +76,9 @@
 pub mod answer;
 pub mod cache;
 mod certificates;
+pub mod check;
 pub mod config;
+mod decode;
 pub mod demo;
 pub mod domain;
 pub mod feed;

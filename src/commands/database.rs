@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
-    config::Database,
+    config::{self, Database},
     store::{
         self, Store,
         dump::Dump,
@@ -86,7 +86,12 @@ impl Opened {
     /// If it has other data, or is not a file.
     pub(crate) fn claim(&self, upstream: &str, busy_timeout: Duration) -> anyhow::Result<()> {
         match self {
-            Self::File(opening) => Ok(claim(opening.file().path(), upstream, busy_timeout)?),
+            Self::File(opening) => {
+                let path = opening.file().path();
+                // It may not be mounted: see `Opening::begin`.
+                anyhow::ensure!(path.exists(), "{}: cannot be opened", path.display());
+                Ok(claim(path, upstream, busy_timeout)?)
+            }
             // Refused before it was opened.
             Self::Server(_) => Ok(()),
         }
@@ -141,7 +146,7 @@ pub(crate) fn server(
 
 fn options(database: &Database, url: &PostgresUrl, read_only: bool, pool_size: u32) -> Options {
     // A URL that has a password, and the file, come first.
-    let password = std::env::var("PGPASSWORD").ok();
+    let password = config::variable("PGPASSWORD");
     let with_password = |url: &PostgresUrl| match &password {
         Some(password) if !url.has_password() => url.clone().with_password(password),
         Some(_) | None => url.clone(),

@@ -109,7 +109,7 @@ impl PageReader<'_> {
             // The lineages may change at any time.
             _ if !is_full || is_detailed => CachePolicy::Brief,
             // Of an earlier lineage, or the first page of any database: a restore may change it.
-            _ if !cursor.is_of_lineage_of(end.next) => CachePolicy::Polled,
+            _ if !cursor.is_of_lineage_of(end.next) => CachePolicy::Momentary,
             SeqCursor::Start | SeqCursor::At(_) => CachePolicy::Immutable,
         };
         let mut body = rows.body;

@@ -136,9 +136,9 @@ fn reply<T>(
     };
     match fetched.status {
         200 => {
-            let coding = fetched.field("content-encoding").map(str::to_owned);
-            let (coding, tag) = (coding.as_deref(), fields.tag.as_deref());
-            let body = body::decoded(fetched.body, coding, tag, MAX_BODY_BYTES)?;
+            let coding = fetched.field("content-encoding").unwrap_or_default();
+            let tag = fields.tag.as_deref();
+            let body = body::decoded(&fetched.body, coding, tag, MAX_BODY_BYTES)?;
             Ok(Reply::New(read(&body)?, fields))
         }
         304 if question.tag.is_some() => Ok(Reply::NotModified(fields)),
