@@ -242,11 +242,12 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     let after =
         after.map_err(|_| refused("the page does not know the cursor that was asked for"))?;
     let seqs = page.rows.iter().map(|(seq, _)| *seq);
+    let last = seqs.clone().next_back().unwrap_or(after);
     let are_ascending = [after]
         .into_iter()
         .chain(seqs.clone())
         .is_sorted_by(|a, b| a < b);
-    if !are_ascending || next.number < seqs.last().unwrap_or(after) || next.number > MAX_SEQ {
+    if !are_ascending || next.number < last || next.number > MAX_SEQ {
         return Err(refused("the numbers of the page do not ascend"));
     }
     if page.asked == SeqCursor::Start {
