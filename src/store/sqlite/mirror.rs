@@ -383,3 +383,6 @@ fn set_epoch(connection: &Connection, latest: Option<i64>) -> Result<(), WriteEr
 fn refused(reason: &str) -> WriteError {
     Invalid::new("", reason).into()
 }
+
+#[cfg(test)]
+mod tests;
