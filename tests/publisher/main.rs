@@ -45,6 +45,7 @@ mod holdback;
 mod hostile;
 mod import_export;
 mod import_locking;
+mod keys;
 mod log_output;
 mod operations;
 mod other_processes;
