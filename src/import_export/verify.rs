@@ -41,12 +41,16 @@ pub struct Verified {
 /// that are invalid. Memory holds 256 rows at most.
 ///
 /// # Errors
-/// The input cannot be read to its end.
+/// The input cannot be read to its end, or is empty: that is what a pipe gets from a command that has failed. An
+/// empty page is valid.
 pub fn verify(
     keys: &PublicKeys,
-    source: impl BufRead,
+    mut source: impl BufRead,
     mut each_invalid: impl FnMut(Named, Invalid),
 ) -> Result<Verified, SourceError<Infallible>> {
+    if source.fill_buf()?.is_empty() {
+        return Err(SourceError::Form("the input is empty".to_owned()));
+    }
     let mut counts = Verified::default();
     let mut rows = 0;
     let mut refuse = |refused: Vec<(Named, Invalid)>| {

@@ -356,7 +356,11 @@ fn verify_rows_counts_and_names_what_is_invalid_in_every_form_of_an_input() {
         assert!(said.contains(": id: missing field `id`"), "{said}");
         assert!(said.contains("-: 2 of 4 eval runs are invalid"), "{said}");
     }
-    for (rows, jwks) in [("", "/nowhere"), ("{\"items\":[", jwks.as_str())] {
+    for (rows, jwks) in [
+        ("[]", "/nowhere"),
+        ("", jwks.as_str()),
+        ("{\"items\":[", &jwks),
+    ] {
         let output = files.verify(rows, jwks);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(said(&output.stderr).lines().count(), 1);
