@@ -10,7 +10,7 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use commands::{backup, demo, health, import_export, serve};
+use commands::{backup, demo, health, import_export, serve, shell};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -51,7 +51,8 @@ fn start(output: &Output) -> ExitCode {
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Sample(options) => demo::sample(&options),
         Command::Health(options) => health::health(&options),
-        Command::Completions(options) => completions(options.shell),
+        Command::Completions(options) => shell::completions(options.shell),
+        Command::Man(options) => shell::man(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,13 +63,6 @@ fn start(output: &Output) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    let name = env!("CARGO_BIN_NAME");
-    clap_complete::generate(shell, &mut Cli::definition(), name, &mut script);
-    Ok(io::stdout().write_all(&script)?)
 }
 
 /// Returns the error and its causes in one line, without causes that the line already contains.

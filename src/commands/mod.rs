@@ -8,3 +8,4 @@ pub(crate) mod import_export;
 mod on_signal;
 mod opening;
 pub(crate) mod serve;
+pub(crate) mod shell;

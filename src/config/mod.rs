@@ -39,7 +39,8 @@ pub struct Cli {
     pub command: Command,
     /// What to log on stderr: off, error, warn, info, debug or trace, or a list with levels of single
     /// targets, such as `info,cathedral_publisher::cache=debug,access=off`. Libraries log warnings and
-    /// errors only, unless they are named: `info,r2d2=debug`. If nobody reads stderr, lines are dropped.
+    /// errors only, unless they are named: `info,r2d2=debug`. A target that is neither a module of this program
+    /// nor a crate is refused. If nobody reads stderr, lines are dropped.
     #[arg(
         long,
         global = true,
@@ -125,6 +126,8 @@ pub enum Command {
     Health(Health),
     /// Write a script to stdout that completes this program's options in a shell.
     Completions(Completions),
+    /// Write the manual page of this program to stdout, or all pages into a folder.
+    Man(Man),
 }
 
 /// Options of `completions`.
@@ -132,6 +135,15 @@ pub enum Command {
 pub struct Completions {
     /// The shell.
     pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for this program and for each subcommand into this folder, such as
+    /// /usr/local/share/man/man1. It is created if it is missing.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Options of `health`.

@@ -58,6 +58,7 @@ mod refresh_flag;
 mod replicas;
 mod seq_pulls;
 mod service;
+mod shell;
 mod signals;
 mod slow_clients;
 mod snapshot_file;
