@@ -10,9 +10,8 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use clap::Parser;
 
-use commands::{backup, check, demo, import_export, serve, shell};
+use commands::{backup, check, demo, health, import_export, serve, shell};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn start(output: &Output) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             output.push(error.render().to_string().as_bytes());
@@ -53,6 +52,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),
+        Command::Health(options) => health::health(&options),
         Command::Completions(options) => shell::completions(options.shell),
         Command::Man(options) => shell::man(&options),
     };

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod check;
 mod database;
 pub(crate) mod demo;
+pub(crate) mod health;
 pub(crate) mod import_export;
 mod on_signal;
 mod opening;

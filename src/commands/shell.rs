@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use cathedral_publisher::config::{Cli, Man};
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 
 const NAME: &str = env!("CARGO_BIN_NAME");
@@ -16,7 +16,7 @@ const NAME: &str = env!("CARGO_BIN_NAME");
 /// Writes the script for a shell.
 pub(crate) fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    clap_complete::generate(shell, &mut Cli::definition(), NAME, &mut script);
     let mut script = String::from_utf8(script)?;
     if shell == Shell::Bash {
         // clap_complete 4.6 joins the words of a name with a hyphen by other marks where it reads the name than where
@@ -33,7 +33,7 @@ pub(crate) fn completions(shell: Shell) -> anyhow::Result<()> {
 /// Returns the lines for the values of arguments without an option, such as `rows`: clap_complete writes none for fish.
 fn values_for_fish() -> Result<String, fmt::Error> {
     let mut lines = String::new();
-    for command in Cli::command().get_subcommands() {
+    for command in Cli::definition().get_subcommands() {
         for argument in command.get_positionals() {
             for value in argument.get_possible_values() {
                 let used = format!("__fish_{}_using_subcommand", NAME.replace('-', "_"));
@@ -48,7 +48,7 @@ fn values_for_fish() -> Result<String, fmt::Error> {
 /// Writes the page of the program, or all pages into a folder.
 pub(crate) fn man(options: &Man) -> anyhow::Result<()> {
     // Without a page for `help`, which needs none.
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = Cli::definition().disable_help_subcommand(true);
     // Names each subcommand as its page is named.
     program.build();
     let Some(folder) = &options.dir else {

@@ -160,7 +160,7 @@ mod tests {
     fn invalid_sets_are_refused_with_the_reason() {
         let zero = "A".repeat(43);
         for (json, error) in [
-            (String::new(), "is empty: expected JSON"),
+            (String::new(), "must be a JSON object"),
             ("[]".to_owned(), "must be a JSON object"),
             ("{}".to_owned(), "keys: missing field `keys`"),
             (set(&[]), "keys: must contain 1 to 8 Ed25519 signature keys"),

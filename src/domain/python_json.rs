@@ -105,7 +105,7 @@ mod tests {
         process::{Command, Stdio},
     };
 
-    use proptest::{prelude::*, test_runner::TestRunner};
+    use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
     use super::{super::readable, *};
 

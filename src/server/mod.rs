@@ -9,6 +9,7 @@
 //! | `accepting` | accepts connections, and ends them in order |
 //! | `workers` | the threads that serve connections |
 //! | `descriptors` | how many connections the limit of file descriptors allows |
+//! | `service_manager` | tells the service manager how the server is |
 //! | `running` | how a server ends: signals, the service manager, the death of an actor |
 
 mod accepting;
@@ -16,6 +17,7 @@ mod descriptors;
 mod inherited;
 mod listening;
 mod running;
+mod service_manager;
 mod settings;
 mod signals;
 mod workers;
@@ -143,6 +145,7 @@ pub async fn start(
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         waits: waits.clone(),
         logged_failures: Arc::new(Throttle::new(LOG_FAILURES, LOG_FAILURES_PERIOD)),
+        edge_cache: Arc::new(settings.http.edge_cache()),
         settings: settings.http.clone(),
     };
     let snapshot_file = settings.snapshot_file.clone().map(SnapshotFile::new);
