@@ -17,6 +17,7 @@ mod caches;
 mod chaos;
 #[path = "chaos/tests.rs"]
 mod chaos_tests;
+mod check;
 mod client;
 mod client_address;
 mod codings;
