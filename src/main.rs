@@ -12,7 +12,7 @@ use std::{
 use cathedral_publisher::config::{Cli, Command};
 use clap::{CommandFactory, Parser};
 
-use commands::{backup, demo, import_export, serve};
+use commands::{backup, demo, import_export, prune, serve};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -50,6 +50,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Export(options) => import_export::export_to_stdout(&options),
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
+        Command::Prune(options) => prune::prune(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Sample(options) => demo::sample(&options),
         Command::Completions(options) => completions(options.shell),

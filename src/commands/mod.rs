@@ -6,4 +6,5 @@ pub(crate) mod demo;
 pub(crate) mod import_export;
 mod on_signal;
 mod opening;
+pub(crate) mod prune;
 pub(crate) mod serve;

@@ -10,6 +10,7 @@
 
 mod accepted;
 mod admin;
+mod admin_reads;
 mod app;
 mod backup;
 mod browser;
@@ -52,6 +53,7 @@ mod page;
 mod page_live;
 mod page_looks;
 mod process;
+mod prune;
 mod refresh_flag;
 mod replicas;
 mod seq_pulls;
@@ -61,6 +63,7 @@ mod slow_clients;
 mod snapshot_file;
 mod sockets;
 mod stopping;
+mod vitals;
 mod waiting;
 mod wal;
 mod wire;
