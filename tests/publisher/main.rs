@@ -11,6 +11,7 @@
 mod accepted;
 mod admin;
 mod admin_reads;
+mod alarms;
 mod app;
 mod backup;
 mod browser;

@@ -44,7 +44,7 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 const STATE: &str = "SELECT s.*, b.version AS board_version, b.change_id AS board_change_id,
         r.ordinal AS restored_ordinal, r.id AS restored, l.mark = publisher_mark() AS is_same,
         pg_is_in_recovery() AS is_standby,
-        (SELECT extract(epoch FROM ran_at::timestamp)::bigint FROM eval_runs
+        (SELECT floor(extract(epoch FROM ran_at::timestamp))::bigint FROM eval_runs
          WHERE schema_version >= 5 ORDER BY ran_at DESC, id DESC LIMIT 1) AS newest_run_secs,
         pg_total_relation_size('eval_runs') + pg_total_relation_size('challenges')
             + pg_total_relation_size('merkle_epochs') AS database_bytes,
