@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Representation, Variant,
+    EdgeCache, Representation, Variant,
     fields::{CachePolicy, Media, caching, describing, write_caching, write_not_modified},
 };
 use crate::domain::{
@@ -146,12 +146,18 @@ impl<'r> Decision<'r> {
 
     /// Writes the head: status line and fields, without those that differ from answer to answer and
     /// without the final empty line.
-    pub fn write_head(self, media: &Media, policy: CachePolicy, output: &mut Vec<u8>) {
+    pub fn write_head(
+        self,
+        media: &Media,
+        policy: CachePolicy,
+        edge: &EdgeCache,
+        output: &mut Vec<u8>,
+    ) {
         match self {
             Self::NotModified(tag) => write_not_modified(output, &tag),
             Self::Whole(variant) => output.extend_from_slice(variant.head()),
         }
-        write_caching(output, media, policy);
+        write_caching(output, media, policy, edge);
     }
 
     /// Returns the bytes that need not be sent: those of the body, if the client holds it, and those that
@@ -172,11 +178,12 @@ impl<'r> Decision<'r> {
     }
 
     /// The same fields one by one, without `content-length`.
-    pub fn fields(
+    pub fn fields<'a>(
         self,
-        media: &Media,
+        media: &'a Media,
         policy: CachePolicy,
-    ) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        edge: &'a EdgeCache,
+    ) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let (tag, described) = match self {
             Self::NotModified(tag) => (tag, None),
             Self::Whole(variant) => (*variant.etag(), Some(variant.coding())),
@@ -186,7 +193,8 @@ impl<'r> Decision<'r> {
             .flat_map(|coding| describing(media, coding));
         let described = described.map(|(name, value)| (name, Cow::Borrowed(value)));
         let tag = ("etag", Cow::Owned(tag.to_string()));
-        let caching = caching(media, policy).map(|(name, value)| (name, Cow::Borrowed(value)));
+        let caching =
+            caching(media, policy, edge).map(|(name, value)| (name, Cow::Borrowed(value)));
         described.chain([tag]).chain(caching)
     }
 }

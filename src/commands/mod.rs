@@ -3,8 +3,10 @@
 pub(crate) mod backup;
 mod database;
 pub(crate) mod demo;
+pub(crate) mod health;
 pub(crate) mod import_export;
 mod on_signal;
 mod opening;
 pub(crate) mod prune;
 pub(crate) mod serve;
+pub(crate) mod shell;
