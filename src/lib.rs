@@ -15,6 +15,8 @@
 //! | `units` | parsers of option values: times, sizes, numbers | - |
 //! | `certificates` | the authorities that outgoing connections trust | - |
 //! | `fetch` | outgoing HTTP, bounded in time and bytes | certificates |
+//! | `decode` | decodes bodies of other servers, within bounds | - |
+//! | `check` | conformance of any publisher with the wire contract | decode, domain, fetch, units |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
@@ -27,7 +29,7 @@
 //! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
-//! | `config` | the command line and the environment | domain, server, store, units |
+//! | `config` | the command line and the environment | check, domain, server, store, units |
 //!
 //! # Walks
 //!
@@ -71,7 +73,9 @@
 pub mod answer;
 pub mod cache;
 mod certificates;
+pub mod check;
 pub mod config;
+mod decode;
 pub mod demo;
 pub mod domain;
 pub mod feed;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use commands::{backup, demo, health, import_export, prune, serve, shell};
+
+use commands::{backup, check, demo, health, import_export, prune, serve, shell};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -50,6 +51,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Restore(options) => backup::restore(&options),
         Command::Prune(options) => prune::prune(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
+        Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),
         Command::Health(options) => health::health(&options),
         Command::Completions(options) => shell::completions(options.shell),

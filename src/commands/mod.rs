@@ -1,6 +1,7 @@
 //! The subcommands. Only these modules and `main` use anyhow.
 
 pub(crate) mod backup;
+pub(crate) mod check;
 mod database;
 pub(crate) mod demo;
 pub(crate) mod health;

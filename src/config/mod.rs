@@ -14,6 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    check,
     domain::ran_at::RanAt,
     server::Settings,
     store::{
@@ -126,6 +127,12 @@ pub enum Command {
     Prune(Prune),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
+    /// Check that a publisher keeps the wire contract: this program, the same behind a proxy or a CDN, or another one.
+    ///
+    /// Prints one line for each rule with what was seen, and ends with exit code 1 if one does not hold. What was added
+    /// to the contract later, and the server does not have, is not offered; that is no failure. Sends about 150
+    /// requests, one at a time, and changes nothing.
+    Check(Check),
     /// Write sample data to stdout as NDJSON, one item per line, which `import` reads.
     Sample(Sample),
     /// Ask a server whether it is ready: exit code 0 if it answers 200, 1 if it answers anything else or nothing in
@@ -142,6 +149,19 @@ pub enum Command {
 pub struct Completions {
     /// The shell.
     pub shell: clap_complete::Shell,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Where the publisher is: http://HOST:PORT, or an https URL. A path in it stands before those of the contract,
+    /// such as https://HOST/api/cathedral.
+    pub url: String,
+    /// Write one JSON object with all checks instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: check::Settings,
 }
 
 /// Options of `man`.
