@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     domain::{clock::Clock, cursor::PageLimit, seq_cursor::SeqCursor},
+    keys::JwkSetHandle,
     metrics::FollowRejected,
     store::{
         operation::{Mirror, MirroredPage, Operation},
@@ -43,9 +44,6 @@ const MAX_LEFT_OUT: usize = 10_000;
 /// Lines of the log about eval runs that were left out, for each reason and minute.
 const LEFT_OUT_LINES: u32 = 3;
 
-/// Verifies the signatures of eval runs: returns the index of each that fails, and what is wrong.
-pub type VerifyRows = Arc<dyn Fn(&[&str]) -> Vec<(usize, String)> + Send + Sync>;
-
 /// What both parts use. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Copy {
@@ -54,7 +52,8 @@ pub(super) struct Copy {
     pub(super) writer: WriterHandle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) status: UpstreamStatus,
-    pub(super) verify: Option<VerifyRows>,
+    /// Verifies eval runs, if there is one.
+    pub(super) jwk_set: JwkSetHandle,
     pub(super) left_out: Arc<Mutex<HashSet<String>>>,
     pub(super) told: Arc<Throttle<FollowRejected>>,
     /// Locked while a page is asked for that nobody waits for: both parts may ask.
@@ -154,11 +153,9 @@ impl Copy {
             tag: None,
             timeout,
         };
-        let verify = self.verify.clone();
+        let jwk_set = self.jwk_set.clone();
         let read = move |body: &str| {
-            let page = rows::numbered_page(body, PageLimit::default(), &|rows| {
-                verify.as_ref().map_or_else(Vec::new, |verify| verify(rows))
-            })?;
+            let page = rows::numbered_page(body, PageLimit::default(), jwk_set.get().as_deref())?;
             Ok((page, body.len()))
         };
         let (page, bytes, next) = match self.ask(hand, question, read).await? {

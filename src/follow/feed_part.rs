@@ -123,7 +123,7 @@ impl FeedPart {
                 return Ok(true);
             }
             let limit = PageLimit::new(1).unwrap_or_default();
-            rows::place_page(body, &first, limit, &|_| Vec::new()).map(|_| false)
+            rows::place_page(body, &first, limit, None).map(|_| false)
         };
         let numbered = |starts_again| Way::Numbered {
             next: None,
@@ -211,10 +211,10 @@ impl FeedPart {
             tag: tag.map(str::to_owned),
             timeout: TIMEOUT,
         };
-        let verify = self.copy.verify.clone();
+        let jwk_set = self.copy.jwk_set.clone();
         let read = move |body: &str| {
-            let verify = |rows: &[&str]| verify.as_ref().map_or_else(Vec::new, |it| it(rows));
-            let page = rows::place_page(body, &after, PageLimit::default(), &verify)?;
+            let keys = jwk_set.get();
+            let page = rows::place_page(body, &after, PageLimit::default(), keys.as_deref())?;
             Ok((page, body.len()))
         };
         let reply = self.copy.ask(&self.hand, question, read).await?;

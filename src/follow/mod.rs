@@ -46,6 +46,7 @@ use std::{
 use crate::{
     domain::clock::Clock,
     fetch::{FetchError, Fetcher},
+    keys::JwkSetHandle,
     liveness::LivenessGuard,
     metrics::FollowMetrics,
     store::sqlite::SqliteStore,
@@ -57,7 +58,6 @@ use feed_part::FeedPart;
 use hand::Hand;
 use source::Source;
 
-pub use copy::VerifyRows;
 pub use settings::{Settings, Upstream};
 pub use status::UpstreamStatus;
 
@@ -72,8 +72,6 @@ pub struct Follow {
     upstream: Upstream,
     settings: Settings,
     fetcher: Fetcher,
-    /// Verifies the signatures of eval runs, if keys are configured.
-    pub verify: Option<VerifyRows>,
 }
 
 impl fmt::Debug for Follow {
@@ -86,7 +84,7 @@ impl fmt::Debug for Follow {
 }
 
 impl Follow {
-    /// Returns what is to be followed; `None` if nothing is. Signatures are not verified yet.
+    /// Returns what is to be followed; `None` if nothing is.
     ///
     /// # Errors
     /// [`FetchError::Certificates`].
@@ -100,7 +98,6 @@ impl Follow {
             upstream,
             settings,
             fetcher,
-            verify: None,
         }))
     }
 
@@ -110,7 +107,7 @@ impl Follow {
     }
 
     /// Starts two tasks on the current arbiter, each with a thread of its own, that copy until the process ends. Once
-    /// `stopping` is set they write nothing more.
+    /// `stopping` is set they write nothing more. If there is a `jwk_set`, only eval runs that it verifies are stored.
     ///
     /// # Errors
     /// If the system has no threads.
@@ -118,6 +115,7 @@ impl Follow {
         self,
         store: SqliteStore,
         writer: WriterHandle,
+        jwk_set: JwkSetHandle,
         clock: Arc<dyn Clock>,
         metrics: FollowMetrics,
         stopping: &Arc<AtomicBool>,
@@ -137,7 +135,7 @@ impl Follow {
             writer,
             clock: Arc::clone(&clock),
             status: status.clone(),
-            verify: self.verify,
+            jwk_set,
             left_out: Arc::default(),
             told: copy::throttle(),
             asking: Arc::default(),

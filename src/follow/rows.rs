@@ -14,6 +14,7 @@ use crate::{
         feed_detail::FeedDetail,
         feed_envelope,
     },
+    keys::JwkSet,
     metrics::FollowRejected,
 };
 
@@ -52,9 +53,6 @@ pub(super) struct NumberedPage {
     pub(super) detail: FeedDetail,
 }
 
-/// Verifies signatures: returns the index of each eval run that fails, and what is wrong.
-pub(super) type Verify<'v> = &'v dyn Fn(&[&str]) -> Vec<(usize, String)>;
-
 /// What says where an eval run stands, even if it is invalid otherwise.
 #[derive(Deserialize)]
 struct Place {
@@ -78,7 +76,7 @@ pub(super) fn place_page(
     body: &str,
     after: &Cursor,
     limit: PageLimit,
-    verify: Verify<'_>,
+    jwk_set: Option<&JwkSet>,
 ) -> Result<PlacePage, Lie> {
     let (page, places) = items(body)?;
     let order = [after].into_iter().chain(&places);
@@ -101,7 +99,7 @@ pub(super) fn place_page(
         .iter()
         .zip(places)
         .map(|(row, place)| ((), *row, place));
-    let accepted = accept(numbered.collect(), verify);
+    let accepted = accept(numbered.collect(), jwk_set);
     Ok(PlacePage {
         accepted: Accepted {
             rows: accepted.rows.into_iter().map(|((), run)| run).collect(),
@@ -124,7 +122,7 @@ pub(super) fn is_numbered(body: &str) -> bool {
 pub(super) fn numbered_page(
     body: &str,
     limit: PageLimit,
-    verify: Verify<'_>,
+    jwk_set: Option<&JwkSet>,
 ) -> Result<NumberedPage, Lie> {
     let detail = FeedDetail::of_page(body).ok_or_else(|| form("it tells no numbers"))?;
     let (page, places) = items(body)?;
@@ -140,7 +138,7 @@ pub(super) fn numbered_page(
     let rows = page.items.iter().zip(places).zip(&detail.seqs);
     let numbered = rows.map(|((row, place), seq)| (*seq, *row, place));
     Ok(NumberedPage {
-        accepted: accept(numbered.collect(), verify),
+        accepted: accept(numbered.collect(), jwk_set),
         count,
         detail,
     })
@@ -175,13 +173,16 @@ fn joined(rows: &[&RawValue]) -> Vec<u8> {
     page
 }
 
-fn accept<N>(rows: Vec<(N, &RawValue, Cursor)>, verify: Verify<'_>) -> Accepted<(N, EvalRun)> {
+fn accept<N>(
+    rows: Vec<(N, &RawValue, Cursor)>,
+    jwk_set: Option<&JwkSet>,
+) -> Accepted<(N, EvalRun)> {
     let mut accepted = Accepted {
         rows: Vec::with_capacity(rows.len()),
         left_out: Vec::new(),
     };
     let texts: Vec<&str> = rows.iter().map(|(_, row, _)| row.get()).collect();
-    let unsigned = verify(&texts);
+    let unsigned = jwk_set.map_or_else(Vec::new, |set| set.keys.verify_all(&texts));
     for (index, (number, row, place)) in rows.into_iter().enumerate() {
         let id = || place.id().unwrap_or_default().to_owned();
         let read = EvalRun::from_json(row.get()).map_err(|error| error.to_string());
@@ -199,10 +200,10 @@ fn accept<N>(rows: Vec<(N, &RawValue, Cursor)>, verify: Verify<'_>) -> Accepted<
                 id: id(),
                 text,
             }),
-            (Ok(_), Some((_, text))) => accepted.left_out.push(LeftOut {
+            (Ok(_), Some((_, invalid))) => accepted.left_out.push(LeftOut {
                 reason: FollowRejected::Signature,
                 id: id(),
-                text: text.clone(),
+                text: invalid.to_string(),
             }),
         }
     }

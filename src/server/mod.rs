@@ -44,6 +44,7 @@ use crate::{
     follow::Follow,
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
+    keys::JwkSetHandle,
     liveness::Liveness,
     metrics::{DroppedLines, Metrics, SampledGauge},
     store::Store,
@@ -79,6 +80,10 @@ pub struct Parts {
     pub follow: Option<Follow>,
     /// Tokens of clients that may write over HTTP.
     pub tokens: AdminTokens,
+    /// The public keys of the eval runs.
+    pub jwk_set: JwkSetHandle,
+    /// Whether eval runs are refused that none of these keys has signed.
+    pub verifies_rows: bool,
     /// Lines of the log that were dropped.
     pub dropped_log_lines: DroppedLines,
 }
@@ -100,6 +105,7 @@ pub async fn start(
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let counted = metrics.register_dropped_lines(&parts.dropped_log_lines);
     counted.map_err(io::Error::other)?;
+    metrics.database(parts.store.kind(), parts.writable);
     let max_connections = addresses.first().map_or(0, |public| public.max_connections);
     metrics.set_gauge(SampledGauge::MaxConnections, max_connections as u64);
     let waits = Waits::new(&settings.http.waiting, max_connections);
@@ -134,6 +140,7 @@ pub async fn start(
         (Some(follow), Some(writer), Store::Sqlite(store)) => Some(follow.launch(
             store.clone(),
             writer.clone(),
+            parts.jwk_set.clone(),
             Arc::clone(&parts.clock),
             metrics.follow().clone(),
             &stopping,
@@ -162,7 +169,13 @@ pub async fn start(
         metrics,
         metrics_page: Arc::default(),
         page: Arc::default(),
-        admin: AdminHandles::new(parts.tokens, admin_writer, &settings.http),
+        admin: AdminHandles::new(
+            parts.tokens,
+            admin_writer,
+            &settings.http,
+            parts.verifies_rows.then(|| parts.jwk_set.clone()),
+        ),
+        jwk_set: parts.jwk_set,
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         waits: waits.clone(),

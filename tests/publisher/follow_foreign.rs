@@ -4,6 +4,7 @@
 //!   cursor are copied, too
 //! - while nothing changes, polls are answered by 304
 //! - an upstream that dies, lies or breaks loses nothing that was copied, and is followed again when it returns
+//! - with `--jwks` only eval runs with a valid signature are copied, and the live ones are
 //! - an eval run with other bytes or invalid content is left out, and the others go on
 
 use cathedral_publisher::{
@@ -12,9 +13,9 @@ use cathedral_publisher::{
 use tempfile::TempDir;
 
 use crate::{
-    app::{BOARD, FEED, eventually},
+    app::{BOARD, FEED, eventually, live_answer},
     foreign::{Fault, Foreign},
-    process::{Service, get, serve},
+    process::{Service, get, run, serve},
 };
 
 const PAGES: [&str; 4] = [
@@ -241,4 +242,60 @@ fn an_eval_run_with_other_bytes_or_invalid_content_is_left_out_and_the_others_go
         body(&get(&follower.address, &target, ""))
             .contains(r#""id":"c","ran_at":"2026-06-07T00:00:03.000Z","weighted_score":1.0"#)
     );
+}
+
+#[test]
+fn with_jwks_only_eval_runs_with_a_valid_signature_are_copied() {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    let rows = run(&["sample", "rows", "--count", "30", "--seed", "4"]).stdout;
+    let rows = String::from_utf8(rows).unwrap();
+    for (number, row) in rows.lines().enumerate() {
+        let is_forged = number % 10 == 7;
+        let forged = row.replace("\"weighted_score\":1.0", "\"weighted_score\":2.0");
+        assert_ne!(forged, row);
+        upstream.put_row(if is_forged { &forged } else { row });
+    }
+    let keys = folder.path().join("jwks.json");
+    std::fs::write(&keys, run(&["sample", "jwks"]).stdout).unwrap();
+    let follower = |name: &str| {
+        let options = ["--follow", &upstream.url, "--jwks", keys.to_str().unwrap()];
+        let mut command = serve(&folder.path().join(name), &options);
+        command.env("PUBLISHER_FOLLOW_POLL_MS", "20");
+        Service::start(command)
+    };
+    let strict = follower("strict.db");
+    let all = format!("{FEED}{}", PAGES[0]);
+    let rejected = "publisher_follow_rejected_total{reason=\"signature\"}";
+    eventually("the signed ones", || {
+        let page = get(&strict.address, &all, "");
+        page.matches("\"cathedral_signature\"").count() == 27 && !page.contains(":2.0")
+    });
+    eventually("the others", || metric(&strict.address, rejected) == 3);
+    let keys = get(&strict.address, "/.well-known/cathedral-jwks.json", "");
+    assert!(keys.starts_with("HTTP/1.1 200"), "{keys}");
+}
+
+#[test]
+fn the_live_answers_are_copied_with_their_signatures() {
+    #[derive(serde::Deserialize)]
+    struct Page<'a> {
+        #[serde(borrow)]
+        items: Vec<&'a serde_json::value::RawValue>,
+    }
+    let names = ["board.json", "rows.json", "jwks.json"];
+    let [Some(board), Some(rows), Some(keys)] = names.map(live_answer) else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    upstream.world().board = std::fs::read_to_string(board).unwrap();
+    let page = std::fs::read_to_string(rows).unwrap();
+    let page: Page<'_> = serde_json::from_str(&page).unwrap();
+    for row in page.items {
+        upstream.put_row(row.get());
+    }
+    let options = ["--follow", &upstream.url, "--jwks", keys.to_str().unwrap()];
+    let follower = Service::start(serve(&folder.path().join("copy.db"), &options));
+    until_same(&upstream, &follower);
 }

@@ -136,6 +136,7 @@ pub(super) fn keeps_lineages(
     let mut mirrored = operations.iter().filter_map(|operation| match operation {
         Operation::Mirror(mirrored) => Some(mirrored),
         Operation::PutChallenges(_)
+        | Operation::ReplaceChallenge { .. }
         | Operation::InsertEvalRuns(_)
         | Operation::PutMerkleEpoch { .. } => None,
     });
@@ -252,8 +253,12 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     }
     if page.asked == SeqCursor::Start {
         set_numbers_aside(connection)?;
+        // What was pruned here had other numbers, and comes again.
+        connection.execute("DELETE FROM pruned", [])?;
     } else if after < last_seq {
         connection.execute("DELETE FROM eval_runs WHERE seq > ?1", [after])?;
+        let pruned = "UPDATE pruned SET through_seq = ?1 WHERE through_seq > ?1";
+        connection.execute(pruned, [after])?;
     }
     if *lineages != known {
         write::put_lineages(connection, lineages)?;
