@@ -1,7 +1,9 @@
-//! The admin routes: writes of challenges, eval runs and Merkle epochs.
+//! The admin routes: writes of challenges, eval runs and Merkle epochs; `challenges` reads and changes what is stored.
 //!
-//! Each request passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
+//! Each write passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
 //! request that is rejected on the way has stored nothing, unless the answer says that its outcome is unknown.
+
+mod challenges;
 
 use std::io::ErrorKind;
 
@@ -18,6 +20,7 @@ use super::{Settings, error::ApiError, query::id_of_path, token::AdminTokens};
 use crate::{
     domain::{Invalid, challenge::Challenge, eval_run::EvalRun, merkle_epoch},
     json_stream::{SourceError, read_items},
+    keys::JwkSetHandle,
     store::operation::Operation,
     writer::{
         handle::{Admission, WriterHandle},
@@ -34,14 +37,18 @@ pub struct AdminHandles {
     tokens: AdminTokens,
     writer: WriterHandle,
     max_body_bytes: u32,
+    /// The keys that must have signed eval runs.
+    signers: Option<JwkSetHandle>,
 }
 
 impl AdminHandles {
-    /// Returns what the admin routes use; `None` without a writer or a token: then there are no such routes.
+    /// Returns what the admin routes use; `None` without a writer or a token: then there are no such routes. With
+    /// `signers`, eval runs are refused that none of these keys has signed.
     pub fn new(
         tokens: AdminTokens,
         writer: Option<WriterHandle>,
         settings: &Settings,
+        signers: Option<JwkSetHandle>,
     ) -> Option<Self> {
         let writer = writer.filter(|_| tokens.count() > 0)?;
         // A longer body than the writer admits at once would never be admitted.
@@ -50,7 +57,26 @@ impl AdminHandles {
             tokens,
             writer,
             max_body_bytes,
+            signers,
         })
+    }
+
+    /// Checks that the eval runs are signed, if they must be. CPU-bound: about 30 µs a row.
+    fn check_signatures(&self, runs: &[EvalRun]) -> Result<(), ApiError> {
+        let Some(signers) = &self.signers else {
+            return Ok(());
+        };
+        // Without a set no row could be verified.
+        let set = signers.get().ok_or(ApiError::Internal)?;
+        let invalid = set.keys.verify_all(runs.iter().map(|run| &run.body));
+        match invalid.into_iter().next() {
+            None => Ok(()),
+            Some((index, invalid)) => Err(ApiError::BadSignature {
+                index,
+                id: runs[index].id.clone(),
+                invalid,
+            }),
+        }
     }
 }
 
@@ -62,6 +88,9 @@ struct Acknowledged {
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<bool>,
 }
+
+/// The media types of items.
+const JSON_OR_NDJSON: &[&str] = &["application/json", "application/x-ndjson"];
 
 const CHALLENGES: &str = "/v1/admin/challenges";
 const EVAL_RUNS: &str = "/v1/admin/eval-runs";
@@ -83,13 +112,18 @@ pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles)
         .app_data(web::Data::new(handles.clone()))
         .service(
             web::resource(format!("{CHALLENGES}/{{challenge_id}}"))
+                .route(web::get().to(challenges::one))
+                .route(web::head().to(challenges::one))
                 .route(web::put().to(put_challenge))
-                .default_service(web::to(|| other_method("PUT"))),
+                .route(web::patch().to(challenges::patch))
+                .default_service(web::to(|| other_method("GET, HEAD, PUT, PATCH"))),
         )
         .service(
             web::resource(CHALLENGES)
+                .route(web::get().to(challenges::page))
+                .route(web::head().to(challenges::page))
                 .route(web::post().to(post_challenges))
-                .default_service(web::to(|| other_method("POST"))),
+                .default_service(web::to(|| other_method("GET, HEAD, POST"))),
         )
         .service(
             web::resource(EVAL_RUNS)
@@ -138,8 +172,11 @@ async fn post_eval_runs(
     body: Payload,
     handles: web::Data<AdminHandles>,
 ) -> Result<HttpResponse, ApiError> {
-    accept(&request, body, &handles, |body| {
-        Ok(Operation::InsertEvalRuns(items(body, EvalRun::from_json)?))
+    let checked = handles.clone();
+    accept(&request, body, &handles, move |body| {
+        let runs = items(body, EvalRun::from_json)?;
+        checked.check_signatures(&runs)?;
+        Ok(Operation::InsertEvalRuns(runs))
     })
     .await
 }
@@ -166,18 +203,30 @@ async fn accept(
     handles: &AdminHandles,
     parse: impl FnOnce(&[u8]) -> Result<Operation, ApiError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
+    let (admission, operation) = receive(request, body, handles, JSON_OR_NDJSON, parse).await?;
+    let receipt = handles.writer.write(admission, operation).await?;
+    Ok(acknowledge(receipt))
+}
+
+/// Authentication, admission, body, parsing.
+async fn receive<T: Send + 'static>(
+    request: &HttpRequest,
+    body: Payload,
+    handles: &AdminHandles,
+    content_types: &'static [&'static str],
+    parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(Admission, T), ApiError> {
     let bearer = handles.tokens.admit(request.headers());
     let bearer = bearer.ok_or(ApiError::Unauthorized)?;
-    check_content_type(request)?;
+    check_content_type(request, content_types)?;
     check_length(request, handles)?;
     let admission = handles.writer.begin(bearer)?;
     let body = read_body(body, handles, &admission).await?;
     // A body may be 16 MiB of JSON: too long for an async thread.
-    let operation = web::block(move || parse(&body))
+    let parsed = web::block(move || parse(&body))
         .await
         .map_err(|_| ApiError::Internal)??;
-    let receipt = handles.writer.write(admission, operation).await?;
-    Ok(acknowledge(receipt))
+    Ok((admission, parsed))
 }
 
 fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
@@ -188,19 +237,20 @@ fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
     })
 }
 
-fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
+fn check_content_type(
+    request: &HttpRequest,
+    accepted: &'static [&'static str],
+) -> Result<(), ApiError> {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
         return Ok(());
     };
     let essence = value.to_str().unwrap_or_default().split(';').next();
-    match essence
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
-        .as_str()
-    {
-        "application/json" | "application/x-ndjson" => Ok(()),
-        _ => Err(ApiError::UnsupportedMediaType),
+    let essence = essence.unwrap_or_default().trim();
+    let is_accepted = |accepted: &&str| essence.eq_ignore_ascii_case(accepted);
+    if accepted.iter().any(is_accepted) {
+        Ok(())
+    } else {
+        Err(ApiError::UnsupportedMediaType { accepted })
     }
 }
 
