@@ -145,6 +145,11 @@ more_paths() { # NAME PROXY
     same "$name" "$proxy" "/v1/synthetic-boolean/active-cnf?challenge_id=x" -X POST -d x
     echo "proxies: $name: the board's other names, and $checks answers about keys and files"
 }
+# The contract holds through it.
+conforms() { # NAME PROXY
+    "$publisher" check "$2" >"$work/$1-check" || fail "$1 breaks the contract: $(grep FAIL "$work/$1-check")"
+    echo "proxies: $1: check: $(tail -n 1 "$work/$1-check")"
+}
 # Each client has the address that it connects from, whatever its fields say.
 addresses() { # NAME PROXY
     local name=$1 proxy=$2 from
@@ -315,6 +320,7 @@ if command -v nginx >/dev/null; then
     hidden nginx "http://127.0.0.1:$proxy"
     addresses nginx "http://127.0.0.1:$proxy"
     hosts nginx "http://127.0.0.1:$proxy"
+    conforms nginx "http://127.0.0.1:$proxy"
     proxies[nginx]=http://127.0.0.1:$proxy
 else
     echo "proxies: SKIPPED: nginx is not installed" >&2
@@ -344,6 +350,7 @@ if command -v varnishd >/dev/null; then
     hidden varnish "http://127.0.0.1:$proxy"
     addresses varnish "http://127.0.0.1:$proxy"
     hosts varnish "http://127.0.0.1:$proxy"
+    conforms varnish "http://127.0.0.1:$proxy"
     stale "http://127.0.0.1:$proxy"
     proxies[varnish]=http://127.0.0.1:$proxy
     port=$(free_port)
