@@ -30,8 +30,9 @@ fn option(option: Arg) -> Arg {
     if env::var_os(name).is_some_and(|value| value.is_empty()) {
         return option.env(Resettable::Reset);
     }
-    match option.get_action() {
-        ArgAction::SetTrue => option.value_parser(BoolishValueParser::new()),
-        _ => option,
+    if matches!(option.get_action(), ArgAction::SetTrue) {
+        option.value_parser(BoolishValueParser::new())
+    } else {
+        option
     }
 }
