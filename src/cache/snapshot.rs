@@ -14,6 +14,7 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot {
     board: Arc<Representation>,
+    challenges: usize,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
 }
@@ -21,6 +22,7 @@ pub struct Snapshot {
 /// The answers of current-challenge, while they are collected.
 #[derive(Debug, Default)]
 struct Items {
+    count: usize,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
 }
@@ -28,6 +30,7 @@ struct Items {
 impl Items {
     /// Adds the next item of the board, unless one of the same tier and label came before.
     fn add(&mut self, tier: u64, label: &Option<String>, item: &[u8]) {
+        self.count += 1;
         let mut known = self.tiers.get(&tier).into_iter();
         if known.any(|tier| tier.by_label.contains_key(label)) {
             return;
@@ -44,6 +47,7 @@ impl Items {
     fn with_board(self, body: Vec<u8>) -> Snapshot {
         Snapshot {
             board: Arc::new(Representation::new(body)),
+            challenges: self.count,
             first: self.first,
             tiers: self.tiers,
         }
@@ -113,6 +117,11 @@ impl Snapshot {
     /// Returns the answer of active-challenges.
     pub fn board(&self) -> &Arc<Representation> {
         &self.board
+    }
+
+    /// Returns how many challenges the board has.
+    pub fn challenges(&self) -> usize {
+        self.challenges
     }
 
     /// Makes gzip and zstd, a fraction of a millisecond each. For blocking threads, before publication.
