@@ -19,14 +19,15 @@
 //! | `check` | conformance of any publisher with the wire contract | decode, domain, fetch, units |
 //! | `metrics` | what is counted, and its text | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
+//! | `keys` | the JWK set of a server: served, and what eval runs are verified with | answer, domain |
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
 //! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
-//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, metrics, store, throttle, units, writer |
-//! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, liveness, metrics, store, throttle, units, watch, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, keys, metrics, store, throttle, units, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
 //! | `config` | the command line and the environment | check, domain, server, store, units |
@@ -84,6 +85,7 @@ pub mod health;
 pub mod http;
 pub mod import_export;
 pub mod json_stream;
+pub mod keys;
 pub mod liveness;
 pub mod metrics;
 pub mod server;

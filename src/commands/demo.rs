@@ -7,8 +7,9 @@ use std::{
 };
 
 use cathedral_publisher::{
-    config::{Demo, Kind, Sample},
-    demo::{sample, simulation},
+    config::{Demo, Sample, SampleKind},
+    demo::{key, sample, simulation},
+    keys::JwkSet,
     metrics::DroppedLines,
     server::{Inherited, Signals},
     store::{
@@ -41,6 +42,9 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
         let file = database.file().clone();
         let store = SqliteStore::new(file, options.settings.store, true);
         let parts = parts(Store::Sqlite(store), tokens, true, dropped);
+        parts
+            .jwk_set
+            .replace(JwkSet::from_json(key::jwk_set().into())?);
         let running = listen(address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), writer));
@@ -78,6 +82,9 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
   The board without polling: each answer says what to ask next, and comes when the board changes. As two lines of sh:
     h=; u={board}/changes; f() {{ printf '%s\n' "$h" | tr -d '\r' | sed -n "s/^$1: //p"; }}
     while :; do h=$(curl -sD - -o board.json -H "If-None-Match: $(f etag)" "$u"); n=$(f link); n=${{n#<}}; n=${{n%%>*}}; [ -z "$n" ] || u=${{u%%\?*}}$n; r=$(f retry-after); case $h in HTTP/1.1\ 200*) date; f etag;; *) sleep ${{r:-1}};; esac; done
+  The keys that have signed the eval runs, and a check of all eval runs so far:
+    curl -i {url}/.well-known/cathedral-jwks.json
+    cathedral-publisher export rows --database {path} | cathedral-publisher verify rows - --jwks {url}/.well-known/cathedral-jwks.json
   One challenge; a page of the feed, as a validator pulls it; health:
     curl -i '{url}/v1/synthetic-boolean/current-challenge?tier=2'
     curl -i '{feed}'
@@ -90,11 +97,17 @@ Ctrl-C ends it.
     io::stdout().flush()
 }
 
-/// Writes sample data, one item a line.
+/// Writes sample data, one item per line.
 pub(crate) fn sample(options: &Sample) -> anyhow::Result<()> {
-    let out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    // The command line requires it for both kinds.
+    let count = options.count.unwrap_or_default();
     match options.kind {
-        Kind::Board => sample::write_board(options.seed, options.count, out),
-        Kind::Rows => sample::write_rows(options.seed, options.count, out),
+        SampleKind::Board => sample::write_board(options.seed, count, out),
+        SampleKind::Rows => sample::write_rows(options.seed, count, out),
+        SampleKind::Jwks => {
+            writeln!(out, "{}", key::jwk_set())?;
+            Ok(out.flush()?)
+        }
     }
 }

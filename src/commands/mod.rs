@@ -11,3 +11,4 @@ mod opening;
 pub(crate) mod prune;
 pub(crate) mod serve;
 pub(crate) mod shell;
+pub(crate) mod verify;

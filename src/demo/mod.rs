@@ -2,8 +2,10 @@
 //!
 //! | file | knows |
 //! |---|---|
+//! | `key` | the key that signs sample data |
 //! | `sample` | challenges and eval runs of the live ones' shape and size, from a seed |
 //! | `simulation` | the background task that keeps writing |
 
+pub mod key;
 pub mod sample;
 pub mod simulation;

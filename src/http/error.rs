@@ -29,6 +29,8 @@ struct Detail<'a> {
 #[derive(Debug, Serialize)]
 struct BadItem<'a> {
     index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     field: &'a str,
     reason: &'a str,
@@ -41,6 +43,8 @@ pub(super) enum ApiError {
     NotFound,
     #[error("method not allowed")]
     MethodNotAllowed { allow: &'static str },
+    #[error("not served here: no JWK set is configured")]
+    NoJwkSet,
     #[error("no_active_challenge")]
     NoActiveChallenge,
     #[error("no such challenge")]
@@ -101,6 +105,12 @@ pub(super) enum ApiError {
     BodyBroken,
     #[error("item {index}: {invalid}")]
     BadItem { index: usize, invalid: Invalid },
+    #[error("item {index}, id {id}: {invalid}")]
+    BadSignature {
+        index: usize,
+        id: String,
+        invalid: Invalid,
+    },
     #[error("item {index}: {reason}")]
     Conflict { index: usize, reason: String },
     #[error("internal error")]
@@ -178,6 +188,7 @@ impl ApiError {
         matches!(
             self,
             Self::NotFound
+                | Self::NoJwkSet
                 | Self::NoActiveChallenge
                 | Self::DifficultyWithoutTier
                 | Self::BadTier
@@ -195,7 +206,7 @@ impl ApiError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::NoActiveChallenge | Self::NoSuchChallenge => {
+            Self::NotFound | Self::NoJwkSet | Self::NoActiveChallenge | Self::NoSuchChallenge => {
                 StatusCode::NOT_FOUND
             }
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -216,7 +227,9 @@ impl ResponseError for ApiError {
             Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::BadItem { .. } | Self::RefusedByDatabase => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BadItem { .. } | Self::BadSignature { .. } | Self::RefusedByDatabase => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -257,9 +270,15 @@ impl ResponseError for ApiError {
             detail: &text,
             item: None,
         };
-        if let Self::BadItem { index, invalid } = self {
+        let id = if let Self::BadSignature { id, .. } = self {
+            Some(id.as_str())
+        } else {
+            None
+        };
+        if let Self::BadItem { index, invalid } | Self::BadSignature { index, invalid, .. } = self {
             detail.item = Some(BadItem {
                 index: *index,
+                id,
                 field: &invalid.field,
                 reason: &invalid.reason,
             });

@@ -5,6 +5,7 @@
 //! | `door` | every connection: reading, answering from memory, sending, time limits |
 //! | `routes` | which path is served by what, with and without the prefix |
 //! | `board`, `leaderboard` | the public reads that the door does not answer from memory |
+//! | `jwks` | the public keys of the eval runs |
 //! | `respond` | the actix-web form of a decision: 200, 304, 406, 412, 503 |
 //! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
 //! | `health`, `metrics`, `description` | /health, /metrics, /openapi.json |
@@ -26,6 +27,7 @@ mod description;
 mod door;
 mod error;
 mod health;
+mod jwks;
 mod leaderboard;
 mod metrics;
 mod page;
@@ -57,6 +59,7 @@ use crate::{
     cache::handle::{CacheHandle, Published},
     feed::{FeedHandle, Page, PageKey},
     health::HealthHandle,
+    keys::JwkSetHandle,
     metrics::{
         Metrics,
         requests::{RequestCounters, Route},
@@ -71,6 +74,8 @@ pub struct Handles {
     pub board: CacheHandle,
     /// The feed.
     pub feed: FeedHandle,
+    /// The public keys of the eval runs.
+    pub jwk_set: JwkSetHandle,
     /// The health of the server.
     pub health: HealthHandle,
     /// What is counted.

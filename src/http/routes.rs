@@ -17,7 +17,8 @@ use actix_web::{
 };
 
 use super::{
-    App, Handles, admin, board, description, error::ApiError, health, leaderboard, metrics, page,
+    App, Handles, admin, board, description, error::ApiError, health, jwks, leaderboard, metrics,
+    page,
 };
 use crate::metrics::requests::{RequestCounters, Route};
 
@@ -33,6 +34,7 @@ pub(super) const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/change
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";
 pub(super) const EVENTS: &str = "/v1/events";
+pub(super) const JWKS: &str = "/.well-known/cathedral-jwks.json";
 const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
 const METRICS: &str = "/metrics";
 const DESCRIPTION: &str = "/openapi.json";
@@ -58,6 +60,7 @@ pub(super) fn classify(path: &str) -> Route {
         CURRENT => Route::Current,
         FEED => Route::Feed,
         EVENTS => Route::Events,
+        JWKS => Route::Jwks,
         health if HEALTH.contains(&health) => Route::Health,
         METRICS if path == METRICS => Route::Metrics,
         DESCRIPTION if path == DESCRIPTION => Route::Description,
@@ -103,6 +106,7 @@ fn public(config: &mut ServiceConfig) {
         .service(readable(CURRENT, board::current_challenge))
         .service(readable(FEED, leaderboard::recent))
         .service(readable(EVENTS, events))
+        .service(readable(JWKS, jwks::jwks))
         .service(readable(health, health::health))
         .service(readable(live, health::live))
         .service(readable(ready, health::ready));

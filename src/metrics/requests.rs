@@ -36,6 +36,8 @@ pub enum Route {
     Feed,
     /// /v1/events.
     Events,
+    /// /.well-known/cathedral-jwks.json.
+    Jwks,
     /// /health and the paths below it.
     Health,
     /// /metrics.
@@ -51,12 +53,13 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Board,
         Self::Changes,
         Self::Current,
         Self::Feed,
         Self::Events,
+        Self::Jwks,
         Self::Health,
         Self::Metrics,
         Self::Description,
@@ -69,7 +72,13 @@ impl Route {
     pub fn is_public(self) -> bool {
         matches!(
             self,
-            Self::Board | Self::Changes | Self::Current | Self::Feed | Self::Events | Self::Health
+            Self::Board
+                | Self::Changes
+                | Self::Current
+                | Self::Feed
+                | Self::Events
+                | Self::Jwks
+                | Self::Health
         )
     }
 
@@ -81,6 +90,7 @@ impl Route {
             Self::Current => "current-challenge",
             Self::Feed => "leaderboard",
             Self::Events => "events",
+            Self::Jwks => "jwks",
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Description => "openapi",

@@ -19,6 +19,7 @@ mod caches;
 mod chaos;
 #[path = "chaos/tests.rs"]
 mod chaos_tests;
+mod check;
 mod client;
 mod client_address;
 mod codings;
@@ -49,6 +50,7 @@ mod holdback;
 mod hostile;
 mod import_export;
 mod import_locking;
+mod keys;
 mod log_output;
 mod operations;
 mod other_processes;
