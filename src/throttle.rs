@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Admits so many events of each kind per period, and counts the others. Remembers every kind that it has seen: there
-/// must be few.
+/// More kinds than this are forgotten when their period is over.
+const MAX_KINDS: usize = 1024;
+
+/// Admits so many events of each kind per period, and counts the others.
 #[derive(Debug)]
 pub struct Throttle<K> {
     most: u32,
@@ -43,6 +45,9 @@ impl<K: Eq + Hash> Throttle<K> {
             suppressed: 0,
         };
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= MAX_KINDS {
+            kinds.retain(|_, window| now.saturating_duration_since(window.begun) < self.period);
+        }
         let window = kinds.entry(kind).or_insert_with(new);
         if now.saturating_duration_since(window.begun) >= self.period {
             window.begun = now;

@@ -10,6 +10,6 @@ mod conditions;
 mod fields;
 mod representation;
 
-pub use conditions::{Conditions, Decision, Denied, MissingEncoding};
-pub use fields::{CachePolicy, Media};
+pub use conditions::{Chosen, Conditions, Decision, Denied, MissingEncoding, Offer};
+pub use fields::{CachePolicy, Media, response_fields};
 pub use representation::{Representation, Variant};

@@ -1,11 +1,13 @@
 //! `demo` and `sample`.
 
 use std::{
+    fs,
     io::{self, Write},
     path::Path,
     thread,
 };
 
+use anyhow::Context as _;
 use cathedral_publisher::{
     config::{Demo, Kind, Sample},
     demo::{sample, simulation},
@@ -23,17 +25,15 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
     let inherited = Inherited::take()?;
     options.settings.fit_descriptors()?;
     // Deleted when it is dropped, at the end.
-    let temporary = match &options.database {
-        Some(_) => None,
-        None => Some(tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?),
-    };
-    let path = match (&options.database, &temporary) {
-        (Some(path), _) => path.clone(),
-        (None, Some(folder)) => folder.path().join("demo.db"),
-        (None, None) => anyhow::bail!("no database"),
-    };
+    let temporary = tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?;
+    let path = options.database.clone();
+    let path = path.unwrap_or_else(|| temporary.path().join("demo.db"));
+    let formulas = options.settings.cnf.folder.clone();
+    let formulas = formulas.unwrap_or_else(|| temporary.path().join("cnf"));
+    fs::create_dir_all(&formulas).with_context(|| formulas.display().to_string())?;
+    options.settings.cnf.folder = Some(formulas.clone());
     let mut database = KeptOpen::open(&path, false, options.settings.store.busy_timeout)?;
-    simulation::populate(&mut database, options.rows)?;
+    simulation::populate(&mut database, options.rows, &formulas)?;
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
         let tokens = admin_tokens(&options.admin)?;
@@ -42,7 +42,7 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
         let parts = parts(Store::Sqlite(store), tokens, true, dropped);
         let running = listen(&options.address.address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
-            actix_web::rt::spawn(simulation::run(path.clone(), writer));
+            actix_web::rt::spawn(simulation::run(path.clone(), formulas, writer));
         }
         if let Some(address) = running.addresses.first() {
             let url = format!("http://{address}");
@@ -74,6 +74,9 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
   The board without polling: each answer says what to ask next, and comes when the board changes. As two lines of sh:
     h=; u={board}/changes; f() {{ printf '%s\n' "$h" | tr -d '\r' | sed -n "s/^$1: //p"; }}
     while :; do h=$(curl -sD - -o board.json -H "If-None-Match: $(f etag)" "$u"); n=$(f link); n=${{n#<}}; n=${{n%%>*}}; [ -z "$n" ] || u=${{u%%\?*}}$n; r=$(f retry-after); case $h in HTTP/1.1\ 200*) date; f etag;; *) sleep ${{r:-1}};; esac; done
+  The formula of the first challenge, a planted random 3-SAT, and the rest of a download that broke off:
+    curl -so first.cnf {url}$(curl -s {url}/v1/synthetic-boolean/current-challenge | sed 's/.*"active_cnf_path":"//; s/".*//')
+    curl -sC - -o first.cnf {url}$(curl -s {url}/v1/synthetic-boolean/current-challenge | sed 's/.*"active_cnf_path":"//; s/".*//')
   One challenge; a page of the feed, as a validator pulls it; health:
     curl -i '{url}/v1/synthetic-boolean/current-challenge?tier=2'
     curl -i '{feed}'
@@ -90,7 +93,9 @@ Ctrl-C ends it.
 pub(crate) fn sample(options: &Sample) -> anyhow::Result<()> {
     let out = io::BufWriter::new(io::stdout().lock());
     match options.kind {
-        Kind::Board => sample::write_board(options.seed, options.count, out),
+        Kind::Board => {
+            sample::write_board(options.seed, options.count, options.cnf_dir.as_deref(), out)
+        }
         Kind::Rows => sample::write_rows(options.seed, options.count, out),
     }
 }

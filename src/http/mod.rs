@@ -5,6 +5,7 @@
 //! | `door` | every connection: reading, answering from memory, sending, time limits |
 //! | `routes` | which path is served by what, with and without the prefix |
 //! | `board`, `leaderboard` | the public reads that the door does not answer from memory |
+//! | `cnf` | active-cnf: formulas, whole or in part |
 //! | `respond` | the actix-web form of a decision: 200, 304, 406, 412, 503 |
 //! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
 //! | `health`, `metrics`, `description` | /health, /metrics, /openapi.json |
@@ -21,6 +22,7 @@ mod admin;
 mod board;
 mod cache_status;
 mod client_address;
+mod cnf;
 mod date;
 mod description;
 mod door;
@@ -54,6 +56,7 @@ use std::sync::Arc;
 use self::waiting::{Next, Reason, Slots};
 use crate::{
     cache::handle::{CacheHandle, Published},
+    cnf::CnfHandle,
     feed::{FeedHandle, Page, PageKey},
     health::HealthHandle,
     metrics::{
@@ -70,6 +73,8 @@ pub struct Handles {
     pub board: CacheHandle,
     /// The feed.
     pub feed: FeedHandle,
+    /// The formulas, if there is a folder of them.
+    pub cnf: Option<CnfHandle>,
     /// The health of the server.
     pub health: HealthHandle,
     /// What is counted.

@@ -19,9 +19,9 @@ const LATENCY_SECONDS: [f64; 11] = [
 ];
 
 /// Statuses that are counted one by one; any other status is counted as `other`.
-const STATUSES: [u16; 20] = [
-    200, 204, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 422, 429, 431, 500, 502,
-    503,
+const STATUSES: [u16; 22] = [
+    200, 204, 206, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 416, 422, 429, 431,
+    500, 502, 503,
 ];
 
 /// The route of a request.
@@ -33,6 +33,8 @@ pub enum Route {
     Changes,
     /// current-challenge.
     Current,
+    /// active-cnf.
+    Formula,
     /// leaderboard/recent.
     Feed,
     /// /v1/events.
@@ -52,10 +54,11 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Board,
         Self::Changes,
         Self::Current,
+        Self::Formula,
         Self::Feed,
         Self::Events,
         Self::Health,
@@ -70,7 +73,13 @@ impl Route {
     pub fn is_public(self) -> bool {
         matches!(
             self,
-            Self::Board | Self::Changes | Self::Current | Self::Feed | Self::Events | Self::Health
+            Self::Board
+                | Self::Changes
+                | Self::Current
+                | Self::Formula
+                | Self::Feed
+                | Self::Events
+                | Self::Health
         )
     }
 
@@ -80,6 +89,7 @@ impl Route {
             Self::Board => "active-challenges",
             Self::Changes => "changes",
             Self::Current => "current-challenge",
+            Self::Formula => "active-cnf",
             Self::Feed => "leaderboard",
             Self::Events => "events",
             Self::Health => "health",

@@ -32,6 +32,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::domain::{
+    challenge::Challenge,
     cursor::{Cursor, PageLimit},
     position::NotAPosition,
     ran_at::RanAt,
@@ -74,6 +75,17 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.board(deadline),
             Self::Postgres(store) => store.board(deadline),
+        }
+    }
+
+    /// Returns one challenge, whatever its status.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn challenge(&self, id: &str, deadline: Instant) -> Result<Option<Challenge>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.challenge(id, deadline),
+            Self::Postgres(store) => store.challenge(id, deadline),
         }
     }
 

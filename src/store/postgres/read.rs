@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
+        challenge::Challenge,
         cursor::{Cursor, PageLimit, Seen},
         ran_at::RanAt,
         seq_cursor::SeqCursor,
@@ -62,6 +63,18 @@ impl PostgresStore {
                     .map(row::challenge)
                     .collect::<Result<_, _>>()?,
             })
+        })
+    }
+
+    /// Returns one challenge, whatever its status.
+    ///
+    /// # Errors
+    /// Those of [`PostgresStore::board`].
+    pub fn challenge(&self, id: &str, deadline: Instant) -> Result<Option<Challenge>, StoreError> {
+        const ONE: &str = "SELECT * FROM challenges WHERE challenge_id = $1";
+        self.read(deadline, async |client| {
+            let rows = all(client, ONE, &[(&id, Type::TEXT)]).await?;
+            rows.first().map(row::challenge).transpose()
         })
     }
 

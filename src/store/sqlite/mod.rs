@@ -45,6 +45,7 @@ use super::{
     WriterSettings,
 };
 use crate::domain::{
+    challenge::Challenge,
     cursor::{Cursor, PageLimit},
     ran_at::RanAt,
     seq_cursor::SeqCursor,
@@ -83,6 +84,14 @@ impl SqliteStore {
 
     pub(super) fn board(&self, deadline: Instant) -> Result<Board, StoreError> {
         self.read(deadline, |reader| read::board(reader))
+    }
+
+    pub(super) fn challenge(
+        &self,
+        id: &str,
+        deadline: Instant,
+    ) -> Result<Option<Challenge>, StoreError> {
+        self.read(deadline, |reader| read::challenge_by_id(reader, id))
     }
 
     pub(super) fn feed_page(
