@@ -3,16 +3,18 @@
 # same bytes, entity-tags and 304s as a direct request, what is not public gets 404 however its path is written, and
 # no client chooses the address that it is limited by, or what others get. Then 100 clients wait for the board and 50 for
 # the feed behind each proxy, for five slots with one change of each: a cache lets one request wait for all of them. In
-# the end the publisher behind each cache is restarted while clients wait.
+# the end the publisher behind each cache is restarted while clients wait. Meanwhile another publisher is killed, and the
+# caches in front of it go on with the same answers.
 #
 #   scripts/proxies.sh [--long] [BINARY]
 #
 # Without BINARY it builds the publisher in release mode; the clients that wait are `herd` as the tests build it. Prints
-# SKIPPED for a proxy that is not installed. Slots last 5 s here, and 25 s, as by default, with --long.
+# SKIPPED for a proxy that is not installed. Slots last 5 s here, and 25 s, as by default, with --long. The publisher is gone
+# for 45 s at least, with --long for 120 s.
 set -euo pipefail
 export PUBLISHER_LOG=warn
-slot=5
-[ "${1:-}" != --long ] || { slot=25; shift; }
+slot=5 gone=45
+[ "${1:-}" != --long ] || { slot=25 gone=120; shift; }
 [ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
 
@@ -105,7 +107,9 @@ hidden() { # NAME PROXY
             /v1/admin/eval-runs /v1/admin/challenges /v1/admin/challenges/a /v1/admin/merkle-epochs/1 \
             /v1/%61dmin/eval-runs //v1/admin/eval-runs /v1//admin/eval-runs /V1/admin/eval-runs \
             /v1/leaderboard/recent/../../admin/eval-runs /v1/leaderboard/recent/..%2f..%2fadmin%2feval-runs \
-            /v1/leaderboard/recent/%2e%2e/%2e%2e/admin/eval-runs /api/cathedral/metrics /api/cathedral/health; do
+            /v1/leaderboard/recent/%2e%2e/%2e%2e/admin/eval-runs /api/cathedral/metrics /api/cathedral/health \
+            /.well-known/x /.well-known/../metrics /v1/synthetic-boolean/active-cnf/../../admin/challenges \
+            /v1/synthetic-boolean/active-challenges//metrics /health/ready/ /health/live/; do
             for method in GET POST PUT; do
                 status=$(curl -s --interface 127.0.0.9 --path-as-is -X $method -o "$work/body" -w '%{http_code}' "$proxy$prefix$path")
                 [[ $status = 40[034] ]] || fail "$name passes $method $prefix$path: $status"
@@ -121,6 +125,25 @@ hidden() { # NAME PROXY
     done
     ! grep -q 'client=127.0.0.9 ' "$work/log" || fail "$name has passed on: $(grep 'client=127.0.0.9 ' "$work/log")"
     echo "proxies: $name: $checked requests of hidden paths are refused"
+}
+# Other names of the board, and what is served only if the publisher has files for it.
+more_paths() { # NAME PROXY
+    local name=$1 proxy=$2 path
+    checks=0
+    for path in "$board/" /v1/synthetic-boolean/challenge-broadcast /v1/synthetic-boolean/challenge-broadcast/ "$board?_=1"; do
+        for path in "$path" "/api/cathedral$path"; do
+            [ "$(tag "$proxy$path" -H 'Accept-Encoding: gzip')" = "$(tag "$direct$board" -H 'Accept-Encoding: gzip')" ] ||
+                fail "$name: $path is not the board"
+        done
+    done
+    for path in /.well-known/cathedral-jwks.json "/v1/synthetic-boolean/active-cnf?challenge_id=x"; do
+        for path in "$path" "/api/cathedral$path"; do
+            same "$name" "$proxy" "$path"
+            same "$name" "$proxy" "$path" -I
+        done
+    done
+    same "$name" "$proxy" "/v1/synthetic-boolean/active-cnf?challenge_id=x" -X POST -d x
+    echo "proxies: $name: the board's other names, and $checks answers about keys and files"
 }
 # Each client has the address that it connects from, whatever its fields say.
 addresses() { # NAME PROXY
@@ -213,21 +236,82 @@ stale() { # PROXY
     echo "proxies: varnish: no client removes a stale answer"
 }
 
+# A publisher that is killed: the caches in front of it send the same answers for $gone seconds, and to a client that has
+# them 304. One request a second for each, so that answers of every age are seen.
+outlives() { # NAME PROXY
+    local name=$1 proxy=$2 path coding key seen asked=0
+    local -A tags bodies
+    for path in "$board" "$feed" "/v1/synthetic-boolean/current-challenge?tier=2"; do
+        for coding in gzip br identity; do
+            key="$path $coding"
+            tags[$key]=$(tag "$proxy$path" -H "Accept-Encoding: $coding")
+            bodies[$key]=$(curl -s -H "Accept-Encoding: $coding" "$proxy$path" | sha256sum)
+            [ -n "${tags[$key]}" ] || fail "$name: $key has no tag"
+        done
+    done
+    : >"$work/$name-ready"
+    until [ -e "$work/killed" ]; do sleep 0.1; done
+    while [ $(($(date +%s) - $(stat -c %Y "$work/killed"))) -lt $gone ]; do
+        for path in "$board" "$feed"; do
+            for coding in gzip br; do
+                key="$path $coding"
+                seen=$(curl -s -o "$work/$name-body" -w '%{http_code} %header{etag}' -H "Accept-Encoding: $coding" "$proxy$path")
+                [ "$seen" = "200 ${tags[$key]}" ] && [ "$(sha256sum <"$work/$name-body")" = "${bodies[$key]}" ] ||
+                    fail "$name, $(($(date +%s) - $(stat -c %Y "$work/killed"))) s after the publisher's end: $key: $seen"
+                asked=$((asked + 1))
+            done
+        done
+        sleep 1
+    done
+    # What nobody has asked for since.
+    for key in "${!tags[@]}"; do
+        path=${key% *} coding=${key##* }
+        seen=$(curl -s -o /dev/null -w '%{http_code} %header{etag}' -H "Accept-Encoding: $coding" "$proxy$path")
+        [ "$seen" = "200 ${tags[$key]}" ] || fail "$name, at last: $key: $seen"
+        seen=$(curl -s -o /dev/null -w '%{http_code}' -H "Accept-Encoding: $coding" -H "If-None-Match: ${tags[$key]}" "$proxy$path")
+        [ "$seen" = 304 ] || fail "$name, at last: $key: $seen instead of 304"
+    done
+    [[ $(curl -s -o /dev/null -w '%{http_code}' "$proxy$feed&never=asked") = 50[234] ]] || fail "$name invents a page"
+    echo "proxies: $name: $asked answers in $gone s without the publisher are the last ones"
+}
+
 # Starts nginx with the shipped configuration.
 nginx_before() { # NAME PUBLISHER-PORT SED-COMMAND, sets proxy
     proxy=$(free_port)
     { echo "pid $work/$1.pid; error_log $work/$1.log; worker_rlimit_nofile 4096; events { worker_connections 1024; } http { access_log off;"
       for temp in client_body proxy fastcgi uwsgi scgi; do echo "${temp}_temp_path $work/$1-$temp;"; done
-      sed "s/127.0.0.1:8080/127.0.0.1:$2/; s/listen 8090/listen 127.0.0.1:$proxy/; $3" scripts/deploy/nginx.conf
+      sed "s/127.0.0.1:8080/127.0.0.1:$2/; s/listen 8090/listen 127.0.0.1:$proxy/
+           s#/var/cache/cathedral-publisher#$work/$1-cache#; $3" scripts/deploy/nginx.conf
       echo "}"; } >"$work/$1.conf"
     nginx -c "$work/$1.conf" -e "$work/$1.log"
     wait_for "http://127.0.0.1:$proxy$board"
 }
 
+# The publisher that is killed, and what is in front of it.
 declare -A proxies
+outliving=()
+mortal=$(free_port)
+"$publisher" serve --database "$work/a.db" --read-only --address "127.0.0.1:$mortal" --trusted-proxies 127.0.0.1 2>"$work/mortal-log" &
+mortal_pid=$!
+pids+=($mortal_pid)
+wait_for "http://127.0.0.1:$mortal/health/live"
+# Brotli is there when a board has not changed for a second.
+for _ in $(seq 200); do
+    ! tag "http://127.0.0.1:$mortal$board" -H 'Accept-Encoding: br' | grep -q -- '-br[0-9]*"' || break
+    sleep 0.05
+done
+before_mortal() { # NAME, after the proxy is there
+    outlives "$1" "http://127.0.0.1:$proxy" &
+    outliving+=($!)
+    for _ in $(seq 200); do [ ! -e "$work/$1-ready" ] || return 0; sleep 0.05; done
+    fail "$1 does not answer"
+}
 if command -v nginx >/dev/null; then
+    nginx_before outliving-nginx "$mortal" ""
+    before_mortal outliving-nginx
     nginx_before nginx "$port" ""
     through nginx "http://127.0.0.1:$proxy"
+    more_paths nginx "http://127.0.0.1:$proxy"
     hidden nginx "http://127.0.0.1:$proxy"
     addresses nginx "http://127.0.0.1:$proxy"
     hosts nginx "http://127.0.0.1:$proxy"
@@ -236,18 +320,27 @@ else
     echo "proxies: SKIPPED: nginx is not installed" >&2
 fi
 if command -v varnishd >/dev/null; then
-    varnish() { # NAME PUBLISHER-PORT
+    varnish() { # NAME PUBLISHER-PORT [SED-COMMAND]
         proxy=$(free_port)
-        sed "s/\"8080\"/\"$2\"/" scripts/deploy/varnish.vcl >"$work/$1.vcl"
+        sed "s/\"8080\"/\"$2\"/; ${3:-}" scripts/deploy/varnish.vcl >"$work/$1.vcl"
         varnishd -F -n "$work/$1" -a "127.0.0.1:$proxy" -f "$work/$1.vcl" -s malloc,32m >"$work/$1.log" 2>&1 &
         pids+=($!)
         # A path that the publisher never sees.
         for _ in $(seq 200); do ! curl -s "http://127.0.0.1:$proxy/" | grep -q 'not found' || return 0; sleep 0.05; done
         fail "varnish does not answer: $(cat "$work/$1.log")"
     }
+    varnish outliving-varnish "$mortal"
+    before_mortal outliving-varnish
+    # One that has only 20 s of patience.
+    varnish forgetting "$mortal" "s/grace = 15m/grace = 20s/"
+    forgetting=http://127.0.0.1:$proxy
+    tag "$forgetting$board" >"$work/forgetting-tag"
+    kill -9 $mortal_pid
+    : >"$work/killed"
     varnish a "$port"
     through varnish "http://127.0.0.1:$proxy"
     caches "http://127.0.0.1:$proxy"
+    more_paths varnish "http://127.0.0.1:$proxy"
     hidden varnish "http://127.0.0.1:$proxy"
     addresses varnish "http://127.0.0.1:$proxy"
     hosts varnish "http://127.0.0.1:$proxy"
@@ -262,6 +355,8 @@ if command -v varnishd >/dev/null; then
     refusals "http://127.0.0.1:$proxy"
 else
     echo "proxies: SKIPPED: varnish is not installed" >&2
+    kill -9 $mortal_pid
+    : >"$work/killed"
 fi
 
 # Waiting. Each way has a publisher of its own, so that all can be measured at the same time.
@@ -415,10 +510,10 @@ declare -A origins waiting serving
 listeners=() herds=()
 if command -v nginx >/dev/null; then
     waiting_publisher waiting-nginx
-    nginx_before waiting-nginx "$port" ""
+    nginx_before waiting-nginx "$port" "/^ *proxy_cache/d"
     waiting[waiting-nginx]=http://127.0.0.1:$proxy
     waiting_publisher waiting-nginx-cache
-    nginx_before waiting-nginx-cache "$port" "s/#cache //; s#/var/cache/nginx/publisher#$work/cache#"
+    nginx_before waiting-nginx-cache "$port" ""
     waiting[waiting-nginx-cache]=http://127.0.0.1:$proxy
 fi
 if command -v varnishd >/dev/null; then
@@ -447,3 +542,9 @@ done
 kill "${pids[0]}"
 wait "${pids[0]}" || true
 for name in "${!proxies[@]}"; do without_publisher "$name" "${proxies[$name]}"; done
+for pid in "${outliving[@]}"; do wait "$pid" || fail "a cache does not outlive the publisher: see above"; done
+if [ -n "${forgetting:-}" ]; then
+    [ -s "$work/forgetting-tag" ] && [[ $(curl -s -o /dev/null -w '%{http_code}' "$forgetting$board") = 503 ]] ||
+        fail "varnish serves an answer beyond the time that it may be stale"
+    echo "proxies: varnish: no answer is sent that is stale for longer than it may be"
+fi

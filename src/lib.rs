@@ -15,6 +15,8 @@
 //! | `units` | parsers of option values: times, sizes, numbers | - |
 //! | `certificates` | the authorities that outgoing connections trust | - |
 //! | `fetch` | outgoing HTTP, bounded in time and bytes | certificates |
+//! | `decode` | decodes bodies of other servers, within bounds | - |
+//! | `check` | conformance of any publisher with the wire contract | decode, domain, fetch, units |
 //! | `metrics` | what is counted, and its text | - |
 //! | `outgoing` | bodies that are read for one answer: how many bytes, and which slow clients give way | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
@@ -29,7 +31,7 @@
 //! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, health, http, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | cnf, domain, store, writer |
-//! | `config` | the command line and the environment | server, store |
+//! | `config` | the command line and the environment | check, server, store, units |
 //!
 //! # Walks
 //!
@@ -73,8 +75,10 @@
 pub mod answer;
 pub mod cache;
 mod certificates;
+pub mod check;
 pub mod cnf;
 pub mod config;
+mod decode;
 pub mod demo;
 pub mod domain;
 pub mod feed;

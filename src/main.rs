@@ -10,9 +10,8 @@ use std::{
 };
 
 use cathedral_publisher::config::{Cli, Command};
-use clap::{CommandFactory, Parser};
 
-use commands::{backup, demo, import_export, serve};
+use commands::{backup, check, demo, health, import_export, serve, shell};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn start(output: &Output) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             output.push(error.render().to_string().as_bytes());
@@ -51,8 +50,11 @@ fn start(output: &Output) -> ExitCode {
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
+        Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),
-        Command::Completions(options) => completions(options.shell),
+        Command::Health(options) => health::health(&options),
+        Command::Completions(options) => shell::completions(options.shell),
+        Command::Man(options) => shell::man(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,13 +65,6 @@ fn start(output: &Output) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    let name = env!("CARGO_BIN_NAME");
-    clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
-    Ok(io::stdout().write_all(&script)?)
 }
 
 /// Returns the error and its causes in one line, without causes that the line already contains.

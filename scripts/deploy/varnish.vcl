@@ -1,5 +1,6 @@
 # Varnish in front of the publisher, as a shared cache for 15 s (the publisher's max-age). It stores one variant per
-# Accept-Encoding, passes entity-tags on unchanged, and answers 304 by itself.
+# Accept-Encoding, passes entity-tags on unchanged, and answers 304 by itself. When the publisher is gone it goes on with
+# the last answers for 15 minutes. It needs no parameter: `varnishd -a :8090 -f /etc/varnish/varnish.vcl`.
 #
 # Start the publisher with `--trusted-proxies 127.0.0.1` (the address that Varnish connects from).
 vcl 4.1;
@@ -12,13 +13,16 @@ backend publisher {
     # How long the publisher may send nothing: a wait takes up to 29.2 s.
     .first_byte_timeout = 40s;
     .between_bytes_timeout = 40s;
-    .probe = { .url = "/health/ready"; .interval = 5s; .timeout = 6s; }
+    .connect_timeout = 1s;
+    # Not /health/ready: there is no other publisher, and one that is not ready still answers from memory.
+    .probe = { .url = "/health/live"; .interval = 5s; .timeout = 2s; .window = 5; .threshold = 3; }
 }
 
 sub vcl_recv {
     # The public paths, all others are 404: metrics, health and admin routes are for the private network, where
     # --admin-address serves them. The path is matched as it was sent, so that an encoded one never matches.
-    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges(/changes)?|current-challenge)|leaderboard/recent|events)(\?|$)"
+    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges(/changes)?|challenge-broadcast|current-challenge|active-cnf)|leaderboard/recent|events)/?(\?|$)"
+        && req.url !~ "^(/api/cathedral)?/\.well-known/cathedral-jwks\.json(\?|$)"
         && req.url !~ "^/openapi\.json(\?|$)") {
         return (synth(404, "not found"));
     }
@@ -27,36 +31,50 @@ sub vcl_recv {
     # leave X-Forwarded-For as it is, and add that proxy to --trusted-proxies.
     set req.http.X-Forwarded-For = client.ip;
     unset req.http.Forwarded;
-    # Varnish knows gzip only: it would replace this field, and decompress for clients that do not accept gzip. So
-    # the field has another name until the publisher is asked, it is part of the cache's key, and all stored
-    # answers are passed on as they are.
-    std.collect(req.http.Accept-Encoding);
-    set req.http.X-Codings = req.http.Accept-Encoding;
-    # Clients of many kinds share an answer: only the codings that the publisher knows, in one order. A field with weights
-    # or * is passed on as it is.
-    if (req.http.X-Codings !~ "[;*]") {
-        unset req.http.X-Codings;
-        if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])br([ ,]|$)") {
-            set req.http.X-Codings = "br, ";
-        }
-        if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])zstd([ ,]|$)") {
-            set req.http.X-Codings = req.http.X-Codings + "zstd, ";
-        }
-        if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])gzip([ ,]|$)") {
-            set req.http.X-Codings = req.http.X-Codings + "gzip";
+    # Varnish knows gzip only: behind this it would replace the field. So the field has another name until the publisher is
+    # asked, and it is part of the cache's key. Clients of many kinds share an answer: only the codings that the publisher
+    # knows, in one order. A field with weights or * is passed on as it is. After a restart Varnish has replaced the field.
+    if (req.restarts == 0) {
+        std.collect(req.http.Accept-Encoding);
+        set req.http.X-Codings = req.http.Accept-Encoding;
+        if (req.http.X-Codings !~ "[;*]") {
+            unset req.http.X-Codings;
+            if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])br([ ,]|$)") {
+                set req.http.X-Codings = "br, ";
+            }
+            if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])zstd([ ,]|$)") {
+                set req.http.X-Codings = req.http.X-Codings + "zstd, ";
+            }
+            if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])gzip([ ,]|$)") {
+                set req.http.X-Codings = req.http.X-Codings + "gzip";
+            }
         }
     }
-    set req.http.Accept-Encoding = "gzip";
+    # A stale answer is sent at once while the next one is fetched, if it is stale for 10 s at most. If the publisher is
+    # gone, or has just failed to give the next one (see vcl_synth), it is sent as long as it is stored.
+    if (req.restarts == 0 && std.healthy(req.backend_hint)) {
+        set req.grace = 10s;
+    } else {
+        set req.grace = 1d;
+    }
     # The same path has the same answer with and without the prefix. The board ignores its query, so cache
     # busters (?_=…) share one object.
     set req.url = regsub(req.url, "^/api/cathedral", "");
+    set req.url = regsub(req.url, "^([^?]*[^?/])/(\?|$)", "\1\2");
+    set req.url = regsub(req.url, "/challenge-broadcast(\?|$)", "/active-challenges\1");
     set req.url = regsub(req.url, "^([^?]*/active-challenges)\?.*$", "\1");
     # A wait is for a state and a slot of time, nothing else: all clients that wait for the same share one request.
     if (req.url ~ "/changes\?") {
         set req.url = regsuball(req.url, "(?<=[?&])(?!(after|slot)=)[^&]*(&|$)", "");
         set req.url = regsub(req.url, "[?&]$", "");
     }
-    # Answers are sent whole, as the publisher does.
+    # The files of challenges are large, and the publisher sends parts of them. By `pass`, Varnish would read a whole file
+    # for a slow client.
+    if ((req.method == "GET" || req.method == "HEAD") && req.url ~ "/active-cnf(\?|$)"
+        && !req.http.Content-Length && !req.http.Transfer-Encoding) {
+        return (pipe);
+    }
+    # All other answers are sent whole, as the publisher does.
     unset req.http.Range;
     # Events are passed on as they come. By `pass`, Varnish would keep the first ones until the next come: it reads a body
     # without a length on, behind what came with the head. See vcl_pipe for what a client sends behind its request.
@@ -64,7 +82,7 @@ sub vcl_recv {
         && !req.http.Content-Length && !req.http.Transfer-Encoding) {
         return (pipe);
     }
-    if (req.method != "GET" && req.method != "HEAD" || req.url ~ "^/v1/events(\?|$)") {
+    if (req.method != "GET" && req.method != "HEAD" || req.url ~ "^/v1/(events|synthetic-boolean/active-cnf)(\?|$)") {
         return (pass);
     }
     return (hash);
@@ -77,7 +95,7 @@ sub vcl_hash {
     return (lookup);
 }
 
-# A stream of events. From here on Varnish passes on whatever the client sends. The publisher answers nothing behind a
+# A stream of events, or a file. From here on Varnish passes on whatever the client sends. The publisher answers nothing behind a
 # request with `Connection: close`, so no further request gets past the check of the path.
 sub vcl_pipe {
     set bereq.http.Connection = "close";
@@ -85,6 +103,9 @@ sub vcl_pipe {
     set bereq.http.X-Forwarded-For = client.ip;
     unset bereq.http.Upgrade;
     unset bereq.http.Accept-Encoding;
+    if (bereq.http.X-Codings && bereq.url ~ "/active-cnf(\?|$)") {
+        set bereq.http.Accept-Encoding = bereq.http.X-Codings;
+    }
     unset bereq.http.X-Codings;
     return (pipe);
 }
@@ -100,8 +121,16 @@ sub vcl_backend_fetch {
 }
 
 sub vcl_backend_response {
-    # A refusal of one client or a failure does not replace an answer that can still be served.
-    if (bereq.is_bgfetch && beresp.status >= 400) {
+    # To Varnish no answer has a content coding. Otherwise it would decompress gzip for a client whose Accept-Encoding it
+    # has replaced, and weaken the entity-tag.
+    if (beresp.http.Content-Encoding) {
+        set beresp.http.X-Content-Encoding = beresp.http.Content-Encoding;
+        unset beresp.http.Content-Encoding;
+    }
+    # A refusal of one client or a failure does not replace an answer that can still be served. Varnish asks with the
+    # entity-tag of the stale answer if it has one: then vcl_synth has that answer sent.
+    if (bereq.is_bgfetch && beresp.status >= 400
+        || beresp.status >= 500 && !bereq.uncacheable && bereq.http.If-None-Match) {
         return (abandon);
     }
     # Errors are not stored. For a second, requests for them do not wait for each other either.
@@ -114,7 +143,7 @@ sub vcl_backend_response {
         set beresp.http.X-Vary = beresp.http.Vary;
         unset beresp.http.Vary;
     }
-    # Serves a stale answer while the next one is fetched. A stale answer to a wait would come at once, and the client
+    # A stale answer to a wait would come at once, and the client
     # would ask again at once.
     if (bereq.url ~ "/changes(\?|$)" || bereq.url ~ "[?&]slot=") {
         set beresp.grace = 0s;
@@ -128,19 +157,27 @@ sub vcl_backend_response {
             return (deliver);
         }
     } else {
-        set beresp.grace = 10s;
+        # How long an answer may be stale if the publisher is gone.
+        set beresp.grace = 15m;
     }
 }
 
 sub vcl_deliver {
+    if (resp.http.X-Content-Encoding) {
+        set resp.http.Content-Encoding = resp.http.X-Content-Encoding;
+        unset resp.http.X-Content-Encoding;
+    }
     if (resp.http.X-Vary) {
         set resp.http.Vary = resp.http.X-Vary;
         unset resp.http.X-Vary;
     }
 }
 
-# The errors of Varnish itself.
+# The errors of Varnish itself. After a failure of the publisher the request begins again, once, and gets the stale answer.
 sub vcl_synth {
+    if (resp.status == 503 && req.restarts == 0) {
+        return (restart);
+    }
     set resp.http.Content-Type = "application/json";
     set resp.http.Cache-Control = "no-store";
     set resp.body = {"{"detail":""} + resp.reason + """"}""";
@@ -148,7 +185,7 @@ sub vcl_synth {
 }
 
 sub vcl_backend_error {
-    if (bereq.is_bgfetch) {
+    if (bereq.is_bgfetch || !bereq.uncacheable && bereq.http.If-None-Match) {
         return (abandon);
     }
     set beresp.http.Content-Type = "application/json";

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Representation, Variant,
+    EdgeCache, Representation, Variant,
     fields::{CachePolicy, Media, response_fields, write_caching, write_not_modified},
 };
 use crate::domain::{
@@ -200,12 +200,18 @@ impl<'r> Decision<'r> {
 
     /// Writes the head: status line and fields, without those that differ from answer to answer and
     /// without the final empty line.
-    pub fn write_head(self, media: &Media, policy: CachePolicy, output: &mut Vec<u8>) {
+    pub fn write_head(
+        self,
+        media: &Media,
+        policy: CachePolicy,
+        edge: &EdgeCache,
+        output: &mut Vec<u8>,
+    ) {
         match self {
             Self::NotModified(tag) => write_not_modified(output, &tag),
             Self::Whole(variant) => output.extend_from_slice(variant.head()),
         }
-        write_caching(output, media, policy);
+        write_caching(output, media, policy, edge);
     }
 
     /// Returns the bytes that need not be sent: those of the body, if the client holds it, and those that
@@ -226,16 +232,17 @@ impl<'r> Decision<'r> {
     }
 
     /// The same fields one by one, without `content-length`.
-    pub fn fields(
+    pub fn fields<'a>(
         self,
-        media: &Media,
+        media: &'a Media,
         policy: CachePolicy,
-    ) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        edge: &'a EdgeCache,
+    ) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let (tag, described) = match self {
             Self::NotModified(tag) => (tag, None),
             Self::Whole(variant) => (*variant.etag(), Some(variant.coding())),
         };
-        response_fields(media, policy, &tag, described)
+        response_fields(media, policy, edge, &tag, described)
     }
 }
 

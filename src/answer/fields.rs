@@ -3,14 +3,18 @@
 
 use std::borrow::Cow;
 
+use super::EdgeCache;
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
 /// How long caches may reuse a response without asking again (WIRE.md; RFC 9111 §5.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePolicy {
-    /// 15 s: what clients poll.
+    /// 15 s: what clients poll. `--edge-cache` adds to it.
     #[default]
     Polled,
+    /// 15 s, and no longer at an edge: the answer to a wait, which would come at once if it were stale; pages in the
+    /// order of commits; documents.
+    Momentary,
     /// 1 s: long enough for one answer to many that ask at once.
     Brief,
     /// Not at all: it depends on the client.
@@ -23,7 +27,7 @@ impl CachePolicy {
     /// Returns the value of `Cache-Control`.
     pub fn value(self) -> &'static str {
         match self {
-            Self::Polled => "public, max-age=15",
+            Self::Polled | Self::Momentary => "public, max-age=15",
             Self::Brief => "public, max-age=1",
             Self::NotStored => "no-store",
             Self::Immutable => "public, max-age=31536000, immutable",
@@ -69,8 +73,13 @@ pub(super) fn write_not_modified(output: &mut Vec<u8>, etag: &EntityTag) {
 }
 
 /// Writes the fields of caching, on 200 and 304 alike.
-pub(super) fn write_caching(output: &mut Vec<u8>, media: &Media, policy: CachePolicy) {
-    write_lines(output, caching(media, policy));
+pub(super) fn write_caching(
+    output: &mut Vec<u8>,
+    media: &Media,
+    policy: CachePolicy,
+    edge: &EdgeCache,
+) {
+    write_lines(output, caching(media, policy, edge));
 }
 
 /// Fields that describe the body: on a 200 only.
@@ -94,11 +103,15 @@ pub(super) fn describing(
 }
 
 /// Fields that caches need beside the entity-tag: on 200 and 304 alike.
-pub(super) fn caching(
+pub(super) fn caching<'a>(
     media: &Media,
     policy: CachePolicy,
-) -> impl Iterator<Item = (&'static str, &'static str)> {
-    [("cache-control", policy.value()), ("vary", media.vary)].into_iter()
+    edge: &'a EdgeCache,
+) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    let (cache_control, targeted) = edge.fields(policy);
+    [("cache-control", cache_control), ("vary", media.vary)]
+        .into_iter()
+        .chain(targeted)
 }
 
 /// Returns the fields of a response: those of the body in the coding `described`, if it has one, then the tag and
@@ -106,15 +119,16 @@ pub(super) fn caching(
 pub fn response_fields<'m>(
     media: &'m Media,
     policy: CachePolicy,
+    edge: &'m EdgeCache,
     tag: &EntityTag,
     described: Option<Coding>,
-) -> impl Iterator<Item = (&'static str, Cow<'m, str>)> + use<'m> {
+) -> impl Iterator<Item = (&'m str, Cow<'m, str>)> + use<'m> {
     let described = described
         .into_iter()
         .flat_map(|coding| describing(media, coding));
     let described = described.map(|(name, value)| (name, Cow::Borrowed(value)));
     let tag = ("etag", Cow::Owned(tag.to_string()));
-    let caching = caching(media, policy).map(|(name, value)| (name, Cow::Borrowed(value)));
+    let caching = caching(media, policy, edge).map(|(name, value)| (name, Cow::Borrowed(value)));
     described.chain([tag]).chain(caching)
 }
 
@@ -124,7 +138,7 @@ fn write_tag(head: &mut Vec<u8>, etag: &EntityTag) {
     head.extend_from_slice(b"\r\n");
 }
 
-fn write_lines<'a>(head: &mut Vec<u8>, fields: impl Iterator<Item = (&'static str, &'a str)>) {
+fn write_lines<'n, 'v>(head: &mut Vec<u8>, fields: impl Iterator<Item = (&'n str, &'v str)>) {
     for (name, value) in fields {
         for piece in [name, ": ", value, "\r\n"] {
             head.extend_from_slice(piece.as_bytes());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
-    config::Database,
+    config::{self, Database},
     store::{
         self, Store,
         dump::Dump,
@@ -129,7 +129,7 @@ pub(crate) fn server(
 
 fn options(database: &Database, url: &PostgresUrl, read_only: bool, pool_size: u32) -> Options {
     // A URL that has a password, and the file, come first.
-    let password = std::env::var("PGPASSWORD").ok();
+    let password = config::variable("PGPASSWORD");
     let with_password = |url: &PostgresUrl| match &password {
         Some(password) if !url.has_password() => url.clone().with_password(password),
         Some(_) | None => url.clone(),

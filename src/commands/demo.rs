@@ -23,6 +23,7 @@ use super::serve::{admin_tokens, listen, parts};
 
 pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<()> {
     let inherited = Inherited::take()?;
+    let address = options.address.listen()?;
     options.settings.fit_descriptors()?;
     // Deleted when it is dropped, at the end.
     let temporary = tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?;
@@ -40,12 +41,15 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
         let file = database.file().clone();
         let store = SqliteStore::new(file, options.settings.store, true);
         let parts = parts(Store::Sqlite(store), tokens, true, dropped);
-        let running = listen(&options.address.address, inherited, options.settings, parts).await?;
+        let running = listen(address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), formulas, writer));
         }
         if let Some(address) = running.addresses.first() {
-            let url = format!("http://{address}");
+            let url = match address.ip().is_unspecified() {
+                true => format!("http://localhost:{}", address.port()),
+                false => format!("http://{address}"),
+            };
             // If nobody reads stdout, the demo serves all the same.
             thread::spawn(move || what_to_try(&path, &url));
         }

@@ -1,9 +1,12 @@
 //! The subcommands. Only these modules and `main` use anyhow.
 
 pub(crate) mod backup;
+pub(crate) mod check;
 mod database;
 pub(crate) mod demo;
+pub(crate) mod health;
 pub(crate) mod import_export;
 mod on_signal;
 mod opening;
 pub(crate) mod serve;
+pub(crate) mod shell;

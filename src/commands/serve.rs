@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cathedral_publisher::{
     cache::{build::StoreBuilder, snapshot_file::SnapshotFile},
-    config::{Admin, Serve},
+    config::{self, Admin, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
     metrics::DroppedLines,
@@ -17,10 +17,11 @@ use super::database::Opened;
 pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
     // Before there are threads: it changes the environment.
     let inherited = Inherited::take()?;
+    let address = options.address.listen()?;
     options.settings.fit_descriptors()?;
     let database = actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
-        run(options, inherited, signals, dropped).await
+        run(options, address, inherited, signals, dropped).await
     })?;
     database.close();
     Ok(())
@@ -29,6 +30,7 @@ pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result
 /// Serves until a signal to stop. Returns the database, which is closed after everything else.
 async fn run(
     options: Serve,
+    address: Listen,
     inherited: Inherited,
     mut signals: Signals,
     dropped: DroppedLines,
@@ -58,7 +60,7 @@ async fn run(
     };
     let store = database.store(options.settings.store, options.read_only);
     let parts = parts(store, tokens.clone(), !options.read_only, dropped);
-    let listening = listen(&options.address.address, inherited, options.settings, parts);
+    let listening = listen(address, inherited, options.settings, parts);
     let running = tokio::select! {
         running = listening => running?,
         name = signals.stop_at_start() => {
@@ -97,7 +99,7 @@ fn reload(options: Admin, tokens: AdminTokens) -> Reload {
 
 pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {
     let variables = ["PUBLISHER_ADMIN_TOKEN", "PUBLISHER_ADMIN_TOKEN_NEXT"];
-    let given = variables.iter().filter_map(|name| std::env::var(name).ok());
+    let given = variables.iter().filter_map(|name| config::variable(name));
     Ok(AdminTokens::load(
         options.admin_token_file.as_deref(),
         given,
@@ -123,15 +125,14 @@ pub(crate) fn parts(
 }
 
 pub(crate) async fn listen(
-    address: &str,
+    address: Listen,
     inherited: Inherited,
     settings: Settings,
     parts: Parts,
 ) -> anyhow::Result<Running> {
     let passed = |sockets: Vec<_>| (!sockets.is_empty()).then_some(Listen::On(sockets));
-    let given = || Listen::At(address.to_owned());
     let addresses = Addresses {
-        public: passed(inherited.public).unwrap_or_else(given),
+        public: passed(inherited.public).unwrap_or(address),
         admin: passed(inherited.admin),
     };
     Ok(server::start(addresses, settings, parts).await?)

@@ -11,12 +11,24 @@ pub struct LogFilter {
     targets: Vec<(String, LevelFilter)>,
 }
 
+// `MODULES` and `CRATES`: see scripts/log_targets.rs.
+include!(concat!(env!("OUT_DIR"), "/log_targets.rs"));
+
+/// Targets that are no modules: the access log, and the lines of panics.
+const NAMED: [&str; 2] = ["access", "panic"];
+
 /// The text is not a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "must be off, error, warn, info, debug or trace, or a list such as info,access=off with target=level"
-)]
-pub struct NotAFilter;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAFilter {
+    /// A part of it has another form.
+    #[error(
+        "must be off, error, warn, info, debug or trace, or a list such as info,access=off with target=level"
+    )]
+    Form,
+    /// Nothing logs with this target.
+    #[error("nothing logs as {0:?}: a target is access, a module of this program or a crate{hint}", hint = hint(.0))]
+    Unknown(String),
+}
 
 impl LogFilter {
     /// Returns the level of targets of this program that are not named. Libraries never log more than warnings
@@ -36,7 +48,7 @@ impl FromStr for LogFilter {
     type Err = NotAFilter;
 
     fn from_str(text: &str) -> Result<Self, NotAFilter> {
-        let level = |text: &str| text.trim().parse().map_err(|_| NotAFilter);
+        let level = |text: &str| text.trim().parse().map_err(|_| NotAFilter::Form);
         let mut filter = Self {
             level: LevelFilter::Info,
             targets: Vec::new(),
@@ -44,20 +56,58 @@ impl FromStr for LogFilter {
         for part in text.split(',') {
             match part.split_once('=') {
                 None => filter.level = level(part)?,
-                Some((target, text)) if is_target(target.trim()) => {
-                    let target = target.trim().to_owned();
-                    filter.targets.push((target, level(text)?));
+                Some((target, text)) => {
+                    let (target, level) = (target.trim(), level(text)?);
+                    if target.is_empty() {
+                        return Err(NotAFilter::Form);
+                    }
+                    if !is_target(target) {
+                        return Err(NotAFilter::Unknown(target.to_owned()));
+                    }
+                    filter.targets.push((target.to_owned(), level));
                 }
-                Some(_) => return Err(NotAFilter),
             }
         }
         Ok(filter)
     }
 }
 
+/// Returns whether something may log with this target. Of other crates any module may.
 fn is_target(text: &str) -> bool {
-    let fit = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-.".contains(&byte);
-    !text.is_empty() && text.bytes().all(fit)
+    let is_path = text.split("::").all(|name| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !name.is_empty() && name.bytes().all(fits)
+    });
+    let first = text.split("::").next().unwrap_or_default();
+    let is_own = Some(&first) == MODULES.first();
+    NAMED.contains(&text)
+        || MODULES.contains(&text)
+        || (is_path && !is_own && CRATES.contains(&first))
+}
+
+/// Returns what the target may have meant: a module or crate whose name is the same but for its path, or for one
+/// character, two that are exchanged included.
+fn hint(target: &str) -> String {
+    let name = |path: &str| path.rsplit("::").next().unwrap_or_default().to_owned();
+    let meant = target.replace('-', "_");
+    let all = || NAMED.iter().chain(MODULES).chain(CRATES);
+    let found = all()
+        .find(|known| **known == meant)
+        .or_else(|| all().find(|known| is_close(&meant, known)))
+        .or_else(|| all().find(|known| name(known) == meant));
+    found.map_or_else(String::new, |found| format!("; is it {found}?"))
+}
+
+fn is_close(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    match (a, b) {
+        ([_, a @ ..], [_, b @ ..]) if a == b => true,
+        ([x, y, a @ ..], [v, w, b @ ..]) if (x, y) == (w, v) && a == b => true,
+        ([_, a @ ..], b) | (b, [_, a @ ..]) => a == b,
+        ([], []) => true,
+    }
 }
 
 #[cfg(test)]
@@ -66,18 +116,67 @@ mod tests {
 
     #[test]
     fn levels_and_targets_are_read_and_all_else_is_refused() -> Result<(), NotAFilter> {
-        let filter: LogFilter = "WARN, a::b=trace,access=off".parse()?;
+        let filter: LogFilter = "WARN, cathedral_publisher::http=trace,access=off".parse()?;
         assert_eq!(filter.level(), LevelFilter::Warn);
         let targets: Vec<_> = filter.targets().collect();
-        let expected = [("a::b", LevelFilter::Trace), ("access", LevelFilter::Off)];
+        let expected = [
+            ("cathedral_publisher::http", LevelFilter::Trace),
+            ("access", LevelFilter::Off),
+        ];
         assert_eq!(targets, expected);
         let named: LogFilter = "access=off".parse()?;
         assert_eq!(named.level(), LevelFilter::Info);
         for text in [
-            "", "bogus", "5", "info,", "a=", "=info", "a=b=c", "info/x", "a b=info",
+            "",
+            "bogus",
+            "5",
+            "info,",
+            "a=",
+            "=info",
+            "access=b=c",
+            "info/x",
         ] {
-            assert_eq!(text.parse::<LogFilter>(), Err(NotAFilter), "{text}");
+            assert_eq!(text.parse::<LogFilter>(), Err(NotAFilter::Form), "{text}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_target_that_logs_nothing_is_refused_and_close_ones_are_told() {
+        for (target, meant) in [
+            ("cathedral_publisher::cahce", "cathedral_publisher::cache"),
+            ("cathedral_publisher::cach", "cathedral_publisher::cache"),
+            ("cathedral-publisher", "cathedral_publisher"),
+            ("cache", "cathedral_publisher::cache"),
+            ("acces", "access"),
+            ("actix-server", "actix_server"),
+            (
+                "cathedral_publisher::http::dor",
+                "cathedral_publisher::http::door",
+            ),
+            ("cathedral_publisher::", ""),
+            ("actix_server::a-b", ""),
+            ("Access", "access"),
+            ("a b", ""),
+        ] {
+            let error = format!("info,{target}=debug").parse::<LogFilter>();
+            assert_eq!(error, Err(NotAFilter::Unknown(target.to_owned())));
+            let said = error.map_or_else(|error| error.to_string(), |_| String::new());
+            assert!(
+                said.contains(&format!("is it {meant}?")) || meant.is_empty(),
+                "{said}"
+            );
+        }
+        for target in [
+            "cathedral_publisher",
+            "cathedral_publisher::cache",
+            "cathedral_publisher::http::door::connection",
+            "cathedral_publisher::commands::serve",
+            "actix_server",
+            "rustls::client",
+            "panic",
+        ] {
+            assert!(is_target(target), "{target}");
+        }
     }
 }

@@ -5,26 +5,33 @@
     reason = "clap would take the doc of a flattened field for its own"
 )]
 
+mod address;
+mod environment;
 mod log_filter;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    check,
     server::Settings,
     store::{
         location::{Location, LocationParser, UrlParser},
         postgres::url::PostgresUrl,
     },
+    units,
 };
 
+pub use address::{Address, InvalidAddress};
+pub use environment::variable;
 pub use log_filter::{LogFilter, NotAFilter};
 
 /// Publishes a subnet's challenges and signed eval runs over HTTP.
 ///
 /// Every option can also be given by the environment variable that its help names; the command line
-/// wins.
+/// wins. An empty variable counts as unset. The variable of an option without a value is 1, yes, on or true, or
+/// 0, no, off or false.
 #[derive(Debug, Parser)]
 #[command(name = "cathedral-publisher", version, max_term_width = 100)]
 pub struct Cli {
@@ -33,7 +40,8 @@ pub struct Cli {
     pub command: Command,
     /// What to log on stderr: off, error, warn, info, debug or trace, or a list with levels of single
     /// targets, such as `info,cathedral_publisher::cache=debug,access=off`. Libraries log warnings and
-    /// errors only, unless they are named: `info,r2d2=debug`. If nobody reads stderr, lines are dropped.
+    /// errors only, unless they are named: `info,r2d2=debug`. A target that is neither a module of this program
+    /// nor a crate is refused. If nobody reads stderr, lines are dropped.
     #[arg(
         long,
         global = true,
@@ -51,6 +59,22 @@ pub struct Cli {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
+}
+
+impl Cli {
+    /// Returns the definition of the command line, with the rules of environment variables.
+    #[must_use]
+    pub fn definition() -> clap::Command {
+        environment::read_by_the_rules(Self::command())
+    }
+
+    /// Reads the arguments and the environment of this process.
+    ///
+    /// # Errors
+    /// If they are invalid, or ask for help or the version.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::definition().try_get_matches()?)
+    }
 }
 
 /// How to log, one line each.
@@ -96,10 +120,21 @@ pub enum Command {
     Restore(Restore),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
+    /// Check that a publisher keeps the wire contract: this program, the same behind a proxy or a CDN, or another one.
+    ///
+    /// Prints one line for each rule with what was seen, and ends with exit code 1 if one does not hold. What was added
+    /// to the contract later, and the server does not have, is not offered; that is no failure. Sends about 150
+    /// requests, one at a time, and changes nothing.
+    Check(Check),
     /// Write sample data to stdout as NDJSON, one item per line, which `import` reads.
     Sample(Sample),
+    /// Ask a server whether it is ready: exit code 0 if it answers 200, 1 if it answers anything else or nothing in
+    /// time, and one line that says what. For health checks of containers.
+    Health(Health),
     /// Write a script to stdout that completes this program's options in a shell.
     Completions(Completions),
+    /// Write the manual page of this program to stdout, or all pages into a folder.
+    Man(Man),
 }
 
 /// Options of `completions`.
@@ -107,6 +142,45 @@ pub enum Command {
 pub struct Completions {
     /// The shell.
     pub shell: clap_complete::Shell,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Where the publisher is: http://HOST:PORT, or an https URL. A path in it stands before those of the contract,
+    /// such as https://HOST/api/cathedral.
+    pub url: String,
+    /// Write one JSON object with all checks instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: check::Settings,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for this program and for each subcommand into this folder, such as
+    /// /usr/local/share/man/man1. It is created if it is missing.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Options of `health`.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The URL to ask; without a path, its /health/ready [default: that of --address on this machine].
+    pub url: Option<String>,
+    #[command(flatten)]
+    pub address: Address,
+    /// How long the answer may take, in seconds.
+    #[arg(long = "timeout-secs", alias = "timeout", value_name = "SECONDS")]
+    #[arg(default_value = "5", value_parser = units::secs(1..=3600))]
+    pub timeout: Duration,
+    /// https: a file with the certificates, as PEM, that may have issued the server's [default: those that the
+    /// system trusts].
+    #[arg(long, value_name = "PATH")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A kind of data.
@@ -201,19 +275,6 @@ pub struct Database {
         value_parser = UrlParser
     )]
     pub database_listen_url: Option<PostgresUrl>,
-}
-
-/// The address to listen on.
-#[derive(Debug, Args)]
-pub struct Address {
-    /// Host and port to listen on; port 0 takes a free port.
-    #[arg(
-        long,
-        env = "PUBLISHER_ADDRESS",
-        default_value = "127.0.0.1:8080",
-        value_name = "HOST:PORT"
-    )]
-    pub address: String,
 }
 
 /// Options of `import`.

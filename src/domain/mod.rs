@@ -11,14 +11,17 @@ pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
 pub mod formula;
+pub mod jwk_set;
 pub mod lineages;
 pub mod media_range;
 pub mod merkle_epoch;
 pub mod number;
 pub mod position;
+mod python_json;
 pub mod ran_at;
 pub mod readable;
 pub mod seq_cursor;
+pub mod signature;
 mod weight;
 
 use std::fmt;

@@ -102,7 +102,7 @@ impl PageReader<'_> {
         let policy = match cursor {
             _ if !is_full => CachePolicy::Brief,
             // Of an earlier lineage, or the first page of any database: a restore may change it.
-            _ if !cursor.is_of_lineage_of(end.next) => CachePolicy::Polled,
+            _ if !cursor.is_of_lineage_of(end.next) => CachePolicy::Momentary,
             SeqCursor::Start | SeqCursor::At(_) => CachePolicy::Immutable,
         };
         let mut body = rows.body;

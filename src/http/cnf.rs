@@ -14,7 +14,7 @@ use actix_web::{
 
 use super::{App, error::ApiError, query::challenge_id, rate_limit::site_of, respond::conditions};
 use crate::{
-    answer::{CachePolicy, Chosen, Conditions, Media, response_fields},
+    answer::{CachePolicy, Chosen, Conditions, EdgeCache, Media, response_fields},
     cnf::{Checked, CnfHandle, OpenError},
     domain::{byte_range::Part, coding::Coding, entity_tag::TagList},
 };
@@ -54,22 +54,32 @@ pub(super) async fn active_cnf(
     let conditions = conditions(&request);
     match conditions.choose(&*checked)? {
         Chosen::NotModified(tag) => {
+            let edge = &app.handles.edge_cache;
             let saved = checked.bytes(tag.coding()).unwrap_or(0);
             app.counters
                 .saved(usize::try_from(saved).unwrap_or(usize::MAX), 0);
             let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
-            for (name, value) in response_fields(&media(), CachePolicy::Immutable, &tag, None) {
+            for (name, value) in response_fields(&media(), CachePolicy::Immutable, edge, &tag, None)
+            {
                 response.insert_header((name, value.as_ref()));
             }
             Ok(response.body(actix_web::body::None::new()))
         }
-        Chosen::Whole(coding) => send(&request, cnf, &checked, &conditions, coding),
+        Chosen::Whole(coding) => send(
+            &request,
+            &app.handles.edge_cache,
+            cnf,
+            &checked,
+            &conditions,
+            coding,
+        ),
     }
 }
 
 /// Answers with 200, 206 or 416.
 fn send(
     request: &HttpRequest,
+    edge: &EdgeCache,
     cnf: &CnfHandle,
     checked: &Checked,
     conditions: &Conditions<'_>,
@@ -91,7 +101,8 @@ fn send(
     };
     let tag = checked.tag_of(coding).ok_or_else(gone)?;
     let mut response = HttpResponse::build(status);
-    for (name, value) in response_fields(&media(), CachePolicy::Immutable, &tag, Some(coding)) {
+    for (name, value) in response_fields(&media(), CachePolicy::Immutable, edge, &tag, Some(coding))
+    {
         response.insert_header((name, value.as_ref()));
     }
     if status == StatusCode::PARTIAL_CONTENT {

@@ -55,6 +55,7 @@ use std::sync::Arc;
 
 use self::waiting::{Next, Reason, Slots};
 use crate::{
+    answer::EdgeCache,
     cache::handle::{CacheHandle, Published},
     cnf::CnfHandle,
     feed::{FeedHandle, Page, PageKey},
@@ -93,6 +94,8 @@ pub struct Handles {
     pub logged_failures: Arc<Throttle<(Route, u16)>>,
     /// The date of answers.
     pub date: Arc<DateSource>,
+    /// What shared caches are told about answers that clients poll.
+    pub edge_cache: Arc<EdgeCache>,
     /// The options of this room.
     pub settings: Settings,
 }

@@ -21,7 +21,7 @@ use super::{
     respond::{conditions, respond},
 };
 use crate::{
-    answer::{Media, Representation},
+    answer::{CachePolicy, Media, Representation},
     domain::media_range::names_html,
 };
 
@@ -60,8 +60,9 @@ impl Default for HtmlPage {
             ],
             vary: "accept, accept-encoding",
         };
+        let document = Representation::of(media, document);
         Self {
-            representation: Arc::new(Representation::of(media, document)),
+            representation: Arc::new(document.with_cache_policy(CachePolicy::Momentary)),
             is_encoded: OnceCell::new(),
         }
     }

@@ -58,7 +58,7 @@ pub(super) async fn respond(
     };
     let mut response = HttpResponse::build(code);
     let policy = next.map_or(representation.cache_policy(), Next::cache_policy);
-    for (name, value) in decision.fields(representation.media(), policy) {
+    for (name, value) in decision.fields(representation.media(), policy, &app.handles.edge_cache) {
         response.insert_header((name, value.as_ref()));
     }
     for field in next.into_iter().flat_map(Next::fields) {

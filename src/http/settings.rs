@@ -10,7 +10,10 @@ use super::{
     routes::RouteSet,
     waiting,
 };
-use crate::units;
+use crate::{
+    answer::{Directives, EdgeCache, TargetedField},
+    units,
+};
 
 /// Which requests the access log has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,6 +61,17 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_PAGE", default_value = "auto")]
     #[arg(value_name = "WHERE")]
     pub page: ServesPage,
+    /// What shared caches, such as those of a CDN, are told about the board, current-challenge and the feed beside
+    /// `public, max-age=15`: s-maxage, stale-while-revalidate and stale-if-error (RFC 5861) with seconds, no-transform,
+    /// and must-revalidate or proxy-revalidate. Some CDNs serve nothing stale if there is an s-maxage. Example:
+    /// `s-maxage=15, stale-while-revalidate=30, stale-if-error=900`.
+    #[arg(long, env = "PUBLISHER_EDGE_CACHE", value_name = "DIRECTIVES")]
+    pub edge_cache: Option<Directives>,
+    /// Send that in this field (RFC 9213), together with `public, max-age=15`, instead of in Cache-Control: a cache
+    /// that knows the field uses it alone, and all other caches are told what they are told now.
+    #[arg(long, env = "PUBLISHER_EDGE_CACHE_FIELD", value_name = "FIELD")]
+    #[arg(requires = "edge_cache")]
+    pub edge_cache_field: Option<TargetedField>,
     /// Allow scripts of any origin to read (CORS) the board, the feed and health, with their ETag.
     #[arg(long, env = "PUBLISHER_CORS")]
     pub cors: bool,
@@ -138,6 +152,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns what shared caches are told.
+    #[must_use]
+    pub fn edge_cache(&self) -> EdgeCache {
+        EdgeCache::new(self.edge_cache.as_ref(), self.edge_cache_field.as_ref())
+    }
+
     /// Returns what names the client of a request.
     pub(super) fn client_address_from(&self) -> ClientAddressFrom {
         let default = if self.trusted_proxies.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,6 +15,8 @@ const BACKLOG: i32 = 4096;
 pub enum Listen {
     /// On this host and port.
     At(String),
+    /// On this port of all addresses of the machine.
+    Everywhere(u16),
     /// On sockets that listen already (socket activation).
     On(Vec<TcpListener>),
 }
@@ -49,32 +51,51 @@ impl Listen {
     /// Listens on all addresses of the host that can be bound.
     ///
     /// # Errors
-    /// If no address can be bound.
+    /// If no address can be bound, or another program listens on one of all addresses of the machine.
     pub(super) fn listeners(self) -> io::Result<Listeners> {
-        let address = match self {
+        let (sockets, address) = match self {
             Self::On(sockets) => {
                 return Ok(Listeners {
                     sockets,
                     are_inherited: true,
                 });
             }
-            Self::At(address) => address,
+            Self::At(address) => (bind_host(&address), address),
+            Self::Everywhere(port) => (bind_everywhere(port), format!("port {port}")),
         };
         let failed = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
         };
-        let sockets = bind_all(&address).map_err(failed)?;
         Ok(Listeners {
-            sockets,
+            sockets: sockets.map_err(failed)?,
             are_inherited: false,
         })
     }
 }
 
-fn bind_all(address: &str) -> io::Result<Vec<TcpListener>> {
+fn bind_host(address: &str) -> io::Result<Vec<TcpListener>> {
+    bind_all(address.to_socket_addrs()?.map(bind))
+}
+
+/// A machine may have no IPv6, or no IPv4. A port that is taken on one of them is an error, as half of the clients
+/// would reach another program.
+fn bind_everywhere(port: u16) -> io::Result<Vec<TcpListener>> {
+    let addresses: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let bound = addresses.map(|address| bind_only((address, port).into()));
+    let is_taken = |bound: &io::Result<_>| matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+    if bound.iter().any(is_taken) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    bind_all(bound)
+}
+
+/// Returns the sockets that could be bound; the last error, if there is none.
+fn bind_all(
+    bound: impl IntoIterator<Item = io::Result<TcpListener>>,
+) -> io::Result<Vec<TcpListener>> {
     let (mut sockets, mut failed) = (Vec::new(), None);
-    for address in address.to_socket_addrs()? {
-        match bind(address) {
+    for bound in bound {
+        match bound {
             Ok(socket) => sockets.push(socket),
             Err(error) => failed = Some(error),
         }
@@ -87,11 +108,25 @@ fn bind_all(address: &str) -> io::Result<Vec<TcpListener>> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    listen(new_socket(address)?, address)
+}
+
+/// Does as [`bind`]; a socket of IPv6 leaves the same port of IPv4 to another socket, so that clients of IPv4 keep
+/// their own form of address.
+fn bind_only(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    listen(socket, address)
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+}
+
+fn listen(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
     // Without it, a restart fails while old connections are in TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;

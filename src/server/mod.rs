@@ -9,6 +9,7 @@
 //! | `accepting` | accepts connections, and ends them in order |
 //! | `workers` | the threads that serve connections |
 //! | `descriptors` | how many connections the limit of file descriptors allows |
+//! | `service_manager` | tells the service manager how the server is |
 //! | `running` | how a server ends: signals, the service manager, the death of an actor |
 
 mod accepting;
@@ -16,6 +17,7 @@ mod descriptors;
 mod inherited;
 mod listening;
 mod running;
+mod service_manager;
 mod settings;
 mod signals;
 mod workers;
@@ -58,8 +60,9 @@ pub use signals::Signals;
 
 use accepting::{Acceptor, Stop};
 
-/// How often answers of one route with one status of 5xx are logged.
-const LOG_FAILURES_EVERY: Duration = Duration::from_secs(1);
+/// How many answers of one route with one status of 5xx are logged in [`LOG_FAILURES_PERIOD`].
+const LOG_FAILURES: u32 = 3;
+const LOG_FAILURES_PERIOD: Duration = Duration::from_secs(10);
 
 /// What the server is made of; tests pass a builder and a clock of their own.
 #[derive(Debug, Clone)]
@@ -152,7 +155,8 @@ pub async fn start(
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         waits: waits.clone(),
-        logged_failures: Arc::new(Throttle::new(1, LOG_FAILURES_EVERY)),
+        logged_failures: Arc::new(Throttle::new(LOG_FAILURES, LOG_FAILURES_PERIOD)),
+        edge_cache: Arc::new(settings.http.edge_cache()),
         settings: settings.http.clone(),
     };
     let snapshot_file = settings.snapshot_file.clone().map(SnapshotFile::new);

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Signals,
     accepting::{Acceptor, Stop},
+    service_manager,
 };
 use crate::{
     cache::{handle::CacheHandle, saver::Saver},
@@ -123,7 +124,7 @@ impl Running {
         let stopper = self.stopper();
         let delay = self.shutdown_delay;
         let limit = delay + self.shutdown_timeout + LAST_WORK_TIMEOUT;
-        tell_manager(&[NotifyState::Ready]);
+        service_manager::tell(&[NotifyState::Ready]);
         if let Some(reload) = reload
             && let Some(mut hangup) = signals.take_hangup()
         {
@@ -136,7 +137,7 @@ impl Running {
         actix_rt::spawn(async move {
             let name = signals.stop().await;
             log::info!("{name}: stopping");
-            tell_manager(&[NotifyState::Stopping]);
+            service_manager::tell(&[NotifyState::Stopping]);
             stopper.announce();
             exit_after(limit, name.to_owned());
             actix_rt::spawn(async move {
@@ -177,7 +178,7 @@ fn exit_after(limit: Duration, why: String) {
 async fn reload_once(reload: &Reload) {
     // What systemd's Type=notify-reload waits for.
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell_manager(&[NotifyState::Reloading, now]),
+        Ok(now) => service_manager::tell(&[NotifyState::Reloading, now]),
         Err(error) => log::warn!("cannot notify the service manager: {error}"),
     }
     let (ended, is_ended) = oneshot::channel::<()>();
@@ -192,11 +193,5 @@ async fn reload_once(reload: &Reload) {
         Ok(_) => drop(is_ended.await),
         Err(error) => log::warn!("SIGHUP: cannot reload: {error}"),
     }
-    tell_manager(&[NotifyState::Ready]);
-}
-
-fn tell_manager(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        log::warn!("cannot notify the service manager: {error}");
-    }
+    service_manager::tell(&[NotifyState::Ready]);
 }

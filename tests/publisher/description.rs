@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use awc::http::Method;
 use cathedral_publisher::config::Cli;
-use clap::{Arg, CommandFactory};
+use clap::Arg;
 use serde_json::Value;
 
 use crate::{
@@ -25,8 +25,9 @@ const OPTIONS_HEAD: &str = "\
 This page is generated from the definition of the command line: `UPDATE_OPTIONS=1 cargo test --test publisher
 description` rewrites it, and `cargo test` fails if it is out of date. `serve --help` has the same texts.
 
-Each option can also be given by its environment variable. If both are given, the command line wins. For an
-option that takes no value, the variable is `true` or `false`.
+Each option can also be given by its environment variable. If both are given, the command line wins. An empty
+variable counts as unset. For an option that takes no value, the variable is 1, yes, on or true, or 0, no, off or false,
+in any case.
 ";
 
 async fn description(app: &App) -> Value {
@@ -158,7 +159,7 @@ fn the_page_of_options_is_what_the_command_line_accepts() {
 
 /// Renders the page: the options of `serve` by heading, then how `demo` differs.
 fn options_page() -> String {
-    let mut cli = Cli::command();
+    let mut cli = Cli::definition();
     // Passes the global options on to the subcommands.
     cli.build();
     let options = |subcommand: &str| {

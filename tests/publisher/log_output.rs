@@ -200,18 +200,14 @@ fn a_herd_of_answers_of_5xx_is_not_a_herd_of_lines() {
     let ready = || get(&service.address, "/health/ready", "").starts_with("HTTP/1.1 200 ");
     eventually("readiness off", || !ready());
     let begun = Instant::now();
-    let mut asked = 0;
-    // Until a second line says how many there were not.
-    while begun.elapsed().as_millis() < 1200 || asked < 100 {
+    for _ in 0..200 {
         assert!(!ready());
-        asked += 1;
     }
-    let seconds = begun.elapsed().as_secs() as usize;
+    let periods = begun.elapsed().as_secs() as usize / 10 + 1;
     service.signal("-INT");
     let (_, said) = service.ended();
     let lines = said.matches("status=503").count();
-    assert!((2..=seconds + 3).contains(&lines), "{said}");
-    assert!(said.contains("access: suppressed "), "{said}");
+    assert!((1..=3 * periods).contains(&lines), "{said}");
 }
 
 #[test]

@@ -9,7 +9,6 @@
 //! - the service manager is notified of readiness, of a reload and of the stop
 //! - the access log has a line for each request, without query or token
 //! - the access log says how long a request waited for a change
-//! - completions are written for every shell
 
 use std::{
     collections::BTreeSet,
@@ -30,7 +29,7 @@ use tempfile::TempDir;
 use crate::{
     app::{BOARD, TOKENS, eventually},
     chaos::inject::Injector,
-    process::{Service, activated, get, in_shell, post, publisher, serve},
+    process::{Service, activated, get, in_shell, post, serve},
     waiting::CHANGES,
     wire::{self, Client},
 };
@@ -375,19 +374,6 @@ fn the_access_log_has_a_line_for_each_request_without_query_or_token() {
             access[1]["request_id"].as_str().unwrap().len(),
             16,
             "an id is generated"
-        );
-    }
-}
-
-#[test]
-fn completions_are_written_for_every_shell() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let output = publisher(&["completions", shell]).output().unwrap();
-        assert!(output.status.success());
-        let script = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            script.contains("cathedral-publisher") && script.contains("rate-limit"),
-            "{shell}"
         );
     }
 }

@@ -174,7 +174,8 @@ impl Connection {
         };
         self.closes |= !outcome.persists;
         let Scratch { output, date, .. } = scratch;
-        decision.write_head(reply.media, reply.cache_policy, output);
+        let edge = &door.handles.edge_cache;
+        decision.write_head(reply.media, reply.cache_policy, edge, output);
         if door.handles.settings.cache_status {
             for (name, value) in reply.cache_status.fields() {
                 write_field(output, name, &value);

@@ -102,7 +102,7 @@ impl Next {
 impl Reason {
     fn cache_policy(self) -> CachePolicy {
         match self {
-            Self::Due | Self::Newer => CachePolicy::Polled,
+            Self::Due | Self::Newer => CachePolicy::Momentary,
             Self::AtOnce => CachePolicy::Brief,
             // It must not end the wait of all others behind a cache: the next request has the same URL.
             Self::Refused | Self::Stopping => CachePolicy::NotStored,

@@ -1,0 +1,389 @@
+//! What the board and a page of the feed have in common (WIRE.md, conditional requests and content codings).
+
+use super::{
+    Checks,
+    report::{Finding, fails, not_offered},
+    session::{MAX_BODY_BYTES, Session},
+};
+use crate::{
+    decode::decode,
+    domain::{coding::Coding, entity_tag::EntityTag},
+    fetch::Fetched,
+};
+
+/// The longest time that clients poll without asking again, in seconds.
+const MAX_AGE_SECS: u64 = 15;
+
+/// A 200 without a content coding.
+#[derive(Debug)]
+pub(super) struct Representation {
+    /// The first word of its checks.
+    pub(super) name: &'static str,
+    pub(super) path: String,
+    pub(super) whole: Fetched,
+}
+
+/// Asks for a path without a content coding.
+///
+/// # Errors
+/// [`Finding`] if the answer is no 200 with JSON, or has a content coding that was not asked for.
+pub(super) fn json(session: &mut Session, path: &str) -> Result<Fetched, Finding> {
+    let answer = session.get(path, &[])?;
+    check_json(&answer)?;
+    Ok(answer)
+}
+
+/// Checks that an answer is a 200 with JSON without a content coding.
+pub(super) fn check_json(answer: &Fetched) -> Result<(), Finding> {
+    if answer.status != 200 {
+        return fails(format!(
+            "{}, expected 200: {}",
+            answer.status,
+            super::session::excerpt(&answer.body)
+        ));
+    }
+    if let Some(coding) = answer.field("content-encoding") {
+        return fails(format!("Content-Encoding {coding} without Accept-Encoding"));
+    }
+    check_content_type(answer)
+}
+
+/// Checks that an answer is JSON by its field.
+pub(super) fn check_content_type(answer: &Fetched) -> Result<(), Finding> {
+    let kind = answer.field("content-type").unwrap_or_default();
+    let media = kind.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        fails(format!("Content-Type {kind:?}, expected application/json"))
+    }
+}
+
+impl Representation {
+    /// Runs all checks.
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
+        let name = self.name;
+        let tag = checks.check(&format!("{name} tag"), |session| self.tag(session));
+        checks.check(&format!("{name} caching"), |_| {
+            caching(&self.whole).map(|seen| ((), seen))
+        });
+        if let Some(tag) = &tag {
+            checks.check(&format!("{name} 304"), |session| {
+                self.not_modified(session, tag)
+            });
+            checks.check(&format!("{name} 304 of a list"), |session| {
+                self.list(session)
+            });
+        }
+        checks.check(&format!("{name} codings"), |session| self.codings(session));
+        checks.check(&format!("{name} HEAD"), |session| self.head(session));
+        checks.check(&format!("{name} 405"), |session| self.other_method(session));
+        checks.check(&format!("{name} cache buster"), |session| {
+            self.cache_buster(session)
+        });
+    }
+
+    /// The tag is strong, and the beginning of the body's SHA-256.
+    fn tag(&self, session: &mut Session) -> Result<(String, String), Finding> {
+        session.steadily(&self.path, &self.whole, |_, whole| {
+            let tag = strong_tag(whole)?;
+            let expected = EntityTag::of(&whole.body).to_string();
+            if tag != expected {
+                return fails(format!(
+                    "{tag}, expected {expected}, from the SHA-256 of the body"
+                ));
+            }
+            Ok((
+                tag.to_owned(),
+                format!("{tag}, from the SHA-256 of the body"),
+            ))
+        })
+    }
+
+    /// The tag alone, weak or among what is none gets 304; another one gets 200.
+    fn not_modified(&self, session: &mut Session, _: &str) -> Result<((), String), Finding> {
+        session.steadily(&self.path, &self.whole, |session, whole| {
+            let tag = strong_tag(whole)?;
+            let weak = format!("W/{tag}");
+            for value in [tag, weak.as_str(), "*"] {
+                let answer = session.get(&self.path, &[("if-none-match", value)])?;
+                check_not_modified(&answer, whole, tag)
+                    .map_err(|seen| Finding::Fails(format!("If-None-Match: {value}: {seen}")))?;
+            }
+            let part = format!("{}\"", &tag[..tag.len() / 2]);
+            for value in ["\"other\"", part.as_str()] {
+                let answer = session.get(&self.path, &[("if-none-match", value)])?;
+                if answer.status != 200 {
+                    return fails(format!(
+                        "If-None-Match: {value}: {}, expected 200",
+                        answer.status
+                    ));
+                }
+            }
+            Ok((
+                (),
+                "the tag, W/ and *: 304 without a body; another tag: 200".to_owned(),
+            ))
+        })
+    }
+
+    /// Lists, over one field line and two, with a comma within a tag and with a malformed member.
+    fn list(&self, session: &mut Session) -> Result<((), String), Finding> {
+        session.steadily(&self.path, &self.whole, |session, whole| {
+            let tag = strong_tag(whole)?;
+            let mut whole_from_cache = 0;
+            for lines in [
+                &[format!("\"other\", W/{tag}")][..],
+                &["\"other\"".to_owned(), tag.to_owned()],
+                &[format!("\"a, b\",, {tag}")],
+                &[format!("malformed, {tag}")],
+            ] {
+                let fields: Vec<_> = lines
+                    .iter()
+                    .map(|line| ("if-none-match", line.as_str()))
+                    .collect();
+                let answer = session.get(&self.path, &fields)?;
+                // A cache that does not read lists may answer with the whole (RFC 9111 §4.3.2), which costs bytes only.
+                if answer.status == 200 && is_of_cache(&answer) && answer.body == whole.body {
+                    whole_from_cache += 1;
+                    continue;
+                }
+                check_not_modified(&answer, whole, tag).map_err(|seen| {
+                    Finding::Fails(format!("If-None-Match: {}: {seen}", lines.join(" and ")))
+                })?;
+            }
+            let seen = match whole_from_cache {
+                0 => "304".to_owned(),
+                _ => "200 with the same bytes, from a cache that does not read lists".to_owned(),
+            };
+            Ok(((), seen))
+        })
+    }
+
+    /// Each coding decodes to the identity's bytes, under a tag of its own, and `Vary` says so.
+    fn codings(&self, session: &mut Session) -> Result<((), String), Finding> {
+        session.steadily(&self.path, &self.whole, |session, whole| {
+            let mut seen = Vec::new();
+            let mut tags = vec![whole.field("etag").unwrap_or_default().to_owned()];
+            for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
+                let name = coding.as_str();
+                let answer = session.get(&self.path, &[("accept-encoding", name)])?;
+                let fail = |why: String| fails(format!("Accept-Encoding: {name}: {why}"));
+                if answer.status != 200 {
+                    return fail(format!("{}, expected 200", answer.status));
+                }
+                let Some(given) = answer.field("content-encoding") else {
+                    continue;
+                };
+                if !given.eq_ignore_ascii_case(name) {
+                    return fail(format!("Content-Encoding {given}"));
+                }
+                let decoded = match decode(&answer.body, given, MAX_BODY_BYTES) {
+                    Ok(decoded) => decoded,
+                    Err(error) => return fail(error.to_string()),
+                };
+                let Some(tag) = answer.field("etag").map(str::to_owned) else {
+                    return fail("no ETag".to_owned());
+                };
+                // A cache may have an older or newer answer of this coding. Its tag says whether it is whole.
+                let digits = EntityTag::of(&decoded).to_string();
+                let is_of_tag = tag.starts_with(&digits[..digits.len() - 1]);
+                if decoded != whole.body && !is_of_tag {
+                    return fail("decodes to other bytes than those without a coding".to_owned());
+                }
+                if tags.contains(&tag) {
+                    return fail(format!("has the tag {tag} of another coding"));
+                }
+                for (what, answer) in [(name, &answer), ("identity", whole)] {
+                    if !varies(answer) {
+                        return fail(format!("{what} without Vary: Accept-Encoding"));
+                    }
+                }
+                let fields = [("accept-encoding", name), ("if-none-match", tag.as_str())];
+                let again = session.get(&self.path, &fields)?;
+                if decoded == whole.body && again.status != 304 {
+                    return fail(format!(
+                        "with its tag {tag}: {}, expected 304",
+                        again.status
+                    ));
+                }
+                let excluded = session.get(
+                    &self.path,
+                    &[("accept-encoding", format!("{name};q=0").as_str())],
+                )?;
+                let excluded = excluded
+                    .field("content-encoding")
+                    .unwrap_or_default()
+                    .to_owned();
+                if excluded.eq_ignore_ascii_case(name) {
+                    return fail("is sent with q=0, too".to_owned());
+                }
+                seen.push(format!("{name} {}", answer.body.len()));
+                tags.push(tag);
+            }
+            if seen.is_empty() {
+                return not_offered(format!("identity only, {} bytes", whole.body.len()));
+            }
+            Ok((
+                (),
+                format!("{}, of {} bytes", seen.join(", "), whole.body.len()),
+            ))
+        })
+    }
+
+    /// HEAD has the fields of GET, and no body.
+    fn head(&self, session: &mut Session) -> Result<((), String), Finding> {
+        session.steadily(&self.path, &self.whole, |session, whole| {
+            let head = session.send("HEAD", &self.path, &[])?;
+            if head.status != 200 {
+                return fails(format!("{}, expected 200", head.status));
+            }
+            if !head.body.is_empty() {
+                return fails("the answer has a body");
+            }
+            for name in [
+                "content-type",
+                "content-encoding",
+                "etag",
+                "cache-control",
+                "vary",
+            ] {
+                let (of_head, of_get) = (head.values(name), whole.values(name));
+                if of_head != of_get {
+                    return fails(format!("{name} {of_head:?}, but GET has {of_get:?}"));
+                }
+            }
+            // A server may leave it out (RFC 9110 §9.3.2).
+            if let Some(length) = head.field("content-length")
+                && length != whole.body.len().to_string()
+            {
+                let bytes = whole.body.len();
+                return fails(format!(
+                    "content-length {length}, but GET has {bytes} bytes"
+                ));
+            }
+            // Goes over the same connection: a body would stand before its answer.
+            let next = session.get(&self.path, &[]);
+            next.map_err(|error| Finding::Fails(format!("the next request fails: {error}")))?;
+            Ok(((), "the fields of GET, no body".to_owned()))
+        })
+    }
+
+    /// A method that is not allowed gets 405 with `Allow`.
+    fn other_method(&self, session: &mut Session) -> Result<((), String), Finding> {
+        let answer = session.send("POST", &self.path, &[])?;
+        check_error(&answer, 405, None)?;
+        let allow = answer.values("allow").join(", ");
+        let mut allowed = allow.split(',').map(str::trim);
+        if ["GET", "HEAD"]
+            .iter()
+            .all(|method| allowed.clone().any(|it| it == *method))
+            && allowed.all(|it| it != "POST")
+        {
+            return Ok(((), format!("POST: 405, Allow: {allow}")));
+        }
+        fails(format!(
+            "POST: 405, Allow: {allow:?}, expected GET and HEAD"
+        ))
+    }
+
+    /// A parameter that is unknown changes nothing.
+    fn cache_buster(&self, session: &mut Session) -> Result<((), String), Finding> {
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        let path = format!("{}{mark}_=1718000000", self.path);
+        session.steadily(&self.path, &self.whole, |session, whole| {
+            let answer = json(session, &path)?;
+            if answer.body == whole.body && answer.field("etag") == whole.field("etag") {
+                Ok(((), "?_=… changes nothing".to_owned()))
+            } else {
+                fails("?_=… gives another answer")
+            }
+        })
+    }
+}
+
+/// Checks that an answer is an error as the contract has it.
+pub(super) fn check_error(
+    answer: &Fetched,
+    status: u16,
+    detail: Option<&str>,
+) -> Result<(), Finding> {
+    if answer.status != status {
+        return fails(format!("{}, expected {status}", answer.status));
+    }
+    check_content_type(answer).map_err(|finding| match finding {
+        Finding::Fails(seen) => Finding::Fails(format!("{status}: {seen}")),
+        other => other,
+    })?;
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let given = &body["detail"];
+    match detail {
+        None if given.is_null() => fails(format!("{status} without a JSON \"detail\"")),
+        Some(expected) if given != expected => fails(format!(
+            "{status} with detail {given}, expected {expected:?}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn strong_tag(answer: &Fetched) -> Result<&str, Finding> {
+    match answer.values("etag")[..] {
+        [] => fails("no ETag"),
+        [tag] if tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"') => Ok(tag),
+        [ref tags @ ..] => fails(format!("{}, expected one strong tag", tags.join(" and "))),
+    }
+}
+
+fn check_not_modified(answer: &Fetched, whole: &Fetched, tag: &str) -> Result<(), String> {
+    if answer.status != 304 {
+        return Err(format!("{}, expected 304", answer.status));
+    }
+    if !answer.body.is_empty() {
+        return Err("304 with a body".to_owned());
+    }
+    // A cache may make the tag weak where it compares weakly.
+    if answer.field("etag") != Some(tag) {
+        let given = answer.field("etag").unwrap_or("no tag");
+        return Err(format!("304 with {given}, expected {tag}"));
+    }
+    for name in ["cache-control", "vary"] {
+        if answer.values(name) != whole.values(name) {
+            let (here, there) = (answer.values(name), whole.values(name));
+            return Err(format!("304 with {name} {here:?}, 200 with {there:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn caching(whole: &Fetched) -> Result<String, Finding> {
+    let value = whole.values("cache-control").join(", ");
+    let directives: Vec<String> = value
+        .split(',')
+        .map(|directive| directive.trim().to_ascii_lowercase())
+        .collect();
+    let age = directives
+        .iter()
+        .find_map(|it| it.strip_prefix("max-age=")?.parse::<u64>().ok());
+    let has = |name: &str| directives.iter().any(|it| it == name);
+    let is_short = age.is_some_and(|secs| (1..=MAX_AGE_SECS).contains(&secs));
+    if has("public") && is_short && !has("no-store") && !has("private") && !has("no-cache") {
+        Ok(format!("Cache-Control: {value}"))
+    } else {
+        fails(format!(
+            "Cache-Control: {value:?}, expected public, max-age={MAX_AGE_SECS}"
+        ))
+    }
+}
+
+fn varies(answer: &Fetched) -> bool {
+    let values = answer.values("vary");
+    let mut names = values.iter().flat_map(|value| value.split(','));
+    names.any(|name| name.trim().eq_ignore_ascii_case("accept-encoding"))
+}
+
+/// Returns whether a shared cache says that it has answered.
+fn is_of_cache(answer: &Fetched) -> bool {
+    ["age", "via", "x-cache", "x-varnish", "cf-cache-status"]
+        .iter()
+        .any(|name| answer.field(name).is_some())
+}
