@@ -39,6 +39,8 @@ fn parse_line(line: &[u8], length: u64) -> Option<Part> {
     }
     let (first, last) = range.split_once('-')?;
     let bytes = match (first, last) {
+        // Satisfiable by its syntax, but 206 cannot say which bytes of none these are (RFC 9110 §14.1.2, §14.4).
+        ("", suffix) if length == 0 && number(suffix)? > 0 => return None,
         ("", suffix) => length.saturating_sub(number(suffix)?)..length,
         (first, "") => number(first)?..length,
         (first, last) => {
@@ -98,9 +100,10 @@ mod tests {
         ] {
             assert_eq!(part(line, 10), Part::Unsatisfiable, "{line}");
         }
-        for line in ["bytes=0-", "bytes=-1", "bytes=0-0"] {
+        for line in ["bytes=0-", "bytes=-0", "bytes=0-0"] {
             assert_eq!(part(line, 0), Part::Unsatisfiable, "{line}");
         }
+        assert_eq!(part("bytes=-1", 0), Part::Whole);
     }
 
     #[test]
