@@ -21,9 +21,10 @@ publisher=$PWD/target/release/cathedral-publisher
 "$publisher" sample board --count 51 >"$work/board"
 "$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
 "$publisher" sample rows --count 300 | "$publisher" import rows - --database "$work/a.db" >/dev/null
+"$publisher" sample jwks >"$work/jwks"
 PUBLISHER_ADMIN_TOKEN=$(head -c 24 /dev/urandom | base64)
 export PUBLISHER_ADMIN_TOKEN
-"$publisher" serve --database "$work/a.db" --address 127.0.0.1:0 2>"$work/log" &
+"$publisher" serve --database "$work/a.db" --jwks "$work/jwks" --address 127.0.0.1:0 2>"$work/log" &
 server=$!
 until url=$(sed -n 's|.* on \(http://[0-9.:]*\)$|\1|p' "$work/log") && [ -n "$url" ]; do
     kill -0 "$server" || { cat "$work/log" >&2; exit 1; }

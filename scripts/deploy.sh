@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Checks compose.yaml and kubernetes.yaml of scripts/deploy, and tries nginx.conf with three replicas: clients poll
-# through nginx while the replicas are restarted one after the other and one is killed, and no client sees an error.
+# Checks compose.yaml, kubernetes.yaml and the systemd units of scripts/deploy, runs `demo`, `serve` and `health` in a folder
+# that is like the image of the Dockerfile, and tries nginx.conf with three replicas: clients poll through nginx while the
+# replicas are restarted one after the other and one is killed, and no client sees an error.
 #
 #   scripts/deploy.sh [BINARY]
 #
 # Without BINARY it builds the publisher in release mode. The replicas are three processes over one SQLite file, or over
 # the PostgreSQL that PUBLISHER_DATABASE names. Prints SKIPPED for what is not installed: python3-yaml, `docker compose`
-# (`config` needs no daemon), kubernetes-validate (of PyPI; `kubectl` checks nothing without a server), nginx.
+# (`config` needs no daemon), kubernetes-validate (of PyPI; `kubectl` checks nothing without a server), systemd-analyze,
+# nginx; and for the image if it does not run as root.
 set -euo pipefail
 [ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
@@ -97,15 +99,59 @@ else
     skip "kubernetes-validate is not installed, so kubernetes.yaml was only read as YAML"
 fi
 
-command -v nginx >/dev/null || { skip "nginx is not installed"; exit 0; }
 publisher=${1:-${CARGO_TARGET_DIR:-$PWD/target}/release/cathedral-publisher}
 [ $# -gt 0 ] || cargo build --release --locked --quiet
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep 0.05; done; fail "$1 does not answer"; }
+
+if command -v systemd-analyze >/dev/null; then
+    mkdir "$work/units" && cp scripts/deploy/cathedral-publisher*.{service,socket} "$work/units"
+    # The only file that a machine without the program lacks.
+    sed -i "s#/usr/local/bin/cathedral-publisher#$publisher#" "$work/units/cathedral-publisher.service"
+    said=$(systemd-analyze verify --man=no "$work"/units/* 2>&1) && [ -z "$said" ] || fail "systemd-analyze verify: $said"
+    echo "deploy: systemd-analyze finds nothing in the units"
+else
+    skip "systemd-analyze is not installed, so the units were not checked"
+fi
+
+# The files of the image, and the libraries that the static program of the Dockerfile does not need.
+image() {
+    local image=$work/image port command library environment in_image pid
+    mkdir -p "$image/data" "$image/tmp"
+    chown 65532:65532 "$image/data" "$image/tmp"
+    chmod 1777 "$image/tmp"
+    cp "$publisher" "$image/cathedral-publisher"
+    chmod 755 "$image" "$image/cathedral-publisher"
+    for library in $(ldd "$publisher" | grep -o '/[^ ]*'); do cp --parents -L "$library" "$image"; done
+    mapfile -t environment < <(sed -n '/^ENV /,/[^\\]$/p' scripts/deploy/Dockerfile | grep -oE '[A-Z_]+=[^ \\]+')
+    [ ${#environment[@]} -ge 5 ] || fail "the variables of the Dockerfile were not found"
+    for command in demo serve; do
+        port=$(free_port)
+        in_image=(env -i "${environment[@]}" "PORT=$port" "$(command -v chroot)" --userspec=65532:65532 "$image" /cathedral-publisher)
+        ! "${in_image[@]}" health >/dev/null 2>&1 || fail "image: health is 0 before $command runs"
+        "${in_image[@]}" $command --log-level warn >"$work/image-$command" 2>&1 &
+        pid=$!
+        pids[10]=$pid
+        for _ in $(seq 200); do ! "${in_image[@]}" health >"$work/image-health" 2>&1 || break; sleep 0.1; done
+        "${in_image[@]}" health >/dev/null || fail "image: $command: $(cat "$work/image-health" "$work/image-$command")"
+        wait_for "http://127.0.0.1:$port/v1/synthetic-boolean/active-challenges"
+        kill $pid
+        wait $pid || fail "image: $command ended with exit code $?: $(cat "$work/image-$command")"
+    done
+    [ -e "$image/data/publisher.db" ] && [ -z "$(ls -A "$image/tmp")" ] || fail "image: files: $(ls -R "$image/data" "$image/tmp")"
+    echo "deploy: demo, serve and health work in a folder like the image"
+}
+if [ "$(id -u)" = 0 ]; then
+    image
+else
+    skip "not root, so the image was not tried"
+fi
+
+command -v nginx >/dev/null || { skip "nginx is not installed"; exit 0; }
 export PUBLISHER_DATABASE=${PUBLISHER_DATABASE:-$work/a.db}
 "$publisher" sample board --count 51 | "$publisher" import board - >/dev/null
 "$publisher" sample rows --count 500 | "$publisher" import rows - >/dev/null
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep 0.05; done; fail "$1 does not answer"; }
 ports=("$(free_port)" "$(free_port)" "$(free_port)")
 start() { # NUMBER
     "$publisher" serve --address "127.0.0.1:${ports[$1]}" --trusted-proxies 127.0.0.1 --wait-slot-secs 1 2>>"$work/log" &
@@ -124,7 +170,7 @@ http {
     client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/fastcgi;
     uwsgi_temp_path $work/uwsgi; scgi_temp_path $work/scgi;
     $(sed "s/#replicas //; s/127\.0\.0\.1:8080/127.0.0.1:${ports[0]}/; s/127\.0\.0\.2:8080/127.0.0.1:${ports[1]}/
-           s/127\.0\.0\.3:8080/127.0.0.1:${ports[2]}/; s/listen 8090/listen 127.0.0.1:$proxy/" scripts/deploy/nginx.conf)
+           s/127\.0\.0\.3:8080/127.0.0.1:${ports[2]}/; s#/var/cache/cathedral-publisher#$work/cache#; s/listen 8090/listen 127.0.0.1:$proxy/" scripts/deploy/nginx.conf)
 }
 NGINX
 nginx -c "$work/nginx.conf" -e "$work/nginx.log"

@@ -23,13 +23,14 @@ use bytes::Bytes;
 use cathedral_publisher::{
     answer::{Conditions, Representation},
     cache::snapshot::Snapshot,
-    demo::{sample::Sample, simulation::populate},
+    demo::{key, sample::Sample, simulation::populate},
     domain::{
         challenge::Challenge,
         clock::SystemClock,
         coding::{Acceptable, Coding},
         cursor::{Cursor, PageLimit},
         entity_tag::{EntityTag, TagList},
+        signature::{PublicKeys, signed_text},
     },
     feed::{self, After, FeedHandle, PageKey},
     metrics::Metrics,
@@ -193,6 +194,35 @@ fn feed(c: &mut Criterion) {
     group.finish();
 }
 
+/// What verifying the signatures of eval runs costs: each number is for one row.
+fn signatures(c: &mut Criterion) {
+    let keys = PublicKeys::from_jwk_set(key::jwk_set().as_bytes()).unwrap();
+    let rows: Vec<String> = Sample::new(1).eval_runs(256).map(Result::unwrap).collect();
+    let mut changed = rows.clone();
+    changed[255] = changed[255].replace("1.0", "0.5");
+    let mut group = c.benchmark_group("signature, a row");
+    group.bench_function("signed text", |b| {
+        b.iter(|| signed_text(black_box(&rows[0])))
+    });
+    group.bench_function("one", |b| b.iter(|| keys.verify(black_box(&rows[0]))));
+    for (name, rows) in [
+        ("of 16", &rows[..16]),
+        ("of 256", &rows),
+        ("of 256, one invalid", &changed),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|times| {
+                let begun = Instant::now();
+                for _ in 0..times {
+                    black_box(keys.verify_all(black_box(rows)));
+                }
+                begun.elapsed() / u32::try_from(rows.len()).unwrap()
+            });
+        });
+    }
+    group.finish();
+}
+
 fn middle(path: &Path, rows: u32) -> Cursor {
     let connection = rusqlite::Connection::open(path).unwrap();
     let query = "SELECT ran_at, id FROM eval_runs ORDER BY seq LIMIT 1 OFFSET ?1";
@@ -203,5 +233,5 @@ fn middle(path: &Path, rows: u32) -> Cursor {
     Cursor::tuple(&ran_at, Some(&id)).unwrap()
 }
 
-criterion_group!(hot, request, counts, rebuild, feed);
+criterion_group!(hot, request, counts, rebuild, feed, signatures);
 criterion_main!(hot);

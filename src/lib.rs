@@ -20,6 +20,7 @@
 //! | `metrics` | what is counted, and its text | - |
 //! | `outgoing` | bodies that are read for one answer: how many bytes, and which slow clients give way | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
+//! | `keys` | the JWK set of a server: served, and what eval runs are verified with | answer, domain |
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, outgoing, store, units |
@@ -27,8 +28,8 @@
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
 //! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
-//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, cnf, domain, feed, health, json_stream, metrics, outgoing, store, throttle, units, writer |
-//! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, health, http, liveness, metrics, store, throttle, units, watch, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, cnf, domain, feed, health, json_stream, keys, metrics, outgoing, store, throttle, units, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | cnf, domain, store, writer |
 //! | `config` | the command line and the environment | check, server, store, units |
@@ -87,6 +88,7 @@ pub mod health;
 pub mod http;
 pub mod import_export;
 pub mod json_stream;
+pub mod keys;
 pub mod liveness;
 pub mod metrics;
 pub mod outgoing;

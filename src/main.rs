@@ -11,7 +11,7 @@ use std::{
 
 use cathedral_publisher::config::{Cli, Command};
 
-use commands::{backup, check, demo, health, import_export, serve, shell};
+use commands::{backup, check, demo, health, import_export, serve, shell, verify};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -49,6 +49,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Export(options) => import_export::export_to_stdout(&options),
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
+        Command::Verify(options) => verify::verify_file(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),

@@ -10,7 +10,7 @@ import std;
 backend publisher {
     .host = "127.0.0.1";
     .port = "8080";
-    # How long the publisher may send nothing: a wait takes up to 29.2 s.
+    # How long the publisher may send nothing: a wait takes up to 29.2 s. See vcl_backend_fetch for what does not wait.
     .first_byte_timeout = 40s;
     .between_bytes_timeout = 40s;
     .connect_timeout = 1s;
@@ -118,6 +118,10 @@ sub vcl_backend_fetch {
         set bereq.http.Accept-Encoding = bereq.http.X-Codings;
     }
     unset bereq.http.X-Codings;
+    # A publisher that hangs does not hold clients for as long as a wait takes.
+    if (bereq.url !~ "/changes(\?|$)" && bereq.url !~ "[?&]slot=") {
+        set bereq.first_byte_timeout = 10s;
+    }
 }
 
 sub vcl_backend_response {

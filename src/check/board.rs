@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Checks,
-    report::{Finding, fails, not_offered},
+    report::{Finding, differs, fails, not_offered},
     representation::{Representation, check_error, check_json, json},
     session::{MAX_BODY_BYTES, Session, excerpt},
 };
@@ -145,7 +145,7 @@ fn prefix(session: &mut Session, whole: &Fetched) -> Result<((), String), Findin
     session.steadily(PATH, whole, |session, whole| {
         let answer = json(session, &format!("{PREFIX}{PATH}"))?;
         if answer.body != whole.body || answer.field("etag") != whole.field("etag") {
-            return fails(format!("{PREFIX}{PATH} has other bytes"));
+            return differs(format!("{PREFIX}{PATH} has other bytes"));
         }
         Ok(((), format!("the same bytes and tag at {PREFIX}")))
     })
@@ -166,10 +166,7 @@ fn current(session: &mut Session, whole: &Fetched) -> Result<((), String), Findi
         for (query, expected) in asked {
             let path = format!("{CURRENT}{query}");
             let answer = session.get(&path, &[])?;
-            let in_path = |finding| match finding {
-                Finding::Fails(seen) => Finding::Fails(format!("{path}: {seen}")),
-                other => other,
-            };
+            let in_path = |finding: Finding| finding.at(&path);
             let Some(expected) = expected else {
                 check_error(&answer, 404, Some(NO_CHALLENGE)).map_err(in_path)?;
                 continue;
@@ -179,7 +176,7 @@ fn current(session: &mut Session, whole: &Fetched) -> Result<((), String), Findi
             let written = expected.write_item(&mut item);
             written.map_err(|error| Finding::Fails(error.to_string()))?;
             if answer.body != item {
-                return fails(format!("{path}: is not {}", expected.challenge_id));
+                return differs(format!("{path}: is not {}", expected.challenge_id));
             }
         }
         let without_tier = session.get(&format!("{CURRENT}?difficulty=x"), &[])?;
@@ -200,7 +197,7 @@ fn changes(session: &mut Session, whole: &Fetched) -> Result<((), String), Findi
     session.steadily(PATH, whole, |session, whole| {
         let answer = json(session, &path)?;
         if answer.body != whole.body {
-            return fails("has other bytes than the board");
+            return differs("has other bytes than the board");
         }
         let links = answer.values("link");
         let link = links

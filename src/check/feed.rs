@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     Checks,
     page::{self, Row},
-    report::{Finding, fails, not_offered},
+    report::{Finding, differs, fails, not_offered},
     representation::{Representation, check_error, json},
     session::Session,
     settings::Settings,
@@ -19,7 +19,7 @@ use crate::domain::{Invalid, signature::PublicKeys};
 const LIMITS: [usize; 2] = [200, 61];
 /// How many rows are pulled one by one.
 const SINGLE_ROWS: usize = 25;
-/// How often pulls are repeated that differ because rows come in between.
+/// How often pulls that differ are repeated at once, because rows may have come in between.
 const MAX_PULLS: u32 = 3;
 const JWKS: &str = "/.well-known/cathedral-jwks.json";
 const MISSING_CURSOR: &str = "missing cursor: pass since_ran_at (v1.1.0) or since (v1.0.x)";
@@ -78,7 +78,7 @@ fn parameters(session: &mut Session) -> Result<((), String), Finding> {
         (format!("{since}&limit=ten"), 422, None),
     ] {
         let answer = session.get(&format!("{PATH}?{query}"), &[])?;
-        check_error(&answer, status, detail).map_err(|finding| of_query(&query, finding))?;
+        check_error(&answer, status, detail).map_err(|finding| finding.at(&format!("?{query}")))?;
     }
     let path = page_path(START, "", 1);
     let whole = json(session, &path)?;
@@ -90,9 +90,9 @@ fn parameters(session: &mut Session) -> Result<((), String), Finding> {
         ] {
             let query = format!("since_ran_at={time}&limit=1");
             let answer = json(session, &format!("{PATH}?{query}"));
-            let answer = answer.map_err(|finding| of_query(&query, finding))?;
+            let answer = answer.map_err(|finding| finding.at(&format!("?{query}")))?;
             if answer.body != whole.body {
-                return fails(format!("?{query}: another page than with {START}"));
+                return differs(format!("?{query}: another page than with {START}"));
             }
         }
         Ok((
@@ -102,13 +102,6 @@ fn parameters(session: &mut Session) -> Result<((), String), Finding> {
     })
 }
 
-fn of_query(query: &str, finding: Finding) -> Finding {
-    match finding {
-        Finding::Fails(seen) => Finding::Fails(format!("?{query}: {seen}")),
-        other => other,
-    }
-}
-
 /// Pulls the feed with pages of several sizes. Rows that are stored below the cursor meanwhile are no fault.
 fn pull(
     session: &mut Session,
@@ -116,20 +109,33 @@ fn pull(
     each: &mut dyn FnMut(&[&RawValue]),
 ) -> Result<Walk, Finding> {
     let mut before = walk::by_place(session, LIMITS[0], max_rows, each)?;
-    let mut pulls = 1;
-    loop {
+    again(session, |session| {
         let small = walk::by_place(session, LIMITS[1], max_rows, &mut |_| ())?;
         let single = walk::by_place(session, 1, max_rows.min(SINGLE_ROWS), &mut |_| ())?;
-        let same = before
+        match before
             .check_same(&small)
-            .and_then(|()| small.check_same(&single));
-        match same {
-            Ok(()) => return Ok(small),
-            Err(finding) if pulls == MAX_PULLS => return Err(finding),
-            Err(_) => {
+            .and_then(|()| small.check_same(&single))
+        {
+            Ok(()) => Ok(small),
+            Err(finding) => {
                 before = walk::by_place(session, LIMITS[0], max_rows, &mut |_| ())?;
-                pulls += 1;
+                Err(finding)
             }
+        }
+    })
+}
+
+/// Repeats pulls that differ.
+fn again<T>(
+    session: &mut Session,
+    mut pull: impl FnMut(&mut Session) -> Result<T, Finding>,
+) -> Result<T, Finding> {
+    let mut pulls = 0;
+    loop {
+        pulls += 1;
+        match pull(session) {
+            Err(Finding::Differs(_)) if pulls < MAX_PULLS || session.pause() => {}
+            settled => return settled,
         }
     }
 }
@@ -141,39 +147,27 @@ fn legacy(session: &mut Session, pulled: &Walk) -> Result<((), String), Finding>
     };
     let time = middle.place.ran_at.as_str();
     let (limit, mut known) = (LIMITS[1], pulled.rows.clone());
-    for pulls in 1.. {
-        let later: Vec<&Row> = known
-            .iter()
-            .filter(|it| it.place.ran_at.as_str() > time)
-            .collect();
-        let from: Vec<&Row> = known
-            .iter()
-            .filter(|it| it.place.ran_at.as_str() >= time)
-            .collect();
-        let mut differs = None;
-        for (query, expected) in [
-            (format!("since={time}&limit={limit}"), &later),
-            (format!("since={time}&since_id=&limit={limit}"), &from),
+    again(session, |session| {
+        for (query, includes_time) in [
+            (format!("since={time}&limit={limit}"), false),
+            (format!("since={time}&since_id=&limit={limit}"), true),
         ] {
             let answer = json(session, &format!("{PATH}?{query}"));
-            let answer = answer.map_err(|finding| of_query(&query, finding))?;
+            let answer = answer.map_err(|finding| finding.at(&format!("?{query}")))?;
             let rows = page::by_place(&answer.body, limit)?.rows;
-            let known = expected.iter().take(limit).copied();
-            let is_same = rows.iter().zip(known).all(|(row, known)| row == known);
-            if !is_same || (pulled.is_complete && rows.len() < expected.len().min(limit)) {
-                differs = Some(query);
+            let is_wanted = |row: &&Row| match row.place.ran_at.as_str() {
+                ran_at if includes_time => ran_at >= time,
+                ran_at => ran_at > time,
+            };
+            let expected: Vec<&Row> = known.iter().filter(is_wanted).take(limit).collect();
+            let is_same = rows.iter().zip(&expected).all(|(row, known)| row == *known);
+            if !is_same || rows.len() < expected.len() {
+                known = walk::by_place(session, LIMITS[0], pulled.rows.len(), &mut |_| ())?.rows;
+                return differs(format!("?{query}: other rows than by since_ran_at"));
             }
         }
-        match differs {
-            None => break,
-            Some(query) if pulls == MAX_PULLS => {
-                return fails(format!("?{query}: other rows than by since_ran_at"));
-            }
-            Some(_) => {
-                known = walk::by_place(session, LIMITS[0], known.len() + limit, &mut |_| ())?.rows;
-            }
-        }
-    }
+        Ok(())
+    })?;
     Ok(((), format!("since={time}, with and without since_id")))
 }
 
@@ -184,20 +178,25 @@ fn seq(session: &mut Session, pulled: &Walk, max_rows: usize) -> Result<((), Str
     if matches!(probe.status, 400 | 404 | 422) || (probe.status == 200 && !has_cursor) {
         return not_offered(format!("{}: clients use the other cursor", probe.status));
     }
-    let large = walk::by_commit(session, LIMITS[0], max_rows)?;
-    let small = walk::by_commit(session, LIMITS[1], max_rows)?;
-    large.check_same(&small)?;
-    let by_id: HashMap<&str, &Row> = small.rows.iter().map(|row| (row.id(), row)).collect();
-    for row in &pulled.rows {
-        match by_id.get(row.id()) {
-            Some(same) if *same == row => {}
-            Some(_) => return fails(format!("{} has other bytes", told(&row.place))),
-            None if small.is_complete => return fails(format!("{} is missing", told(&row.place))),
-            None => {}
+    let small = again(session, |session| {
+        let large = walk::by_commit(session, LIMITS[0], max_rows)?;
+        let small = walk::by_commit(session, LIMITS[1], max_rows)?;
+        large.check_same(&small)?;
+        let by_id: HashMap<&str, &Row> = small.rows.iter().map(|row| (row.id(), row)).collect();
+        for row in &pulled.rows {
+            match by_id.get(row.id()) {
+                Some(same) if *same == row => {}
+                Some(_) => return differs(format!("{} has other bytes", told(&row.place))),
+                None if small.is_complete => {
+                    return differs(format!("{} is missing", told(&row.place)));
+                }
+                None => {}
+            }
         }
-    }
+        Ok(small)
+    })?;
     let unknown = session.get(&seq_path("x", 1), &[])?;
-    check_error(&unknown, 400, None).map_err(|finding| of_query("since_seq=x", finding))?;
+    check_error(&unknown, 400, None).map_err(|finding| finding.at("?since_seq=x"))?;
     Ok((
         (),
         format!(

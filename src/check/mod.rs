@@ -13,7 +13,8 @@
 //! | `feed` | pages, cursors and signatures |
 //! | `paths` | errors, the clock, health |
 //!
-//! A server may change while it is checked: what differs is compared again with newer answers before it counts as wrong.
+//! A server may change while it is checked, and a cache may have kept an answer of one coding for longer than that of
+//! another: what differs is compared again with newer answers before it counts as wrong.
 
 mod board;
 mod feed;
@@ -96,7 +97,7 @@ impl Checks<'_> {
     ) -> Option<T> {
         let (value, verdict, seen) = match work(&mut self.session) {
             Ok((value, seen)) => (Some(value), Verdict::Holds, seen),
-            Err(Finding::Fails(seen)) => (None, Verdict::Fails, seen),
+            Err(Finding::Fails(seen) | Finding::Differs(seen)) => (None, Verdict::Fails, seen),
             Err(Finding::NotOffered(seen)) => (None, Verdict::NotOffered, seen),
         };
         let outcome = Outcome::new(name, verdict, &seen);

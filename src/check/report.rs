@@ -15,6 +15,9 @@ const MAX_SEEN: usize = 400;
 pub(super) enum Finding {
     /// The server breaks the contract.
     Fails(String),
+    /// Two answers that should agree differ. One of them may be older, if the server has changed in between or a cache
+    /// has kept it.
+    Differs(String),
     /// The server does not have what was added to the contract later.
     NotOffered(String),
 }
@@ -24,9 +27,25 @@ pub(super) fn fails<T>(seen: impl Into<String>) -> Result<T, Finding> {
     Err(Finding::Fails(seen.into()))
 }
 
+/// Returns that two answers differ.
+pub(super) fn differs<T>(seen: impl Into<String>) -> Result<T, Finding> {
+    Err(Finding::Differs(seen.into()))
+}
+
 /// Returns that something is not offered.
 pub(super) fn not_offered<T>(seen: impl Into<String>) -> Result<T, Finding> {
     Err(Finding::NotOffered(seen.into()))
+}
+
+impl Finding {
+    /// Says where it was found.
+    pub(super) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Fails(seen) => Self::Fails(format!("{place}: {seen}")),
+            Self::Differs(seen) => Self::Differs(format!("{place}: {seen}")),
+            Self::NotOffered(seen) => Self::NotOffered(format!("{place}: {seen}")),
+        }
+    }
 }
 
 impl From<SessionError> for Finding {

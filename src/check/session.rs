@@ -19,6 +19,8 @@ const MAX_TOTAL_BYTES: u64 = 1 << 30;
 const MAX_RETRIES: u32 = 3;
 /// The longest pause that `Retry-After` may ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// The pause before answers of caches are compared again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often answers that differ are compared again with newer ones.
 const MAX_COMPARISONS: u32 = 4;
 
@@ -44,6 +46,8 @@ pub(super) struct Session {
     timeout: Duration,
     total_timeout: Duration,
     ends_at: Instant,
+    /// How long it may still wait for caches.
+    stale_left: Duration,
     requests: u64,
     body_bytes: u64,
 }
@@ -71,6 +75,7 @@ impl Session {
             timeout: settings.timeout,
             total_timeout: settings.total_timeout,
             ends_at: Instant::now() + settings.total_timeout,
+            stale_left: settings.max_stale,
             requests: 0,
             body_bytes: 0,
         })
@@ -169,9 +174,17 @@ impl Session {
         }
     }
 
+    /// Waits a second for caches whose answers differ in age. Returns false if it has waited long enough.
+    pub(super) fn pause(&mut self) -> bool {
+        let pause = self.stale_left.min(PAUSE);
+        thread::sleep(pause);
+        self.stale_left -= pause;
+        !pause.is_zero()
+    }
+
     /// Compares further answers with the 200 of a path. If they disagree, the server may have changed between two of
-    /// them, or two servers may answer in turn: then they are compared again with the present 200. `compare` gets
-    /// the 200 without a content coding.
+    /// them, or two servers or caches may answer in turn: then they are compared again with the present 200. `compare`
+    /// gets the 200 without a content coding.
     pub(super) fn steadily<T>(
         &mut self,
         path: &str,
@@ -180,21 +193,22 @@ impl Session {
     ) -> Result<T, Finding> {
         let mut present = first.clone();
         let mut same = 0;
-        let mut comparisons = 0;
-        loop {
-            let seen = match compare(self, &present) {
-                Err(Finding::Fails(seen)) => seen,
+        for comparisons in 1.. {
+            let (seen, may_be_stale) = match compare(self, &present) {
+                Err(Finding::Fails(seen)) => (seen, false),
+                Err(Finding::Differs(seen)) => (seen, true),
                 settled => return settled,
             };
             let again = self.get(path, &[])?;
             let is_same = again.body == present.body && again.status == present.status;
             same += u32::from(is_same);
-            comparisons += 1;
-            if same == 2 || comparisons == MAX_COMPARISONS {
+            let is_settled = same >= 2 || comparisons >= MAX_COMPARISONS;
+            if is_settled && !(may_be_stale && self.pause()) {
                 return fails(seen);
             }
             present = again;
         }
+        fails("the answers never agree")
     }
 }
 

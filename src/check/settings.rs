@@ -21,6 +21,10 @@ pub struct Settings {
     /// Seconds that the server's clock may differ from the one here.
     #[arg(long, default_value = "10", value_parser = secs(1..=86_400), value_name = "SECS")]
     pub max_clock_skew: Duration,
+    /// Seconds for which all checks together wait for caches whose answers differ in age. The board and the feed may be
+    /// kept for 15 s.
+    #[arg(long, default_value = "20", value_parser = secs(0..=3600), value_name = "SECS")]
+    pub max_stale: Duration,
     /// A file with the JWK set whose keys sign the rows [default: the one that the server has at
     /// /.well-known/cathedral-jwks.json].
     #[arg(long, value_name = "PATH")]

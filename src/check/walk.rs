@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     page::{self, Row},
-    report::{Finding, fails},
+    report::{Finding, differs, fails},
     representation::json,
     session::Session,
 };
@@ -57,8 +57,8 @@ pub(super) fn by_place(
     let mut walk = Walk::default();
     let mut path = page_path(START, "", limit);
     while walk.rows.len() < max_rows {
-        let answer = json(session, &path).map_err(|finding| at(&path, finding))?;
-        let page = page::by_place(&answer.body, limit).map_err(|finding| at(&path, finding))?;
+        let answer = json(session, &path).map_err(|finding| finding.at(&path))?;
+        let page = page::by_place(&answer.body, limit).map_err(|finding| finding.at(&path))?;
         each(&page.items);
         for row in page.rows {
             if let Some(before) = walk.rows.last()
@@ -99,8 +99,8 @@ pub(super) fn by_commit(
     let mut cursor = "0".to_owned();
     while walk.rows.len() < max_rows {
         let path = seq_path(&cursor, limit);
-        let answer = json(session, &path).map_err(|finding| at(&path, finding))?;
-        let page = page::by_commit(&answer.body, limit).map_err(|finding| at(&path, finding))?;
+        let answer = json(session, &path).map_err(|finding| finding.at(&path))?;
+        let page = page::by_commit(&answer.body, limit).map_err(|finding| finding.at(&path))?;
         let count = page.rows.len();
         for row in page.rows {
             if !seen.insert(row.id().to_owned()) {
@@ -143,11 +143,11 @@ impl Walk {
             } else {
                 format!("{} and {}", told(&row.place), told(&other.place))
             };
-            return fails(format!("row {index} differs between two pulls: {what}"));
+            return differs(format!("row {index} differs between two pulls: {what}"));
         }
         if later.is_complete && later.rows.len() < self.rows.len() {
             let missing = &self.rows[later.rows.len()].place;
-            return fails(format!("the later pull ends before {}", told(missing)));
+            return differs(format!("the later pull ends before {}", told(missing)));
         }
         Ok(())
     }
@@ -166,11 +166,4 @@ impl Walk {
 /// Names a row.
 pub(super) fn told(place: &Cursor) -> String {
     format!("{} {:?}", place.ran_at, place.id().unwrap_or_default())
-}
-
-fn at(path: &str, finding: Finding) -> Finding {
-    match finding {
-        Finding::Fails(seen) => Finding::Fails(format!("{path}: {seen}")),
-        other => other,
-    }
 }

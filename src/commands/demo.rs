@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::Context as _;
 use cathedral_publisher::{
-    config::{Demo, Kind, Sample},
-    demo::{sample, simulation},
+    config::{Demo, Sample, SampleKind},
+    demo::{key, sample, simulation},
+    keys::JwkSet,
     metrics::DroppedLines,
     server::{Inherited, Signals},
     store::{
@@ -41,6 +42,9 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
         let file = database.file().clone();
         let store = SqliteStore::new(file, options.settings.store, true);
         let parts = parts(Store::Sqlite(store), tokens, true, dropped);
+        parts
+            .jwk_set
+            .replace(JwkSet::from_json(key::jwk_set().into())?);
         let running = listen(address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
             actix_web::rt::spawn(simulation::run(path.clone(), formulas, writer));
@@ -78,9 +82,12 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
   The board without polling: each answer says what to ask next, and comes when the board changes. As two lines of sh:
     h=; u={board}/changes; f() {{ printf '%s\n' "$h" | tr -d '\r' | sed -n "s/^$1: //p"; }}
     while :; do h=$(curl -sD - -o board.json -H "If-None-Match: $(f etag)" "$u"); n=$(f link); n=${{n#<}}; n=${{n%%>*}}; [ -z "$n" ] || u=${{u%%\?*}}$n; r=$(f retry-after); case $h in HTTP/1.1\ 200*) date; f etag;; *) sleep ${{r:-1}};; esac; done
-  The formula of the first challenge, a planted random 3-SAT, and the rest of a download that broke off:
-    curl -so first.cnf {url}$(curl -s {url}/v1/synthetic-boolean/current-challenge | sed 's/.*"active_cnf_path":"//; s/".*//')
-    curl -sC - -o first.cnf {url}$(curl -s {url}/v1/synthetic-boolean/current-challenge | sed 's/.*"active_cnf_path":"//; s/".*//')
+  The formula of the first challenge, a planted random 3-SAT, and a part of it:
+    formula={url}$(curl -s {url}/v1/synthetic-boolean/current-challenge | sed 's/.*"active_cnf_path":"//; s/".*//')
+    curl -so first.cnf --compressed "$formula"; curl -sr 0-99 "$formula"
+  The keys that have signed the eval runs, and a check of all eval runs so far:
+    curl -i {url}/.well-known/cathedral-jwks.json
+    cathedral-publisher export rows --database {path} | cathedral-publisher verify rows - --jwks {url}/.well-known/cathedral-jwks.json
   One challenge; a page of the feed, as a validator pulls it; health:
     curl -i '{url}/v1/synthetic-boolean/current-challenge?tier=2'
     curl -i '{feed}'
@@ -93,13 +100,19 @@ Ctrl-C ends it.
     io::stdout().flush()
 }
 
-/// Writes sample data, one item a line.
+/// Writes sample data, one item per line.
 pub(crate) fn sample(options: &Sample) -> anyhow::Result<()> {
-    let out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    // The command line requires it for both kinds.
+    let count = options.count.unwrap_or_default();
     match options.kind {
-        Kind::Board => {
-            sample::write_board(options.seed, options.count, options.cnf_dir.as_deref(), out)
+        SampleKind::Board => {
+            sample::write_board(options.seed, count, options.cnf_dir.as_deref(), out)
         }
-        Kind::Rows => sample::write_rows(options.seed, options.count, out),
+        SampleKind::Rows => sample::write_rows(options.seed, count, out),
+        SampleKind::Jwks => {
+            writeln!(out, "{}", key::jwk_set())?;
+            Ok(out.flush()?)
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use cathedral_publisher::{
-    config::{Export, Import},
+    config::{Content, Export, Import},
     import_export::{
         all,
         export::export,
@@ -17,9 +17,16 @@ use cathedral_publisher::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::database;
+use super::{database, verify::public_keys};
 
 pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
+    let keys = match &options.jwks {
+        Some(_) if options.content != Content::Rows => {
+            anyhow::bail!("--jwks verifies eval runs: use it with import rows")
+        }
+        Some(jwks) => Some(public_keys(jwks, options.ca_file.as_deref())?),
+        None => None,
+    };
     let (source, bytes): (Box<dyn Read>, Option<u64>) = if options.file == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {
@@ -52,7 +59,7 @@ pub(crate) fn import_file(options: &Import) -> anyhow::Result<()> {
         Progress::Written => writing.inc(1),
     };
     let done = match options.content.kind() {
-        Some(kind) => import(session, kind, transactions, source, show)
+        Some(kind) => import(session, kind, transactions, keys.as_ref(), source, show)
             .map_err(|error| (error.is_unknown(), error.into())),
         None if options.batches => anyhow::bail!("import all is one transaction: omit --batches"),
         None => all::import(session, source).map_err(|error| (error.is_unknown(), error.into())),

@@ -10,3 +10,4 @@ mod on_signal;
 mod opening;
 pub(crate) mod serve;
 pub(crate) mod shell;
+pub(crate) mod verify;

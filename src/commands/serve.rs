@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use cathedral_publisher::{
     cache::{build::StoreBuilder, snapshot_file::SnapshotFile},
-    config::{self, Admin, Serve},
+    config::{self, Admin, Keys, Serve},
     domain::clock::SystemClock,
     http::AdminTokens,
+    keys::{JwkSet, JwkSetHandle},
     metrics::DroppedLines,
     server::{self, Addresses, Inherited, Listen, Parts, Reload, Running, Settings, Signals},
     store::Store,
@@ -36,6 +37,10 @@ async fn run(
     dropped: DroppedLines,
 ) -> anyhow::Result<Opened> {
     let tokens = admin_tokens(&options.admin)?;
+    let jwk_set = JwkSetHandle::default();
+    if let Some(path) = &options.keys.jwks {
+        jwk_set.replace(JwkSet::read(path)?);
+    }
     let name = options.database.database.to_string();
     let opening = {
         let (database, read_only) = (options.database, options.read_only);
@@ -59,7 +64,11 @@ async fn run(
         }
     };
     let store = database.store(options.settings.store, options.read_only);
-    let parts = parts(store, tokens.clone(), !options.read_only, dropped);
+    let parts = Parts {
+        jwk_set: jwk_set.clone(),
+        verifies_rows: options.keys.verify_rows,
+        ..parts(store, tokens.clone(), !options.read_only, dropped)
+    };
     let listening = listen(address, inherited, options.settings, parts);
     let running = tokio::select! {
         running = listening => running?,
@@ -77,23 +86,39 @@ async fn run(
     if tokens.count() == 0 && !options.read_only {
         log::info!("no admin token is configured: the admin routes answer 404");
     }
-    let reload = reload(options.admin, tokens);
+    let reload = reload(options.admin, tokens, options.keys, jwk_set);
     running.serve_until_signal(signals, Some(reload)).await?;
     Ok(database)
 }
 
-/// Returns what reads the token file again. If that fails the old tokens stay.
-fn reload(options: Admin, tokens: AdminTokens) -> Reload {
-    Arc::new(move || match &options.admin_token_file {
-        None => log::info!("SIGHUP: nothing to reload, because there is no --admin-token-file"),
-        Some(path) => match admin_tokens(&options) {
-            Ok(read) => {
-                tokens.replace(&read);
-                let (count, path) = (tokens.count(), path.display());
-                log::info!("SIGHUP: reloaded {path}: {count} admin tokens are accepted");
+/// Returns what reads the token file and the JWK set again. If that fails the old ones stay.
+fn reload(admin: Admin, tokens: AdminTokens, keys: Keys, jwk_set: JwkSetHandle) -> Reload {
+    Arc::new(move || {
+        if admin.admin_token_file.is_none() && keys.jwks.is_none() {
+            log::info!(
+                "SIGHUP: nothing to reload, because there is no --admin-token-file and no --jwks"
+            );
+        }
+        if let Some(path) = &admin.admin_token_file {
+            match admin_tokens(&admin) {
+                Ok(read) => {
+                    tokens.replace(&read);
+                    let (count, path) = (tokens.count(), path.display());
+                    log::info!("SIGHUP: reloaded {path}: {count} admin tokens are accepted");
+                }
+                Err(error) => log::error!("SIGHUP: the admin tokens stay as they were: {error}"),
             }
-            Err(error) => log::error!("SIGHUP: the admin tokens stay as they were: {error}"),
-        },
+        }
+        if let Some(path) = &keys.jwks {
+            match JwkSet::read(path) {
+                Ok(read) => {
+                    let (count, path) = (read.keys.count(), path.display());
+                    jwk_set.replace(read);
+                    log::info!("SIGHUP: reloaded {path}: {count} keys verify eval runs");
+                }
+                Err(error) => log::error!("SIGHUP: the JWK set stays as it was: {error}"),
+            }
+        }
     })
 }
 
@@ -120,6 +145,8 @@ pub(crate) fn parts(
         clock: Arc::new(SystemClock),
         writable,
         tokens,
+        jwk_set: JwkSetHandle::default(),
+        verifies_rows: false,
         dropped_log_lines,
     }
 }

@@ -127,7 +127,14 @@ pub enum Command {
     /// requests, one at a time, and changes nothing.
     Check(Check),
     /// Write sample data to stdout as NDJSON, one item per line, which `import` reads.
+    ///
+    /// Eval runs are signed with a key that everybody knows, whose JWK set is `sample jwks`.
     Sample(Sample),
+    /// Check the signatures of eval runs.
+    ///
+    /// Writes how many are valid, and names each invalid one on stderr. Exits with 1 if any is invalid. An eval run is
+    /// valid if it could be imported, and a key of the JWK set has signed it.
+    Verify(Verify),
     /// Ask a server whether it is ready: exit code 0 if it answers 200, 1 if it answers anything else or nothing in
     /// time, and one line that says what. For health checks of containers.
     Health(Health),
@@ -214,6 +221,24 @@ impl Content {
     }
 }
 
+/// What is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Verifiable {
+    /// Eval runs: what leaderboard/recent answers.
+    Rows,
+}
+
+/// What `sample` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SampleKind {
+    /// Challenges.
+    Board,
+    /// Eval runs.
+    Rows,
+    /// The JWK set of the key that signs sample eval runs.
+    Jwks,
+}
+
 /// Options of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -223,6 +248,8 @@ pub struct Serve {
     pub address: Address,
     #[command(flatten)]
     pub admin: Admin,
+    #[command(flatten)]
+    pub keys: Keys,
     /// Open an existing database and never write to it: it is neither created nor migrated, and there
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
@@ -240,6 +267,19 @@ pub struct Admin {
     /// from the environment variables PUBLISHER_ADMIN_TOKEN and PUBLISHER_ADMIN_TOKEN_NEXT. Without a token the admin routes answer 404.
     #[arg(long, env = "PUBLISHER_ADMIN_TOKEN_FILE", value_name = "PATH")]
     pub admin_token_file: Option<PathBuf>,
+}
+
+/// The keys of the eval runs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Keys {
+    /// A JWK set to serve at /.well-known/cathedral-jwks.json: the Ed25519 public keys that sign eval runs are those
+    /// whose kid begins with cathedral-eval-signing, or all if there is none such. SIGHUP reads it again; a file
+    /// without such a key is refused. Without this option the path answers 404.
+    #[arg(long, env = "PUBLISHER_JWKS", value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// Refuse to store eval runs that no key of --jwks has signed: the request gets 422, which names the first one.
+    #[arg(long, env = "PUBLISHER_VERIFY_ROWS", requires = "jwks")]
+    pub verify_rows: bool,
 }
 
 /// The database.
@@ -290,6 +330,13 @@ pub struct Import {
     /// killed while it writes, some items are stored; the same import again adds the others.
     #[arg(long)]
     pub batches: bool,
+    /// Import eval runs only if keys of this JWK set have signed them: a file, or the URL of a server's.
+    #[arg(long, value_name = "FILE|URL")]
+    pub jwks: Option<String>,
+    /// A file with the certificates, as PEM, that may have issued the one of the JWK set's server [default: those that
+    /// the system trusts].
+    #[arg(long, value_name = "PATH", requires = "jwks")]
+    pub ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub database: Database,
 }
@@ -332,10 +379,11 @@ pub struct Restore {
 #[derive(Debug, Args)]
 pub struct Sample {
     /// What to write.
-    pub kind: Kind,
+    pub kind: SampleKind,
     /// How many challenges or eval runs.
     #[arg(long, value_name = "ITEMS")]
-    pub count: u32,
+    #[arg(required_if_eq_any([("kind", "board"), ("kind", "rows")]))]
+    pub count: Option<u32>,
     /// The same seed gives the same data.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
@@ -343,6 +391,24 @@ pub struct Sample {
     /// solution. Without this option the hashes of challenges are random digits.
     #[arg(long, value_name = "PATH")]
     pub cnf_dir: Option<PathBuf>,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// What the file holds.
+    #[arg(value_name = "KIND")]
+    pub content: Verifiable,
+    /// A page of the feed, a JSON array or NDJSON; `-` for standard input.
+    pub file: PathBuf,
+    /// The JWK set with the public keys: a file, or the URL of a server's, such as
+    /// https://example.org/.well-known/cathedral-jwks.json.
+    #[arg(long, value_name = "FILE|URL")]
+    pub jwks: String,
+    /// A file with the certificates, as PEM, that may have issued that server's [default: those that the system
+    /// trusts].
+    #[arg(long, value_name = "PATH")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Options of `demo`.

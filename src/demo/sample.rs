@@ -1,7 +1,8 @@
 //! Sample data of the live data's shape and size. The same seed always gives the same data.
 //!
-//! The signatures are digests in place of signatures: they have the right length and verify
-//! against no key.
+//! Eval runs are signed with the key of [`key`], which everybody knows.
+//!
+//! [`key`]: super::key
 
 use std::{io::Write, path::Path};
 
@@ -9,19 +10,19 @@ use anyhow::Context as _;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::planted;
+use super::{key::DemoKey, planted};
 use crate::{
     cnf,
     domain::{
+        Invalid,
         challenge::{Challenge, Status, Storage},
         ran_at::RanAt,
+        signature,
     },
 };
 
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const MINERS: u64 = 40;
 const FIRST_RUN: Timestamp = Timestamp::constant(1_780_790_400, 0); // 2026-06-07T00:00:00Z
 const RUN_INTERVAL_MS: i64 = 1_283;
@@ -32,6 +33,7 @@ const LIVE_CHALLENGES: u32 = 51;
 #[derive(Debug)]
 pub struct Sample {
     rng: Rng,
+    key: DemoKey,
 }
 
 /// An eval run in the order of the live rows' keys.
@@ -81,6 +83,7 @@ impl Sample {
     pub fn new(seed: u64) -> Self {
         Self {
             rng: Rng::with_seed(seed),
+            key: DemoKey::default(),
         }
     }
 
@@ -124,11 +127,11 @@ impl Sample {
         }
     }
 
-    /// Returns the JSON of an eval run that ran at `ran_at`.
+    /// Returns the JSON of an eval run that ran at `ran_at`, signed.
     ///
     /// # Errors
-    /// Never in practice: serde_json serialises such rows without errors.
-    pub fn eval_run(&mut self, ran_at: &RanAt) -> Result<String, serde_json::Error> {
+    /// Never in practice: such rows can be serialised and signed.
+    pub fn eval_run(&mut self, ran_at: &RanAt) -> Result<String, Invalid> {
         let miner = Rng::with_seed(self.rng.u64(..MINERS));
         let miner_hotkey = format!("5{}", text(miner, BASE58, 47));
         let task_id_public = self.hex(8);
@@ -167,13 +170,9 @@ impl Sample {
             miner_hotkey,
             task_id_public,
         };
-        let digest = Sha256::digest(serde_json::to_vec(&row)?);
-        let seed = digest
-            .iter()
-            .take(8)
-            .fold(0, |seed, b| seed << 8 | u64::from(*b));
-        row.cathedral_signature = format!("{}Ag==", text(Rng::with_seed(seed), BASE64, 84));
-        serde_json::to_string(&row)
+        let text = signature::signed_text(&json(&row)?)?;
+        row.cathedral_signature = self.key.sign(&text);
+        json(&row)
     }
 
     /// Returns the JSON of `count` eval runs, one every 1.283 s from 2026-06-07 on.
@@ -204,6 +203,10 @@ impl Sample {
             &hex[20..]
         )
     }
+}
+
+fn json(row: &Row) -> Result<String, Invalid> {
+    serde_json::to_string(row).map_err(|error| Invalid::new("", error.to_string()))
 }
 
 fn text(mut rng: Rng, alphabet: &[u8], length: usize) -> String {

@@ -2,7 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::VerifyingKey;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{Invalid, check_length, parse_object};
 
@@ -18,42 +19,36 @@ struct Set {
     keys: Vec<Jwk>,
 }
 
-/// The members that are read. Those of unknown key types may have any form (RFC 7517 §5).
+/// A key of any type. One that is unknown may have members of any form, and is ignored (RFC 7517 §5).
 #[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    kid: Option<String>,
-    #[serde(rename = "use")]
-    purpose: Option<String>,
-    alg: Option<String>,
-    crv: Option<String>,
-    x: Option<String>,
-    /// The same key in hexadecimal digits, which validators pin.
-    public_key_hex: Option<String>,
-    /// The private part.
-    d: Option<IgnoredAny>,
-    /// A symmetric key.
-    k: Option<IgnoredAny>,
-}
+struct Jwk(Map<String, Value>);
 
 impl Jwk {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// Whether it has a private part (RFC 7518 §6, RFC 8037 §2, RFC 9964), or is a symmetric key.
+    fn is_secret(&self) -> bool {
+        ["d", "k", "p", "q", "priv"]
+            .iter()
+            .any(|name| self.0.contains_key(*name))
+    }
+
     fn is_ed25519_signature_key(&self) -> bool {
-        self.kty == "OKP"
-            && self.crv.as_deref() == Some("Ed25519")
-            && self
-                .purpose
-                .as_deref()
-                .is_none_or(|purpose| purpose == "sig")
-            && matches!(self.alg.as_deref(), None | Some("EdDSA" | "Ed25519"))
+        self.text("kty") == Some("OKP")
+            && self.text("crv") == Some("Ed25519")
+            && matches!(self.text("use"), None | Some("sig"))
+            && matches!(self.text("alg"), None | Some("EdDSA" | "Ed25519"))
     }
 
     fn signs_eval_runs(&self) -> bool {
-        let kid = self.kid.as_deref().unwrap_or_default();
+        let kid = self.text("kid").unwrap_or_default();
         kid.starts_with(EVAL_SIGNING_KID)
     }
 
     fn key(&self) -> Result<VerifyingKey, &'static str> {
-        let bytes = URL_SAFE_NO_PAD.decode(self.x.as_deref().unwrap_or_default());
+        let bytes = URL_SAFE_NO_PAD.decode(self.text("x").unwrap_or_default());
         let bytes: [u8; 32] = bytes
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
@@ -63,7 +58,8 @@ impl Jwk {
             return Err("x is a weak key: it verifies signatures that nobody made");
         }
         let hex = bytes.map(|byte| format!("{byte:02x}")).concat();
-        match &self.public_key_hex {
+        // The same key in hexadecimal digits, which validators pin.
+        match self.text("public_key_hex") {
             Some(said) if !said.eq_ignore_ascii_case(&hex) => {
                 Err("public_key_hex and x are different keys")
             }
@@ -73,7 +69,7 @@ impl Jwk {
 }
 
 /// Returns the keys of a JWK set that verify eval runs: those whose `kid` begins with [`EVAL_SIGNING_KID`], or all
-/// Ed25519 signature keys if there is none such.
+/// Ed25519 signature keys if no key has such a `kid`.
 ///
 /// # Errors
 /// [`Invalid`] if the text is no JWK set, has no such key or too many, contains private or symmetric key material,
@@ -83,16 +79,16 @@ pub(super) fn eval_signing_keys(json: &[u8]) -> Result<Vec<VerifyingKey>, Invali
     let json = std::str::from_utf8(json).map_err(|_| Invalid::new("", "must be UTF-8"))?;
     let set: Set = parse_object(json)?;
     let field = |at: usize| format!("keys[{at}]");
-    let is_secret = |key: &Jwk| key.d.is_some() || key.k.is_some();
-    if let Some(at) = set.keys.iter().position(is_secret) {
+    if let Some(at) = set.keys.iter().position(Jwk::is_secret) {
         let reason = "contains a secret key, which must not be published";
         return Err(Invalid::new(field(at), reason));
     }
     let mut keys: Vec<(usize, &Jwk)> = set.keys.iter().enumerate().collect();
-    keys.retain(|(_, key)| key.is_ed25519_signature_key());
+    // First: a named key that cannot be used must not make way for a key with another purpose.
     if keys.iter().any(|(_, key)| key.signs_eval_runs()) {
         keys.retain(|(_, key)| key.signs_eval_runs());
     }
+    keys.retain(|(_, key)| key.is_ed25519_signature_key());
     if keys.is_empty() || keys.len() > MAX_KEYS {
         let reason = format!(
             "must contain 1 to {MAX_KEYS} Ed25519 signature keys (kty OKP, crv Ed25519), not {}",
@@ -135,7 +131,7 @@ mod tests {
             let named = key(X, &format!(r#","kid":"{kid}","use":"sig","alg":"EdDSA""#));
             assert_eq!(selected(&[other.clone(), named])?, [X]);
         }
-        assert_eq!(selected(&[other.clone()])?, [OTHER]);
+        assert_eq!(selected(std::slice::from_ref(&other))?, [OTHER]);
         assert_eq!(selected(&[key(X, ""), other])?, [X, OTHER]);
         Ok(())
     }
@@ -146,13 +142,20 @@ mod tests {
             key(OTHER, r#","use":"enc""#),
             key(OTHER, r#","alg":"ES256""#),
             r#"{"kty":"RSA","n":"x","e":"AQAB","kid":"cathedral-eval-signing"}"#.to_owned(),
-            r#"{"kty":"unknown"}"#.to_owned(),
+            r#"{"kty":"AKP","alg":"ML-DSA-65","kid":"cathedral-eval-signing","pub":"x"}"#
+                .to_owned(),
+            r#"{"kty":5,"kid":[],"x":{}}"#.to_owned(),
+            "{}".to_owned(),
             r#"{"kty":"OKP","crv":"X25519","x":"x"}"#.to_owned(),
         ];
         let mut keys = ignored.to_vec();
-        keys.push(key(X, r#","alg":"Ed25519""#));
+        keys.push(key(X, r#","alg":"Ed25519","kid":"cathedral-eval-signing""#));
         assert_eq!(selected(&keys)?, [X]);
         assert!(selected(&ignored).is_err());
+        // Not the key that has another name.
+        keys.pop();
+        keys.push(key(OTHER, r#","kid":"polaris-runtime-attestation""#));
+        assert!(selected(&keys).is_err());
         Ok(())
     }
 

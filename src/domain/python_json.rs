@@ -207,7 +207,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn();
         let Ok(mut python) = python else {
-            eprintln!("SKIPPED: python3 is missing");
+            std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: python3 is missing\n")?;
             return Ok(());
         };
         // Python prints as it reads only the whole of it: neither end waits for the other.

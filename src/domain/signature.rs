@@ -102,6 +102,11 @@ impl PublicKeys {
         jwk_set::eval_signing_keys(json).map(Self)
     }
 
+    /// Returns how many keys there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Checks that one of the keys made the signature of `row`. Costs about 40 µs a key.
     ///
     /// # Errors

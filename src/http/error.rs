@@ -30,6 +30,8 @@ struct Detail<'a> {
 #[derive(Debug, Serialize)]
 struct BadItem<'a> {
     index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     field: &'a str,
     reason: &'a str,
@@ -42,6 +44,8 @@ pub(super) enum ApiError {
     NotFound,
     #[error("method not allowed")]
     MethodNotAllowed { allow: &'static str },
+    #[error("not served here: no JWK set is configured")]
+    NoJwkSet,
     #[error("no_active_challenge")]
     NoActiveChallenge,
     #[error("not served here: {0}")]
@@ -112,6 +116,12 @@ pub(super) enum ApiError {
     BodyBroken,
     #[error("item {index}: {invalid}")]
     BadItem { index: usize, invalid: Invalid },
+    #[error("item {index}, id {id}: {invalid}")]
+    BadSignature {
+        index: usize,
+        id: String,
+        invalid: Invalid,
+    },
     #[error("item {index}: {reason}")]
     Conflict { index: usize, reason: String },
     #[error("internal error")]
@@ -213,6 +223,7 @@ impl ApiError {
                 | Self::NotActive
                 | Self::BadFormula(_)
                 | Self::MissingChallengeId
+                | Self::NoJwkSet
                 | Self::NoActiveChallenge
                 | Self::DifficultyWithoutTier
                 | Self::BadTier
@@ -231,6 +242,7 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::NotFound
+            | Self::NoJwkSet
             | Self::NoActiveChallenge
             | Self::NotServedHere(_)
             | Self::NotActive
@@ -255,7 +267,9 @@ impl ResponseError for ApiError {
             Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::BadItem { .. } | Self::RefusedByDatabase => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BadItem { .. } | Self::BadSignature { .. } | Self::RefusedByDatabase => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::Conflict { .. } | Self::Differs(_) => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -300,9 +314,15 @@ impl ResponseError for ApiError {
             detail: &text,
             item: None,
         };
-        if let Self::BadItem { index, invalid } = self {
+        let id = if let Self::BadSignature { id, .. } = self {
+            Some(id.as_str())
+        } else {
+            None
+        };
+        if let Self::BadItem { index, invalid } | Self::BadSignature { index, invalid, .. } = self {
             detail.item = Some(BadItem {
                 index: *index,
+                id,
                 field: &invalid.field,
                 reason: &invalid.reason,
             });

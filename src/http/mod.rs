@@ -6,6 +6,7 @@
 //! | `routes` | which path is served by what, with and without the prefix |
 //! | `board`, `leaderboard` | the public reads that the door does not answer from memory |
 //! | `cnf` | active-cnf: formulas, whole or in part |
+//! | `jwks` | the public keys of the eval runs |
 //! | `respond` | the actix-web form of a decision: 200, 304, 406, 412, 503 |
 //! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
 //! | `health`, `metrics`, `description` | /health, /metrics, /openapi.json |
@@ -28,6 +29,7 @@ mod description;
 mod door;
 mod error;
 mod health;
+mod jwks;
 mod leaderboard;
 mod metrics;
 mod page;
@@ -60,6 +62,7 @@ use crate::{
     cnf::CnfHandle,
     feed::{FeedHandle, Page, PageKey},
     health::HealthHandle,
+    keys::JwkSetHandle,
     metrics::{
         Metrics,
         requests::{RequestCounters, Route},
@@ -76,6 +79,8 @@ pub struct Handles {
     pub feed: FeedHandle,
     /// The formulas, if there is a folder of them.
     pub cnf: Option<CnfHandle>,
+    /// The public keys of the eval runs.
+    pub jwk_set: JwkSetHandle,
     /// The health of the server.
     pub health: HealthHandle,
     /// What is counted.

@@ -17,8 +17,8 @@ use actix_web::{
 };
 
 use super::{
-    App, Handles, admin, board, cnf, description, error::ApiError, health, leaderboard, metrics,
-    page,
+    App, Handles, admin, board, cnf, description, error::ApiError, health, jwks, leaderboard,
+    metrics, page,
 };
 use crate::metrics::requests::{RequestCounters, Route};
 
@@ -39,6 +39,7 @@ const FORMULA: &str = "/v1/synthetic-boolean/active-cnf";
 const SUBMIT: &str = "/v1/agents/submit";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";
 pub(super) const EVENTS: &str = "/v1/events";
+pub(super) const JWKS: &str = "/.well-known/cathedral-jwks.json";
 const HEALTH: [&str; 3] = ["/health", "/health/live", "/health/ready"];
 const METRICS: &str = "/metrics";
 const DESCRIPTION: &str = "/openapi.json";
@@ -75,6 +76,7 @@ pub(super) fn classify(path: &str) -> Route {
         FORMULA => Route::Formula,
         FEED => Route::Feed,
         EVENTS => Route::Events,
+        JWKS => Route::Jwks,
         health if HEALTH.contains(&health) => Route::Health,
         METRICS if path == METRICS => Route::Metrics,
         DESCRIPTION if path == DESCRIPTION => Route::Description,
@@ -122,6 +124,7 @@ fn public(config: &mut ServiceConfig) {
         .service(readable(names(FORMULA), cnf::active_cnf))
         .service(readable(names(FEED), leaderboard::recent))
         .service(readable(names(EVENTS), events))
+        .service(readable(names(JWKS), jwks::jwks))
         .service(readable(names(health), health::health))
         .service(readable(names(live), health::live))
         .service(readable(names(ready), health::ready))

@@ -9,7 +9,10 @@ use std::{
 use super::spool::{Item, Items, Spool};
 use crate::{
     config::Kind,
-    domain::Invalid,
+    domain::{
+        Invalid,
+        signature::{PublicKeys, Verifier},
+    },
     json_stream::{Envelope, Place, SourceError, read_items},
     store::{
         Counts, WriteError,
@@ -68,7 +71,8 @@ pub enum Transactions {
     Batches,
 }
 
-/// Imports `source`. Nothing is locked while it is read.
+/// Imports `source`. Nothing is locked while it is read. With `keys`, which are for eval runs only, an item that none of
+/// them has signed is rejected.
 ///
 /// # Errors
 /// [`ImportError`]; then nothing has been imported, except for earlier batches of [`Transactions::Batches`].
@@ -76,6 +80,7 @@ pub fn import(
     mut session: ImportSession,
     kind: Kind,
     transactions: Transactions,
+    keys: Option<&PublicKeys>,
     source: impl BufRead,
     mut progress: impl FnMut(Progress),
 ) -> Result<Counts, ImportError> {
@@ -83,8 +88,17 @@ pub fn import(
     session.prepare()?;
     let mut spool = Spool::new(&session.folder());
     let mut spooled = Ok(());
+    let mut verifier = keys.map(Verifier::new);
+    // Rows that no key has signed. They are found some rows later.
+    let mut unsigned = Vec::new();
     let read = read_items(source, |place, json| {
         let item = Item::parse(kind, json)?;
+        if let Some(verifier) = &mut verifier {
+            unsigned = verifier.push(place, json);
+        }
+        if !unsigned.is_empty() {
+            return Err(Invalid::new("", "an earlier item is invalid").into());
+        }
         spooled = spool.push(place, &item);
         match &spooled {
             Ok(()) => Ok(()),
@@ -92,6 +106,15 @@ pub fn import(
         }
     });
     spooled?;
+    if unsigned.is_empty()
+        && let Some(verifier) = verifier
+    {
+        unsigned = verifier.finish();
+    }
+    // The first of them, also if a later item is invalid in another way.
+    if let Some((place, invalid)) = unsigned.into_iter().next() {
+        return Err(SourceError::Item(place, invalid.into()).into());
+    }
     let epoch = epoch(&read?)?;
     let mut items = spool.into_items(kind)?;
     progress(Progress::Read {

@@ -39,6 +39,8 @@ pub enum Route {
     Feed,
     /// /v1/events.
     Events,
+    /// /.well-known/cathedral-jwks.json.
+    Jwks,
     /// /health and the paths below it.
     Health,
     /// /metrics.
@@ -54,13 +56,14 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Board,
         Self::Changes,
         Self::Current,
         Self::Formula,
         Self::Feed,
         Self::Events,
+        Self::Jwks,
         Self::Health,
         Self::Metrics,
         Self::Description,
@@ -79,6 +82,7 @@ impl Route {
                 | Self::Formula
                 | Self::Feed
                 | Self::Events
+                | Self::Jwks
                 | Self::Health
         )
     }
@@ -92,6 +96,7 @@ impl Route {
             Self::Formula => "active-cnf",
             Self::Feed => "leaderboard",
             Self::Events => "events",
+            Self::Jwks => "jwks",
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Description => "openapi",

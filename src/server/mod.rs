@@ -44,6 +44,7 @@ use crate::{
     feed::FeedHandle,
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
+    keys::JwkSetHandle,
     liveness::Liveness,
     metrics::{DroppedLines, Metrics, SampledGauge},
     store::Store,
@@ -77,6 +78,10 @@ pub struct Parts {
     pub writable: bool,
     /// Tokens of clients that may write over HTTP.
     pub tokens: AdminTokens,
+    /// The public keys of the eval runs.
+    pub jwk_set: JwkSetHandle,
+    /// Whether eval runs are refused that none of these keys has signed.
+    pub verifies_rows: bool,
     /// Lines of the log that were dropped.
     pub dropped_log_lines: DroppedLines,
 }
@@ -151,7 +156,13 @@ pub async fn start(
         metrics,
         metrics_page: Arc::default(),
         page: Arc::default(),
-        admin: AdminHandles::new(parts.tokens, writer.clone(), &settings.http),
+        admin: AdminHandles::new(
+            parts.tokens,
+            writer.clone(),
+            &settings.http,
+            parts.verifies_rows.then(|| parts.jwk_set.clone()),
+        ),
+        jwk_set: parts.jwk_set,
         date: Arc::new(DateSource::new(Arc::clone(&parts.clock))),
         rate_limit: RateLimit::new(&settings.http, Arc::clone(&parts.clock)),
         waits: waits.clone(),

@@ -101,7 +101,7 @@ impl Database {
             return database.import(kind, source);
         }
         let session = ImportSession::Postgres(PostgresImport::new(self.connect(1)));
-        blocking(|| import(session, kind, Transactions::One, source, |_| ()).unwrap());
+        blocking(|| import(session, kind, Transactions::One, None, source, |_| ()).unwrap());
     }
 
     /// Runs statements that both kinds of databases understand.

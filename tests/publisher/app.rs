@@ -18,9 +18,10 @@ use cathedral_publisher::{
         handle::CacheHandle,
     },
     config::{Cli, Command, Kind},
-    demo::sample::Sample,
+    demo::{key, sample::Sample},
     domain::{challenge::Challenge, clock::ManualClock, eval_run::EvalRun, ran_at::RanAt},
     http::AdminTokens,
+    keys::{JwkSet, JwkSetHandle},
     server::{self, Listen, Parts, Settings, Stopper},
     store::{Store, operation::Operation},
     writer::handle::WriterHandle,
@@ -283,12 +284,16 @@ impl App {
             changed: Condvar::new(),
         });
         let clock = ManualClock::default();
+        let jwk_set = JwkSetHandle::default();
+        jwk_set.replace(JwkSet::from_json(key::jwk_set().into()).unwrap());
         let parts = Parts {
             store: store.clone(),
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             writable: true,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
+            jwk_set,
+            verifies_rows: false,
             dropped_log_lines: Default::default(),
         };
         let listen = Listen::At("127.0.0.1:0".to_owned());

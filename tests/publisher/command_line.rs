@@ -3,7 +3,7 @@
 //! - an unusable database gives one clear line and a non-zero exit code, and nothing is changed
 //! - an address in use gives one clear line
 //! - limits are checked, and can come from environment variables
-//! - `demo` serves, changes, answers 304, and exits cleanly on Ctrl-C
+//! - `demo` serves signed changes, answers 304, and exits cleanly on Ctrl-C
 
 use std::{
     fs,
@@ -11,11 +11,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use cathedral_publisher::domain::signature::PublicKeys;
 use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, FEED},
     process::{Guard, get, publisher, run},
+    wire_feed::rows_of,
 };
 
 #[test]
@@ -159,7 +161,7 @@ fn limits_are_checked_and_can_come_from_environment_variables() {
 }
 
 #[test]
-fn demo_serves_changes_answers_304_and_exits_cleanly_on_ctrl_c() {
+fn demo_serves_signed_changes_answers_304_and_exits_cleanly_on_ctrl_c() {
     let folder = TempDir::new().unwrap();
     let mut child = Guard(
         publisher(&[
@@ -200,7 +202,13 @@ fn demo_serves_changes_answers_304_and_exits_cleanly_on_ctrl_c() {
         &format!("{FEED}?since=2020-01-01T00:00:00Z&limit=1000"),
         "",
     );
-    assert!(page.matches(r#""cathedral_signature""#).count() >= 300);
+    let jwks = get(&address, "/.well-known/cathedral-jwks.json", "");
+    let [page, jwks] =
+        [page, jwks].map(|answer| answer.split_once("\r\n\r\n").unwrap().1.to_owned());
+    let rows = rows_of(page.as_bytes());
+    assert!(rows.len() >= 300);
+    let keys = PublicKeys::from_jwk_set(jwks.as_bytes()).unwrap();
+    assert_eq!(keys.verify_all(rows), []);
     let pid = child.0.id().to_string();
     assert!(
         Command::new("kill")

@@ -89,7 +89,7 @@ impl Database {
     /// Imports a saved answer or NDJSON.
     pub fn import(&self, kind: Kind, source: &[u8]) {
         let session = ImportSession::Sqlite(SqliteImport::new(&self.path()));
-        import(session, kind, Transactions::One, source, |_| ()).unwrap();
+        import(session, kind, Transactions::One, None, source, |_| ()).unwrap();
     }
 
     /// Runs statements that both kinds of databases understand.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     app::{App, BOARD, CURRENT, Data, FEED, TOKENS},
     events::EVENTS,
+    keys::JWKS,
     waiting::CHANGES,
 };
 
@@ -102,6 +103,7 @@ async fn no_public_path_is_missing_from_openapi_json() {
         CURRENT,
         FEED,
         EVENTS,
+        JWKS,
         "/health",
         "/health/live",
         "/health/ready",

@@ -619,6 +619,8 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
         }),
         writable: true,
         tokens: AdminTokens::default(),
+        jwk_set: Default::default(),
+        verifies_rows: false,
         dropped_log_lines: Default::default(),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());

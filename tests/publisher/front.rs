@@ -254,6 +254,8 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
         }),
         writable: true,
         tokens: AdminTokens::default(),
+        jwk_set: Default::default(),
+        verifies_rows: false,
         dropped_log_lines: Default::default(),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());

@@ -1,7 +1,7 @@
 //! Bytes that must not change by accident, pinned without any file from outside this repository:
 //!
 //! - the sample board has the pinned bytes and tags in every coding
-//! - a page of sample rows has the pinned bytes and tags in every coding
+//! - a page of sample rows has the pinned bytes and tags in every coding, and the demo key has signed them
 //! - signed rows come back with the pinned bytes, and their signatures verify
 //!
 //! An entity-tag identifies encoded bytes. If the bytes of a coding change here, change the tag suffix of that coding
@@ -9,15 +9,25 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use cathedral_publisher::{config::Kind, demo::sample::Sample, domain::ran_at::RanAt};
-use ed25519_dalek::{Signature, Signer, SigningKey};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use cathedral_publisher::{
+    config::Kind,
+    demo::{key, sample::Sample},
+    domain::{
+        ran_at::RanAt,
+        signature::{PublicKeys, signed_text},
+    },
+};
+use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
     app::{App, BOARD, Data, FEED, wait_until},
-    wire_feed::signed_bytes,
+    wire_feed::rows_of,
 };
 
 /// The requested coding, and the entity-tag, length and first half of the SHA-256 of the body.
@@ -52,24 +62,24 @@ const BOARD_VECTORS: [Vector; 4] = [
 const PAGE_VECTORS: [Vector; 3] = [
     (
         "identity",
-        "\"5eb15cf0836c6c71\"",
+        "\"171e6b373c99fadf\"",
         22_857,
-        "5eb15cf0836c6c71c463b542ccab37db",
+        "171e6b373c99fadf2b451c49fb0deed9",
     ),
     (
         "gzip",
-        "\"5eb15cf0836c6c71-gzip\"",
-        6_039,
-        "9014a87dc1195441d82bafcbfbdcf245",
+        "\"171e6b373c99fadf-gzip\"",
+        6_049,
+        "604874ad8824780b8cebe010ec9078fc",
     ),
     (
         "zstd",
-        "\"5eb15cf0836c6c71-zstd\"",
-        5_784,
-        "70ce854d6e0b4c482fd2a271a17166ac",
+        "\"171e6b373c99fadf-zstd\"",
+        5_804,
+        "168beef94feebf3c2666daaa215557ef",
     ),
 ];
-const SIGNED_PAGE: (usize, &str) = (9_601, "049b6deee2c7b4b8df1ddcf5b836ed4a");
+const SIGNED_PAGE: (usize, &str) = (9_601, "db3b084bc1c01ca2d58acc4b6aac657e");
 
 fn digest(body: &[u8]) -> String {
     let digest = Sha256::digest(body);
@@ -112,12 +122,15 @@ async fn the_sample_board_has_the_pinned_bytes_and_tags_in_every_coding() {
 }
 
 #[actix_web::test]
-async fn a_page_of_sample_rows_has_the_pinned_bytes_and_tags_in_every_coding() {
+async fn a_page_of_sample_rows_has_the_pinned_bytes_and_tags_in_every_coding_and_the_demo_key_has_signed_them()
+ {
     let data = Data::empty();
     data.sample_runs(50, "2026-06-07T00:00:00Z");
     let app = App::start(data).await;
     let page = format!("{FEED}?since_ran_at=2026-06-01T00:00:00Z&limit=20");
     assert_vectors(&app, &page, &PAGE_VECTORS).await;
+    let keys = PublicKeys::from_jwk_set(key::jwk_set().as_bytes()).unwrap();
+    assert_eq!(keys.verify_all(rows_of(&app.get(&page).await.body)), []);
     app.stop().await;
 }
 
@@ -135,7 +148,7 @@ fn signed_rows(key: &SigningKey) -> Vec<String> {
             row["weighted_score"] = json!(f64::from(number) / 3.0);
             row["eval_output_schema_version"] = json!(5 + number % 2);
             row["output_card"] = json!({"nested": [1.0, null, {"deep": true}]});
-            let signature = key.sign(signed_bytes(&row).as_bytes());
+            let signature = key.sign(signed_text(&row.to_string()).unwrap().as_bytes());
             row["cathedral_signature"] = json!(BASE64_STANDARD.encode(signature.to_bytes()));
             row.to_string()
         })
@@ -152,17 +165,12 @@ async fn signed_rows_come_back_with_the_pinned_bytes_and_their_signatures_verify
     let page = app
         .get(&format!("{FEED}?since=2026-01-01T00:00:00Z&limit=10"))
         .await;
-    let items = page.json()["items"].as_array().unwrap().clone();
-    assert_eq!(items.len(), 10);
-    for row in &items {
-        let signature = BASE64_STANDARD
-            .decode(row["cathedral_signature"].as_str().unwrap())
-            .unwrap();
-        let signature = Signature::from_slice(&signature).unwrap();
-        key.verifying_key()
-            .verify_strict(signed_bytes(row).as_bytes(), &signature)
-            .unwrap();
-    }
+    let rows = rows_of(&page.body);
+    assert_eq!(rows.len(), 10);
+    let x = BASE64_URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]});
+    let keys = PublicKeys::from_jwk_set(set.to_string().as_bytes()).unwrap();
+    assert_eq!(keys.verify_all(rows), []);
     let (bytes, sha256) = SIGNED_PAGE;
     assert_eq!(
         (page.body.len(), digest(&page.body).as_str()),

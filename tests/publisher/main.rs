@@ -17,6 +17,7 @@ mod caches;
 mod chaos;
 #[path = "chaos/tests.rs"]
 mod chaos_tests;
+mod check;
 mod client;
 mod client_address;
 mod cnf;
@@ -50,6 +51,7 @@ mod holdback;
 mod hostile;
 mod import_export;
 mod import_locking;
+mod keys;
 mod log_output;
 mod operations;
 mod other_processes;

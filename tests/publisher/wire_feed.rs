@@ -10,10 +10,10 @@
 
 use std::{collections::BTreeSet, fs};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use cathedral_publisher::{config::Kind, store::operation::Operation};
-use ed25519_dalek::{Signature, VerifyingKey};
-use serde_json::Value;
+use cathedral_publisher::{
+    config::Kind, domain::signature::PublicKeys, store::operation::Operation,
+};
+use serde_json::{Value, value::RawValue};
 
 use crate::app::{App, Data, FEED, live_answer};
 
@@ -43,58 +43,23 @@ async fn the_saved_production_page_comes_back_byte_for_byte_and_its_signatures_v
         assert!(page.body == rows, "{cursor}");
     }
 
-    let keys: Value = serde_json::from_slice(&fs::read(keys).unwrap()).unwrap();
-    let key = keys["keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|key| key["kid"] == "cathedral-eval-signing")
-        .unwrap();
-    let key: Vec<u8> = (0..32)
-        .map(|i| {
-            u8::from_str_radix(&key["public_key_hex"].as_str().unwrap()[2 * i..][..2], 16).unwrap()
-        })
-        .collect();
-    let key = VerifyingKey::from_bytes(&key.try_into().unwrap()).unwrap();
-    let served = app
-        .get(&format!("{FEED}?since=2026-01-01T00:00:00Z"))
-        .await
-        .json();
-    let served = served["items"].as_array().unwrap();
+    let keys = PublicKeys::from_jwk_set(&fs::read(keys).unwrap()).unwrap();
+    let served = app.get(&format!("{FEED}?since=2026-01-01T00:00:00Z")).await;
+    let served = rows_of(&served.body);
     assert_eq!(served.len(), 50);
-    for row in served {
-        let signature = STANDARD
-            .decode(row["cathedral_signature"].as_str().unwrap())
-            .unwrap();
-        let signature = Signature::from_slice(&signature).unwrap();
-        key.verify_strict(signed_bytes(row).as_bytes(), &signature)
-            .unwrap();
-    }
+    assert_eq!(keys.verify_all(served), []);
     app.stop().await;
 }
 
-/// Returns the canonical JSON that the producer signs: sorted keys, no spaces, non-ASCII characters escaped.
-pub fn signed_bytes(row: &Value) -> String {
-    let mut row = row.as_object().unwrap().clone();
-    row.remove("cathedral_signature");
-    row.remove("merkle_epoch");
-    if row.remove("eval_output_schema_version").unwrap() == 6 {
-        row.remove("output_card");
+/// Returns the eval runs of a page, to the byte.
+pub fn rows_of(page: &[u8]) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        items: Vec<Box<RawValue>>,
     }
-    // Maps of serde_json are sorted by key.
-    let text = Value::Object(row).to_string();
-    text.chars()
-        .map(|c| {
-            if c.is_ascii() {
-                return c.to_string();
-            }
-            let mut units = [0; 2];
-            c.encode_utf16(&mut units)
-                .iter()
-                .map(|unit| format!("\\u{unit:04x}"))
-                .collect()
-        })
-        .collect()
+    let page: Page = serde_json::from_slice(page).unwrap();
+    let rows = page.items.iter().map(|row| row.get().to_owned());
+    rows.collect()
 }
 
 #[actix_web::test]

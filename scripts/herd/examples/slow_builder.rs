@@ -89,6 +89,8 @@ async fn publisher(store: Store, slow: Arc<Slow>, settings: Settings) {
         clock: Arc::new(SystemClock),
         writable: false,
         tokens: AdminTokens::load(None, []).unwrap(),
+        jwk_set: Default::default(),
+        verifies_rows: false,
         dropped_log_lines: Default::default(),
     };
     let listen = Listen::At("127.0.0.1:0".to_owned());

@@ -1,4 +1,5 @@
-//! Requests that memory can answer: the board, its changes, current-challenge and cached pages of the feed.
+//! Requests that memory can answer: the board, its changes, current-challenge, the JWK set and cached pages of the
+//! feed.
 
 use std::{io, task::Context};
 
@@ -15,7 +16,7 @@ use crate::{
         board::chosen,
         cache_status::CacheStatus,
         query::{self, Changes, Choice, FeedQuery},
-        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, public_path},
+        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, JWKS, public_path},
         waiting::{Next, Reason},
     },
     metrics::{Source, requests::Route},
@@ -32,6 +33,7 @@ pub(super) enum Target<'t> {
     Current(Choice<'t>),
     Page(FeedQuery),
     Events,
+    JwkSet,
 }
 
 impl<'t> Target<'t> {
@@ -47,6 +49,7 @@ impl<'t> Target<'t> {
             CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
             EVENTS => Some(Self::Events),
+            JWKS => Some(Self::JwkSet),
             FEED => query::feed(query).ok().map(Self::Page),
             _ => None,
         }
@@ -136,6 +139,10 @@ impl Connection {
             })?,
             // A stream: see `events`.
             Target::Events => None,
+            Target::JwkSet => {
+                let set = door.handles.jwk_set.get()?;
+                reply(&set.representation, CacheStatus::Document, None)
+            }
             Target::Page(FeedQuery { key, .. }) => {
                 let page = door.handles.feed.cached(key)?;
                 // The application has it made first.

@@ -218,7 +218,8 @@ impl Door {
             | Target::Changes(_)
             | Target::Current(_)
             | Target::Page(_)
-            | Target::Events => return Err(Reason::AtOnce),
+            | Target::Events
+            | Target::JwkSet => return Err(Reason::AtOnce),
         };
         if self.is_closing() {
             return Err(Reason::Stopping);

@@ -205,8 +205,7 @@ fn nginx(folder: &Path, publisher: &str) -> (Process, String) {
     let shipped = CONFIGURATION
         .replace("127.0.0.1:8080", publisher)
         .replace("listen 8090", &format!("listen {address}"))
-        .replace("#cache ", "")
-        .replace("/var/cache/nginx/publisher", &path("cache"));
+        .replace("/var/cache/cathedral-publisher", &path("cache"));
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {};\n", path(name)))
         .concat();

@@ -1,0 +1,25 @@
+//! /.well-known/cathedral-jwks.json, as actix-web serves it: what the door does not answer.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::{
+    App,
+    cache_status::CacheStatus,
+    error::ApiError,
+    respond::{conditions, respond},
+};
+
+pub(super) async fn jwks(
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let set = app.handles.jwk_set.get().ok_or(ApiError::NoJwkSet)?;
+    respond(
+        &app,
+        &conditions(&request),
+        &set.representation,
+        CacheStatus::Document,
+        None,
+    )
+    .await
+}
