@@ -420,6 +420,10 @@ pub struct Sample {
     /// The same seed gives the same data.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
+    /// Write the formula of each challenge to this folder, as `serve --cnf-dir` expects it: random 3-SAT that has a
+    /// solution. Without this option the hashes of challenges are random digits.
+    #[arg(long, value_name = "PATH")]
+    pub cnf_dir: Option<PathBuf>,
 }
 
 /// Options of `verify`.

@@ -2,6 +2,7 @@
 //!
 //! A value of one of these types that exists is valid; its constructor is the only parser.
 
+pub mod byte_range;
 pub mod challenge;
 pub mod clock;
 pub mod coding;
@@ -9,6 +10,7 @@ pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
 pub mod feed_envelope;
+pub mod formula;
 pub mod jwk_set;
 pub mod lineages;
 pub mod media_range;

@@ -39,6 +39,7 @@ use crate::{
         saver::Saver,
         snapshot_file::{SavedBoard, SnapshotFile},
     },
+    cnf::CnfHandle,
     domain::clock::Clock,
     feed::FeedHandle,
     health::HealthHandle,
@@ -132,7 +133,17 @@ pub async fn start(
             liveness.guard("the writer"),
         )
     });
+    let cnf = {
+        let (settings, metrics) = (settings.cnf.clone(), metrics.clone());
+        let launch = move || CnfHandle::launch(&settings, metrics);
+        let launched = actix_rt::task::spawn_blocking(launch).await;
+        launched.map_err(io::Error::other)??
+    };
+    if let Some(cnf) = cnf.clone() {
+        actix_rt::spawn(follow_formulas(cache.clone(), cnf));
+    }
     let handles = Handles {
+        cnf,
         board: cache.clone(),
         feed: feed.clone(),
         health: HealthHandle {
@@ -199,6 +210,16 @@ pub async fn start(
         shutdown_delay: settings.shutdown_delay,
         shutdown_timeout: settings.shutdown_timeout,
     })
+}
+
+/// Tells the formulas' room which formulas active challenges have, whenever the board changes.
+async fn follow_formulas(board: CacheHandle, cnf: CnfHandle) {
+    let mut changes = board.changes();
+    while changes.changed().await.is_ok() {
+        board.try_read(|published, _| {
+            cnf.follow(published.snapshot.formulas().map(|formula| formula.hash));
+        });
+    }
 }
 
 /// Waits for the first build of the board. If it fails, serves the board of the snapshot file, if there is one.
