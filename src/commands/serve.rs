@@ -44,6 +44,11 @@ async fn run(
         "--follow needs an SQLite file as --database: a copy is not shared by replicas"
     );
     let jwk_set = JwkSetHandle::default();
+    // Not by clap, for which a variable that says no is given as well.
+    anyhow::ensure!(
+        options.keys.jwks.is_some() || !options.keys.verify_rows,
+        "--verify-rows needs --jwks"
+    );
     if let Some(path) = &options.keys.jwks {
         jwk_set.replace(JwkSet::read(path)?);
     }

@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     FeedError,
-    budget::ByteBudget,
     key::{After, PageKey},
 };
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
         ran_at::RanAt,
         seq_cursor::SeqCursor,
     },
+    outgoing::ByteBudget,
     store::{FeedStamp, KeptFrom, Store},
 };
 

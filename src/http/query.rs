@@ -97,6 +97,13 @@ impl<'q> Choice<'q> {
     }
 }
 
+/// Parses the parameter of active-cnf.
+pub(super) fn challenge_id(query: &str) -> Result<Cow<'_, str>, ApiError> {
+    let [id] = parameters(query, ["challenge_id"]);
+    let id = id.ok_or(ApiError::MissingChallengeId)?;
+    id.text().ok_or(ApiError::BadText("challenge_id"))
+}
+
 fn parse_tier(tier: Encoded<'_>) -> Result<u64, ApiError> {
     let digits = tier.text().ok_or(ApiError::BadTier)?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {

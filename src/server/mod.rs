@@ -39,6 +39,7 @@ use crate::{
         saver::Saver,
         snapshot_file::{SavedBoard, SnapshotFile},
     },
+    cnf::CnfHandle,
     domain::clock::Clock,
     feed::FeedHandle,
     follow::Follow,
@@ -135,6 +136,15 @@ pub async fn start(
             liveness.guard("the writer"),
         )
     });
+    let cnf = {
+        let (settings, metrics) = (settings.cnf.clone(), metrics.clone());
+        let launch = move || CnfHandle::launch(&settings, metrics);
+        let launched = actix_rt::task::spawn_blocking(launch).await;
+        launched.map_err(io::Error::other)??
+    };
+    if let Some(cnf) = cnf.clone() {
+        actix_rt::spawn(follow_formulas(cache.clone(), cnf));
+    }
     let upstream = match (parts.follow, &writer, &parts.store) {
         (None, ..) => None,
         (Some(follow), Some(writer), Store::Sqlite(store)) => Some(follow.launch(
@@ -155,6 +165,7 @@ pub async fn start(
     // Only the upstream decides what a follower serves.
     let admin_writer = writer.clone().filter(|_| upstream.is_none());
     let handles = Handles {
+        cnf,
         board: cache.clone(),
         feed: feed.clone(),
         health: HealthHandle {
@@ -222,6 +233,16 @@ pub async fn start(
         shutdown_delay: settings.shutdown_delay,
         shutdown_timeout: settings.shutdown_timeout,
     })
+}
+
+/// Tells the formulas' room which formulas active challenges have, whenever the board changes.
+async fn follow_formulas(board: CacheHandle, cnf: CnfHandle) {
+    let mut changes = board.changes();
+    while changes.changed().await.is_ok() {
+        board.try_read(|published, _| {
+            cnf.follow(published.snapshot.formulas().map(|formula| formula.hash));
+        });
+    }
 }
 
 /// Waits for the first build of the board. If it fails, serves the board of the snapshot file, if there is one.

@@ -341,6 +341,14 @@ impl App {
         self.send_body(method, path, &headers, body.into()).await
     }
 
+    /// Stores a challenge, through the server.
+    pub async fn put_challenge(&self, challenge: &Challenge) {
+        let mut item = Vec::new();
+        challenge.write_item(&mut item).unwrap();
+        let path = format!("/v1/admin/challenges/{}", challenge.challenge_id);
+        assert_eq!(self.admin(Method::PUT, &path, item).await.status, 200);
+    }
+
     /// Sends a request; a `path` that begins with `admin:` goes to the admin address.
     pub async fn send_body(
         &self,
