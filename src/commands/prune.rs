@@ -19,23 +19,24 @@ pub(crate) fn prune(options: &Prune) -> anyhow::Result<()> {
     if RanAt::second_of(SystemTime::now()).is_some_and(|now| *before > now) {
         anyhow::bail!("--before {} is in the future", before.as_str());
     }
-    let session = database::prune_session(&options.database)?;
+    let mut session = database::prune_session(&options.database)?;
     let count = session.count(before)?;
     let before_text = before.as_str();
-    if options.dry_run {
-        writeln!(
-            io::stdout(),
-            "{count} eval runs ran before {before_text}: nothing was removed"
-        )?;
-        return Ok(());
-    }
-    let bar = progress_bar((Some(count), "removing {wide_bar} {pos}/{len} {eta}"))?;
-    let removed = session.run(before, options.batch, |removed| bar.inc(removed));
-    bar.finish_and_clear();
-    let removed = removed?;
-    writeln!(
-        io::stdout(),
-        "{removed} eval runs were removed that ran before {before_text}"
-    )?;
+    let said = if options.dry_run {
+        format!("{count} eval runs ran before {before_text}: nothing was removed")
+    } else {
+        // If there are none, no writer need wait.
+        let removed = if count == 0 {
+            0
+        } else {
+            let bar = progress_bar((Some(count), "removing {wide_bar} {pos}/{len} {eta}"))?;
+            let removed = session.run(before, options.batch, |removed| bar.inc(removed));
+            bar.finish_and_clear();
+            removed?
+        };
+        format!("{removed} eval runs were removed that ran before {before_text}")
+    };
+    session.close();
+    writeln!(io::stdout(), "{said}")?;
     Ok(())
 }

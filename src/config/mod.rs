@@ -16,6 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::{
     check,
     domain::ran_at::RanAt,
+    follow,
     server::Settings,
     store::{
         location::{Location, LocationParser, UrlParser},
@@ -261,6 +262,8 @@ pub struct Serve {
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    #[command(flatten)]
+    pub follow: follow::Settings,
     // Last: its help headings hold for all that follows.
     #[command(flatten)]
     pub settings: Settings,
@@ -285,7 +288,7 @@ pub struct Keys {
     #[arg(long, env = "PUBLISHER_JWKS", value_name = "FILE")]
     pub jwks: Option<PathBuf>,
     /// Refuse to store eval runs that no key of --jwks has signed: the request gets 422, which names the first one.
-    #[arg(long, env = "PUBLISHER_VERIFY_ROWS", requires = "jwks")]
+    #[arg(long, env = "PUBLISHER_VERIFY_ROWS")]
     pub verify_rows: bool,
 }
 
@@ -420,6 +423,10 @@ pub struct Sample {
     /// The same seed gives the same data.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
+    /// Write the formula of each challenge to this folder, as `serve --cnf-dir` expects it: random 3-SAT that has a
+    /// solution. Without this option the hashes of challenges are random digits.
+    #[arg(long, value_name = "PATH")]
+    pub cnf_dir: Option<PathBuf>,
 }
 
 /// Options of `verify`.

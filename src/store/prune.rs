@@ -24,7 +24,7 @@ pub(super) enum Which {
 }
 
 impl Which {
-    const ALL: [Self; 2] = [Self::Published, Self::Unpublished];
+    pub(super) const ALL: [Self; 2] = [Self::Published, Self::Unpublished];
 
     /// The condition that selects them.
     pub(super) fn condition(self) -> &'static str {
@@ -64,7 +64,7 @@ impl PruneSession {
     /// # Errors
     /// [`ImportFault`]; what was removed before that stays removed.
     pub fn run(
-        mut self,
+        &mut self,
         before: &RanAt,
         batch: u32,
         mut progress: impl FnMut(u64),
@@ -81,10 +81,15 @@ impl PruneSession {
                 thread::sleep(PAUSE);
             }
         }
-        if let Self::Sqlite(session) = self {
-            session.close();
-        }
         Ok(removed)
+    }
+
+    /// Closes the database.
+    pub fn close(self) {
+        match self {
+            Self::Sqlite(session) => session.close(),
+            Self::Postgres(_) => {}
+        }
     }
 
     fn remove(&mut self, before: &RanAt, which: Which, most: u32) -> Result<u64, ImportFault> {

@@ -35,13 +35,13 @@ impl SqlitePrune {
     }
 
     pub(in crate::store) fn count(&self, before: &RanAt) -> Result<u64, StoreError> {
-        let count = "SELECT count(*) FROM eval_runs WHERE schema_version >= 5 AND ran_at < ?1";
-        let others = "SELECT count(*) FROM eval_runs WHERE schema_version < 5 AND ran_at < ?1";
         let mut sum = 0;
-        for query in [count, others] {
+        for which in Which::ALL {
+            let condition = which.condition();
+            let query = format!("SELECT count(*) FROM eval_runs WHERE {condition} AND ran_at < ?1");
             let count: u64 = self
                 .0
-                .query_row(query, [before.as_str()], |row| row.get(0))?;
+                .query_row(&query, [before.as_str()], |row| row.get(0))?;
             sum += count;
         }
         Ok(sum)
@@ -65,10 +65,7 @@ impl SqlitePrune {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut removed = (0, 0);
         {
-            let condition = which.condition();
-            let mut old = transaction.prepare_cached(&format!(
-                "SELECT seq FROM eval_runs WHERE {condition} AND ran_at < ?1 ORDER BY ran_at, id LIMIT ?2"
-            ))?;
+            let mut old = transaction.prepare_cached(&oldest(which))?;
             let old = old.query_map(params![before.as_str(), most], |row| row.get(0))?;
             let old = old.collect::<rusqlite::Result<Vec<i64>>>()?;
             let mut delete = transaction.prepare_cached("DELETE FROM eval_runs WHERE seq = ?1")?;
@@ -92,5 +89,40 @@ impl SqlitePrune {
 
     pub(in crate::store) fn close(self) {
         self.0.close();
+    }
+}
+
+/// The query of the oldest eval runs of a kind: a walk along the index of that kind.
+fn oldest(which: Which) -> String {
+    let condition = which.condition();
+    format!(
+        "SELECT seq FROM eval_runs WHERE {condition} AND ran_at < ?1 ORDER BY ran_at, id LIMIT ?2"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::migrations::STEPS, *};
+
+    #[test]
+    fn the_oldest_eval_runs_are_found_by_an_index_and_need_no_sorting() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        for step in STEPS {
+            connection.execute_batch(step).unwrap();
+        }
+        for (which, index) in [
+            (Which::Published, "eval_runs_feed"),
+            (Which::Unpublished, "eval_runs_unpublished"),
+        ] {
+            let plan = format!("EXPLAIN QUERY PLAN {}", oldest(which));
+            let mut plan = connection.prepare(&plan).unwrap();
+            let steps = plan.query_map(params!["2026-06-01T00:00:00.000Z", 500], |row| row.get(3));
+            let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
+            let [step] = steps.as_slice() else {
+                panic!("{steps:?}");
+            };
+            let expected = format!("INDEX {index} (ran_at<?)");
+            assert!(step.ends_with(&expected), "{step}");
+        }
     }
 }
