@@ -2,13 +2,14 @@
 //! So neither list can be out of date.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 fn main() -> io::Result<()> {
     for input in ["scripts/log_targets.rs", "src", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={input}");
+        writeln!(io::stdout(), "cargo::rerun-if-changed={input}")?;
     }
     let mut modules = Vec::new();
     add_modules(Path::new("src"), "cathedral_publisher", &mut modules)?;
