@@ -37,8 +37,9 @@ wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep
 "$publisher" sample board --count 51 >"$work/board"
 "$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
 "$publisher" sample rows --count 500 | "$publisher" import rows - --database "$work/a.db" >/dev/null
+"$publisher" sample jwks >"$work/jwks.json"
 port=$(free_port)
-PUBLISHER_ADMIN_TOKEN=$(head -c 24 /dev/urandom | base64) "$publisher" serve --database "$work/a.db" \
+PUBLISHER_ADMIN_TOKEN=$(head -c 24 /dev/urandom | base64) "$publisher" serve --database "$work/a.db" --jwks "$work/jwks.json" \
     --address "127.0.0.1:$port" --trusted-proxies 127.0.0.1 --access-log all --log-level warn,access=info 2>"$work/log" &
 pids+=($!)
 direct=http://127.0.0.1:$port
@@ -85,9 +86,12 @@ through() { # NAME PROXY
             etag=$(tag "$direct$path" "${with[@]}")
             [ -n "$etag" ] || continue
             same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: $etag"
-            # Varnish does not parse lists of entity-tags: it answers 200 with the whole body.
-            [ "$name" = varnish ] ||
-                same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: W/$etag, \"other\""
+            same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: W/$etag, \"other\""
+            same "$name" "$proxy" "$path" "${with[@]}" -H "If-None-Match: \"other\",$etag"
+            same "$name" "$proxy" "$path" "${with[@]}" -H 'If-None-Match: *'
+            # nginx refuses a field in two lines, whatever its configuration says.
+            [ "$name" = nginx ] ||
+                same "$name" "$proxy" "$path" "${with[@]}" -H 'If-None-Match: "other"' -H "If-None-Match: $etag"
             same "$name" "$proxy" "$path" "${with[@]}" -H 'If-None-Match: "other"'
         done
         same "$name" "$proxy" "$path" -I
@@ -140,10 +144,16 @@ more_paths() { # NAME PROXY
         for path in "$path" "/api/cathedral$path"; do
             same "$name" "$proxy" "$path"
             same "$name" "$proxy" "$path" -I
+            same "$name" "$proxy" "$path" -H 'If-None-Match: *'
         done
     done
     same "$name" "$proxy" "/v1/synthetic-boolean/active-cnf?challenge_id=x" -X POST -d x
     echo "proxies: $name: the board's other names, and $checks answers about keys and files"
+}
+# The contract holds through it.
+conforms() { # NAME PROXY
+    "$publisher" check "$2" >"$work/$1-check" || fail "$1 breaks the contract: $(grep FAIL "$work/$1-check")"
+    echo "proxies: $1: check: $(tail -n 1 "$work/$1-check")"
 }
 # Each client has the address that it connects from, whatever its fields say.
 addresses() { # NAME PROXY
@@ -294,12 +304,25 @@ mortal=$(free_port)
 "$publisher" serve --database "$work/a.db" --read-only --address "127.0.0.1:$mortal" --trusted-proxies 127.0.0.1 2>"$work/mortal-log" &
 mortal_pid=$!
 pids+=($mortal_pid)
-wait_for "http://127.0.0.1:$mortal/health/live"
-# Brotli is there when a board has not changed for a second.
-for _ in $(seq 200); do
-    ! tag "http://127.0.0.1:$mortal$board" -H 'Accept-Encoding: br' | grep -q -- '-br[0-9]*"' || break
-    sleep 0.05
+# The same, which tells caches by itself how long they may go on.
+mortal_edge=$(free_port)
+"$publisher" serve --database "$work/a.db" --read-only --address "127.0.0.1:$mortal_edge" --trusted-proxies 127.0.0.1 \
+    --edge-cache 's-maxage=10, stale-while-revalidate=30, stale-if-error=900' 2>>"$work/mortal-log" &
+mortal_edge_pid=$!
+pids+=($mortal_edge_pid)
+for at in $mortal $mortal_edge; do
+    wait_for "http://127.0.0.1:$at/health/live"
+    # Brotli is there when a board has not changed for a second.
+    for _ in $(seq 200); do
+        ! tag "http://127.0.0.1:$at$board" -H 'Accept-Encoding: br' | grep -q -- '-br[0-9]*"' || break
+        sleep 0.05
+    done
 done
+kill_mortals() {
+    kill -9 $mortal_pid $mortal_edge_pid
+    wait $mortal_pid $mortal_edge_pid 2>/dev/null || true
+    : >"$work/killed"
+}
 before_mortal() { # NAME, after the proxy is there
     outlives "$1" "http://127.0.0.1:$proxy" &
     outliving+=($!)
@@ -309,12 +332,16 @@ before_mortal() { # NAME, after the proxy is there
 if command -v nginx >/dev/null; then
     nginx_before outliving-nginx "$mortal" ""
     before_mortal outliving-nginx
+    # Only --edge-cache says here that stale answers are allowed.
+    nginx_before edge-nginx "$mortal_edge" "/proxy_cache_use_stale/d"
+    before_mortal edge-nginx
     nginx_before nginx "$port" ""
     through nginx "http://127.0.0.1:$proxy"
     more_paths nginx "http://127.0.0.1:$proxy"
     hidden nginx "http://127.0.0.1:$proxy"
     addresses nginx "http://127.0.0.1:$proxy"
     hosts nginx "http://127.0.0.1:$proxy"
+    conforms nginx "http://127.0.0.1:$proxy"
     proxies[nginx]=http://127.0.0.1:$proxy
 else
     echo "proxies: SKIPPED: nginx is not installed" >&2
@@ -335,8 +362,7 @@ if command -v varnishd >/dev/null; then
     varnish forgetting "$mortal" "s/grace = 15m/grace = 20s/"
     forgetting=http://127.0.0.1:$proxy
     tag "$forgetting$board" >"$work/forgetting-tag"
-    kill -9 $mortal_pid
-    : >"$work/killed"
+    kill_mortals
     varnish a "$port"
     through varnish "http://127.0.0.1:$proxy"
     caches "http://127.0.0.1:$proxy"
@@ -344,6 +370,7 @@ if command -v varnishd >/dev/null; then
     hidden varnish "http://127.0.0.1:$proxy"
     addresses varnish "http://127.0.0.1:$proxy"
     hosts varnish "http://127.0.0.1:$proxy"
+    conforms varnish "http://127.0.0.1:$proxy"
     stale "http://127.0.0.1:$proxy"
     proxies[varnish]=http://127.0.0.1:$proxy
     port=$(free_port)
@@ -355,8 +382,7 @@ if command -v varnishd >/dev/null; then
     refusals "http://127.0.0.1:$proxy"
 else
     echo "proxies: SKIPPED: varnish is not installed" >&2
-    kill -9 $mortal_pid
-    : >"$work/killed"
+    kill_mortals
 fi
 
 # Waiting. Each way has a publisher of its own, so that all can be measured at the same time.

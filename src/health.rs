@@ -31,7 +31,20 @@ pub struct Settings {
     #[arg(env = "PUBLISHER_MAX_SNAPSHOT_AGE_SECS")]
     #[arg(default_value = "600", value_parser = units::secs(..=u64::from(u32::MAX)))]
     pub max_snapshot_age: Duration,
+    /// SQLite: how much space must be free on the disk of the database, in MiB; with less, /health/ready is 503. 0
+    /// leaves that out: a full disk stops writes, and a server that is taken out of service answers no reads either.
+    /// Set it where another replica takes over.
+    #[arg(
+        long = "min-free-space",
+        env = "PUBLISHER_MIN_FREE_SPACE",
+        value_name = "MIB"
+    )]
+    #[arg(default_value = "0", value_parser = units::mib::<u64>(0..=MAX_FREE_MIB))]
+    pub min_free_bytes: u64,
 }
+
+/// 1 PiB.
+const MAX_FREE_MIB: u64 = 1 << 30;
 
 /// The health of the server, for request handlers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,7 +67,9 @@ pub struct HealthHandle {
 #[derive(Debug, Clone)]
 pub struct Probe {
     begun: Instant,
-    outcome: Check,
+    database: Check,
+    /// `None` if no free space is asked for, or the disk is that of another machine.
+    disk: Option<Check>,
 }
 
 /// The checks of readiness: each is well, or says what is wrong.
@@ -68,63 +83,80 @@ pub struct Readiness {
     pub actors: Check,
     /// The process is not about to end.
     pub process: Check,
+    /// Enough space is free; `None` if that is not checked.
+    pub disk: Option<Check>,
 }
 
 impl Readiness {
     /// Returns the checks by name.
-    pub fn checks(self) -> [(&'static str, Check); 4] {
+    pub fn checks(self) -> impl Iterator<Item = (&'static str, Check)> {
+        let disk = self.disk.map(|disk| ("disk", disk));
         [
             ("snapshot", self.snapshot),
             ("database", self.database),
             ("actors", self.actors),
             ("process", self.process),
         ]
+        .into_iter()
+        .chain(disk)
     }
 }
 
 impl HealthHandle {
-    /// Returns whether the database answers within two seconds, or what is wrong with its files. One probe runs at a time, and answers all
-    /// that asked before it began: a herd of checks takes neither the pool from the board nor its turn
-    /// from a balancer.
+    /// Returns whether the database answers within two seconds, or what is wrong with its files.
     ///
     /// # Errors
     /// What is wrong.
     pub async fn database(&self) -> Check {
+        self.probe().await.0
+    }
+
+    /// Returns the check of the database, and that of its disk if there is one. One probe runs at a time, and answers all
+    /// that asked before it began: a herd of checks takes neither the pool from the board nor its turn from a balancer.
+    async fn probe(&self) -> (Check, Option<Check>) {
         let asked = Instant::now();
+        let no_answer = || (Err(NO_ANSWER.into()), None);
         let last = Arc::clone(&self.last_probe).lock_owned();
         let Ok(mut last) = tokio::time::timeout(PROBE_TIMEOUT, last).await else {
-            return Err(NO_ANSWER.into());
+            return no_answer();
         };
         if let Some(probe) = &*last
             && probe.begun >= asked
         {
-            return probe.outcome.clone();
+            return (probe.database.clone(), probe.disk.clone());
         }
         let store = self.store.clone();
+        let min_free_bytes = self.settings.min_free_bytes;
         // The lock goes with it: a probe that hangs has no second one beside it.
         let probe = actix_rt::task::spawn_blocking(move || {
             let begun = Instant::now();
-            let outcome = store.probe(begun + PROBE_TIMEOUT);
+            let database = store.probe(begun + PROBE_TIMEOUT);
+            let disk = disk(&store, min_free_bytes);
+            let answer = (database.clone(), disk.clone());
             *last = Some(Probe {
                 begun,
-                outcome: outcome.clone(),
+                database,
+                disk,
             });
-            outcome
+            answer
         });
         match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(NO_ANSWER.into()),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => no_answer(),
         }
     }
 
     /// Returns whether balancers should send requests here.
     pub async fn readiness(&self) -> Readiness {
         let stopping = self.stopping.load(Ordering::Relaxed);
+        let snapshot = self.snapshot().await;
+        let (database, disk) = self.probe().await;
         Readiness {
-            snapshot: self.snapshot().await,
-            database: self.database().await,
+            snapshot,
+            database,
             actors: self.actors(),
             process: well(!stopping, "stopping"),
+            disk,
         }
     }
 
@@ -151,6 +183,19 @@ impl HealthHandle {
         let writer_lives = self.writer.as_ref().is_none_or(WriterHandle::is_alive);
         well(writer_lives, "the writer has stopped")
     }
+}
+
+/// Checks the free space of the database's disk. `None` if it is unknown or not asked for. Blocks.
+fn disk(store: &Store, min_free_bytes: u64) -> Option<Check> {
+    if min_free_bytes == 0 {
+        return None;
+    }
+    let free_bytes = store.size()?.disk?.free_bytes;
+    let is_enough = free_bytes >= min_free_bytes;
+    Some(is_enough.then_some(()).ok_or_else(|| {
+        let (free, needed) = (free_bytes / units::MIB, min_free_bytes / units::MIB);
+        format!("{free} MiB are free, fewer than {needed}").into()
+    }))
 }
 
 fn well(is_well: bool, otherwise: &'static str) -> Check {

@@ -293,7 +293,12 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
                 }
                 Key::Count => said.count = Some(members.next_value()?),
                 Key::MerkleEpochLatest => said.merkle_epoch_latest = members.next_value()?,
-                Key::FamilyId | Key::NextSince | Key::NextSinceRanAt | Key::NextSinceId => {
+                Key::FamilyId
+                | Key::NextSince
+                | Key::NextSinceRanAt
+                | Key::NextSinceId
+                | Key::NextSinceSeq
+                | Key::NextCursor => {
                     members.next_value::<IgnoredAny>()?;
                 }
             }
@@ -308,7 +313,7 @@ impl<'de, E> Visitor<'de> for Document<'_, E> {
     }
 }
 
-/// The keys of the two answers (WIRE.md); any other means that the file is something else.
+/// The keys of the answers that have items (WIRE.md); any other means that the file is something else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Key {
@@ -318,5 +323,7 @@ enum Key {
     NextSince,
     NextSinceRanAt,
     NextSinceId,
+    NextSinceSeq,
+    NextCursor,
     MerkleEpochLatest,
 }

@@ -32,7 +32,7 @@
 //! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | cnf, domain, store, writer |
-//! | `config` | the command line and the environment | check, server, store, units |
+//! | `config` | the command line and the environment | check, domain, server, store, units |
 //!
 //! # Walks
 //!

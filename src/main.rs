@@ -11,7 +11,7 @@ use std::{
 
 use cathedral_publisher::config::{Cli, Command};
 
-use commands::{backup, check, demo, health, import_export, serve, shell, verify};
+use commands::{backup, check, demo, health, import_export, prune, serve, shell, verify};
 use logging::Output;
 
 /// The exit code of invalid arguments, as clap has it.
@@ -50,6 +50,7 @@ fn start(output: &Output) -> ExitCode {
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
         Command::Verify(options) => verify::verify_file(&options),
+        Command::Prune(options) => prune::prune(&options),
         Command::Demo(options) => demo::demo(options, output.dropped()),
         Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),

@@ -13,8 +13,8 @@ use crate::{
     domain::{clock::Clock, position::Lineage},
     feed::FeedHandle,
     liveness::LivenessGuard,
-    metrics::Metrics,
-    store::{DatabaseState, Store, StoreError, Watcher},
+    metrics::{Metrics, SampledGauge},
+    store::{DatabaseSize, DatabaseState, Store, StoreError, Watcher},
     units,
 };
 
@@ -72,11 +72,11 @@ pub(crate) async fn launch(
                 if let Ok(Some(state)) = &state {
                     feed.observe(state.feed);
                 }
-                (polling, state)
+                (polling, state, polled_store.size())
             });
             let polled = polled.await;
             next_poll = clock.now() + settings.change_poll;
-            let Ok((polled, state)) = polled else {
+            let Ok((polled, state, size)) = polled else {
                 news = None;
                 continue;
             };
@@ -84,6 +84,9 @@ pub(crate) async fn launch(
                 news = Some(polled.news());
             }
             watcher = Some(polled);
+            if let Some(size) = size {
+                show_size(&metrics, size);
+            }
             if log.is_back(&state) {
                 cache.retry();
             }
@@ -91,6 +94,9 @@ pub(crate) async fn launch(
                 store.replaced();
             }
             if let Ok(Some(state)) = state {
+                let newest = state.newest_run_secs.unwrap_or_default();
+                let newest = newest.try_into().unwrap_or_default();
+                metrics.set_gauge(SampledGauge::NewestEvalRun, newest);
                 cache.observe(state.board);
                 if let Some(noticed) = noticed {
                     metrics.noticed_after(noticed.elapsed());
@@ -101,6 +107,14 @@ pub(crate) async fn launch(
     });
     // Resolves when the sender is dropped.
     drop(tokio::time::timeout(FIRST_POLL, polled_once).await);
+}
+
+fn show_size(metrics: &Metrics, size: DatabaseSize) {
+    metrics.set_gauge(SampledGauge::DatabaseBytes, size.database_bytes);
+    if let Some(disk) = size.disk {
+        metrics.set_gauge(SampledGauge::DiskFreeBytes, disk.free_bytes);
+        metrics.set_gauge(SampledGauge::DiskBytes, disk.bytes);
+    }
 }
 
 /// Waits until the database says that something was committed; for ever, if it never does.

@@ -50,6 +50,8 @@ sub vcl_recv {
             }
         }
     }
+    # For vcl_deliver. A list of entity-tags may come in several lines.
+    std.collect(req.http.If-None-Match);
     # A stale answer is sent at once while the next one is fetched, if it is stale for 10 s at most. If the publisher is
     # gone, or has just failed to give the next one (see vcl_synth), it is sent as long as it is stored.
     if (req.restarts == 0 && std.healthy(req.backend_hint)) {
@@ -167,6 +169,12 @@ sub vcl_backend_response {
 }
 
 sub vcl_deliver {
+    # Behind this Varnish answers 304 if the field is the entity-tag; it knows neither lists nor *. A tag has no quote
+    # inside, so a list that has its text has the tag.
+    if (resp.status == 200
+        && (req.http.If-None-Match == "*" || std.strstr(req.http.If-None-Match, resp.http.ETag))) {
+        set req.http.If-None-Match = resp.http.ETag;
+    }
     if (resp.http.X-Content-Encoding) {
         set resp.http.Content-Encoding = resp.http.X-Content-Encoding;
         unset resp.http.X-Content-Encoding;

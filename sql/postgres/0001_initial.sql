@@ -43,6 +43,15 @@ CREATE TABLE eval_runs (
 );
 CREATE INDEX eval_runs_feed ON eval_runs (ran_at, id) WHERE schema_version >= 5;
 CREATE INDEX eval_runs_published ON eval_runs (seq) WHERE schema_version >= 5;
+CREATE INDEX eval_runs_unpublished ON eval_runs (ran_at, id) WHERE schema_version < 5;
+
+-- What `prune` has removed, if anything: eval runs that ran before `before`, none of which had a greater `seq` than
+-- `through_seq`.
+CREATE TABLE pruned (
+    only_row    int              PRIMARY KEY CHECK (only_row = 1),
+    before      text COLLATE "C" NOT NULL,
+    through_seq bigint           NOT NULL
+);
 
 CREATE TABLE merkle_epochs (
     epoch bigint NOT NULL PRIMARY KEY CHECK (epoch >= 0),
@@ -159,7 +168,7 @@ BEGIN
 END $$;
 
 -- The state of the feed, of one moment if it is one statement: the version, the greatest epoch, the cursor after the last
--- published row (Lineages::canonical), the current lineage, and the greatest seq that was ever given.
+-- published row, or after those that were pruned (Lineages::canonical), the current lineage, and the greatest seq that was ever given.
 CREATE FUNCTION publisher_stamp() RETURNS TABLE (
     version bigint, change_id bigint, merkle_epoch_latest bigint, end_ordinal bigint, end_lineage text, end_seq bigint,
     ordinal bigint, lineage text, last_seq bigint)
@@ -168,7 +177,9 @@ LANGUAGE sql STABLE AS $$
            l.ordinal, l.id, f.last_seq
     FROM feed_version AS f,
          (SELECT k.ordinal, k.id FROM lineages AS k ORDER BY k.ordinal DESC LIMIT 1) AS l,
-         (SELECT coalesce(max(e.seq), 0) AS seq FROM eval_runs AS e WHERE e.schema_version >= 5) AS published,
+         (SELECT greatest(
+            (SELECT max(e.seq) FROM eval_runs AS e WHERE e.schema_version >= 5),
+            (SELECT p.through_seq FROM pruned AS p), 0) AS seq) AS published,
          LATERAL (
             SELECT k.ordinal, k.id FROM lineages AS k WHERE k.shared_through IS NULL
             ORDER BY (k.is_restore OR k.first_seq <= published.seq) DESC,

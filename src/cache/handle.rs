@@ -211,6 +211,12 @@ impl CacheHandle {
         Some(self.freshness()?.age)
     }
 
+    /// Returns how many challenges the board in service has; `None` if there is none.
+    pub fn challenges(&self) -> Option<usize> {
+        let published = self.cell.load();
+        Some(published.as_ref()?.snapshot.challenges())
+    }
+
     /// Returns the age of the published snapshot.
     pub fn freshness(&self) -> Option<Freshness> {
         let now = self.clock.now();

@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot {
     board: Arc<Representation>,
+    challenges: usize,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
     formulas: HashMap<String, Formula>,
@@ -28,6 +29,7 @@ pub struct Snapshot {
 /// The answers of current-challenge, while they are collected.
 #[derive(Debug, Default)]
 struct Items {
+    count: usize,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
     formulas: HashMap<String, Formula>,
@@ -36,6 +38,7 @@ struct Items {
 impl Items {
     /// Adds the next item of the board, unless one of the same tier and label came before.
     fn add(&mut self, tier: u64, label: &Option<String>, item: &[u8]) {
+        self.count += 1;
         let mut known = self.tiers.get(&tier).into_iter();
         if known.any(|tier| tier.by_label.contains_key(label)) {
             return;
@@ -52,6 +55,7 @@ impl Items {
     fn with_board(self, body: Vec<u8>) -> Snapshot {
         Snapshot {
             board: Arc::new(Representation::new(body)),
+            challenges: self.count,
             first: self.first,
             tiers: self.tiers,
             formulas: self.formulas,
@@ -146,6 +150,11 @@ impl Snapshot {
     /// Returns the formulas of all active challenges, in no order.
     pub fn formulas(&self) -> impl Iterator<Item = &Formula> {
         self.formulas.values()
+    }
+
+    /// Returns how many challenges the board has.
+    pub fn challenges(&self) -> usize {
+        self.challenges
     }
 
     /// Makes gzip and zstd, a fraction of a millisecond each. For blocking threads, before publication.

@@ -7,11 +7,14 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Checks,
     report::{Finding, differs, fails, not_offered},
-    representation::{Representation, check_error, check_json, json},
+    representation::{Representation, check_error, check_json, json, strong_tag},
     session::{MAX_BODY_BYTES, Session, excerpt},
 };
 use crate::{
-    domain::challenge::{Challenge, FAMILY_ID, Status},
+    domain::{
+        challenge::{Challenge, FAMILY_ID, Status},
+        entity_tag::EntityTag,
+    },
     fetch::Fetched,
 };
 
@@ -47,7 +50,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     checks.check("current-challenge", |session| {
         current(session, &board.whole)
     });
-    checks.check("changes", |session| changes(session, &board.whole));
+    checks.check("changes", changes);
     checks.check("active-cnf", |session| cnf(session, &board.whole));
 }
 
@@ -189,25 +192,32 @@ fn current(session: &mut Session, whole: &Fetched) -> Result<((), String), Findi
 }
 
 /// The board with a link to the request that waits.
-fn changes(session: &mut Session, whole: &Fetched) -> Result<((), String), Finding> {
-    let path = format!("{PATH}/changes");
-    if session.get(&path, &[])?.status == 404 {
+fn changes(session: &mut Session) -> Result<((), String), Finding> {
+    let answer = session.get(&format!("{PATH}/changes"), &[])?;
+    if answer.status == 404 {
         return not_offered("404: clients poll");
     }
-    session.steadily(PATH, whole, |session, whole| {
-        let answer = json(session, &path)?;
-        if answer.body != whole.body {
-            return differs("has other bytes than the board");
-        }
-        let links = answer.values("link");
-        let link = links
-            .iter()
-            .find(|link| link.contains("rel=\"next\"") && link.starts_with('<'));
-        match link {
-            Some(link) => Ok(((), format!("the board, Link: {link}"))),
-            None => fails(format!("Link {links:?}, expected one with rel=\"next\"")),
-        }
-    })
+    check_json(&answer)?;
+    // It may be of another moment than the board.
+    let challenges = read(&answer.body)?.len();
+    let (tag, expected) = (
+        strong_tag(&answer)?,
+        EntityTag::of(&answer.body).to_string(),
+    );
+    if tag != expected {
+        return fails(format!(
+            "{tag}, expected {expected}, from the SHA-256 of the body"
+        ));
+    }
+    let links = answer.values("link");
+    let is_next = |link: &&&str| link.contains("rel=\"next\"") && link.starts_with('<');
+    match links.iter().find(is_next) {
+        Some(link) => Ok((
+            (),
+            format!("a board of {challenges} challenges, Link: {link}"),
+        )),
+        None => fails(format!("Link {links:?}, expected one with rel=\"next\"")),
+    }
 }
 
 /// The formula of the first challenge has the bytes that the board announces.

@@ -6,7 +6,8 @@
 //! | `settings` | the options |
 //! | `report` | what a check found, as a line and as JSON |
 //! | `session` | requests within bounds of time and bytes |
-//! | `representation` | what the board and feed pages have in common: tags, 304, codings, HEAD, caching |
+//! | `representation` | what the board and feed pages have in common: tags, codings, HEAD, caching |
+//! | `conditional` | 304 |
 //! | `board` | the form of the board, and what leads on from it |
 //! | `page` | the form of feed pages |
 //! | `walk` | pulls over many pages |
@@ -17,6 +18,7 @@
 //! another: what differs is compared again with newer answers before it counts as wrong.
 
 mod board;
+mod conditional;
 mod feed;
 mod page;
 mod paths;

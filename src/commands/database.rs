@@ -10,8 +10,11 @@ use cathedral_publisher::{
         dump::Dump,
         import::ImportSession,
         location::Location,
-        postgres::{Options, PostgresStore, import::PostgresImport, url::PostgresUrl},
-        sqlite::{SqliteStore, import::SqliteImport},
+        postgres::{
+            Options, PostgresStore, import::PostgresImport, prune::PostgresPrune, url::PostgresUrl,
+        },
+        prune::PruneSession,
+        sqlite::{SqliteStore, import::SqliteImport, prune::SqlitePrune},
     },
 };
 
@@ -99,6 +102,20 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
         Location::Postgres(url) => {
             let store = server(database, url, false)?;
             ImportSession::Postgres(PostgresImport::new(store))
+        }
+    })
+}
+
+/// Opens a database to remove old rows from it.
+///
+/// # Errors
+/// If it does not exist or cannot be opened.
+pub(crate) fn prune_session(database: &Database) -> anyhow::Result<PruneSession> {
+    Ok(match &database.database {
+        Location::Sqlite(path) => PruneSession::Sqlite(SqlitePrune::open(path)?),
+        Location::Postgres(url) => {
+            let store = server(database, url, false)?;
+            PruneSession::Postgres(PostgresPrune::open(store)?)
         }
     })
 }

@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod import_export;
 mod on_signal;
 mod opening;
+pub(crate) mod prune;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod verify;

@@ -38,6 +38,11 @@ async fn run(
 ) -> anyhow::Result<Opened> {
     let tokens = admin_tokens(&options.admin)?;
     let jwk_set = JwkSetHandle::default();
+    // Not by clap, for which a variable that says no is given as well.
+    anyhow::ensure!(
+        options.keys.jwks.is_some() || !options.keys.verify_rows,
+        "--verify-rows needs --jwks"
+    );
     if let Some(path) = &options.keys.jwks {
         jwk_set.replace(JwkSet::read(path)?);
     }

@@ -15,6 +15,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
     check,
+    domain::ran_at::RanAt,
     server::Settings,
     store::{
         location::{Location, LocationParser, UrlParser},
@@ -118,6 +119,12 @@ pub enum Command {
     /// the new content. Writes wait meanwhile, or get 503. The database gets a new lineage. It is created if
     /// it is missing. The backup may be one of a SQLite file or of a PostgreSQL database.
     Restore(Restore),
+    /// Remove old eval runs, while a server serves the database and clients write.
+    ///
+    /// Removes those whose `ran_at` is before a time, published or not, in short transactions. Clients go on with the
+    /// cursors that they have; `since_seq` says from where on all eval runs are kept. The file keeps its size, and new
+    /// eval runs use the space. What was removed is not refused if it is written again.
+    Prune(Prune),
     /// Serve sample data that keeps changing, and print requests to try.
     Demo(Demo),
     /// Check that a publisher keeps the wire contract: this program, the same behind a proxy or a CDN, or another one.
@@ -278,7 +285,7 @@ pub struct Keys {
     #[arg(long, env = "PUBLISHER_JWKS", value_name = "FILE")]
     pub jwks: Option<PathBuf>,
     /// Refuse to store eval runs that no key of --jwks has signed: the request gets 422, which names the first one.
-    #[arg(long, env = "PUBLISHER_VERIFY_ROWS", requires = "jwks")]
+    #[arg(long, env = "PUBLISHER_VERIFY_ROWS")]
     pub verify_rows: bool,
 }
 
@@ -371,6 +378,32 @@ pub struct Backup {
 pub struct Restore {
     /// The backup.
     pub file: PathBuf,
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// What can be pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Prunable {
+    /// Eval runs.
+    Rows,
+}
+
+/// Options of `prune`.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// What to remove.
+    #[arg(value_name = "KIND")]
+    pub content: Prunable,
+    /// Remove what ran before this time: ISO 8601, such as 2026-06-01 or 2026-06-01T12:00:00Z; not in the future.
+    #[arg(long, value_name = "TIME", value_parser = RanAt::parse)]
+    pub before: RanAt,
+    /// Only count.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How many to remove in one transaction: other writers wait for it.
+    #[arg(long, value_name = "ROWS", default_value = "500", value_parser = units::number::<u32>(1..=100_000))]
+    pub batch: u32,
     #[command(flatten)]
     pub database: Database,
 }

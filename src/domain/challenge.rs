@@ -59,6 +59,19 @@ impl Status {
             .find(|status| status.as_str() == word)
     }
 
+    /// Reads a change of the status: `{"status":"retired"}`, without any other key.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the first field found wrong.
+    pub fn from_patch(json: &str) -> Result<Self, Invalid> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Patch {
+            status: Status,
+        }
+        parse_object(json).map(|Patch { status }| status)
+    }
+
     /// Returns whether a challenge of this status may become one of `next`: forward, or unchanged.
     pub fn may_become(self, next: Self) -> bool {
         self <= next
@@ -172,7 +185,7 @@ struct ItemOut<'a> {
     cnf_bytes: Option<u64>,
     num_vars: u64,
     num_clauses: u64,
-    announced_time_limit_secs: u64,
+    announced_time_limit_secs: Option<u64>,
     solve_on_submit_enabled: bool,
     win_rule: &'static str,
     active_cnf_path: String,
@@ -262,6 +275,20 @@ impl Challenge {
     /// # Errors
     /// Never in practice: serde_json serialises a valid challenge without errors.
     pub fn write_item(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let limit_secs = self.announced_time_limit_secs;
+        self.write(out, Some(limit_secs.unwrap_or(DEFAULT_TIME_LIMIT_SECS)))
+    }
+
+    /// Appends the challenge as it is stored: the item of the board, except that a challenge without a time limit has
+    /// null there. [`Challenge::from_admin`] reads the same challenge from it.
+    ///
+    /// # Errors
+    /// Those of [`Challenge::write_item`].
+    pub fn write_stored(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        self.write(out, self.announced_time_limit_secs)
+    }
+
+    fn write(&self, out: &mut Vec<u8>, limit_secs: Option<u64>) -> Result<(), serde_json::Error> {
         serde_json::to_writer(
             out,
             &ItemOut {
@@ -277,9 +304,7 @@ impl Challenge {
                 cnf_bytes: self.cnf_bytes,
                 num_vars: self.num_vars,
                 num_clauses: self.num_clauses,
-                announced_time_limit_secs: self
-                    .announced_time_limit_secs
-                    .unwrap_or(DEFAULT_TIME_LIMIT_SECS),
+                announced_time_limit_secs: limit_secs,
                 solve_on_submit_enabled: self.solve_on_submit_enabled,
                 win_rule: WIN_RULE,
                 active_cnf_path: active_cnf_path(&self.challenge_id),

@@ -253,6 +253,7 @@ mod tests {
             rows: 0,
             is_full: false,
             next: None,
+            kept_from: None,
             last: None,
             stamp: FeedStamp {
                 merkle_epoch_latest: Some(1),

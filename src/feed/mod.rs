@@ -267,6 +267,29 @@ impl FeedHandle {
             .await;
     }
 
+    /// Reads something else than a page, within the bounds of the reads of pages: their number, `queue_timeout` and
+    /// `read_timeout`.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub(crate) async fn read_apart<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store, Instant) -> Result<T, FeedError> + Send + 'static,
+    ) -> Result<T, FeedError> {
+        let turn = Arc::clone(&self.0.turns).acquire_owned();
+        let turn = tokio::time::timeout(self.0.settings.queue_timeout, turn).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(FeedError::Busy);
+        };
+        let store = self.0.store.clone();
+        let deadline = Instant::now() + self.0.settings.read_timeout;
+        let read = actix_rt::task::spawn_blocking(move || {
+            let _turn = turn;
+            read(&store, deadline)
+        });
+        read.await.unwrap_or(Err(FeedError::Panicked))
+    }
+
     async fn read(self, read: PendingRead, client: IpAddr, is_large: bool) {
         let turn = self.turn(client, is_large);
         let turn = tokio::time::timeout(self.0.settings.queue_timeout, turn).await;

@@ -18,7 +18,7 @@ use crate::{
         seq_cursor::SeqCursor,
     },
     outgoing::ByteBudget,
-    store::{FeedStamp, Store},
+    store::{FeedStamp, KeptFrom, Store},
 };
 
 /// Pages longer than this are read one at a time: a thousand rows of the greatest length have 64 MiB.
@@ -35,6 +35,8 @@ pub struct Page {
     pub is_full: bool,
     /// The cursor after it, if it is in the order of commits.
     pub next: Option<SeqCursor>,
+    /// From where on all eval runs are kept, if some after its cursor were removed: the value of `Kept-From`.
+    pub kept_from: Option<Arc<str>>,
     /// The sort key of its last row, if it is full and in the order of (ran_at, id).
     pub(super) last: Option<Arc<Cursor>>,
     /// The feed that was read.
@@ -87,6 +89,7 @@ impl PageReader<'_> {
             rows: end.rows,
             is_full: last.is_some(),
             next: None,
+            kept_from: None,
             last: last.map(Arc::new),
             stamp: end.stamp,
         })
@@ -113,6 +116,10 @@ impl PageReader<'_> {
             rows: end.rows,
             is_full,
             next: Some(end.next),
+            kept_from: end.kept_from.map(|kept| {
+                let KeptFrom { cursor, ran_at } = kept;
+                format!("\"{cursor}\";ran-at=\"{ran_at}\"").into()
+            }),
             last: None,
             stamp: end.stamp,
         })

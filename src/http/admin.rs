@@ -1,8 +1,9 @@
-//! The admin routes: writes of challenges, eval runs and Merkle epochs.
+//! The admin routes: writes of challenges, eval runs and Merkle epochs; `challenges` reads and changes what is stored.
 //!
-//! Each request passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
+//! Each write passes, in this order: authentication, admission (503 at once), body, parsing, commit. A
 //! request that is rejected on the way has stored nothing, unless the answer says that its outcome is unknown.
 
+mod challenges;
 mod formulas;
 
 use std::io::ErrorKind;
@@ -90,6 +91,9 @@ struct Acknowledged {
     published: Option<bool>,
 }
 
+/// The media types of items.
+const JSON_OR_NDJSON: &[&str] = &["application/json", "application/x-ndjson"];
+
 const CHALLENGES: &str = "/v1/admin/challenges";
 const EVAL_RUNS: &str = "/v1/admin/eval-runs";
 const MERKLE_EPOCHS: &str = "/v1/admin/merkle-epochs";
@@ -119,8 +123,11 @@ pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles)
         .app_data(web::Data::new(handles.clone()))
         .service(
             web::resource(format!("{CHALLENGES}/{{challenge_id}}"))
+                .route(web::get().to(challenges::one))
+                .route(web::head().to(challenges::one))
                 .route(web::put().to(put_challenge))
-                .default_service(web::to(|| other_method("PUT"))),
+                .route(web::patch().to(challenges::patch))
+                .default_service(web::to(|| other_method("GET, HEAD, PUT, PATCH"))),
         )
         .service(
             web::resource(format!(
@@ -132,8 +139,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles)
         )
         .service(
             web::resource(CHALLENGES)
+                .route(web::get().to(challenges::page))
+                .route(web::head().to(challenges::page))
                 .route(web::post().to(post_challenges))
-                .default_service(web::to(|| other_method("POST"))),
+                .default_service(web::to(|| other_method("GET, HEAD, POST"))),
         )
         .service(
             web::resource(EVAL_RUNS)
@@ -213,18 +222,30 @@ async fn accept(
     handles: &AdminHandles,
     parse: impl FnOnce(&[u8]) -> Result<Operation, ApiError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
+    let (admission, operation) = receive(request, body, handles, JSON_OR_NDJSON, parse).await?;
+    let receipt = handles.writer.write(admission, operation).await?;
+    Ok(acknowledge(receipt))
+}
+
+/// Authentication, admission, body, parsing.
+async fn receive<T: Send + 'static>(
+    request: &HttpRequest,
+    body: Payload,
+    handles: &AdminHandles,
+    content_types: &'static [&'static str],
+    parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(Admission, T), ApiError> {
     let bearer = handles.tokens.admit(request.headers());
     let bearer = bearer.ok_or(ApiError::Unauthorized)?;
-    check_content_type(request)?;
+    check_content_type(request, content_types)?;
     check_length(request, handles)?;
     let admission = handles.writer.begin(bearer)?;
     let body = read_body(body, handles, &admission).await?;
     // A body may be 16 MiB of JSON: too long for an async thread.
-    let operation = web::block(move || parse(&body))
+    let parsed = web::block(move || parse(&body))
         .await
         .map_err(|_| ApiError::Internal)??;
-    let receipt = handles.writer.write(admission, operation).await?;
-    Ok(acknowledge(receipt))
+    Ok((admission, parsed))
 }
 
 fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
@@ -235,19 +256,20 @@ fn acknowledge(receipt: Acknowledgement) -> HttpResponse {
     })
 }
 
-fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
+fn check_content_type(
+    request: &HttpRequest,
+    accepted: &'static [&'static str],
+) -> Result<(), ApiError> {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
         return Ok(());
     };
     let essence = value.to_str().unwrap_or_default().split(';').next();
-    match essence
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
-        .as_str()
-    {
-        "application/json" | "application/x-ndjson" => Ok(()),
-        _ => Err(ApiError::UnsupportedMediaType),
+    let essence = essence.unwrap_or_default().trim();
+    let is_accepted = |accepted: &&str| essence.eq_ignore_ascii_case(accepted);
+    if accepted.iter().any(is_accepted) {
+        Ok(())
+    } else {
+        Err(ApiError::UnsupportedMediaType { accepted })
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) enum ApiError {
     NoSuchChallenge,
     #[error("{0}")]
     Differs(String),
+    #[error("status must be pending, active, locked or retired")]
+    BadStatus,
     #[error("difficulty requires tier")]
     DifficultyWithoutTier,
     #[error("tier must be an integer of at least 0")]
@@ -104,8 +106,8 @@ pub(super) enum ApiError {
     UriTooLong,
     #[error("a valid bearer token is required")]
     Unauthorized,
-    #[error("content-type must be application/json or application/x-ndjson")]
-    UnsupportedMediaType,
+    #[error("content-type must be {}", accepted.join(" or "))]
+    UnsupportedMediaType { accepted: &'static [&'static str] },
     #[error("a body may have at most {max_bytes} bytes")]
     PayloadTooLarge { max_bytes: u64 },
     #[error("the header section is too long")]
@@ -258,11 +260,12 @@ impl ResponseError for ApiError {
             | Self::BadSeqCursor(_)
             | Self::BadAfter
             | Self::BadSlot
+            | Self::BadStatus
             | Self::BadText(_) => StatusCode::BAD_REQUEST,
             Self::UnknownLineage => StatusCode::GONE,
             Self::BadLimit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -37,7 +37,7 @@ pub(super) async fn live() -> HttpResponse {
 
 pub(super) async fn ready(app: web::Data<App>) -> HttpResponse {
     let readiness = app.handles.health.readiness().await;
-    let checks = readiness.checks();
+    let checks: Vec<_> = readiness.checks().collect();
     let is_ready = checks.iter().all(|(_, check)| check.is_ok());
     let said = checks.into_iter().map(|(name, check)| (name, said(check)));
     let checks: BTreeMap<&str, Cow<'_, str>> = said.collect();

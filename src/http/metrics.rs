@@ -17,11 +17,15 @@ const MAX_BURST: NonZeroU32 = NonZeroU32::new(50).unwrap();
 /// And so many times a second after that.
 const MAX_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
+/// How often a scrape makes the checks of readiness begin.
+const MAX_LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::new(1).unwrap();
+
 /// The text of /metrics. Gathering it costs far more than any public read, so a client that asks for it
 /// without pause gets the last text again, which is at most a tenth of a second old.
 #[derive(Debug)]
 pub struct MetricsPage {
     turns: DefaultDirectRateLimiter,
+    looks: DefaultDirectRateLimiter,
     last: ArcSwapOption<Bytes>,
 }
 
@@ -29,6 +33,7 @@ impl Default for MetricsPage {
     fn default() -> Self {
         Self {
             turns: RateLimiter::direct(Quota::per_second(MAX_PER_SECOND).allow_burst(MAX_BURST)),
+            looks: RateLimiter::direct(Quota::per_second(MAX_LOOKS_PER_SECOND)),
             last: ArcSwapOption::empty(),
         }
     }
@@ -55,7 +60,17 @@ impl MetricsPage {
 }
 
 pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    let text = app.handles.metrics_page.text(&app.handles)?;
+    let page = &app.handles.metrics_page;
+    let text = page.text(&app.handles)?;
+    // The checks wait for the database for seconds if it hangs, which must not delay a scrape: the next one shows them.
+    if page.looks.check().is_ok() {
+        let (health, metrics) = (app.handles.health.clone(), app.handles.metrics.clone());
+        actix_rt::spawn(async move {
+            for (check, outcome) in health.readiness().await.checks() {
+                metrics.ready(check, outcome.is_ok());
+            }
+        });
+    }
     Ok(HttpResponse::Ok()
         .insert_header(("x-content-type-options", "nosniff"))
         .content_type(CONTENT_TYPE)
@@ -66,7 +81,7 @@ pub(super) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, ApiErro
 fn sample(handles: &Handles) {
     let metrics = &handles.metrics;
     let cache = &handles.health.cache;
-    metrics.snapshot_age(cache.snapshot_age());
+    metrics.board(cache.snapshot_age(), cache.challenges());
     metrics.set_gauge(SampledGauge::BoardWaiters, cache.waiting_readers() as u64);
     metrics.set_gauge(SampledGauge::Waiters, handles.waits.count() as u64);
     let feed = handles.feed.usage();

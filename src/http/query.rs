@@ -12,6 +12,7 @@ use super::{error::ApiError, waiting::Slot};
 use crate::{
     domain::{
         Invalid,
+        challenge::Status,
         cursor::{Cursor, NotALimit, PageLimit},
         position::Position,
         seq_cursor::{NotASeqCursor, SeqCursor},
@@ -137,6 +138,36 @@ fn parse_slot(slot: Encoded<'_>) -> Result<Slot, ApiError> {
     slot.ok_or(ApiError::BadSlot)
 }
 
+/// A page of the challenges that are stored, as an operator asks for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StoredChallenges {
+    /// Which ones; `None` for all.
+    pub(super) status: Option<Status>,
+    /// The id that they follow; empty for the first page.
+    pub(super) after: String,
+    pub(super) limit: PageLimit,
+}
+
+/// Parses the parameters of admin/challenges.
+pub(super) fn stored_challenges(query: &str) -> Result<StoredChallenges, ApiError> {
+    let [status, cursor, limit] = parameters(query, ["status", "cursor", "limit"]);
+    let status = status.map(|value| {
+        let status = value.text().and_then(|word| Status::parse(&word));
+        status.ok_or(ApiError::BadStatus)
+    });
+    let after = cursor.map(|value| value.text().ok_or(ApiError::BadText("cursor")));
+    Ok(StoredChallenges {
+        status: status.transpose()?,
+        after: after.transpose()?.unwrap_or_default().into_owned(),
+        limit: page_limit(limit)?,
+    })
+}
+
+fn page_limit(limit: Option<Encoded<'_>>) -> Result<PageLimit, ApiError> {
+    let limit = limit.map(|value| PageLimit::parse(&value.text().ok_or(NotALimit)?));
+    Ok(limit.transpose()?.unwrap_or_default())
+}
+
 /// A page of the feed, as a request asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FeedQuery {
@@ -157,10 +188,7 @@ pub(super) fn feed<'q>(query: &'q str) -> Result<FeedQuery, ApiError> {
         "limit",
     ];
     let [since_seq, slot, since_ran_at, since_id, since, limit] = parameters(query, names);
-    let limit = limit
-        .map(|value| PageLimit::parse(&value.text().ok_or(NotALimit)?))
-        .transpose()?
-        .unwrap_or_default();
+    let limit = page_limit(limit)?;
     if let Some(since_seq) = since_seq {
         let text = since_seq.text().ok_or(NotASeqCursor)?;
         let after = After::Seq(SeqCursor::parse(&text)?);

@@ -13,8 +13,8 @@ pub mod requests;
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder, core::Collector,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 pub use dropped_lines::DroppedLines;
@@ -63,6 +63,9 @@ pub struct Metrics {
     connections: IntGauge,
     accepted: IntCounter,
     snapshot_age_seconds: Gauge,
+    board_challenges: IntGauge,
+    ready: IntGaugeVec,
+    database: IntGaugeVec,
     gauges: [IntGauge; SampledGauge::ALL.len()],
 }
 
@@ -137,10 +140,18 @@ pub enum SampledGauge {
     Listening,
     /// Whole seconds that the database is behind its primary.
     ReplicaLag,
+    /// When the newest published eval run ran, in seconds since 1970; 0 if there is none.
+    NewestEvalRun,
+    /// Bytes of the database, without its write-ahead log.
+    DatabaseBytes,
+    /// Bytes that are free on the database's disk.
+    DiskFreeBytes,
+    /// Bytes of the database's disk.
+    DiskBytes,
 }
 
 impl SampledGauge {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 16] = [
         Self::BoardWaiters,
         Self::Waiters,
         Self::MaxConnections,
@@ -153,6 +164,10 @@ impl SampledGauge {
         Self::CommitRunning,
         Self::Listening,
         Self::ReplicaLag,
+        Self::NewestEvalRun,
+        Self::DatabaseBytes,
+        Self::DiskFreeBytes,
+        Self::DiskBytes,
     ];
 
     fn name_and_help(self) -> (&'static str, &'static str) {
@@ -198,6 +213,22 @@ impl SampledGauge {
                 "publisher_replica_lag_seconds",
                 "For how long a standby that is read has not caught up with its primary, in seconds.",
             ),
+            Self::NewestEvalRun => (
+                "publisher_newest_eval_run_timestamp_seconds",
+                "ran_at of the newest published eval run, in seconds since 1970; 0 if there is none.",
+            ),
+            Self::DatabaseBytes => (
+                "publisher_database_bytes",
+                "Size of the SQLite file without its write-ahead log, or of PostgreSQL's tables and indexes, in bytes.",
+            ),
+            Self::DiskFreeBytes => (
+                "publisher_disk_free_bytes",
+                "Bytes that are free on the disk of the SQLite file; 0 with PostgreSQL.",
+            ),
+            Self::DiskBytes => (
+                "publisher_disk_bytes",
+                "Size of the disk of the SQLite file, in bytes; 0 with PostgreSQL.",
+            ),
             Self::CommitRunning => (
                 "publisher_commit_running_seconds",
                 "For how long the commit in flight has been running, in seconds; 0 while no commit runs.",
@@ -234,12 +265,20 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(&registry, Histogram::with_opts(options)?)
         };
+        let info = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
         let by = |label: &str, name: &str, help: &str| {
             registered(
                 &registry,
                 IntCounterVec::new(Opts::new(name, help), &[label])?,
             )
         };
+        let build = info(
+            "publisher_build_info",
+            "Always 1; the labels say which program runs.",
+            &["version", "os", "arch"],
+        )?;
         let feed_pages = by(
             "from",
             "publisher_feed_pages_total",
@@ -347,9 +386,29 @@ impl Metrics {
                     "Time since the board in service was built, or found to be the same again; -1 while there is none.",
                 )?,
             )?,
+            board_challenges: registered(
+                &registry,
+                IntGauge::new(
+                    "publisher_board_challenges",
+                    "Challenges on the board in service; -1 while there is none.",
+                )?,
+            )?,
+            ready: info(
+                "publisher_ready",
+                "1 if this check of /health/ready was well at the last look, 0 if not. A scrape makes a look begin, once a second at most.",
+                &["check"],
+            )?,
+            database: info(
+                "publisher_database_info",
+                "Always 1; the labels say which kind of database it is, and whether this process may write to it.",
+                &["kind", "access"],
+            )?,
             gauges: gauges.try_into().map_err(unreachable)?,
             registry,
         };
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        let labels = [env!("CARGO_PKG_VERSION"), os, arch];
+        build.with_label_values(&labels).set(1);
         // A counter that has counted nothing yet shows 0 instead of being absent.
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
@@ -449,10 +508,28 @@ impl Metrics {
         self.gauges[gauge as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
-    /// Sets the age of the board; `None` if there is no board.
-    pub fn snapshot_age(&self, age: Option<Duration>) {
+    /// Sets the age of the board and how many challenges it has; `None` if there is no board.
+    pub fn board(&self, age: Option<Duration>, challenges: Option<usize>) {
         self.snapshot_age_seconds
             .set(age.map_or(-1.0, |age| age.as_secs_f64()));
+        let challenges = challenges.and_then(|count| i64::try_from(count).ok());
+        self.board_challenges.set(challenges.unwrap_or(-1));
+    }
+
+    /// Notes whether a check of readiness was well.
+    pub fn ready(&self, check: &str, is_well: bool) {
+        let ready = self.ready.with_label_values(&[check]);
+        ready.set(is_well.into());
+    }
+
+    /// Notes which kind of database it is, and whether this process may write to it.
+    pub fn database(&self, kind: &str, is_writable: bool) {
+        let access = if is_writable {
+            "read-write"
+        } else {
+            "read-only"
+        };
+        self.database.with_label_values(&[kind, access]).set(1);
     }
 
     /// Returns all metrics as text.

@@ -19,9 +19,9 @@ const LATENCY_SECONDS: [f64; 11] = [
 ];
 
 /// Statuses that are counted one by one; any other status is counted as `other`.
-const STATUSES: [u16; 22] = [
+const STATUSES: [u16; 21] = [
     200, 204, 206, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 416, 422, 429, 431,
-    500, 502, 503,
+    500, 503,
 ];
 
 /// The route of a request.
@@ -253,8 +253,11 @@ impl Requests {
                 .chain(["other".to_owned()]);
             for (at, status) in names.enumerate() {
                 let count = self.sum(|counters| &counters.routes[route as usize].statuses[at]);
-                // 200 is shown from the start, so that a rate can be computed for the first requests.
-                if count > 0 || at == 0 {
+                // A series that begins with its first request has no rate then: those that alarms watch are shown
+                // from the start.
+                let is_watched = |code: &u16| matches!(code, 200 | 304 | 500..);
+                let is_watched = STATUSES.get(at).is_some_and(is_watched);
+                if count > 0 || is_watched {
                     metrics.push(counter(
                         &[("route", route.label()), ("status", &status)],
                         count,

@@ -103,6 +103,7 @@ pub async fn start(
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let counted = metrics.register_dropped_lines(&parts.dropped_log_lines);
     counted.map_err(io::Error::other)?;
+    metrics.database(parts.store.kind(), parts.writable);
     let max_connections = addresses.first().map_or(0, |public| public.max_connections);
     metrics.set_gauge(SampledGauge::MaxConnections, max_connections as u64);
     let waits = Waits::new(&settings.http.waiting, max_connections);

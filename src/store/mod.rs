@@ -9,6 +9,7 @@
 //! | `operation` | what is written in groups |
 //! | `outcome` | what a write changed, or why it was rejected |
 //! | `state` | what readers find: board, feed, versions, the ends of pages |
+//! | `prune` | removes old eval runs, a few at a time, from either store |
 //! | `polls` | whether changes by other processes are noticed |
 //! | `postgres` | a database of PostgreSQL |
 //! | `settings` | the options of this room |
@@ -20,6 +21,7 @@ pub mod operation;
 mod outcome;
 mod polls;
 pub mod postgres;
+pub mod prune;
 mod settings;
 pub mod sqlite;
 mod state;
@@ -32,7 +34,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::domain::{
-    challenge::Challenge,
+    challenge::{Challenge, Status},
     cursor::{Cursor, PageLimit},
     position::NotAPosition,
     ran_at::RanAt,
@@ -45,8 +47,8 @@ use sqlite::SqliteStore;
 pub use outcome::{CommitError, Committed, Counts, RefusedItem, WriteError, Written};
 pub use settings::Settings;
 pub use state::{
-    Board, BoardStamp, DatabaseState, FeedStamp, LastRow, PageEnd, PoolUsage, SeqPageEnd,
-    SeqPageError, Since, Version,
+    Board, BoardStamp, DatabaseSize, DatabaseState, DiskSpace, FeedStamp, KeptFrom, LastRow,
+    PageEnd, PoolUsage, SeqPageEnd, SeqPageError, Since, Version,
 };
 
 /// Well, or what is wrong in a few words.
@@ -86,6 +88,24 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.challenge(id, deadline),
             Self::Postgres(store) => store.challenge(id, deadline),
+        }
+    }
+
+    /// Returns up to `limit` challenges whose ids follow `after`, in the order of their ids (by bytes): those of one
+    /// status, or all.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn challenges(
+        &self,
+        status: Option<Status>,
+        after: &str,
+        limit: PageLimit,
+        deadline: Instant,
+    ) -> Result<Vec<Challenge>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.challenges(status, after, limit, deadline),
+            Self::Postgres(store) => store.challenges(status, after, limit, deadline),
         }
     }
 
@@ -187,6 +207,14 @@ impl Store {
         }
     }
 
+    /// Returns what kind of database it is: `sqlite` or `postgresql`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+
     /// Returns how many connections read at once at most.
     pub fn max_readers(&self) -> u32 {
         match self {
@@ -208,6 +236,14 @@ impl Store {
         match self {
             Self::Sqlite(_) => (false, 0),
             Self::Postgres(store) => store.replication(),
+        }
+    }
+
+    /// Returns the size of the database and of its disk; `None` if they are unknown. Blocks.
+    pub fn size(&self) -> Option<DatabaseSize> {
+        match self {
+            Self::Sqlite(store) => store.size(),
+            Self::Postgres(store) => Some(store.size()),
         }
     }
 

@@ -1,7 +1,10 @@
 //! What readers find: the board, the feed and their versions, the ends of pages.
 
 use crate::domain::{
-    challenge::Challenge, cursor::Cursor, lineages::Unresolved, position::Lineage,
+    challenge::Challenge,
+    cursor::Cursor,
+    lineages::{Lineages, Unresolved},
+    position::Lineage,
     seq_cursor::SeqCursor,
 };
 
@@ -108,6 +111,26 @@ pub struct DatabaseState {
     pub feed: FeedStamp,
     /// The lineage that began with the last restore, or with the database.
     pub restored: Lineage,
+    /// When the newest published eval run ran, in seconds since 1970.
+    pub newest_run_secs: Option<i64>,
+}
+
+/// The size of a database, and of the disk that it is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DatabaseSize {
+    /// Bytes of the database, without its write-ahead log.
+    pub database_bytes: u64,
+    /// Its disk; `None` if that is the disk of another machine.
+    pub disk: Option<DiskSpace>,
+}
+
+/// The space of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Bytes of the whole disk.
+    pub bytes: u64,
 }
 
 /// The sort key of a page's last row.
@@ -130,8 +153,26 @@ pub struct PageEnd {
     pub stamp: FeedStamp,
 }
 
+/// What `prune` has removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Eval runs that ran before this time may be missing. In the stored form.
+    pub before: String,
+    /// The greatest `seq` of those that were removed.
+    pub through_seq: i64,
+}
+
+/// From where on all eval runs are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFrom {
+    /// No eval run after this cursor was removed.
+    pub cursor: SeqCursor,
+    /// No eval run of this time or a later one was removed. In the stored form.
+    pub ran_at: String,
+}
+
 /// The end of a page in the order of commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeqPageEnd {
     /// The cursor after it.
     pub next: SeqCursor,
@@ -139,6 +180,18 @@ pub struct SeqPageEnd {
     pub rows: usize,
     /// The feed that was read.
     pub stamp: FeedStamp,
+    /// If eval runs after the cursor of the request were removed.
+    pub kept_from: Option<KeptFrom>,
+}
+
+impl Pruned {
+    /// Returns from where on all eval runs are kept, if some after `position` were removed.
+    pub(super) fn after(self, position: i64, lineages: &Lineages) -> Option<KeptFrom> {
+        (position < self.through_seq).then(|| KeptFrom {
+            cursor: lineages.canonical(self.through_seq),
+            ran_at: self.before,
+        })
+    }
 }
 
 /// Why there is no page in the order of commits.

@@ -14,6 +14,8 @@
 
 #[path = "../publisher/admin.rs"]
 mod admin;
+#[path = "../publisher/admin_reads.rs"]
+mod admin_reads;
 #[allow(dead_code)]
 #[path = "../publisher/app.rs"]
 mod app;
@@ -42,12 +44,16 @@ mod operators;
 #[allow(dead_code)]
 #[path = "../publisher/process.rs"]
 mod process;
+#[path = "../publisher/prune.rs"]
+mod prune;
 mod replicas;
 mod snapshot_file;
 #[allow(dead_code)]
 #[path = "../publisher/database.rs"]
 mod sqlite;
 mod store;
+#[path = "../publisher/vitals.rs"]
+mod vitals;
 #[path = "../publisher/waiting.rs"]
 mod waiting;
 #[allow(dead_code)]

@@ -346,11 +346,11 @@ async fn item_count_body_length_content_type_and_method_are_checked() {
     );
     for (path, allow) in [
         (RUNS, "POST"),
-        (CHALLENGES, "POST"),
-        (&format!("{CHALLENGES}/a"), "PUT"),
+        (CHALLENGES, "GET, HEAD, POST"),
+        (&format!("{CHALLENGES}/a"), "GET, HEAD, PUT, PATCH"),
         (&format!("{EPOCHS}/1"), "PUT"),
     ] {
-        let answer = app.get(path).await;
+        let answer = app.send(Method::DELETE, path, &[]).await;
         answer.assert_error(405, "method not allowed");
         assert_eq!(answer.header("allow"), allow);
     }

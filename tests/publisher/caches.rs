@@ -47,7 +47,8 @@ async fn an_error_that_the_target_decides_may_be_kept_for_a_second_and_others_no
         (Method::DELETE, "/health", vec![], 405),
         (Method::GET, BOARD, vec![("if-match", "\"a\"")], 412),
         (Method::GET, BOARD, vec![("accept-encoding", "*;q=0")], 406),
-        (Method::GET, "/v1/admin/challenges", vec![], 405),
+        (Method::GET, "/v1/admin/challenges", vec![], 401),
+        (Method::GET, "/v1/admin/eval-runs", vec![], 405),
         (Method::POST, "/v1/admin/eval-runs", vec![], 401),
         (
             Method::POST,

@@ -183,13 +183,19 @@ fn every_switch_is_read_from_its_variable_in_each_of_the_usual_forms() {
         .map(|(name, _)| name.as_str())
         .collect();
     assert!(switches.len() >= 4, "{switches:?}");
-    for value in [
-        "1", "0", "yes", "no", "on", "off", "true", "false", "YES", "Off", "True", "y", "n", "",
-    ] {
+    let start = |value| {
         let variables: Vec<_> = switches.iter().map(|name| (*name, value)).collect();
-        let (code, said) = start_fails(&variables);
+        start_fails(&variables)
+    };
+    for value in ["0", "no", "off", "false", "NO", "Off", "n", "F", ""] {
+        let (code, said) = start(value);
         assert_eq!(code, Some(1), "{value:?}: {said}");
         assert!(said.contains("/nowhere/a.db"), "{value:?}: {said}");
+    }
+    for value in ["1", "yes", "on", "true", "YES", "On", "True", "y", "T"] {
+        let (_, said) = start(value);
+        // A switch may require another option, which is not there.
+        assert!(!said.contains("invalid value"), "{value:?}: {said}");
     }
     for switch in &switches {
         for value in ["maybe", "2", " ", "yes please"] {

@@ -15,7 +15,9 @@ use cathedral_publisher::{
             file::DatabaseFile,
             import::SqliteImport,
             open::open_writer,
-            write::{begin_lineage, insert_eval_run, put_challenge, put_merkle_epoch},
+            write::{
+                begin_lineage, insert_eval_run, put_challenge, put_merkle_epoch, replace_challenge,
+            },
         },
     },
 };
@@ -75,6 +77,9 @@ impl Database {
                     Operation::PutChallenges(challenges) => challenges.iter().for_each(|it| {
                         put_challenge(connection, it).unwrap();
                     }),
+                    Operation::ReplaceChallenge { old, new } => {
+                        replace_challenge(connection, old, new).unwrap();
+                    }
                     Operation::InsertEvalRuns(runs) => runs.iter().for_each(|it| {
                         insert_eval_run(connection, it).unwrap();
                     }),

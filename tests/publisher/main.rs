@@ -10,6 +10,8 @@
 
 mod accepted;
 mod admin;
+mod admin_reads;
+mod alarms;
 mod app;
 mod backup;
 mod browser;
@@ -59,6 +61,7 @@ mod page;
 mod page_live;
 mod page_looks;
 mod process;
+mod prune;
 mod refresh_flag;
 mod replicas;
 mod seq_pulls;
@@ -69,6 +72,7 @@ mod slow_clients;
 mod snapshot_file;
 mod sockets;
 mod stopping;
+mod vitals;
 mod waiting;
 mod wal;
 mod wire;

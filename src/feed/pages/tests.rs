@@ -125,6 +125,7 @@ impl Model {
             rows: rows.len(),
             is_full,
             next: None,
+            kept_from: None,
             last: last.map(|row| Arc::new(row.1.clone())),
             representation: Arc::new(Representation::new(format!("{rows:?}"))),
             stamp: self.stamp(version),

@@ -1,5 +1,7 @@
 //! How a client goes on after an answer that could have waited: the fields that say so.
 
+use std::sync::Arc;
+
 use super::Slot;
 use crate::{
     answer::CachePolicy,
@@ -32,6 +34,8 @@ pub(in crate::http) enum Reason {
 pub(in crate::http) struct Next {
     /// The value of `Link` (RFC 8288). Relative, so that it holds with and without the prefix.
     link: String,
+    /// The value of `Kept-From`.
+    kept_from: Option<Arc<str>>,
     reason: Reason,
     cache_policy: CachePolicy,
 }
@@ -42,6 +46,7 @@ impl Next {
         let slot = slot.number();
         Self {
             link: format!("<?after={position}&slot={slot}>; rel=\"next\""),
+            kept_from: None,
             reason,
             cache_policy: reason.cache_policy(),
         }
@@ -75,6 +80,7 @@ impl Next {
         link += ">; rel=\"next\"";
         Some(Self {
             link,
+            kept_from: page.kept_from.clone(),
             reason,
             cache_policy,
         })
@@ -93,8 +99,10 @@ impl Next {
             Reason::Stopping => Some(STOPPING_FOR_SECS),
         };
         let retry_after = seconds.map(|seconds| ("retry-after", seconds));
+        let kept_from = self.kept_from.as_deref();
         [("link", self.link.as_str())]
             .into_iter()
+            .chain(kept_from.map(|kept_from| ("kept-from", kept_from)))
             .chain(retry_after)
     }
 }

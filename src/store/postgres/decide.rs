@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::{challenge::Challenge, eval_run::EvalRun},
-    store::{Counts, Operation, RefusedItem, WriteError, Written},
+    store::{Counts, Operation, RefusedItem, WriteError, Written, operation},
 };
 
 /// The SHA-256 of a stored text: rows may be large, and equal ones need not be sent.
@@ -24,6 +24,12 @@ pub(super) struct Stored {
     pub(super) challenges: HashMap<String, (Challenge, i64)>,
     /// The bodies of epochs; `None` if only the number is known.
     pub(super) epochs: HashMap<i64, Option<TextHash>>,
+}
+
+impl Stored {
+    fn challenge(&self, id: &str) -> Option<&Challenge> {
+        self.challenges.get(id).map(|(challenge, _)| challenge)
+    }
 }
 
 /// What is to be stored, and the results of the operations once it is.
@@ -60,13 +66,13 @@ pub(super) fn decide<'a>(operations: &'a [Operation], stored: &Stored) -> Decisi
             Operation::PutChallenges(items) => {
                 let items = items.iter().map(|it| (it.challenge_id.as_str(), it));
                 challenges.apply(items, |id, new: &Challenge, earlier: Option<&Challenge>| {
-                    let old = earlier.or_else(|| stored.challenges.get(id).map(|(old, _)| old));
-                    match old {
-                        Some(old) if old == new => return Ok(Written::Unchanged),
-                        Some(old) => new.check_replaces(old)?,
-                        None => {}
-                    }
-                    Ok(Written::Inserted)
+                    operation::put(new, earlier.or_else(|| stored.challenge(id)))
+                })
+            }
+            Operation::ReplaceChallenge { old, new } => {
+                let items = [(new.challenge_id.as_str(), &**new)].into_iter();
+                challenges.apply(items, |id, new: &Challenge, earlier: Option<&Challenge>| {
+                    operation::replace(new, old, earlier.or_else(|| stored.challenge(id)))
                 })
             }
             Operation::PutMerkleEpoch { epoch, body } => {

@@ -20,6 +20,7 @@ use crate::{
     store::{
         StoreError, Version,
         dump::{StoredEpoch, StoredEvalRun},
+        state::Pruned,
     },
 };
 
@@ -131,6 +132,16 @@ impl PostgresDump {
         let client = self.session.client();
         let rows = async { Ok(client.query_typed("SELECT * FROM lineages", &[]).await?) };
         row::lineages(&self.block_on(rows)?)
+    }
+
+    /// Returns what was pruned, if anything was.
+    pub(in crate::store) fn pruned(&self) -> Result<Option<Pruned>, StoreError> {
+        let mut pruned = None;
+        self.every::<StoreError>("SELECT before, through_seq FROM pruned", |row| {
+            pruned = Some(row::pruned(row)?);
+            Ok(())
+        })?;
+        Ok(pruned)
     }
 
     /// Returns the versions of the board and of the feed, with the names of their tables.

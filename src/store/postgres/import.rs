@@ -19,7 +19,7 @@ use super::{
     decide::{Decision, decide},
     error::{PostgresError, ServerError},
     look::look,
-    row,
+    prune, row,
     store::PostgresStore,
     writer::{NOT_AWAITED, WriteSession},
 };
@@ -29,6 +29,7 @@ use crate::{
         Counts, Operation, StoreError, Written,
         import::{ImportFault, ImportItem},
         sqlite::page_copy::Contents,
+        state::Pruned,
     },
 };
 
@@ -164,6 +165,14 @@ impl PostgresImport {
         Ok(())
     }
 
+    /// Notes that eval runs were pruned.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`].
+    pub(in crate::store) fn note_pruned(&self, pruned: &Pruned) -> Result<(), StoreError> {
+        self.block_on(async |client| prune::note(client, pruned).await)
+    }
+
     /// Deletes everything. Returns what was there, and the lineages of the database. Eval runs that are put from now on
     /// keep their numbers.
     ///
@@ -175,7 +184,7 @@ impl PostgresImport {
                                     (SELECT count(*) FROM merkle_epochs)";
         const CLEAR: &str =
             "DELETE FROM challenges; DELETE FROM eval_runs; DELETE FROM merkle_epochs;
-                             UPDATE feed_version SET last_seq = 0";
+                             DELETE FROM pruned; UPDATE feed_version SET last_seq = 0";
         let cleared = self.block_on(async |client| {
             let count = client.query_typed_one(COUNT, &[]).await?;
             let lineages = client.query_typed("SELECT * FROM lineages", &[]).await?;
@@ -341,7 +350,7 @@ impl PostgresImport {
 
 /// Commits. If there is no answer in time, cancels: a server that waits for its synchronous standby would keep the lock of
 /// all writers.
-async fn commit(session: &WriteSession, handle: &Handle) -> Result<(), CallError> {
+pub(super) async fn commit(session: &WriteSession, handle: &Handle) -> Result<(), CallError> {
     let commit = session.session.client().batch_execute("COMMIT");
     pin!(commit);
     let answer = match timeout(COMMIT_TIMEOUT, &mut commit).await {

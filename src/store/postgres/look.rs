@@ -28,6 +28,7 @@ pub(super) async fn look(client: &Client, operations: &[Operation]) -> Result<St
             Operation::PutChallenges(items) => {
                 challenges.extend(items.iter().map(|it| it.challenge_id.as_str()));
             }
+            Operation::ReplaceChallenge { new, .. } => challenges.push(new.challenge_id.as_str()),
             Operation::PutMerkleEpoch { epoch, .. } => epochs.push(*epoch),
         }
     }

@@ -175,7 +175,7 @@ async fn check_rights(client: &Client) -> Result<(), PostgresError> {
             AND (relname <> 'lineages' OR has_table_privilege(oid, 'INSERT'))
             AND (relkind <> 'S' OR has_sequence_privilege(oid, 'USAGE')))
         FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
-            AND relname IN ('challenges', 'eval_runs', 'merkle_epochs', 'board_version', 'feed_version', 'lineages',
+            AND relname IN ('challenges', 'eval_runs', 'merkle_epochs', 'board_version', 'feed_version', 'lineages', 'pruned',
                             'eval_runs_seq_seq', 'challenges_revision')";
     let row = client.query_typed_one(may_write, &[]).await?;
     if row.try_get::<_, Option<bool>>(0)? == Some(false) {
@@ -188,7 +188,7 @@ async fn check_rights(client: &Client) -> Result<(), PostgresError> {
 async fn check_foreign(client: &Client) -> Result<(), PostgresError> {
     let foreign = "SELECT current_schema()::text, relname::text FROM pg_class
         WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
-            AND relname IN ('challenges', 'eval_runs', 'merkle_epochs', 'board_version', 'feed_version', 'lineages')
+            AND relname IN ('challenges', 'eval_runs', 'merkle_epochs', 'board_version', 'feed_version', 'lineages', 'pruned')
         ORDER BY relname LIMIT 1";
     let later = "SELECT current_schema()::text, n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relname = 'publisher_schema' AND n.nspname = ANY (current_schemas(false)) LIMIT 1";

@@ -13,6 +13,7 @@
 //! | `migrations` | the schema, and how a database gets it |
 //! | `password` | the file with the password |
 //! | `pool` | sessions that read |
+//! | `prune` | removes old eval runs |
 //! | `read` | the queries of the board, the feed, the health check |
 //! | `runtime` | the thread that drives sockets; deadlines of blocking threads |
 //! | `restore` | puts the content of a file in the place of what is there |
@@ -34,6 +35,7 @@ mod look;
 pub mod migrations;
 pub mod password;
 mod pool;
+pub mod prune;
 mod read;
 pub(in crate::store) mod restore;
 mod row;

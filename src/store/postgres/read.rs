@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        challenge::Challenge,
+        challenge::{Challenge, Status},
         cursor::{Cursor, PageLimit, Seen},
         ran_at::RanAt,
         seq_cursor::SeqCursor,
@@ -35,6 +35,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const COMMIT: &str = "COMMIT";
 const STAMP: &str = "SELECT * FROM publisher_stamp()";
 const LINEAGES: &str = "SELECT ordinal, id, first_seq, shared_through, is_restore FROM lineages";
+const PRUNED: &str = "SELECT before, through_seq FROM pruned";
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl PostgresStore {
@@ -75,6 +76,32 @@ impl PostgresStore {
         self.read(deadline, async |client| {
             let rows = all(client, ONE, &[(&id, Type::TEXT)]).await?;
             rows.first().map(row::challenge).transpose()
+        })
+    }
+
+    /// Returns up to `limit` challenges whose ids follow `after`, in the order of their ids: those of one status, or all.
+    ///
+    /// # Errors
+    /// Those of [`PostgresStore::board`].
+    pub fn challenges(
+        &self,
+        status: Option<Status>,
+        after: &str,
+        limit: PageLimit,
+        deadline: Instant,
+    ) -> Result<Vec<Challenge>, StoreError> {
+        const PAGE: &str = "SELECT * FROM challenges
+            WHERE challenge_id > $1 AND ($2 IS NULL OR status = $2) ORDER BY challenge_id LIMIT $3";
+        let status = status.map(Status::as_str);
+        let rows = i64::try_from(limit.rows()).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 3] = [
+            (&after, Type::TEXT),
+            (&status, Type::TEXT),
+            (&rows, Type::INT8),
+        ];
+        self.read(deadline, async |client| {
+            let rows = all(client, PAGE, &parameters).await?;
+            rows.iter().map(row::challenge).collect()
         })
     }
 
@@ -164,12 +191,13 @@ impl PostgresStore {
                             ORDER BY seq LIMIT $2";
         let rows = i64::try_from(limit.rows()).unwrap_or(i64::MAX);
         let page = self.read(deadline, async |client| {
-            let ((), now, lineages, stamp) = tokio::try_join!(
+            let ((), now, lineages, stamp, pruned) = tokio::try_join!(
                 biased;
                 run(client, BEGIN),
                 one(client, NOW),
                 all(client, LINEAGES, &[]),
                 one(client, STAMP),
+                all(client, PRUNED, &[]),
             )?;
             let (now, stamp) = (get(&now, "now")?, row::stamp(&stamp)?);
             let lineages = row::lineages(&lineages)?;
@@ -182,6 +210,8 @@ impl PostgresStore {
                 }
             };
             let after = position;
+            let pruned = pruned.first().map(row::pruned).transpose()?;
+            let kept_from = pruned.and_then(|pruned| pruned.after(after, &lineages));
             let mut count = 0;
             let parameters: [Parameter<'_>; 2] = [(&after, Type::INT8), (&rows, Type::INT8)];
             let page = each(client, PAGE, &parameters, |row| {
@@ -195,6 +225,7 @@ impl PostgresStore {
                 next: lineages.canonical(position),
                 rows: count,
                 stamp,
+                kept_from,
             }))
         });
         Ok(page??)

@@ -45,6 +45,9 @@ pub(in crate::store) fn replace_content(
         }
         Ok(())
     })?;
+    if let Some(pruned) = read::pruned(copy)? {
+        import.note_pruned(&pruned)?;
+    }
     let last_seq = read::last_seq(copy)?;
     import.raise_last_seq(last_seq)?;
     let lineages = read::lineages(copy)?.taking_place_of(&live, last_seq);

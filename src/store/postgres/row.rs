@@ -15,7 +15,7 @@ use crate::{
         position::{Lineage, NotAPosition, Position},
         seq_cursor::SeqCursor,
     },
-    store::{BoardStamp, FeedStamp, StoreError, Version},
+    store::{BoardStamp, FeedStamp, StoreError, Version, state::Pruned},
 };
 
 /// The bytes of a text, without a check of its encoding: the server has made it.
@@ -109,6 +109,14 @@ pub(super) fn board_stamp(row: &Row) -> Result<BoardStamp, StoreError> {
             change_id: get(row, "board_change_id")?,
         },
         lineage: lineage(row, "ordinal", "lineage")?,
+    })
+}
+
+/// Reads the row of `pruned`.
+pub(super) fn pruned(row: &Row) -> Result<Pruned, PostgresError> {
+    Ok(Pruned {
+        before: get(row, "before")?,
+        through_seq: get(row, "through_seq")?,
     })
 }
 

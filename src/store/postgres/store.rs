@@ -22,7 +22,7 @@ use super::{
     watch::PostgresWatcher,
     writer::PostgresWriter,
 };
-use crate::store::{Check, NO_ANSWER, PoolUsage, StoreError, polls::Polls};
+use crate::store::{Check, DatabaseSize, NO_ANSWER, PoolUsage, StoreError, polls::Polls};
 
 /// For a migration: no limit but the caller's deadline.
 const MIGRATING: SessionLimits = SessionLimits {
@@ -67,22 +67,25 @@ pub(super) struct Inner {
     /// Whether tables are created in an empty database.
     may_create: AtomicBool,
     polls: Polls,
-    pub(super) replication: Replication,
+    pub(super) sight: Sight,
     pub(super) runtime: Runtime,
 }
 
-/// What the last poll saw of the way to the server.
+/// What the last poll saw of the server.
 #[derive(Debug, Default)]
-pub(super) struct Replication {
+pub(super) struct Sight {
     hears: AtomicBool,
     lag_secs: AtomicU64,
+    database_bytes: AtomicU64,
 }
 
-impl Replication {
-    pub(super) fn saw(&self, hears: bool, lag_secs: i64) {
+impl Sight {
+    pub(super) fn saw(&self, hears: bool, lag_secs: i64, database_bytes: i64) {
+        let unsigned = |number: i64| number.try_into().unwrap_or_default();
         self.hears.store(hears, Ordering::Relaxed);
-        let lag_secs = lag_secs.try_into().unwrap_or_default();
-        self.lag_secs.store(lag_secs, Ordering::Relaxed);
+        self.lag_secs.store(unsigned(lag_secs), Ordering::Relaxed);
+        self.database_bytes
+            .store(unsigned(database_bytes), Ordering::Relaxed);
     }
 }
 
@@ -124,7 +127,7 @@ impl PostgresStore {
             is_prepared: AtomicBool::new(false),
             may_create: AtomicBool::new(true),
             polls: Polls::default(),
-            replication: Replication::default(),
+            sight: Sight::default(),
             runtime,
         })))
     }
@@ -197,11 +200,19 @@ impl PostgresStore {
 
     /// Returns whether notices of changes arrive, and how far the server is behind its primary, in seconds.
     pub fn replication(&self) -> (bool, u64) {
-        let Replication { hears, lag_secs } = &self.0.replication;
+        let sight = &self.0.sight;
         (
-            hears.load(Ordering::Relaxed) && self.0.polls.check().is_ok(),
-            lag_secs.load(Ordering::Relaxed),
+            sight.hears.load(Ordering::Relaxed) && self.0.polls.check().is_ok(),
+            sight.lag_secs.load(Ordering::Relaxed),
         )
+    }
+
+    /// Returns the size of the tables and their indexes, as the last poll saw it.
+    pub fn size(&self) -> DatabaseSize {
+        DatabaseSize {
+            database_bytes: self.0.sight.database_bytes.load(Ordering::Relaxed),
+            disk: None,
+        }
     }
 
     /// Returns the database, without a password.

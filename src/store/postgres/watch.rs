@@ -44,6 +44,10 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 const STATE: &str = "SELECT s.*, b.version AS board_version, b.change_id AS board_change_id,
         r.ordinal AS restored_ordinal, r.id AS restored, l.mark = publisher_mark() AS is_same,
         pg_is_in_recovery() AS is_standby,
+        (SELECT floor(extract(epoch FROM ran_at::timestamp))::bigint FROM eval_runs
+         WHERE schema_version >= 5 ORDER BY ran_at DESC, id DESC LIMIT 1) AS newest_run_secs,
+        pg_total_relation_size('eval_runs') + pg_total_relation_size('challenges')
+            + pg_total_relation_size('merkle_epochs') AS database_bytes,
         CASE
             WHEN NOT pg_is_in_recovery() THEN 0
             WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
@@ -161,8 +165,8 @@ impl PostgresWatcher {
             return Ok(None);
         };
         let mut view = View::of(&listening.session).await?;
-        let replication = &self.store.0.replication;
-        replication.saw(listening.hears(), view.lag_secs);
+        let sight = &self.store.0.sight;
+        sight.saw(listening.hears(), view.lag_secs, view.database_bytes);
         if self.begins_lineage(&view) {
             self.begin_lineage(listening).await?;
             view = View::of(&listening.session).await?;
@@ -279,6 +283,7 @@ struct View {
     is_standby: bool,
     /// How far a standby is behind, in seconds.
     lag_secs: i64,
+    database_bytes: i64,
 }
 
 impl View {
@@ -290,10 +295,12 @@ impl View {
                 board: row::board_stamp(&row)?,
                 feed: row::stamp(&row)?,
                 restored: row::lineage(&row, "restored_ordinal", "restored")?,
+                newest_run_secs: get(&row, "newest_run_secs")?,
             },
             is_same: get(&row, "is_same")?,
             is_standby: get(&row, "is_standby")?,
             lag_secs: get::<Option<i64>>(&row, "lag_secs")?.unwrap_or_default(),
+            database_bytes: get(&row, "database_bytes")?,
         })
     }
 }

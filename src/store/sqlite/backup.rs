@@ -163,6 +163,9 @@ fn put_all(dump: &PostgresDump, into: &Connection) -> Result<(), StoreError> {
         Ok(())
     })?;
     write::put_lineages(into, &dump.lineages()?)?;
+    if let Some(pruned) = dump.pruned()? {
+        write::note_pruned(into, &pruned)?;
+    }
     write::raise_last_seq(into, dump.last_seq()?)?;
     for (table, version) in dump.versions()? {
         into.execute(

@@ -138,6 +138,7 @@ fn read_state(connection: &Connection) -> Result<(DatabaseState, Reached), Store
         board: read::board_stamp(&transaction)?,
         feed: read::feed_stamp(&transaction)?,
         restored: read::last_restore(&transaction)?,
+        newest_run_secs: read::newest_run_secs(&transaction)?,
     };
     Ok((state, reached))
 }

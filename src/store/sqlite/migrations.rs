@@ -15,6 +15,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("../../../sql/0001_initial.sql"),
     include_str!("../../../sql/0002_versions.sql"),
     include_str!("../../../sql/0003_since_seq.sql"),
+    include_str!("../../../sql/0004_prune.sql"),
 ];
 /// The `user_version` of a database that has had all steps.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len() as i64;

@@ -6,6 +6,7 @@
 //! | `backup` | writes a copy of a database in use |
 //! | `change_detector` | notices commits of other connections |
 //! | `condition` | whether the database can be trusted: damage, failed polls |
+//! | `disk_space` | the size of the file, and the free space of its disk |
 //! | `file` | whether the files of the database are those that were opened |
 //! | `history` | whether the database went back without a restore |
 //! | `import` | write transactions of many items |
@@ -13,6 +14,7 @@
 //! | `migrations` | the schema, and how a database gets it |
 //! | `page_copy` | copies a database through SQLite, and checks it |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
+//! | `prune` | removes old eval runs |
 //! | `read` | the queries of the board, the feed, the health check and the exports |
 //! | `restore` | brings a backup into a database in use |
 //! | `scratch` | a private folder for a database that is being made |
@@ -23,6 +25,7 @@
 pub mod backup;
 pub(super) mod change_detector;
 mod condition;
+mod disk_space;
 pub mod file;
 mod history;
 pub mod import;
@@ -31,6 +34,7 @@ mod migrations;
 pub mod open;
 pub mod page_copy;
 pub mod pool;
+pub mod prune;
 pub mod read;
 pub mod restore;
 mod scratch;
@@ -41,11 +45,11 @@ pub(super) mod writer;
 use std::time::Instant;
 
 use super::{
-    Board, Check, FeedStamp, PageEnd, SeqPageEnd, SeqPageError, Settings, Since, StoreError,
-    WriterSettings,
+    Board, Check, DatabaseSize, FeedStamp, PageEnd, SeqPageEnd, SeqPageError, Settings, Since,
+    StoreError, WriterSettings,
 };
 use crate::domain::{
-    challenge::Challenge,
+    challenge::{Challenge, Status},
     cursor::{Cursor, PageLimit},
     ran_at::RanAt,
     seq_cursor::SeqCursor,
@@ -92,6 +96,18 @@ impl SqliteStore {
         deadline: Instant,
     ) -> Result<Option<Challenge>, StoreError> {
         self.read(deadline, |reader| read::challenge_by_id(reader, id))
+    }
+
+    pub(super) fn challenges(
+        &self,
+        status: Option<Status>,
+        after: &str,
+        limit: PageLimit,
+        deadline: Instant,
+    ) -> Result<Vec<Challenge>, StoreError> {
+        self.read(deadline, |reader| {
+            read::challenges(reader, status, after, limit)
+        })
     }
 
     pub(super) fn feed_page(
@@ -162,6 +178,12 @@ impl SqliteStore {
                 })
             }
         }
+    }
+
+    pub(super) fn size(&self) -> Option<DatabaseSize> {
+        disk_space::size(self.file().path())
+            .inspect_err(|error| log::debug!("the size of the database: {error}"))
+            .ok()
     }
 
     pub(super) fn writer(&self, settings: WriterSettings) -> WriteConnection {

@@ -17,7 +17,7 @@ use crate::{
         Board, BoardStamp, FeedStamp, LastRow, PageEnd, SeqPageEnd, SeqPageError, Since,
         StoreError, Version,
         dump::{StoredEpoch, StoredEvalRun},
-        state::MAX_FOLLOWED,
+        state::{MAX_FOLLOWED, Pruned},
     },
 };
 
@@ -87,7 +87,27 @@ pub fn challenge_by_id(connection: &Connection, id: &str) -> Result<Option<Chall
     rows.next()?.map(challenge).transpose()
 }
 
-/// Reads a row of the columns that both challenge queries select, in their order.
+/// Returns up to `limit` challenges whose ids follow `after`, in the order of their ids: those of one status, or all.
+///
+/// # Errors
+/// Those of [`active_challenges`].
+pub fn challenges(
+    connection: &Connection,
+    status: Option<Status>,
+    after: &str,
+    limit: PageLimit,
+) -> Result<Vec<Challenge>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(include_str!("../../../sql/queries/challenges.sql"))?;
+    let mut rows = statement.query(params![after, status.map(Status::as_str), limit.rows()])?;
+    let mut challenges = Vec::new();
+    while let Some(row) = rows.next()? {
+        challenges.push(challenge(row)?);
+    }
+    Ok(challenges)
+}
+
+/// Reads a row of the columns that all queries of challenges select, in their order.
 fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
     let challenge_id: String = row.get(0)?;
     let corrupt = |column| StoreError::Corrupt {
@@ -189,6 +209,7 @@ pub fn feed_page_by_seq(
     let lineages = lineages(&transaction)?;
     let now = transaction.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
     let mut position = lineages.resolve(cursor, last_seq(&transaction)?, now)?;
+    let kept_from = pruned(&transaction)?.and_then(|pruned| pruned.after(position, &lineages));
     let mut statement =
         transaction.prepare_cached(include_str!("../../../sql/queries/feed_page_by_seq.sql"))?;
     let mut rows = statement.query(params![position, limit.rows()])?;
@@ -202,6 +223,7 @@ pub fn feed_page_by_seq(
         next: lineages.canonical(position),
         rows: count,
         stamp: feed_stamp_of(&transaction, &lineages)?,
+        kept_from,
     })
 }
 
@@ -218,6 +240,8 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
     let last: Option<i64> = connection
         .prepare_cached(include_str!("../../../sql/queries/last_published_seq.sql"))?
         .query_row([], |row| row.get(0))?;
+    // If the last ones were pruned, clients that have them wait for newer ones.
+    let last = last.max(pruned(connection)?.map(|pruned| pruned.through_seq));
     let current = lineages.current().ok_or(NotAPosition)?;
     let last_seq = last_seq(connection)?;
     Ok(FeedStamp {
@@ -238,6 +262,21 @@ fn row_at(connection: &Connection, seq: i64) -> Result<u64, StoreError> {
     let id: Option<String> = row.query_row([seq], |row| row.get(0)).optional()?;
     let hash = |id| std::hash::BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
     Ok(id.map_or(0, hash))
+}
+
+/// Returns what was pruned, if anything was.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn pruned(connection: &Connection) -> Result<Option<Pruned>, StoreError> {
+    let mut pruned = connection.prepare_cached("SELECT before, through_seq FROM pruned")?;
+    let pruned = pruned.query_row([], |row| {
+        Ok(Pruned {
+            before: row.get(0)?,
+            through_seq: row.get(1)?,
+        })
+    });
+    Ok(pruned.optional()?)
 }
 
 /// Returns what happened to the feed since it was as `known`. One transaction; the cost grows with the rows that were
@@ -347,6 +386,19 @@ pub fn merkle_epoch_latest(connection: &Connection) -> Result<Option<i64>, Store
     Ok(connection
         .prepare_cached("SELECT max(epoch) FROM merkle_epochs")?
         .query_row([], |row| row.get(0))?)
+}
+
+/// Returns when the newest published eval run ran, in seconds since 1970: one look-up.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn newest_run_secs(connection: &Connection) -> Result<Option<i64>, StoreError> {
+    let mut newest = connection.prepare_cached(
+        "SELECT unixepoch(ran_at) FROM eval_runs INDEXED BY eval_runs_feed
+         WHERE schema_version >= 5 ORDER BY ran_at DESC, id DESC LIMIT 1",
+    )?;
+    let newest = newest.query_row([], |row| row.get(0)).optional()?;
+    Ok(newest.flatten())
 }
 
 /// Hands the stored bytes of every row, unpublished ones included, to `each_row`, in the feed's

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::read::{challenge_by_id, last_seq};
 use crate::{
     domain::{challenge::Challenge, eval_run::EvalRun, lineages::Lineages},
-    store::{StoreError, WriteError, Written},
+    store::{StoreError, WriteError, Written, operation, state::Pruned},
 };
 
 /// Creates or replaces a challenge. Its status may only go forward.
@@ -13,14 +13,33 @@ use crate::{
 /// # Errors
 /// [`WriteError::Invalid`] if the status would go back, [`WriteError::Store`].
 pub fn put_challenge(connection: &Connection, new: &Challenge) -> Result<Written, WriteError> {
-    if let Some(old) = challenge_by_id(connection, &new.challenge_id)? {
-        if old == *new {
-            return Ok(Written::Unchanged);
-        }
-        new.check_replaces(&old)?;
+    let stored = challenge_by_id(connection, &new.challenge_id)?;
+    store_challenge(connection, new, operation::put(new, stored.as_ref())?)
+}
+
+/// Replaces a challenge if it is still `old`, as it was read before.
+///
+/// # Errors
+/// [`WriteError::Invalid`] if it is another one, or the status would go back; [`WriteError::Store`].
+pub fn replace_challenge(
+    connection: &Connection,
+    old: &Challenge,
+    new: &Challenge,
+) -> Result<Written, WriteError> {
+    let stored = challenge_by_id(connection, &new.challenge_id)?;
+    let written = operation::replace(new, old, stored.as_ref())?;
+    store_challenge(connection, new, written)
+}
+
+fn store_challenge(
+    connection: &Connection,
+    new: &Challenge,
+    written: Written,
+) -> Result<Written, WriteError> {
+    if written == Written::Inserted {
+        insert_challenge(connection, new)?;
     }
-    insert_challenge(connection, new)?;
-    Ok(Written::Inserted)
+    Ok(written)
 }
 
 /// Stores a challenge, whatever is stored of it.
@@ -152,6 +171,18 @@ pub(super) fn put_lineages(connection: &Connection, lineages: &Lineages) -> Resu
             ],
         )?;
     }
+    Ok(())
+}
+
+/// Notes that eval runs were pruned.
+///
+/// # Errors
+/// An error of SQLite.
+pub(super) fn note_pruned(connection: &Connection, pruned: &Pruned) -> rusqlite::Result<()> {
+    let note = include_str!("../../../sql/queries/note_pruned.sql");
+    connection
+        .prepare_cached(note)?
+        .execute(params![pruned.before, pruned.through_seq])?;
     Ok(())
 }
 

@@ -134,6 +134,9 @@ pub(in crate::store) fn apply(
         Operation::PutChallenges(challenges) => each(challenges, |challenge| {
             write::put_challenge(connection, challenge)
         }),
+        Operation::ReplaceChallenge { old, new } => {
+            each(&[()], |()| write::replace_challenge(connection, old, new))
+        }
         Operation::InsertEvalRuns(runs) => {
             each(runs, |run| write::insert_eval_run(connection, run))
         }

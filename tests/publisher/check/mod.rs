@@ -139,6 +139,25 @@ fn another_publisher_passes_and_what_it_does_not_have_is_not_offered() {
     });
     let report = check(&foreign::start(older), &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
+    // Behind nginx, which refuses a field that comes twice.
+    let proxied = Fault::Answer(|asked, answer| {
+        let lists = asked
+            .fields
+            .iter()
+            .filter(|(name, _)| name == "if-none-match")
+            .count();
+        if lists > 1 {
+            answer.status = 400;
+            answer.set("server", "nginx/1.27.0");
+        }
+    });
+    let report = check(&foreign::start(proxied), &[], None);
+    assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
+    let not_offered = names(&report, Verdict::NotOffered);
+    assert!(
+        not_offered.contains(&"board 304 of two lines"),
+        "{not_offered:?}"
+    );
     // Behind a cache that has kept the answer for an hour.
     let kept = Fault::Answer(|_, answer| {
         let date = std::time::SystemTime::now() - Duration::from_secs(3600);
