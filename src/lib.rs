@@ -27,12 +27,13 @@
 //! | `cnf` | the formulas of challenges: files, served in chunks from memory | answer, domain, metrics, outgoing, throttle, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
-//! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
+//! | `follow` | copies board and feed of another publisher, which it does not believe | cache, decode, domain, fetch, keys, liveness, metrics, store, throttle, units, writer |
+//! | `health` | whether the database answers, and whether the server is ready | cache, follow, store, units, writer |
 //! | `http` | the front door, the actix-web application, limits, errors | answer, cache, cnf, domain, feed, health, json_stream, keys, metrics, outgoing, store, throttle, units, writer |
-//! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, follow, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | cnf, domain, store, writer |
-//! | `config` | the command line and the environment | check, domain, server, store, units |
+//! | `config` | the command line and the environment | check, domain, follow, server, store, units |
 //!
 //! # Walks
 //!
@@ -43,6 +44,8 @@
 //!   and encodes → the actor publishes and answers those that waited.
 //! - **Write**: door → actix-web route → authentication → admission (a permit, or 503) → the writer's
 //!   queue → one transaction for all that has piled up → answers; cache and feed are told.
+//! - **Follow**: `follow` asks the upstream on a thread of its own, checks the whole answer there → the writer's queue →
+//!   one transaction that takes over numbers and lineages → cache and feed are told.
 //! - **Other processes**: `watch` polls the database and tells cache and feed what changed.
 //!
 //! # Invariants
@@ -84,6 +87,7 @@ pub mod demo;
 pub mod domain;
 pub mod feed;
 pub mod fetch;
+pub mod follow;
 pub mod health;
 pub mod http;
 pub mod import_export;

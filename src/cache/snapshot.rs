@@ -142,6 +142,11 @@ impl Snapshot {
         &self.board
     }
 
+    /// Returns how many challenges the board has.
+    pub fn challenges(&self) -> usize {
+        self.challenges
+    }
+
     /// Returns the formula of an active challenge.
     pub fn formula(&self, challenge_id: &str) -> Option<&Formula> {
         self.formulas.get(challenge_id)
@@ -150,11 +155,6 @@ impl Snapshot {
     /// Returns the formulas of all active challenges, in no order.
     pub fn formulas(&self) -> impl Iterator<Item = &Formula> {
         self.formulas.values()
-    }
-
-    /// Returns how many challenges the board has.
-    pub fn challenges(&self) -> usize {
-        self.challenges
     }
 
     /// Makes gzip and zstd, a fraction of a millisecond each. For blocking threads, before publication.

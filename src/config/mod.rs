@@ -16,6 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::{
     check,
     domain::ran_at::RanAt,
+    follow,
     server::Settings,
     store::{
         location::{Location, LocationParser, UrlParser},
@@ -261,6 +262,8 @@ pub struct Serve {
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    #[command(flatten)]
+    pub follow: follow::Settings,
     // Last: its help headings hold for all that follows.
     #[command(flatten)]
     pub settings: Settings,

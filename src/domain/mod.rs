@@ -9,6 +9,7 @@ pub mod coding;
 pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
+pub mod feed_detail;
 pub mod feed_envelope;
 pub mod formula;
 pub mod jwk_set;

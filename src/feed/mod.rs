@@ -47,7 +47,7 @@ use encoder::Encoder;
 use page::PageReader;
 
 use cache::FeedCache;
-pub use key::{After, PageKey};
+pub use key::{After, PageKey, SeqPage};
 pub use news::FeedNews;
 pub use page::Page;
 pub use settings::Settings;

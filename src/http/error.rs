@@ -44,8 +44,6 @@ pub(super) enum ApiError {
     NotFound,
     #[error("method not allowed")]
     MethodNotAllowed { allow: &'static str },
-    #[error("not served here: no JWK set is configured")]
-    NoJwkSet,
     #[error("no_active_challenge")]
     NoActiveChallenge,
     #[error("not served here: {0}")]
@@ -60,10 +58,10 @@ pub(super) enum ApiError {
     RangeNotSatisfiable { bytes: u64 },
     #[error("no such challenge")]
     NoSuchChallenge,
-    #[error("{0}")]
-    Differs(String),
     #[error("status must be pending, active, locked or retired")]
     BadStatus,
+    #[error("{0}")]
+    Differs(String),
     #[error("difficulty requires tier")]
     DifficultyWithoutTier,
     #[error("tier must be an integer of at least 0")]
@@ -225,7 +223,6 @@ impl ApiError {
                 | Self::NotActive
                 | Self::BadFormula(_)
                 | Self::MissingChallengeId
-                | Self::NoJwkSet
                 | Self::NoActiveChallenge
                 | Self::DifficultyWithoutTier
                 | Self::BadTier
@@ -244,7 +241,6 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::NotFound
-            | Self::NoJwkSet
             | Self::NoActiveChallenge
             | Self::NotServedHere(_)
             | Self::NotActive

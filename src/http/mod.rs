@@ -116,7 +116,7 @@ impl Handles {
     /// Returns how a client goes on that gets this page; `None` if it is in the order of (ran_at, id).
     fn next_of_page(&self, page: &Page, key: &PageKey, reason: Reason) -> Option<Next> {
         let slots = Slots::new(self.settings.waiting.wait_slot);
-        Next::of_page(page, key.limit(), slots.next(self.board.wall()), reason)
+        Next::of_page(page, key, slots.next(self.board.wall()), reason)
     }
 }
 

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `requests` | request counters of each worker |
 //! | `process` | what the process uses |
+//! | `follow` | what a follower asks of its upstream |
 //! | `dropped_lines` | lines of the log that were dropped |
 
 mod dropped_lines;
+mod follow;
 mod process;
 pub mod requests;
 
@@ -18,6 +20,7 @@ use prometheus::{
 };
 
 pub use dropped_lines::DroppedLines;
+pub use follow::{FollowMetrics, FollowOutcome, FollowRejected};
 
 use process::Process;
 use requests::Requests;
@@ -63,6 +66,7 @@ pub struct Metrics {
     connections: IntGauge,
     accepted: IntCounter,
     snapshot_age_seconds: Gauge,
+    follow: FollowMetrics,
     board_challenges: IntGauge,
     ready: IntGaugeVec,
     database: IntGaugeVec,
@@ -386,6 +390,7 @@ impl Metrics {
                     "Time since the board in service was built, or found to be the same again; -1 while there is none.",
                 )?,
             )?,
+            follow: FollowMetrics::new(&registry)?,
             board_challenges: registered(
                 &registry,
                 IntGauge::new(
@@ -417,6 +422,11 @@ impl Metrics {
             metrics.formula_faults.with_label_values(&[reason]);
         }
         Ok(metrics)
+    }
+
+    /// Returns the metrics of a follower.
+    pub fn follow(&self) -> &FollowMetrics {
+        &self.follow
     }
 
     /// Adds the count of dropped log lines.

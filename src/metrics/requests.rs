@@ -19,9 +19,9 @@ const LATENCY_SECONDS: [f64; 11] = [
 ];
 
 /// Statuses that are counted one by one; any other status is counted as `other`.
-const STATUSES: [u16; 21] = [
+const STATUSES: [u16; 22] = [
     200, 204, 206, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 416, 422, 429, 431,
-    500, 503,
+    500, 502, 503,
 ];
 
 /// The route of a request.

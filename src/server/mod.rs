@@ -42,6 +42,7 @@ use crate::{
     cnf::CnfHandle,
     domain::clock::Clock,
     feed::FeedHandle,
+    follow::Follow,
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     keys::JwkSetHandle,
@@ -76,6 +77,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Whether there is a writer.
     pub writable: bool,
+    /// The publisher that is followed: then nobody else writes, and the database is a file.
+    pub follow: Option<Follow>,
     /// Tokens of clients that may write over HTTP.
     pub tokens: AdminTokens,
     /// The public keys of the eval runs.
@@ -142,6 +145,25 @@ pub async fn start(
     if let Some(cnf) = cnf.clone() {
         actix_rt::spawn(follow_formulas(cache.clone(), cnf));
     }
+    let upstream = match (parts.follow, &writer, &parts.store) {
+        (None, ..) => None,
+        (Some(follow), Some(writer), Store::Sqlite(store)) => Some(follow.launch(
+            store.clone(),
+            writer.clone(),
+            parts.jwk_set.clone(),
+            Arc::clone(&parts.clock),
+            metrics.follow().clone(),
+            &stopping,
+            |name| liveness.guard(name),
+        )?),
+        (Some(_), ..) => {
+            return Err(io::Error::other(
+                "a follower needs a file that it may write",
+            ));
+        }
+    };
+    // Only the upstream decides what a follower serves.
+    let admin_writer = writer.clone().filter(|_| upstream.is_none());
     let handles = Handles {
         cnf,
         board: cache.clone(),
@@ -152,6 +174,7 @@ pub async fn start(
             last_probe: Arc::default(),
             cache: cache.clone(),
             writer: writer.clone(),
+            upstream,
             stopping: Arc::clone(&stopping),
         },
         metrics,
@@ -159,7 +182,7 @@ pub async fn start(
         page: Arc::default(),
         admin: AdminHandles::new(
             parts.tokens,
-            writer.clone(),
+            admin_writer,
             &settings.http,
             parts.verifies_rows.then(|| parts.jwk_set.clone()),
         ),

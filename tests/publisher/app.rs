@@ -291,6 +291,7 @@ impl App {
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             writable: true,
+            follow: None,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
             jwk_set,
             verifies_rows: false,
