@@ -18,7 +18,8 @@ use crate::{
     process::{Service, get, run, serve},
 };
 
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
+    "?since_ran_at=2000-01-01T00:00:00Z&since_id=&limit=1000",
     "?since_ran_at=2000-01-01T00:00:00Z&since_id=",
     "?since_ran_at=2000-01-01T00:00:00Z&since_id=&limit=100",
     "?since_ran_at=2026-06-07T00:00:03.000Z&since_id=r3&limit=3",
@@ -96,8 +97,8 @@ fn board_pages_tags_and_the_epoch_are_those_of_the_upstream_and_change_with_it()
     let follower = follow(&folder, &upstream);
     until_same(&upstream, &follower);
     // Late, and at the end; a challenge leaves, and another one comes.
-    upstream.put_row(&row("late", "00:06:40"));
-    upstream.put_row(&row("new", "02:00:00"));
+    upstream.put_row(&row("late", "00:06:40.000"));
+    upstream.put_row(&row("new", "02:00:00.000"));
     challenges.remove(3);
     challenges.push(sample.challenge(3));
     upstream.world().board = board(&challenges);
@@ -106,11 +107,10 @@ fn board_pages_tags_and_the_epoch_are_those_of_the_upstream_and_change_with_it()
     upstream.world().epoch = Some(4);
     upstream.world().board = board(&[]);
     until_same(&upstream, &follower);
-    let ready = get(&follower.address, "/health/ready", "");
-    assert!(
-        ready.starts_with("HTTP/1.1 200") && ready.contains(r#""upstream":"ok""#),
-        "{ready}"
-    );
+    eventually("readiness", || {
+        let ready = get(&follower.address, "/health/ready", "");
+        ready.starts_with("HTTP/1.1 200") && ready.contains(r#""upstream":"ok""#)
+    });
     // It gives cursors of its own.
     assert!(
         body(&get(&follower.address, &format!("{FEED}?since_seq=0"), ""))
