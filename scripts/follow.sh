@@ -24,6 +24,7 @@ export PUBLISHER_ADMIN_TOKEN PUBLISHER_LOG=warn
 start() { # NAME [OPTION…]: sets `url`
     local name=$1
     shift
+    : >"$work/$name.log"
     "$publisher" serve --address 127.0.0.1:0 --log-level info --max-connections 2000 --workers 1 "$@" 2>"$work/$name.log" &
     pids+=($!)
     for _ in $(seq 200); do
@@ -47,9 +48,9 @@ write() {
     local seed=$1
     "$publisher" sample rows --count 20 --seed "$seed" |
         sed -E "s/\"ran_at\":\"[^\"]*\"/\"ran_at\":\"$(date -u +%FT%T.%3NZ)\"/" |
-        curl -sf -o "$work/written" -H "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" --data-binary @- "$upstream/v1/admin/eval-runs"
+        curl -sf -o "$work/written" -H "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" -H "Content-Type: application/x-ndjson" --data-binary @- "$upstream/v1/admin/eval-runs"
     [ $((seed % 4)) != 0 ] || "$publisher" sample board --count 1 --seed "$seed" |
-        curl -sf -o "$work/written" -H "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" --data-binary @- "$upstream/v1/admin/challenges"
+        curl -sf -o "$work/written" -H "Authorization: Bearer $PUBLISHER_ADMIN_TOKEN" -H "Content-Type: application/x-ndjson" --data-binary @- "$upstream/v1/admin/challenges"
 }
 
 measure() { # NAME URL

@@ -4,13 +4,14 @@
 #![expect(clippy::print_stdout, reason = "Cargo reads it")]
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 fn main() -> io::Result<()> {
     for input in ["scripts/log_targets.rs", "src", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={input}");
+        writeln!(io::stdout(), "cargo::rerun-if-changed={input}")?;
     }
     let mut modules = Vec::new();
     add_modules(Path::new("src"), "cathedral_publisher", &mut modules)?;

@@ -239,10 +239,7 @@ pub(super) fn strong_tag(answer: &Fetched) -> Result<&str, Finding> {
     match answer.values("etag")[..] {
         [] => fails("no ETag"),
         [tag] if tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"') => Ok(tag),
-        _ => fails(format!(
-            "{}, expected one strong tag",
-            answer.values("etag").join(" and ")
-        )),
+        ref tags => fails(format!("{}, expected one strong tag", tags.join(" and "))),
     }
 }
 

@@ -327,8 +327,9 @@ impl Shared {
 }
 
 fn fault(error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::NotFound => Fault::Missing,
-        kind => Fault::Unreadable(kind),
+    if error.kind() == io::ErrorKind::NotFound {
+        Fault::Missing
+    } else {
+        Fault::Unreadable(error.kind())
     }
 }

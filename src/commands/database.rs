@@ -129,10 +129,10 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
 /// If it does not exist or cannot be opened.
 pub(crate) fn prune_session(database: &Database) -> anyhow::Result<PruneSession> {
     Ok(match &database.database {
-        Location::Sqlite(path) => PruneSession::Sqlite(SqlitePrune::open(path)?),
+        Location::Sqlite(path) => PruneSession::Sqlite(Box::new(SqlitePrune::open(path)?)),
         Location::Postgres(url) => {
             let store = server(database, url, false)?;
-            PruneSession::Postgres(PostgresPrune::open(store)?)
+            PruneSession::Postgres(Box::new(PostgresPrune::open(store)?))
         }
     })
 }

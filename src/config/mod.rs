@@ -95,7 +95,7 @@ pub enum Command {
     ///
     /// The database is created or migrated first. SIGTERM or Ctrl-C finishes the requests in flight and
     /// stops; a second signal stops at once.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Import what another publisher serves: a saved answer of either endpoint, or NDJSON.
     ///
     /// Reads and checks the whole input first; only then other writers have to wait, and readers
@@ -127,7 +127,7 @@ pub enum Command {
     /// eval runs use the space. What was removed is not refused if it is written again.
     Prune(Prune),
     /// Serve sample data that keeps changing, and print requests to try.
-    Demo(Demo),
+    Demo(Box<Demo>),
     /// Check that a publisher keeps the wire contract: this program, the same behind a proxy or a CDN, or another one.
     ///
     /// Prints one line for each rule with what was seen, and ends with exit code 1 if one does not hold. What was added

@@ -74,6 +74,22 @@ pub struct Follow {
     fetcher: Fetcher,
 }
 
+/// The parts of the server that copies.
+pub(crate) struct Own {
+    /// Its database.
+    pub(crate) store: SqliteStore,
+    /// Its writer; nobody else writes.
+    pub(crate) writer: WriterHandle,
+    /// If there is a set, only eval runs that it verifies are stored.
+    pub(crate) jwk_set: JwkSetHandle,
+    /// Decides how long pauses last.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub(crate) metrics: FollowMetrics,
+    /// Once it is set, nothing more is written.
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
 impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upstream = &self.upstream;
@@ -106,21 +122,23 @@ impl Follow {
         &self.upstream
     }
 
-    /// Starts two tasks on the current arbiter, each with a thread of its own, that copy until the process ends. Once
-    /// `stopping` is set they write nothing more. If there is a `jwk_set`, only eval runs that it verifies are stored.
+    /// Starts two tasks on the current arbiter, each with a thread of its own, that copy until the process ends.
     ///
     /// # Errors
     /// If the system has no threads.
     pub(crate) fn launch(
         self,
-        store: SqliteStore,
-        writer: WriterHandle,
-        jwk_set: JwkSetHandle,
-        clock: Arc<dyn Clock>,
-        metrics: FollowMetrics,
-        stopping: &Arc<AtomicBool>,
+        own: Own,
         guard: impl Fn(&'static str) -> LivenessGuard,
     ) -> io::Result<UpstreamStatus> {
+        let Own {
+            store,
+            writer,
+            jwk_set,
+            clock,
+            metrics,
+            stopping,
+        } = own;
         let hands = (Hand::start("follow-board")?, Hand::start("follow-feed")?);
         let before = store.mirrored(Instant::now() + FIRST_READ);
         let has_content = before.is_ok_and(|it| it.newest.is_some() || it.board.version.count > 0);
@@ -144,7 +162,7 @@ impl Follow {
         let mut board = BoardPart::new(copy.clone(), hands.0, poll);
         let mut feed = FeedPart::new(copy, hands.1, poll, overlap);
         let (board_guard, feed_guard) = (guard("following the board"), guard("following the feed"));
-        let (is_stopping, timer) = (Arc::clone(stopping), Arc::clone(&clock));
+        let (is_stopping, timer) = (Arc::clone(&stopping), Arc::clone(&clock));
         actix_rt::spawn(async move {
             let _guard = board_guard;
             loop {
@@ -152,7 +170,7 @@ impl Follow {
                 pause_for(pause, &timer, &is_stopping).await;
             }
         });
-        let (is_stopping, timer) = (Arc::clone(stopping), clock);
+        let (is_stopping, timer) = (stopping, clock);
         actix_rt::spawn(async move {
             let _guard = feed_guard;
             loop {

@@ -42,7 +42,7 @@ use crate::{
     cnf::CnfHandle,
     domain::clock::Clock,
     feed::FeedHandle,
-    follow::Follow,
+    follow::{Follow, Own},
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     keys::JwkSetHandle,
@@ -147,15 +147,17 @@ pub async fn start(
     }
     let upstream = match (parts.follow, &writer, &parts.store) {
         (None, ..) => None,
-        (Some(follow), Some(writer), Store::Sqlite(store)) => Some(follow.launch(
-            store.clone(),
-            writer.clone(),
-            parts.jwk_set.clone(),
-            Arc::clone(&parts.clock),
-            metrics.follow().clone(),
-            &stopping,
-            |name| liveness.guard(name),
-        )?),
+        (Some(follow), Some(writer), Store::Sqlite(store)) => {
+            let own = Own {
+                store: store.clone(),
+                writer: writer.clone(),
+                jwk_set: parts.jwk_set.clone(),
+                clock: Arc::clone(&parts.clock),
+                metrics: metrics.follow().clone(),
+                stopping: Arc::clone(&stopping),
+            };
+            Some(follow.launch(own, |name| liveness.guard(name))?)
+        }
         (Some(_), ..) => {
             return Err(io::Error::other(
                 "a follower needs a file that it may write",

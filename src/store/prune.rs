@@ -39,9 +39,9 @@ impl Which {
 #[derive(Debug)]
 pub enum PruneSession {
     /// A file.
-    Sqlite(SqlitePrune),
+    Sqlite(Box<SqlitePrune>),
     /// A server.
-    Postgres(PostgresPrune),
+    Postgres(Box<PostgresPrune>),
 }
 
 impl PruneSession {

@@ -15,7 +15,7 @@
 //! - the formula of a published challenge cannot change
 //! - a slash at the end and challenge-broadcast are other names of the same answers
 
-use std::{fs, io::Read as _};
+use std::{fs, io::Read as _, slice};
 
 use awc::http::Method;
 use cathedral_publisher::domain::challenge::Status;
@@ -35,7 +35,7 @@ async fn a_formula_is_served_whole_and_caches_may_keep_it() {
     let folder = Folder::new();
     let body = formula(1, 460_000);
     let challenge = folder.store(Status::Active, &body);
-    let app = folder.serve(&[challenge.clone()], &[]).await;
+    let app = folder.serve(slice::from_ref(&challenge), &[]).await;
     // The link of the board leads here.
     let board = app.get(BOARD).await.json();
     let link = board["items"][0]["active_cnf_path"].as_str().unwrap();
@@ -78,7 +78,7 @@ async fn a_formula_is_served_whole_and_caches_may_keep_it() {
 async fn an_empty_formula_has_no_range() {
     let folder = Folder::new();
     let challenge = folder.store(Status::Active, b"");
-    let app = folder.serve(&[challenge.clone()], &[]).await;
+    let app = folder.serve(slice::from_ref(&challenge), &[]).await;
     let answer = app.get(&path(&challenge)).await;
     assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 0));
     let answer = app
@@ -92,7 +92,7 @@ async fn an_empty_formula_has_no_range() {
 async fn a_client_that_has_the_formula_gets_304() {
     let folder = Folder::new();
     let challenge = folder.store(Status::Active, &formula(1, 10_000));
-    let app = folder.serve(&[challenge.clone()], &[]).await;
+    let app = folder.serve(slice::from_ref(&challenge), &[]).await;
     let (path, tag) = (path(&challenge), tag(&challenge));
     for field in [
         tag.clone(),
@@ -135,7 +135,7 @@ async fn a_range_is_served_as_206() {
     let body = formula(2, 400_000);
     let challenge = folder.store(Status::Active, &body);
     let app = folder
-        .serve(&[challenge.clone()], &["--cnf-codings-mib", "0"])
+        .serve(slice::from_ref(&challenge), &["--cnf-codings-mib", "0"])
         .await;
     let (path, tag) = (path(&challenge), tag(&challenge));
     for (range, from, to) in [
@@ -229,7 +229,7 @@ async fn codings_are_made_beside_the_formula_and_each_decodes_to_it() {
     let folder = Folder::new();
     let body = formula(3, 300_000);
     let challenge = folder.store(Status::Active, &body);
-    let app = folder.serve(&[challenge.clone()], &[]).await;
+    let app = folder.serve(slice::from_ref(&challenge), &[]).await;
     let (path, tag) = (path(&challenge), tag(&challenge));
     let mut tags = vec![tag.clone()];
     for (coding, extension) in [("gzip", ".gz"), ("zstd", ".zst"), ("br", ".br")] {
@@ -453,7 +453,7 @@ async fn a_formula_that_is_repaired_is_served() {
     let challenge = folder.store(Status::Active, &body);
     let file = folder.path(&challenge, "");
     fs::write(&file, b"wrong").unwrap();
-    let app = folder.serve(&[challenge.clone()], &[]).await;
+    let app = folder.serve(slice::from_ref(&challenge), &[]).await;
     assert_eq!(app.get(&path(&challenge)).await.status, 404);
     for status in [200, 404, 200] {
         match status {
@@ -474,7 +474,7 @@ async fn a_file_that_changes_while_it_is_sent_is_cut_off() {
     let challenge = folder.store(Status::Active, &body);
     let app = folder
         .serve(
-            &[challenge.clone()],
+            slice::from_ref(&challenge),
             &["--cnf-cache-mib", "0", "--cnf-codings-mib", "0"],
         )
         .await;
@@ -517,7 +517,7 @@ async fn five_hundred_clients_cause_one_read_of_each_chunk() {
     let body = formula(1, 460_000);
     let challenge = folder.store(Status::Active, &body);
     let app = folder
-        .serve(&[challenge.clone()], &["--cnf-codings-mib", "0"])
+        .serve(slice::from_ref(&challenge), &["--cnf-codings-mib", "0"])
         .await;
     let path = path(&challenge);
     let answers = join_all((0..500).map(|_| app.get(&path))).await;
@@ -539,7 +539,7 @@ async fn slow_clients_keep_nobody_else_out() {
     let body = formula(1, 30_000_000);
     let challenge = folder.store(Status::Active, &body);
     let data = Data::empty();
-    data.put(&[challenge.clone()]);
+    data.put(slice::from_ref(&challenge));
     let path_of_folder = folder.0.path().to_str().unwrap().to_owned();
     let options = [
         "--cnf-dir",

@@ -9,7 +9,7 @@
 //! - a disk that takes no more gives 503, and nothing is kept
 //! - samples and their formulas fit together
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, slice};
 
 use awc::http::Method;
 use cathedral_publisher::domain::challenge::{Challenge, Status};
@@ -179,7 +179,7 @@ async fn a_body_that_breaks_off_or_is_too_slow_leaves_nothing_behind() {
     let folder = Folder::new();
     let active = challenge(Status::Active, &formula(1, 600_000));
     let app = folder
-        .serve(&[active.clone()], &["--body-timeout-ms", "300"])
+        .serve(slice::from_ref(&active), &["--body-timeout-ms", "300"])
         .await;
     let address = app.address();
     let head = head(&active, "Content-Length: 600000");
@@ -206,7 +206,7 @@ async fn few_are_taken_in_at_once() {
     let folder = Folder::new();
     let body = formula(1, 600_000);
     let active = challenge(Status::Active, &body);
-    let app = folder.serve(&[active.clone()], &[]).await;
+    let app = folder.serve(slice::from_ref(&active), &[]).await;
     let (address, request) = (app.address(), head(&active, "Content-Length: 600000"));
     let open = actix_web::web::block(move || {
         let begin = |_| {

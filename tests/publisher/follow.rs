@@ -198,6 +198,14 @@ fn board_pages_tags_cursors_and_positions_are_those_of_the_upstream_and_change_w
     until_same(&theirs, &ours);
     assert_eq!(walk(&theirs, &before), walk(&ours, &before));
     clients_go_to_and_fro(&upstream, &ours, 1);
+    // A follower can be followed.
+    let folder = TempDir::new().unwrap();
+    let url = format!("http://{ours}");
+    let options = ["--follow", &url, "--change-poll-ms", "50"];
+    let second = Service::start(serve(&folder.path().join("copy.db"), &options));
+    until_same(&theirs, &second.address);
+    upstream.post_rows(&rows(470..480));
+    until_same(&theirs, &second.address);
 }
 
 /// Clients that got cursor and position at one of them wait at the other one, and are told of the next change.

@@ -156,6 +156,7 @@ fn an_upstream_that_dies_lies_or_breaks_loses_nothing_and_is_followed_again() {
     let faults = [
         (Fault::Dead, "requests_total{outcome=\"failed\"}"),
         (Fault::Truncated, "requests_total{outcome=\"failed\"}"),
+        (Fault::TruncatedChunks, "requests_total{outcome=\"failed\"}"),
         (Fault::WrongByte, "rejected_total{reason=\"tag\"}"),
         (Fault::Order, "rejected_total{reason=\"order\"}"),
         (Fault::Spaces, "rejected_total{reason=\"form\"}"),

@@ -21,6 +21,8 @@ pub enum Fault {
     Dead,
     /// The body ends early.
     Truncated,
+    /// The body has chunks, and the last one is missing.
+    TruncatedChunks,
     /// A byte is another one, under the same tag.
     WrongByte,
     /// Items are in the opposite order, with a tag that fits.
@@ -174,6 +176,13 @@ fn answer(mut stream: TcpStream, world: &Mutex<World>) {
         Fault::Truncated => {
             let whole = whole(&body, "");
             whole[..whole.len() - 1].to_owned()
+        }
+        Fault::TruncatedChunks => {
+            let length = body.len();
+            head(
+                status,
+                &format!("etag: {own_tag}\r\ntransfer-encoding: chunked\r\n"),
+            ) + &format!("{length:x}\r\n{body}\r\n")
         }
         Fault::WrongByte => whole(&body.replacen(":1", ":7", 1).replacen(":0", ":7", 1), ""),
         Fault::Coding => whole(&body, "content-encoding: deflate\r\n"),
