@@ -18,10 +18,13 @@ export PUBLISHER_ADMIN_TOKEN
 
 # One curl with one connection sends them one after the other.
 requests_to() { # URL
+    local next=
     for file in "$work"/rows.*; do
+        printf '%b' "$next"
+        next='next\n'
         printf 'url = "%s/v1/admin/eval-runs"\nheader = "Authorization: Bearer %s"\n' "$1" "$PUBLISHER_ADMIN_TOKEN"
         printf 'header = "Content-Type: application/x-ndjson"\ndata-binary = "@%s"\n' "$file"
-        printf 'output = "/dev/null"\nwrite-out = "%%{http_code}\\n"\nnext\n'
+        printf 'output = "/dev/null"\nwrite-out = "%%{http_code}\\n"\n'
     done
 }
 
@@ -30,6 +33,7 @@ measure() { # NAME OPTION…
     local name=$1
     shift
     rm -f "$work"/a.db*
+    : >"$work/log"
     "$publisher" serve --database "$work/a.db" --address 127.0.0.1:0 "$@" 2>"$work/log" &
     server=$!
     local url

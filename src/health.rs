@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     cache::handle::CacheHandle,
+    follow::UpstreamStatus,
     store::{Check, NO_ANSWER, Store},
     units,
     writer::handle::WriterHandle,
@@ -26,7 +27,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 #[command(next_help_heading = "HTTP")]
 #[group(skip)]
 pub struct Settings {
-    /// How old the board may be before /health/ready is 503, in seconds.
+    /// How old the board may be before /health/ready is 503, in seconds; with --follow, also how long ago the upstream may have confirmed it.
     #[arg(long = "max-snapshot-age-secs", value_name = "SECONDS")]
     #[arg(env = "PUBLISHER_MAX_SNAPSHOT_AGE_SECS")]
     #[arg(default_value = "600", value_parser = units::secs(..=u64::from(u32::MAX)))]
@@ -59,6 +60,8 @@ pub struct HealthHandle {
     pub cache: CacheHandle,
     /// The writer; `None` if the database is read-only.
     pub writer: Option<WriterHandle>,
+    /// The publisher that is followed; `None` if none is.
+    pub upstream: Option<UpstreamStatus>,
     /// Set when the server begins to stop.
     pub stopping: Arc<AtomicBool>,
 }
@@ -83,6 +86,8 @@ pub struct Readiness {
     pub actors: Check,
     /// The process is not about to end.
     pub process: Check,
+    /// What is copied from another publisher was confirmed not too long ago; `None` if nothing is.
+    pub upstream: Option<Check>,
     /// Enough space is free; `None` if that is not checked.
     pub disk: Option<Check>,
 }
@@ -91,6 +96,7 @@ impl Readiness {
     /// Returns the checks by name.
     pub fn checks(self) -> impl Iterator<Item = (&'static str, Check)> {
         let disk = self.disk.map(|disk| ("disk", disk));
+        let upstream = self.upstream.map(|upstream| ("upstream", upstream));
         [
             ("snapshot", self.snapshot),
             ("database", self.database),
@@ -99,6 +105,7 @@ impl Readiness {
         ]
         .into_iter()
         .chain(disk)
+        .chain(upstream)
     }
 }
 
@@ -156,6 +163,10 @@ impl HealthHandle {
             database,
             actors: self.actors(),
             process: well(!stopping, "stopping"),
+            upstream: self
+                .upstream
+                .as_ref()
+                .map(|it| it.check(self.settings.max_snapshot_age)),
             disk,
         }
     }

@@ -18,19 +18,22 @@
 //! | `decode` | decodes bodies of other servers, within bounds | - |
 //! | `check` | conformance of any publisher with the wire contract | decode, domain, fetch, units |
 //! | `metrics` | what is counted, and its text | - |
+//! | `outgoing` | bodies that are read for one answer: how many bytes, and which slow clients give way | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
 //! | `keys` | the JWK set of a server: served, and what eval runs are verified with | answer, domain |
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
-//! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, store, units |
+//! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, outgoing, store, units |
+//! | `cnf` | the formulas of challenges: files, served in chunks from memory | answer, domain, metrics, outgoing, throttle, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
-//! | `health` | whether the database answers, and whether the server is ready | cache, store, units, writer |
-//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, domain, feed, health, json_stream, keys, metrics, store, throttle, units, writer |
-//! | `server` | wiring, accepting, workers, the order of shutting down | cache, domain, feed, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
+//! | `follow` | copies board and feed of another publisher, which it does not believe | cache, decode, domain, fetch, keys, liveness, metrics, store, throttle, units, writer |
+//! | `health` | whether the database answers, and whether the server is ready | cache, follow, store, units, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, cnf, domain, feed, health, json_stream, keys, metrics, outgoing, store, throttle, units, writer |
+//! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, follow, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
-//! | `demo` | sample data, and a task that keeps writing it | domain, store, writer |
-//! | `config` | the command line and the environment | check, domain, server, store, units |
+//! | `demo` | sample data, and a task that keeps writing it | cnf, domain, store, writer |
+//! | `config` | the command line and the environment | check, domain, follow, server, store, units |
 //!
 //! # Walks
 //!
@@ -41,6 +44,8 @@
 //!   and encodes → the actor publishes and answers those that waited.
 //! - **Write**: door → actix-web route → authentication → admission (a permit, or 503) → the writer's
 //!   queue → one transaction for all that has piled up → answers; cache and feed are told.
+//! - **Follow**: `follow` asks the upstream on a thread of its own, checks the whole answer there → the writer's queue →
+//!   one transaction that takes over numbers and lineages → cache and feed are told.
 //! - **Other processes**: `watch` polls the database and tells cache and feed what changed.
 //!
 //! # Invariants
@@ -75,12 +80,14 @@ pub mod answer;
 pub mod cache;
 mod certificates;
 pub mod check;
+pub mod cnf;
 pub mod config;
 mod decode;
 pub mod demo;
 pub mod domain;
 pub mod feed;
 pub mod fetch;
+pub mod follow;
 pub mod health;
 pub mod http;
 pub mod import_export;
@@ -88,6 +95,7 @@ pub mod json_stream;
 pub mod keys;
 pub mod liveness;
 pub mod metrics;
+pub mod outgoing;
 pub mod server;
 pub mod store;
 pub mod throttle;

@@ -44,14 +44,14 @@ fn start(output: &Output) -> ExitCode {
     };
     logging::init(output, &cli.log_level, cli.log_format);
     let done = match cli.command {
-        Command::Serve(options) => serve::serve(options, output.dropped()),
+        Command::Serve(options) => serve::serve(*options, output.dropped()),
         Command::Import(options) => import_export::import_file(&options),
         Command::Export(options) => import_export::export_to_stdout(&options),
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
         Command::Verify(options) => verify::verify_file(&options),
         Command::Prune(options) => prune::prune(&options),
-        Command::Demo(options) => demo::demo(options, output.dropped()),
+        Command::Demo(options) => demo::demo(*options, output.dropped()),
         Command::Check(options) => check::check(&options),
         Command::Sample(options) => demo::sample(&options),
         Command::Health(options) => health::health(&options),

@@ -7,9 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// More kinds than this are forgotten when their period is over.
+const MAX_KINDS: usize = 1024;
+
 /// Admits so many events of each kind in a period, and counts the others. If there were too many, admits one in each
-/// period from then on, until a period has one at most: what goes on for hours must not fill the log. Remembers every
-/// kind that it has seen: there must be few.
+/// period from then on, until a period has one at most: what goes on for hours must not fill the log.
 #[derive(Debug)]
 pub struct Throttle<K> {
     most: u32,
@@ -47,6 +49,9 @@ impl<K: Eq + Hash> Throttle<K> {
             suppressed: 0,
         };
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= MAX_KINDS {
+            kinds.retain(|_, window| now.saturating_duration_since(window.begun) < self.period);
+        }
         let window = kinds.entry(kind).or_insert_with(new);
         if now.saturating_duration_since(window.begun) >= self.period {
             window.begun = now;

@@ -15,7 +15,8 @@ backend publisher {
     .between_bytes_timeout = 40s;
     .connect_timeout = 1s;
     # Not /health/ready: there is no other publisher, and one that is not ready still answers from memory.
-    .probe = { .url = "/health/live"; .interval = 5s; .timeout = 2s; .window = 5; .threshold = 3; }
+    # It counts as gone after five failures in a row, and as back after one answer.
+    .probe = { .url = "/health/live"; .interval = 2s; .timeout = 2s; .window = 5; .threshold = 1; }
 }
 
 sub vcl_recv {

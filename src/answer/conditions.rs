@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     EdgeCache, Representation, Variant,
-    fields::{CachePolicy, Media, caching, describing, write_caching, write_not_modified},
+    fields::{CachePolicy, Media, response_fields, write_caching, write_not_modified},
 };
 use crate::domain::{
     coding::{Acceptable, Coding},
@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 /// What a request says about the response that it wants.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Conditions<'a> {
     acceptable: Acceptable,
     if_match: Option<TagList<'a>>,
@@ -26,6 +26,30 @@ pub enum Decision<'r> {
     NotModified(EntityTag),
     /// 200 with this variant.
     Whole(&'r Variant),
+}
+
+/// What a request may get: its codings and their tags, whether the bytes are in memory or in files.
+pub trait Offer {
+    /// Whether the coding is made already, or will be.
+    fn offers(&self, coding: Coding) -> bool;
+
+    /// The entity-tag of the bytes in a coding; `None` if it is not known before the coding is made.
+    fn tag(&self, coding: Coding) -> Option<EntityTag>;
+
+    /// Selects the coding for a client that accepts these, the most preferred one first: the first one that is made.
+    /// One that saves no bytes is selected only if identity is not among them.
+    fn select<I>(&self, codings: impl Fn() -> I) -> Option<Coding>
+    where
+        I: Iterator<Item = Coding>;
+}
+
+/// What a request gets of an [`Offer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chosen {
+    /// 304: the client holds the bytes that this tag names.
+    NotModified(EntityTag),
+    /// 200 in this coding.
+    Whole(Coding),
 }
 
 /// Why a request gets no variant.
@@ -65,6 +89,34 @@ impl<'a> Conditions<'a> {
         }
     }
 
+    /// Returns the same conditions for a client that accepts this coding alone.
+    #[must_use]
+    pub fn with_coding_alone(&self, coding: Coding) -> Self {
+        Self {
+            acceptable: Acceptable::alone(coding),
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether the client accepts this coding.
+    pub fn accepts(&self, coding: Coding) -> bool {
+        self.acceptable.in_order().any(|other| other == coding)
+    }
+
+    /// Returns the decision of [`Conditions::choose`] with the bytes that it chose.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn decide<'r>(&self, representation: &'r Representation) -> Result<Decision<'r>, Denied> {
+        match self.choose(representation)? {
+            Chosen::NotModified(tag) => Ok(Decision::NotModified(tag)),
+            Chosen::Whole(coding) => representation
+                .made(coding)
+                .map(Decision::Whole)
+                .ok_or(Denied::NotEncodedYet),
+        }
+    }
+
     /// Negotiates (RFC 9110 §12.5.3), then evaluates the preconditions in the order of §13.2.2. Responses
     /// carry no `Last-Modified`, so preconditions by date never apply (§13.1.3, §13.1.4).
     ///
@@ -74,27 +126,25 @@ impl<'a> Conditions<'a> {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn decide<'r>(&self, representation: &'r Representation) -> Result<Decision<'r>, Denied> {
-        if self.available(representation).next().is_none() {
+    pub fn choose(&self, offer: &impl Offer) -> Result<Chosen, Denied> {
+        if self.available(offer).next().is_none() {
             return Err(Denied::NotAcceptable);
         }
-        if self.candidates(representation).next().is_none() {
+        if self.candidates(offer).next().is_none() {
             return Err(Denied::PreconditionFailed);
         }
-        let selected = representation.select(|| self.candidates(representation));
+        let selected = offer.select(|| self.candidates(offer));
         let held = match &self.if_none_match {
             None => None,
             Some(TagList::Any) => {
-                let tag = selected.map(|variant| *variant.etag());
-                tag.or_else(|| self.tags(representation).next())
+                let tag = selected.and_then(|coding| offer.tag(coding));
+                tag.or_else(|| self.tags(offer).next())
             }
-            Some(list) => self
-                .tags(representation)
-                .find(|tag| list.matches_weakly(tag)),
+            Some(list) => self.tags(offer).find(|tag| list.matches_weakly(tag)),
         };
         match (held, selected) {
-            (Some(tag), _) => Ok(Decision::NotModified(tag)),
-            (None, Some(variant)) => Ok(Decision::Whole(variant)),
+            (Some(tag), _) => Ok(Chosen::NotModified(tag)),
+            (None, Some(coding)) => Ok(Chosen::Whole(coding)),
             (None, None) => Err(Denied::NotEncodedYet),
         }
     }
@@ -108,30 +158,34 @@ impl<'a> Conditions<'a> {
         let coding = cheap.or_else(|| candidates().next())?;
         let is_needless = representation.is_encoded(coding)
             || (representation.is_short() && candidates().any(|coding| coding == Coding::Identity))
-            || matches!(self.decide(representation), Ok(Decision::NotModified(_)));
+            || matches!(self.choose(representation), Ok(Chosen::NotModified(_)));
         (!is_needless).then(|| MissingEncoding {
             coding,
             is_required: representation.select(candidates).is_none(),
         })
     }
 
-    /// The codings that the client accepts and the representation offers, the most preferred first.
-    fn available(&self, representation: &Representation) -> impl Iterator<Item = Coding> {
+    /// The codings that the client accepts and that are offered, the most preferred first.
+    fn available(&self, offer: &impl Offer) -> impl Iterator<Item = Coding> {
         let codings = self.acceptable.in_order();
-        codings.filter(|coding| representation.offers(*coding))
+        codings.filter(|coding| offer.offers(*coding))
     }
 
     /// Those of them whose tags `If-Match` does not rule out.
-    fn candidates(&self, representation: &Representation) -> impl Iterator<Item = Coding> {
+    fn candidates(&self, offer: &impl Offer) -> impl Iterator<Item = Coding> {
         let if_match = self.if_match.as_ref();
-        self.available(representation).filter(move |coding| {
-            if_match.is_none_or(|list| list.matches_strongly(&representation.tag(*coding)))
+        self.available(offer).filter(move |coding| {
+            let named = |list: &TagList<'_>| {
+                let tag = offer.tag(*coding);
+                tag.is_some_and(|tag| list.matches_strongly(&tag))
+            };
+            if_match.is_none_or(named)
         })
     }
 
-    fn tags(&self, representation: &Representation) -> impl Iterator<Item = EntityTag> {
-        let candidates = self.candidates(representation);
-        candidates.map(|coding| representation.tag(coding))
+    fn tags(&self, offer: &impl Offer) -> impl Iterator<Item = EntityTag> {
+        let candidates = self.candidates(offer);
+        candidates.filter_map(|coding| offer.tag(coding))
     }
 }
 
@@ -188,14 +242,7 @@ impl<'r> Decision<'r> {
             Self::NotModified(tag) => (tag, None),
             Self::Whole(variant) => (*variant.etag(), Some(variant.coding())),
         };
-        let described = described
-            .into_iter()
-            .flat_map(|coding| describing(media, coding));
-        let described = described.map(|(name, value)| (name, Cow::Borrowed(value)));
-        let tag = ("etag", Cow::Owned(tag.to_string()));
-        let caching =
-            caching(media, policy, edge).map(|(name, value)| (name, Cow::Borrowed(value)));
-        described.chain([tag]).chain(caching)
+        response_fields(media, policy, edge, &tag, described)
     }
 }
 

@@ -114,6 +114,24 @@ pub(super) fn caching<'a>(
         .chain(targeted)
 }
 
+/// Returns the fields of a response: those of the body in the coding `described`, if it has one, then the tag and
+/// those of caching. Without `content-length`.
+pub fn response_fields<'m>(
+    media: &'m Media,
+    policy: CachePolicy,
+    edge: &'m EdgeCache,
+    tag: &EntityTag,
+    described: Option<Coding>,
+) -> impl Iterator<Item = (&'m str, Cow<'m, str>)> + use<'m> {
+    let described = described
+        .into_iter()
+        .flat_map(|coding| describing(media, coding));
+    let described = described.map(|(name, value)| (name, Cow::Borrowed(value)));
+    let tag = ("etag", Cow::Owned(tag.to_string()));
+    let caching = caching(media, policy, edge).map(|(name, value)| (name, Cow::Borrowed(value)));
+    described.chain([tag]).chain(caching)
+}
+
 fn write_tag(head: &mut Vec<u8>, etag: &EntityTag) {
     head.extend_from_slice(b"etag: ");
     etag.write(head);

@@ -12,7 +12,7 @@ mod edge_cache;
 mod fields;
 mod representation;
 
-pub use conditions::{Conditions, Decision, Denied, MissingEncoding};
+pub use conditions::{Chosen, Conditions, Decision, Denied, MissingEncoding, Offer};
 pub use edge_cache::{Directives, EdgeCache, InvalidDirectives, NotATargetedField, TargetedField};
-pub use fields::{CachePolicy, Media};
+pub use fields::{CachePolicy, Media, response_fields};
 pub use representation::{Representation, Variant};

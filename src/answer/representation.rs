@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::fields::{CachePolicy, Media, whole_head};
+use super::{
+    conditions::Offer,
+    fields::{CachePolicy, Media, whole_head},
+};
 use crate::domain::{coding::Coding, entity_tag::EntityTag};
 
 // These constants and the versions of the encoders decide the bytes that an entity-tag names. A change of them needs a
@@ -135,11 +138,6 @@ impl Representation {
         self.cache_policy
     }
 
-    /// Whether the coding is made of this body, at once or on demand.
-    pub fn offers(&self, coding: Coding) -> bool {
-        coding != Coding::Brotli || self.has_brotli
-    }
-
     /// The variant without a content coding.
     pub fn identity(&self) -> &Variant {
         &self.identity
@@ -207,21 +205,6 @@ impl Representation {
         });
     }
 
-    /// Selects the variant for a client that accepts these codings, the most preferred one first: the
-    /// first one that is made. A coding that saves no bytes is selected only if identity is not among them.
-    pub fn select<I>(&self, codings: impl Fn() -> I) -> Option<&Variant>
-    where
-        I: Iterator<Item = Coding>,
-    {
-        let accepts_identity = codings().any(|coding| coding == Coding::Identity);
-        let serves = |variant: &&Variant| {
-            !accepts_identity || variant.coding() == Coding::Identity || self.gains(variant)
-        };
-        codings()
-            .filter_map(|coding| self.made(coding))
-            .find(serves)
-    }
-
     fn gains(&self, variant: &Variant) -> bool {
         !self.is_short() && variant.body.len() < self.identity.body.len()
     }
@@ -242,6 +225,28 @@ impl Representation {
             Coding::Zstd => Some(zstd),
             Coding::Brotli => Some(brotli),
         }
+    }
+}
+
+impl Offer for Representation {
+    fn offers(&self, coding: Coding) -> bool {
+        coding != Coding::Brotli || self.has_brotli
+    }
+
+    fn tag(&self, coding: Coding) -> Option<EntityTag> {
+        Some(self.tag(coding))
+    }
+
+    fn select<I>(&self, codings: impl Fn() -> I) -> Option<Coding>
+    where
+        I: Iterator<Item = Coding>,
+    {
+        let accepts_identity = codings().any(|coding| coding == Coding::Identity);
+        let serves = |variant: &&Variant| {
+            !accepts_identity || variant.coding() == Coding::Identity || self.gains(variant)
+        };
+        let mut made = codings().filter_map(|coding| self.made(coding));
+        made.find(serves).map(Variant::coding)
     }
 }
 

@@ -169,7 +169,10 @@ impl CacheActor {
         // The same bytes keep their allocation and their position: only the freshness is renewed.
         let current = self.cell.load_full();
         let same = current.filter(|current| *current.snapshot == built.snapshot);
-        let (snapshot, news) = match &same {
+        // The position goes back only if the database is the copy of another one now: its lineages are older.
+        let keeps = |same: &&Arc<Published>| same.news.position.lineage <= built.stamp.lineage;
+        let kept = same.as_ref().filter(keeps);
+        let (snapshot, news) = match kept {
             Some(same) => (Arc::clone(&same.snapshot), same.news),
             None => {
                 let snapshot = Arc::new(built.snapshot);
@@ -196,7 +199,7 @@ impl CacheActor {
             fresh_until,
             refresh: RefreshFlag::new(),
         })));
-        if same.is_none() {
+        if kept.is_none() {
             self.news.send_replace(Some(news));
         }
     }

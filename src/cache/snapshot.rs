@@ -1,13 +1,19 @@
 //! What the cache publishes: the board, and every answer that current-challenge can give.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     answer::Representation,
-    domain::challenge::{Challenge, FAMILY_ID},
+    domain::{
+        challenge::{Challenge, FAMILY_ID},
+        formula::{FileHash, Formula},
+    },
 };
 
 /// An immutable picture of the active challenges. Made once, read by every worker.
@@ -17,6 +23,7 @@ pub struct Snapshot {
     challenges: usize,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
+    formulas: HashMap<String, Formula>,
 }
 
 /// The answers of current-challenge, while they are collected.
@@ -25,6 +32,7 @@ struct Items {
     count: usize,
     first: Option<Arc<Representation>>,
     tiers: BTreeMap<u64, Tier>,
+    formulas: HashMap<String, Formula>,
 }
 
 impl Items {
@@ -50,6 +58,7 @@ impl Items {
             challenges: self.count,
             first: self.first,
             tiers: self.tiers,
+            formulas: self.formulas,
         }
     }
 }
@@ -81,6 +90,11 @@ impl Snapshot {
             let start = body.len();
             challenge.write_item(&mut body)?;
             items.add(challenge.tier, &challenge.difficulty_label, &body[start..]);
+            if let Some(formula) = challenge.formula() {
+                items
+                    .formulas
+                    .insert(challenge.challenge_id.clone(), formula);
+            }
         }
         body.extend_from_slice(b"]}");
         Ok(items.with_board(body))
@@ -101,6 +115,9 @@ impl Snapshot {
         struct Item {
             tier: u64,
             difficulty_label: Option<String>,
+            challenge_id: String,
+            cnf_sha256: String,
+            cnf_bytes: Option<u64>,
         }
         let board: Board<'_> = serde_json::from_slice(body)?;
         let mut items = Items::default();
@@ -108,8 +125,14 @@ impl Snapshot {
             let Item {
                 tier,
                 difficulty_label,
+                challenge_id,
+                cnf_sha256,
+                cnf_bytes: bytes,
             } = serde_json::from_str(item.get())?;
             items.add(tier, &difficulty_label, item.get().as_bytes());
+            if let Some(hash) = FileHash::parse(&cnf_sha256) {
+                items.formulas.insert(challenge_id, Formula { hash, bytes });
+            }
         }
         Ok(items.with_board(body.to_vec()))
     }
@@ -122,6 +145,16 @@ impl Snapshot {
     /// Returns how many challenges the board has.
     pub fn challenges(&self) -> usize {
         self.challenges
+    }
+
+    /// Returns the formula of an active challenge.
+    pub fn formula(&self, challenge_id: &str) -> Option<&Formula> {
+        self.formulas.get(challenge_id)
+    }
+
+    /// Returns the formulas of all active challenges, in no order.
+    pub fn formulas(&self) -> impl Iterator<Item = &Formula> {
+        self.formulas.values()
     }
 
     /// Makes gzip and zstd, a fraction of a millisecond each. For blocking threads, before publication.

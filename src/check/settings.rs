@@ -25,10 +25,10 @@ pub struct Settings {
     /// kept for 15 s.
     #[arg(long, default_value = "20", value_parser = secs(0..=3600), value_name = "SECS")]
     pub max_stale: Duration,
-    /// A file with the JWK set whose keys sign the rows [default: the one that the server has at
+    /// The JWK set whose keys sign the rows: a file, or the URL of a server's [default: the one that the server has at
     /// /.well-known/cathedral-jwks.json].
-    #[arg(long, value_name = "PATH")]
-    pub jwks: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|URL")]
+    pub jwks: Option<String>,
     /// A file with the certificates, as PEM, that may have issued the server's [default: those that the system
     /// trusts].
     #[arg(long, value_name = "PATH")]

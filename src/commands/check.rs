@@ -1,42 +1,27 @@
 //! `check`.
 
-use std::{
-    fs,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
-use anyhow::Context as _;
 use cathedral_publisher::{
     check::{self, Subject},
     config::Check,
-    domain::signature::PublicKeys,
     fetch::{self, Fetcher},
 };
 
-/// The most bytes of a file with keys.
-const MAX_JWKS_BYTES: u64 = 64 * 1024;
+use super::verify::public_keys;
 
 /// Prints the table, and fails if a check fails.
 pub(crate) fn check(options: &Check) -> anyhow::Result<()> {
     let settings = &options.settings;
     let is_https = fetch::uri(&options.url)?.scheme_str() == Some("https");
-    let keys = match &settings.jwks {
-        Some(path) => {
-            let name = || format!("--jwks {}", path.display());
-            let bytes = fs::metadata(path).with_context(name)?.len();
-            anyhow::ensure!(
-                bytes <= MAX_JWKS_BYTES,
-                "{}: more than {MAX_JWKS_BYTES} bytes",
-                name()
-            );
-            let text = fs::read(path).with_context(name)?;
-            Some(PublicKeys::from_jwk_set(&text).with_context(name)?)
-        }
-        None => None,
-    };
+    let ca_file = settings.ca_file.as_deref();
+    let keys = settings.jwks.as_deref();
+    let keys = keys
+        .map(|source| public_keys(source, ca_file))
+        .transpose()?;
     let subject = Subject {
         url: &options.url,
-        fetcher: Fetcher::new("--ca-file", settings.ca_file.as_deref(), is_https)?,
+        fetcher: Fetcher::new("--ca-file", ca_file, is_https)?,
         keys,
     };
     let mut out = io::stdout();

@@ -14,7 +14,7 @@ use cathedral_publisher::{
             Options, PostgresStore, import::PostgresImport, prune::PostgresPrune, url::PostgresUrl,
         },
         prune::PruneSession,
-        sqlite::{SqliteStore, import::SqliteImport, prune::SqlitePrune},
+        sqlite::{SqliteStore, import::SqliteImport, mirror::claim, prune::SqlitePrune},
     },
 };
 
@@ -80,6 +80,23 @@ impl Opened {
                 Store::Sqlite(SqliteStore::new(file, settings, !read_only))
             }
             Self::Server(store) => Store::Postgres(store.clone()),
+        }
+    }
+
+    /// Marks the database as that of a follower.
+    ///
+    /// # Errors
+    /// If it has other data, or is not a file.
+    pub(crate) fn claim(&self, upstream: &str, busy_timeout: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::File(opening) => {
+                let path = opening.file().path();
+                // It may not be mounted: see `Opening::begin`.
+                anyhow::ensure!(path.exists(), "{}: cannot be opened", path.display());
+                Ok(claim(path, upstream, busy_timeout)?)
+            }
+            // Refused before it was opened.
+            Self::Server(_) => Ok(()),
         }
     }
 

@@ -1,11 +1,13 @@
 //! `demo` and `sample`.
 
 use std::{
+    fs,
     io::{self, Write},
     path::Path,
     thread,
 };
 
+use anyhow::Context as _;
 use cathedral_publisher::{
     config::{Demo, Sample, SampleKind},
     demo::{key, sample, simulation},
@@ -25,17 +27,15 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
     let address = options.address.listen()?;
     options.settings.fit_descriptors()?;
     // Deleted when it is dropped, at the end.
-    let temporary = match &options.database {
-        Some(_) => None,
-        None => Some(tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?),
-    };
-    let path = match (&options.database, &temporary) {
-        (Some(path), _) => path.clone(),
-        (None, Some(folder)) => folder.path().join("demo.db"),
-        (None, None) => anyhow::bail!("no database"),
-    };
+    let temporary = tempfile::TempDir::with_prefix("cathedral-publisher-demo-")?;
+    let path = options.database.clone();
+    let path = path.unwrap_or_else(|| temporary.path().join("demo.db"));
+    let formulas = options.settings.cnf.folder.clone();
+    let formulas = formulas.unwrap_or_else(|| temporary.path().join("cnf"));
+    fs::create_dir_all(&formulas).with_context(|| formulas.display().to_string())?;
+    options.settings.cnf.folder = Some(formulas.clone());
     let mut database = KeptOpen::open(&path, false, options.settings.store.busy_timeout)?;
-    simulation::populate(&mut database, options.rows)?;
+    simulation::populate(&mut database, options.rows, &formulas)?;
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
         let tokens = admin_tokens(&options.admin)?;
@@ -47,7 +47,7 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
             .replace(JwkSet::from_json(key::jwk_set().into())?);
         let running = listen(address, inherited, options.settings, parts).await?;
         if let Some(writer) = running.writer.clone() {
-            actix_web::rt::spawn(simulation::run(path.clone(), writer));
+            actix_web::rt::spawn(simulation::run(path.clone(), formulas, writer));
         }
         if let Some(address) = running.addresses.first() {
             let url = match address.ip().is_unspecified() {
@@ -82,6 +82,9 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
   The board without polling: each answer says what to ask next, and comes when the board changes. As two lines of sh:
     h=; u={board}/changes; f() {{ printf '%s\n' "$h" | tr -d '\r' | sed -n "s/^$1: //p"; }}
     while :; do h=$(curl -sD - -o board.json -H "If-None-Match: $(f etag)" "$u"); n=$(f link); n=${{n#<}}; n=${{n%%>*}}; [ -z "$n" ] || u=${{u%%\?*}}$n; r=$(f retry-after); case $h in HTTP/1.1\ 200*) date; f etag;; *) sleep ${{r:-1}};; esac; done
+  The formula of the first challenge, a planted random 3-SAT, and a part of it:
+    formula={url}$(curl -s {url}/v1/synthetic-boolean/current-challenge | sed 's/.*"active_cnf_path":"//; s/".*//')
+    curl -so first.cnf --compressed "$formula"; curl -sr 0-99 "$formula"
   The keys that have signed the eval runs, and a check of all eval runs so far:
     curl -i {url}/.well-known/cathedral-jwks.json
     cathedral-publisher export rows --database {path} | cathedral-publisher verify rows - --jwks {url}/.well-known/cathedral-jwks.json
@@ -103,7 +106,9 @@ pub(crate) fn sample(options: &Sample) -> anyhow::Result<()> {
     // The command line requires it for both kinds.
     let count = options.count.unwrap_or_default();
     match options.kind {
-        SampleKind::Board => sample::write_board(options.seed, count, out),
+        SampleKind::Board => {
+            sample::write_board(options.seed, count, options.cnf_dir.as_deref(), out)
+        }
         SampleKind::Rows => sample::write_rows(options.seed, count, out),
         SampleKind::Jwks => {
             writeln!(out, "{}", key::jwk_set())?;

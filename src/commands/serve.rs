@@ -6,6 +6,7 @@ use cathedral_publisher::{
     cache::{build::StoreBuilder, snapshot_file::SnapshotFile},
     config::{self, Admin, Keys, Serve},
     domain::clock::SystemClock,
+    follow::Follow,
     http::AdminTokens,
     keys::{JwkSet, JwkSetHandle},
     metrics::DroppedLines,
@@ -37,6 +38,11 @@ async fn run(
     dropped: DroppedLines,
 ) -> anyhow::Result<Opened> {
     let tokens = admin_tokens(&options.admin)?;
+    let follow = Follow::new(options.follow)?;
+    anyhow::ensure!(
+        follow.is_none() || options.database.database.path().is_some(),
+        "--follow needs an SQLite file as --database: a copy is not shared by replicas"
+    );
     let jwk_set = JwkSetHandle::default();
     // Not by clap, for which a variable that says no is given as well.
     anyhow::ensure!(
@@ -47,6 +53,7 @@ async fn run(
         jwk_set.replace(JwkSet::read(path)?);
     }
     let name = options.database.database.to_string();
+    let upstream = follow.as_ref().map(|follow| follow.upstream().to_string());
     let opening = {
         let (database, read_only) = (options.database, options.read_only);
         let store = options.settings.store;
@@ -56,7 +63,11 @@ async fn run(
             .clone()
             .map(SnapshotFile::new);
         actix_web::rt::task::spawn_blocking(move || {
-            Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())
+            let opened = Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())?;
+            if let Some(upstream) = upstream {
+                opened.claim(&upstream, store.busy_timeout)?;
+            }
+            Ok::<_, anyhow::Error>(opened)
         })
     };
     let database = tokio::select! {
@@ -69,9 +80,14 @@ async fn run(
         }
     };
     let store = database.store(options.settings.store, options.read_only);
+    let is_following = follow.is_some();
+    if let Some(follow) = &follow {
+        log::info!("following {}", follow.upstream());
+    }
     let parts = Parts {
         jwk_set: jwk_set.clone(),
         verifies_rows: options.keys.verify_rows,
+        follow,
         ..parts(store, tokens.clone(), !options.read_only, dropped)
     };
     let listening = listen(address, inherited, options.settings, parts);
@@ -88,7 +104,7 @@ async fn run(
     for address in &running.admin_addresses {
         log::info!("admin routes, metrics and all public paths on http://{address}");
     }
-    if tokens.count() == 0 && !options.read_only {
+    if tokens.count() == 0 && !options.read_only && !is_following {
         log::info!("no admin token is configured: the admin routes answer 404");
     }
     let reload = reload(options.admin, tokens, options.keys, jwk_set);
@@ -149,6 +165,7 @@ pub(crate) fn parts(
         store,
         clock: Arc::new(SystemClock),
         writable,
+        follow: None,
         tokens,
         jwk_set: JwkSetHandle::default(),
         verifies_rows: false,

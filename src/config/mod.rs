@@ -16,6 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::{
     check,
     domain::ran_at::RanAt,
+    follow,
     server::Settings,
     store::{
         location::{Location, LocationParser, UrlParser},
@@ -94,7 +95,7 @@ pub enum Command {
     ///
     /// The database is created or migrated first. SIGTERM or Ctrl-C finishes the requests in flight and
     /// stops; a second signal stops at once.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Import what another publisher serves: a saved answer of either endpoint, or NDJSON.
     ///
     /// Reads and checks the whole input first; only then other writers have to wait, and readers
@@ -126,7 +127,7 @@ pub enum Command {
     /// eval runs use the space. What was removed is not refused if it is written again.
     Prune(Prune),
     /// Serve sample data that keeps changing, and print requests to try.
-    Demo(Demo),
+    Demo(Box<Demo>),
     /// Check that a publisher keeps the wire contract: this program, the same behind a proxy or a CDN, or another one.
     ///
     /// Prints one line for each rule with what was seen, and ends with exit code 1 if one does not hold. What was added
@@ -261,6 +262,8 @@ pub struct Serve {
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    #[command(flatten)]
+    pub follow: follow::Settings,
     // Last: its help headings hold for all that follows.
     #[command(flatten)]
     pub settings: Settings,
@@ -420,6 +423,10 @@ pub struct Sample {
     /// The same seed gives the same data.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
+    /// Write the formula of each challenge to this folder, as `serve --cnf-dir` expects it: random 3-SAT that has a
+    /// solution. Without this option the hashes of challenges are random digits.
+    #[arg(long, value_name = "PATH")]
+    pub cnf_dir: Option<PathBuf>,
 }
 
 /// Options of `verify`.

@@ -4,18 +4,23 @@
 //!
 //! [`key`]: super::key
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
-use super::key::DemoKey;
-use crate::domain::{
-    Invalid,
-    challenge::{Challenge, Status, Storage},
-    ran_at::RanAt,
-    signature,
-};
+use anyhow::Context as _;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+
+use super::{key::DemoKey, planted};
+use crate::{
+    cnf,
+    domain::{
+        Invalid,
+        challenge::{Challenge, Status, Storage},
+        ran_at::RanAt,
+        signature,
+    },
+};
 
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 const MINERS: u64 = 40;
@@ -97,7 +102,8 @@ impl Sample {
         tiers.map(|tier| self.challenge(tier))
     }
 
-    /// Returns an active challenge of the tier.
+    /// Returns an active challenge of the tier, with random digits in place of the hash of a formula
+    /// (see [`planted::plant`]).
     pub fn challenge(&mut self, tier: u64) -> Challenge {
         let (kind, name, num_vars, num_clauses) = match tier {
             1 => ("random_3sat", "random-3sat", 6_000, 25_560),
@@ -209,12 +215,22 @@ fn text(mut rng: Rng, alphabet: &[u8], length: usize) -> String {
         .collect()
 }
 
-/// Writes `count` challenges as NDJSON.
+/// Writes `count` challenges as NDJSON, and their formulas into a folder if there is one. Without it, their hashes are
+/// random digits.
 ///
 /// # Errors
-/// Errors of the writer.
-pub fn write_board(seed: u64, count: u32, mut out: impl Write) -> anyhow::Result<()> {
-    for challenge in Sample::new(seed).challenges(count) {
+/// Errors of the writer and of the folder.
+pub fn write_board(
+    seed: u64,
+    count: u32,
+    formulas: Option<&Path>,
+    mut out: impl Write,
+) -> anyhow::Result<()> {
+    for mut challenge in Sample::new(seed).challenges(count) {
+        if let Some(folder) = formulas {
+            let text = planted::plant(&mut challenge);
+            cnf::store(folder, &text).with_context(|| folder.display().to_string())?;
+        }
         let mut line = Vec::new();
         challenge.write_item(&mut line)?;
         line.push(b'\n');

@@ -6,7 +6,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
-use super::{Invalid, MAX_ITEM_BYTES, check_id, check_length, number, parse_object};
+use super::{
+    Invalid, MAX_ITEM_BYTES, check_id, check_length,
+    formula::{FileHash, Formula},
+    number, parse_object,
+};
 
 /// The one family of challenges there is.
 pub const FAMILY_ID: &str = "synthetic_boolean_v1";
@@ -235,19 +239,35 @@ impl Challenge {
         ItemIn::parse(json)?.into_challenge(id)
     }
 
-    /// Checks that this may replace `old`: a status may only go forward.
+    /// Checks that this may replace `old`: a status may only go forward, and once a challenge has been published its
+    /// formula stays the same. Caches keep a formula for a year by the id of its challenge.
     ///
     /// # Errors
-    /// [`Invalid`] naming `status`.
+    /// [`Invalid`] naming `status` or `cnf_sha256`.
     pub fn check_replaces(&self, old: &Self) -> Result<(), Invalid> {
         if old.status.may_become(self.status) {
-            return Ok(());
+            if old.status == Status::Pending || old.cnf_sha256 == self.cnf_sha256 {
+                return Ok(());
+            }
+            let reason = format!(
+                "challenge {:?} is {}, and its formula cannot change",
+                self.challenge_id, old.status
+            );
+            return Err(Invalid::new("cnf_sha256", reason));
         }
         let reason = format!(
             "challenge {:?} is {} and cannot become {}",
             self.challenge_id, old.status, self.status
         );
         Err(Invalid::new("status", reason))
+    }
+
+    /// Returns the file of its formula; `None` if `cnf_sha256` is no digest, which no parser lets pass.
+    pub fn formula(&self) -> Option<Formula> {
+        Some(Formula {
+            hash: FileHash::parse(&self.cnf_sha256)?,
+            bytes: self.cnf_bytes,
+        })
     }
 
     /// Appends the item of the board to `out`, as compact JSON.

@@ -3,7 +3,7 @@
 use super::weight::{self, Weight};
 
 /// A supported content coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coding {
     /// No coding.
     Identity,
@@ -74,6 +74,14 @@ impl Acceptable {
         order: [Coding::Identity; Coding::ALL.len()],
         count: 1,
     };
+
+    /// A client that accepts one coding and no other.
+    pub fn alone(coding: Coding) -> Self {
+        Self {
+            order: [coding; Coding::ALL.len()],
+            count: 1,
+        }
+    }
 
     /// Parses the lines of `Accept-Encoding`. Never fails: malformed members and unknown codings are
     /// skipped; the last duplicate wins.

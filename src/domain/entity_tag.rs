@@ -15,21 +15,33 @@ pub struct EntityTag {
     /// The beginning of the SHA-256 of the identity body, in hex.
     digits: [u8; 16],
     coding: Coding,
+    /// The beginning of the SHA-256 of the coded bytes, in hex, if the tag names it.
+    edition: Option<[u8; 8]>,
 }
 
 impl EntityTag {
     /// The tag of a representation by its identity body: the first 16 hex digits of the SHA-256,
     /// in quotes (WIRE.md). Costs one hash of the body.
     pub fn of(identity_body: &[u8]) -> Self {
-        let digest = Sha256::digest(identity_body);
-        let mut digits = [0; 16];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(digest) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
-        }
+        Self::of_digest(&Sha256::digest(identity_body).into())
+    }
+
+    /// The same, by the SHA-256 of the identity body.
+    pub fn of_digest(sha256: &[u8; 32]) -> Self {
         Self {
-            digits,
+            digits: hex(sha256),
             coding: Coding::Identity,
+            edition: None,
+        }
+    }
+
+    /// The tag of the same representation in a content coding that another program may have made: it also names the
+    /// SHA-256 of the coded bytes, so that it stands for these and no others (RFC 9110 §8.8.1).
+    pub fn coded_as(&self, coding: Coding, coded_sha256: &[u8; 32]) -> Self {
+        Self {
+            coding,
+            edition: Some(hex(coded_sha256)),
+            ..*self
         }
     }
 
@@ -49,12 +61,32 @@ impl EntityTag {
         output.push(b'"');
         output.extend_from_slice(&self.digits);
         output.extend_from_slice(self.coding.tag_suffix().as_bytes());
+        if let Some(edition) = &self.edition {
+            output.push(b'-');
+            output.extend_from_slice(edition);
+        }
         output.push(b'"');
     }
 
     fn is_opaque(&self, opaque: &[u8]) -> bool {
-        opaque.strip_prefix(&self.digits) == Some(self.coding.tag_suffix().as_bytes())
+        let rest = opaque
+            .strip_prefix(&self.digits)
+            .and_then(|rest| rest.strip_prefix(self.coding.tag_suffix().as_bytes()));
+        match &self.edition {
+            None => rest == Some(b""),
+            Some(edition) => rest.and_then(|rest| rest.strip_prefix(b"-")) == Some(edition),
+        }
     }
+}
+
+/// Returns the first digits of a digest in hex.
+fn hex<const N: usize>(digest: &[u8; 32]) -> [u8; N] {
+    let mut digits = [0; N];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(digest) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
+    }
+    digits
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -127,6 +159,12 @@ impl<'a> TagList<'a> {
     /// Compares weakly (RFC 9110 §8.8.3.2): the opaque parts are equal, weak or not.
     pub fn matches_weakly(&self, current: &EntityTag) -> bool {
         self.matches(|member| current.is_opaque(member.opaque))
+    }
+
+    /// Returns whether this is the value of an `If-Range` that names `current`: one tag, which is not weak
+    /// (RFC 9110 §13.1.5).
+    pub fn is_strongly(&self, current: &EntityTag) -> bool {
+        matches!(self, Self::Tags(tags) if tags.len() == 1) && self.matches_strongly(current)
     }
 
     /// Compares strongly (RFC 9110 §8.8.3.2): equal, and neither is weak.

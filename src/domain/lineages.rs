@@ -140,6 +140,15 @@ impl Lineages {
         bounds.chain(self.0[at].shared_through).min()
     }
 
+    /// Returns the lineage that began with the last restore, or with the database.
+    pub fn last_restore(&self) -> Option<Lineage> {
+        let chain = self.0.iter().filter(|known| known.is_continued());
+        let restore = chain.clone().rfind(|known| known.is_restore);
+        restore
+            .or(chain.clone().next_back())
+            .map(|known| known.lineage)
+    }
+
     /// Returns the one cursor that stands for a position of the database: in the lineage in which the number was given,
     /// or in that of the last restore if it was given before. So the pages of old eval runs keep their addresses while
     /// processes come and go. A restore gives each position another cursor: no page that a cache has kept from before is

@@ -2,13 +2,16 @@
 //!
 //! A value of one of these types that exists is valid; its constructor is the only parser.
 
+pub mod byte_range;
 pub mod challenge;
 pub mod clock;
 pub mod coding;
 pub mod cursor;
 pub mod entity_tag;
 pub mod eval_run;
+pub mod feed_detail;
 pub mod feed_envelope;
+pub mod formula;
 pub mod jwk_set;
 pub mod lineages;
 pub mod media_range;

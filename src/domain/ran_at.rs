@@ -1,6 +1,9 @@
 //! The time of an eval run, in the one form in which times are stored and compared (WIRE.md).
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use jiff::{
     SignedDuration, Timestamp,
@@ -108,6 +111,19 @@ impl RanAt {
         let time = Timestamp::try_from(time).ok()?;
         let second = Timestamp::from_second(time.as_nanosecond().div_euclid(NANOS) as i64).ok()?;
         Self::parse(&second.to_string()).ok()
+    }
+
+    /// Returns the last multiple of `step` since 1970 that is at least `step` earlier, in whole seconds; the year 0 if it
+    /// would be before that. Times that follow each other closely give the same.
+    #[must_use]
+    pub fn before(&self, step: Duration) -> Self {
+        let step = i64::try_from(step.as_secs()).unwrap_or(i64::MAX).max(1);
+        let earlier = self.0.parse::<Timestamp>().ok().and_then(|time| {
+            let multiples = time.as_second().div_euclid(step) - 1;
+            Timestamp::from_second(multiples.checked_mul(step)?).ok()
+        });
+        let earlier = earlier.and_then(|time| Self::parse(&time.to_string()).ok());
+        earlier.unwrap_or_else(|| Self("0000-01-01T00:00:00.000Z".to_owned()))
     }
 
     /// Returns the stored form.

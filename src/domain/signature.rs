@@ -107,7 +107,7 @@ impl PublicKeys {
         self.0.len()
     }
 
-    /// Checks that one of the keys made the signature of `row`. Costs about 40 µs a key.
+    /// Checks that one of the keys made the signature of `row`. Costs about 65 µs a key.
     ///
     /// # Errors
     /// [`Invalid`] naming what is wrong; the errors of [`signed_text`] among others.
@@ -140,7 +140,7 @@ impl PublicKeys {
     }
 }
 
-/// Verifies rows as they come, up to 256 at once, which costs about half as much per row; one by one only if
+/// Verifies rows as they come, up to 256 at once, which costs about a third as much per row; one by one only if
 /// that fails. Each row has a mark of the caller's, such as its index.
 ///
 /// The holder of a secret key can make signatures that this accepts and [`PublicKeys::verify`] refuses; nobody

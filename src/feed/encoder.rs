@@ -7,8 +7,7 @@ use std::{
 
 use tokio::sync::{Semaphore, watch};
 
-use super::budget::ByteBudget;
-use crate::{answer::Representation, domain::coding::Coding};
+use crate::{answer::Representation, domain::coding::Coding, outgoing::ByteBudget};
 
 /// More encodings than this at once, running or queued, are not begun.
 const MAX_IN_FLIGHT: usize = 1024;

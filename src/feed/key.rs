@@ -22,6 +22,29 @@ pub struct PageKey {
     pub(super) limit: PageLimit,
     /// The last time of which rows are shown; `None` for all times, and in the order of commits.
     pub(super) until: Option<RanAt>,
+    /// In the order of commits: whether it has what followers need.
+    pub(super) is_detailed: bool,
+}
+
+/// What a page in the order of commits answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SeqPage {
+    /// Where it begins.
+    pub cursor: SeqCursor,
+    /// How many rows it has at most.
+    pub limit: PageLimit,
+    /// Whether it has what followers need.
+    pub is_detailed: bool,
+}
+
+impl SeqPage {
+    /// Returns what the page answers.
+    pub fn key(self) -> PageKey {
+        PageKey {
+            is_detailed: self.is_detailed,
+            ..PageKey::new(After::Seq(self.cursor), self.limit)
+        }
+    }
 }
 
 impl PageKey {
@@ -31,6 +54,19 @@ impl PageKey {
             after,
             limit,
             until: None,
+            is_detailed: false,
+        }
+    }
+
+    /// Returns the page in the order of commits; `None` if it is in that of (ran_at, id).
+    pub fn seq_page(&self) -> Option<SeqPage> {
+        match self.after {
+            After::Seq(cursor) => Some(SeqPage {
+                cursor,
+                limit: self.limit,
+                is_detailed: self.is_detailed,
+            }),
+            After::Place(_) => None,
         }
     }
 

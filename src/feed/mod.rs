@@ -7,19 +7,15 @@
 //! | `pages` | which pages are cached and which are being read; what an inserted row invalidates (pure) |
 //! | `cache` | the same behind a lock, for clients, the writer and the watcher |
 //! | `news` | what those are told who wait for a change |
-//! | `budget` | how many bytes of pages are in memory, cached or still being sent |
-//! | `senders` | which clients are being sent a page, and which are cut off if others need its bytes |
 //! | `encoder` | content codings of pages, each made once |
 //! | `settings` | the options of this room |
 
-mod budget;
 mod cache;
 mod encoder;
 mod key;
 mod news;
 mod page;
 mod pages;
-mod senders;
 mod settings;
 
 use std::{
@@ -43,19 +39,17 @@ use crate::{
         ran_at::RanAt,
     },
     metrics::{Metrics, Source},
+    outgoing::{ByteBudget, Senders, Sending},
     store::{FeedStamp, SeqPageError, Store, StoreError},
 };
-use budget::ByteBudget;
 use cache::{Lookup, PendingRead};
 use encoder::Encoder;
 use page::PageReader;
-use senders::Senders;
 
 use cache::FeedCache;
-pub use key::{After, PageKey};
+pub use key::{After, PageKey, SeqPage};
 pub use news::FeedNews;
 pub use page::Page;
-pub use senders::Sending;
 pub use settings::Settings;
 
 /// How often another change may come between a look at what is known of the feed and its update.

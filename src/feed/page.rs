@@ -7,17 +7,18 @@ use std::{
 
 use super::{
     FeedError,
-    budget::ByteBudget,
     key::{After, PageKey},
 };
 use crate::{
     answer::{CachePolicy, Representation},
     domain::{
         cursor::{Cursor, PageLimit},
+        feed_detail::FeedDetail,
         feed_envelope,
         ran_at::RanAt,
         seq_cursor::SeqCursor,
     },
+    outgoing::ByteBudget,
     store::{FeedStamp, KeptFrom, Store},
 };
 
@@ -60,7 +61,7 @@ impl PageReader<'_> {
     pub(super) fn read(&self, key: &PageKey) -> Result<Page, FeedError> {
         match &key.after {
             After::Place(cursor) => self.by_place(cursor, key.until.as_ref(), key.limit),
-            After::Seq(cursor) => self.by_seq(*cursor, key.limit),
+            After::Seq(cursor) => self.by_seq(*cursor, key.limit, key.is_detailed),
         }
     }
 
@@ -95,7 +96,12 @@ impl PageReader<'_> {
         })
     }
 
-    fn by_seq(&self, cursor: SeqCursor, limit: PageLimit) -> Result<Page, FeedError> {
+    fn by_seq(
+        &self,
+        cursor: SeqCursor,
+        limit: PageLimit,
+        is_detailed: bool,
+    ) -> Result<Page, FeedError> {
         let mut rows = Rows::new(self.large_page);
         let mut add = |row: &[u8]| rows.add(row);
         let end = self
@@ -103,13 +109,24 @@ impl PageReader<'_> {
             .feed_page_by_seq(cursor, limit, self.deadline, &mut add)?;
         let is_full = end.rows == limit.rows();
         let policy = match cursor {
-            _ if !is_full => CachePolicy::Brief,
+            // The lineages may change at any time.
+            _ if !is_full || is_detailed => CachePolicy::Brief,
             // Of an earlier lineage, or the first page of any database: a restore may change it.
             _ if !cursor.is_of_lineage_of(end.next) => CachePolicy::Momentary,
             SeqCursor::Start | SeqCursor::At(_) => CachePolicy::Immutable,
         };
         let mut body = rows.body;
-        body.extend(feed_envelope::end_by_seq(end.next));
+        if is_detailed {
+            let detail = FeedDetail {
+                next: end.next,
+                seqs: end.seqs,
+                lineages: end.lineages,
+                merkle_epoch_latest: end.stamp.merkle_epoch_latest,
+            };
+            body.extend(detail.end()?);
+        } else {
+            body.extend(feed_envelope::end_by_seq(end.next));
+        }
         let representation = Representation::without_brotli(self.budget.charge(body));
         Ok(Page {
             representation: Arc::new(representation.with_cache_policy(policy)),

@@ -4,6 +4,7 @@
 //! request that is rejected on the way has stored nothing, unless the answer says that its outcome is unknown.
 
 mod challenges;
+mod formulas;
 
 use std::io::ErrorKind;
 
@@ -13,6 +14,7 @@ use actix_web::{
     http::header,
     web::{self, Payload},
 };
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
@@ -98,12 +100,21 @@ const MERKLE_EPOCHS: &str = "/v1/admin/merkle-epochs";
 
 /// Whether the path is an admin route: a collection, or one member of it.
 pub(super) fn serves(path: &str) -> bool {
-    let is_member = |collection: &str| {
-        let member = path.strip_prefix(collection);
-        let member = member.and_then(|rest| rest.strip_prefix('/'));
+    let is_segment = |rest: &str| {
+        let member = rest.strip_prefix('/');
         member.is_some_and(|member| !member.is_empty() && !member.contains('/'))
     };
-    [CHALLENGES, EVAL_RUNS].contains(&path) || is_member(CHALLENGES) || is_member(MERKLE_EPOCHS)
+    let is_member = |collection: &str| path.strip_prefix(collection).is_some_and(is_segment);
+    let is_formula = |path: &str| {
+        let member = path.strip_suffix(formulas::FORMULA);
+        member
+            .and_then(|member| member.strip_prefix(CHALLENGES))
+            .is_some_and(is_segment)
+    };
+    [CHALLENGES, EVAL_RUNS].contains(&path)
+        || is_member(CHALLENGES)
+        || is_formula(path)
+        || is_member(MERKLE_EPOCHS)
 }
 
 /// Adds the admin routes.
@@ -117,6 +128,14 @@ pub(super) fn configure(config: &mut web::ServiceConfig, handles: &AdminHandles)
                 .route(web::put().to(put_challenge))
                 .route(web::patch().to(challenges::patch))
                 .default_service(web::to(|| other_method("GET, HEAD, PUT, PATCH"))),
+        )
+        .service(
+            web::resource(format!(
+                "{CHALLENGES}/{{challenge_id}}{}",
+                formulas::FORMULA
+            ))
+            .route(web::put().to(formulas::put))
+            .default_service(web::to(|| other_method("PUT"))),
         )
         .service(
             web::resource(CHALLENGES)
@@ -256,18 +275,33 @@ fn check_content_type(
 
 /// Refuses a body whose announced length is too long before any of it is read.
 fn check_length(request: &HttpRequest, handles: &AdminHandles) -> Result<(), ApiError> {
-    let announced = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let max_bytes = handles.max_body_bytes;
-    match announced {
-        Some(bytes) if bytes > max_bytes.into() => Err(ApiError::PayloadTooLarge { max_bytes }),
+    match announced_length(request) {
+        Some(bytes) if bytes > max_bytes.into() => Err(ApiError::PayloadTooLarge {
+            max_bytes: max_bytes.into(),
+        }),
         Some(_) | None => Ok(()),
     }
 }
 
-/// Reads the whole body; its bytes are admitted as they arrive. The door sees to it that it ends in time.
+fn announced_length(request: &HttpRequest) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// Reads the next piece of a body; `None` at its end. The door sees to it that it ends in time.
+async fn next_piece(body: &mut Payload) -> Result<Option<Bytes>, ApiError> {
+    match body.next().await {
+        None => Ok(None),
+        Some(Ok(piece)) => Ok(Some(piece)),
+        Some(Err(PayloadError::Io(error))) if error.kind() == ErrorKind::TimedOut => {
+            Err(ApiError::BodyTimeout)
+        }
+        Some(Err(_)) => Err(ApiError::BodyBroken),
+    }
+}
+
+/// Reads the whole body; its bytes are admitted as they arrive.
 async fn read_body(
     mut body: Payload,
     handles: &AdminHandles,
@@ -279,18 +313,15 @@ async fn read_body(
         let piece = tokio::select! {
             biased;
             () = admission.cut_off() => return Err(Rejected::Slow.into()),
-            piece = body.next() => piece,
+            piece = next_piece(&mut body) => piece?,
         };
-        let piece = match piece {
-            None => break,
-            Some(Ok(piece)) => piece,
-            Some(Err(PayloadError::Io(error))) if error.kind() == ErrorKind::TimedOut => {
-                return Err(ApiError::BodyTimeout);
-            }
-            Some(Err(_)) => return Err(ApiError::BodyBroken),
+        let Some(piece) = piece else {
+            break;
         };
         if read.len() + piece.len() > max_bytes as usize {
-            return Err(ApiError::PayloadTooLarge { max_bytes });
+            return Err(ApiError::PayloadTooLarge {
+                max_bytes: max_bytes.into(),
+            });
         }
         admission.grow(piece.len())?;
         read.extend_from_slice(&piece);

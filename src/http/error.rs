@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     answer::Denied,
     cache::handle::Unavailable,
+    cnf::{Fault, UploadError},
     domain::{Invalid, cursor::NotALimit, ran_at::NotATime, seq_cursor::NotASeqCursor},
     feed::FeedError,
     store::WriteError,
@@ -43,14 +44,24 @@ pub(super) enum ApiError {
     NotFound,
     #[error("method not allowed")]
     MethodNotAllowed { allow: &'static str },
-    #[error("not served here: no JWK set is configured")]
-    NoJwkSet,
     #[error("no_active_challenge")]
     NoActiveChallenge,
+    #[error("not served here: {0}")]
+    NotServedHere(&'static str),
+    #[error("no active challenge has this id")]
+    NotActive,
+    #[error(transparent)]
+    BadFormula(Fault),
+    #[error("missing parameter: challenge_id")]
+    MissingChallengeId,
+    #[error("the formula has {bytes} bytes, and none of them is in the range")]
+    RangeNotSatisfiable { bytes: u64 },
     #[error("no such challenge")]
     NoSuchChallenge,
     #[error("status must be pending, active, locked or retired")]
     BadStatus,
+    #[error("{0}")]
+    Differs(String),
     #[error("difficulty requires tier")]
     DifficultyWithoutTier,
     #[error("tier must be an integer of at least 0")]
@@ -96,7 +107,7 @@ pub(super) enum ApiError {
     #[error("content-type must be {}", accepted.join(" or "))]
     UnsupportedMediaType { accepted: &'static [&'static str] },
     #[error("a body may have at most {max_bytes} bytes")]
-    PayloadTooLarge { max_bytes: u32 },
+    PayloadTooLarge { max_bytes: u64 },
     #[error("the header section is too long")]
     HeaderTooLong,
     #[error("the body did not arrive in time")]
@@ -125,6 +136,19 @@ impl From<Denied> for ApiError {
             Denied::NotEncodedYet => Self::Unavailable {
                 retry_after: Duration::from_secs(1),
             },
+        }
+    }
+}
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Busy => Self::busy(),
+            UploadError::Differs(how) => Self::Differs(how),
+            UploadError::Disk(error) => {
+                log::error!("a formula cannot be stored: {error}");
+                Self::busy()
+            }
         }
     }
 }
@@ -182,13 +206,23 @@ impl From<Arc<FeedError>> for ApiError {
 }
 
 impl ApiError {
+    /// 503, worth another try after a second.
+    pub(super) fn busy() -> Self {
+        Self::Unavailable {
+            retry_after: Duration::from_secs(1),
+        }
+    }
+
     /// Whether the target alone decides the error. A cache in front may keep it for a second, so that a
     /// herd at a wrong address costs one request a second; the door marks all others `no-store`.
     fn follows_from_target(&self) -> bool {
         matches!(
             self,
             Self::NotFound
-                | Self::NoJwkSet
+                | Self::NotServedHere(_)
+                | Self::NotActive
+                | Self::BadFormula(_)
+                | Self::MissingChallengeId
                 | Self::NoActiveChallenge
                 | Self::DifficultyWithoutTier
                 | Self::BadTier
@@ -206,11 +240,16 @@ impl ApiError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::NoJwkSet | Self::NoActiveChallenge | Self::NoSuchChallenge => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::NoActiveChallenge
+            | Self::NotServedHere(_)
+            | Self::NotActive
+            | Self::NoSuchChallenge
+            | Self::BadFormula(_) => StatusCode::NOT_FOUND,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::DifficultyWithoutTier
+            | Self::MissingChallengeId
             | Self::BadTier
             | Self::MissingCursor
             | Self::BadCursor
@@ -230,7 +269,7 @@ impl ResponseError for ApiError {
             Self::BadItem { .. } | Self::BadSignature { .. } | Self::RefusedByDatabase => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::Conflict { .. } | Self::Differs(_) => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::Unavailable { .. } | Self::OutcomeUnknown | Self::Behind => {
@@ -251,6 +290,10 @@ impl ResponseError for ApiError {
         }
         if self.follows_from_target() {
             response.insert_header((header::CACHE_CONTROL, "public, max-age=1"));
+        }
+        if let Self::RangeNotSatisfiable { bytes } = self {
+            response.insert_header((header::CONTENT_RANGE, format!("bytes */{bytes}")));
+            response.insert_header((header::ACCEPT_RANGES, "bytes"));
         }
         if let Self::MethodNotAllowed { allow } = self {
             response.insert_header((header::ALLOW, *allow));

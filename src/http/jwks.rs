@@ -13,7 +13,8 @@ pub(super) async fn jwks(
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
-    let set = app.handles.jwk_set.get().ok_or(ApiError::NoJwkSet)?;
+    let set = app.handles.jwk_set.get();
+    let set = set.ok_or(ApiError::NotServedHere("no JWK set is configured"))?;
     respond(
         &app,
         &conditions(&request),

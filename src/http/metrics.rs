@@ -82,6 +82,9 @@ fn sample(handles: &Handles) {
     let metrics = &handles.metrics;
     let cache = &handles.health.cache;
     metrics.board(cache.snapshot_age(), cache.challenges());
+    if let Some(upstream) = &handles.health.upstream {
+        metrics.follow().set_lag(upstream.lag());
+    }
     metrics.set_gauge(SampledGauge::BoardWaiters, cache.waiting_readers() as u64);
     metrics.set_gauge(SampledGauge::Waiters, handles.waits.count() as u64);
     let feed = handles.feed.usage();

@@ -5,6 +5,7 @@
 //! | `door` | every connection: reading, answering from memory, sending, time limits |
 //! | `routes` | which path is served by what, with and without the prefix |
 //! | `board`, `leaderboard` | the public reads that the door does not answer from memory |
+//! | `cnf` | active-cnf: formulas, whole or in part |
 //! | `jwks` | the public keys of the eval runs |
 //! | `respond` | the actix-web form of a decision: 200, 304, 406, 412, 503 |
 //! | `admin`, `token` | writes: challenges, eval runs, Merkle epochs; bearer tokens |
@@ -22,6 +23,7 @@ mod admin;
 mod board;
 mod cache_status;
 mod client_address;
+mod cnf;
 mod date;
 mod description;
 mod door;
@@ -57,6 +59,7 @@ use self::waiting::{Next, Reason, Slots};
 use crate::{
     answer::EdgeCache,
     cache::handle::{CacheHandle, Published},
+    cnf::CnfHandle,
     feed::{FeedHandle, Page, PageKey},
     health::HealthHandle,
     keys::JwkSetHandle,
@@ -74,6 +77,8 @@ pub struct Handles {
     pub board: CacheHandle,
     /// The feed.
     pub feed: FeedHandle,
+    /// The formulas, if there is a folder of them.
+    pub cnf: Option<CnfHandle>,
     /// The public keys of the eval runs.
     pub jwk_set: JwkSetHandle,
     /// The health of the server.
@@ -111,7 +116,7 @@ impl Handles {
     /// Returns how a client goes on that gets this page; `None` if it is in the order of (ran_at, id).
     fn next_of_page(&self, page: &Page, key: &PageKey, reason: Reason) -> Option<Next> {
         let slots = Slots::new(self.settings.waiting.wait_slot);
-        Next::of_page(page, key.limit(), slots.next(self.board.wall()), reason)
+        Next::of_page(page, key, slots.next(self.board.wall()), reason)
     }
 }
 

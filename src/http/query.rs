@@ -17,7 +17,7 @@ use crate::{
         position::Position,
         seq_cursor::{NotASeqCursor, SeqCursor},
     },
-    feed::{After, PageKey},
+    feed::{After, PageKey, SeqPage},
 };
 
 /// The value of a parameter, as it was sent.
@@ -95,6 +95,13 @@ impl<'q> Choice<'q> {
             (Some(tier), Some(label)) => Ok(Self::OfLabel(tier, label)),
         }
     }
+}
+
+/// Parses the parameter of active-cnf.
+pub(super) fn challenge_id(query: &str) -> Result<Cow<'_, str>, ApiError> {
+    let [id] = parameters(query, ["challenge_id"]);
+    let id = id.ok_or(ApiError::MissingChallengeId)?;
+    id.text().ok_or(ApiError::BadText("challenge_id"))
 }
 
 fn parse_tier(tier: Encoded<'_>) -> Result<u64, ApiError> {
@@ -179,14 +186,27 @@ pub(super) fn feed<'q>(query: &'q str) -> Result<FeedQuery, ApiError> {
         "since_id",
         "since",
         "limit",
+        "detail",
     ];
-    let [since_seq, slot, since_ran_at, since_id, since, limit] = parameters(query, names);
+    let [
+        since_seq,
+        slot,
+        since_ran_at,
+        since_id,
+        since,
+        limit,
+        detail,
+    ] = parameters(query, names);
     let limit = page_limit(limit)?;
     if let Some(since_seq) = since_seq {
         let text = since_seq.text().ok_or(NotASeqCursor)?;
-        let after = After::Seq(SeqCursor::parse(&text)?);
+        let page = SeqPage {
+            cursor: SeqCursor::parse(&text)?,
+            limit,
+            is_detailed: detail.and_then(Encoded::text).as_deref() == Some("1"),
+        };
         return Ok(FeedQuery {
-            key: PageKey::new(after, limit),
+            key: page.key(),
             slot: slot.map(parse_slot).transpose()?,
         });
     }

@@ -17,8 +17,8 @@ use actix_web::{
 };
 
 use super::{
-    App, Handles, admin, board, description, error::ApiError, health, jwks, leaderboard, metrics,
-    page,
+    App, Handles, admin, board, cnf, description, error::ApiError, health, jwks, leaderboard,
+    metrics, page,
 };
 use crate::metrics::requests::{RequestCounters, Route};
 
@@ -32,6 +32,11 @@ const PREFLIGHT_VARY: &str = "access-control-request-method, access-control-requ
 pub(super) const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 pub(super) const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
+/// Another name of the board.
+const BROADCAST: &str = "/v1/synthetic-boolean/challenge-broadcast";
+const FORMULA: &str = "/v1/synthetic-boolean/active-cnf";
+/// What the board links to and another service serves.
+const SUBMIT: &str = "/v1/agents/submit";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";
 pub(super) const EVENTS: &str = "/v1/events";
 pub(super) const JWKS: &str = "/.well-known/cathedral-jwks.json";
@@ -51,13 +56,24 @@ pub enum RouteSet {
     Admin,
 }
 
+/// Returns the public path that this one is another name of, or the path itself: without the prefix, without one slash
+/// at its end.
+pub(super) fn public_path(path: &str) -> &str {
+    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    match path.strip_suffix('/').unwrap_or(path) {
+        "" => path,
+        BROADCAST => BOARD,
+        path => path,
+    }
+}
+
 /// Returns the route of a path, for counters, limits and logs.
 pub(super) fn classify(path: &str) -> Route {
-    let public = path.strip_prefix(PREFIX).unwrap_or(path);
-    match public {
+    match public_path(path) {
         BOARD => Route::Board,
         CHANGES => Route::Changes,
         CURRENT => Route::Current,
+        FORMULA => Route::Formula,
         FEED => Route::Feed,
         EVENTS => Route::Events,
         JWKS => Route::Jwks,
@@ -85,12 +101,12 @@ pub(super) fn configure(
     config
         .service(web::scope(PREFIX).configure(public))
         .configure(public)
-        .service(readable(DESCRIPTION, description::openapi));
+        .service(readable(vec![DESCRIPTION.to_owned()], description::openapi));
     if handles.settings.page.is_served(routes) {
-        config.service(readable(PAGE, page::page));
+        config.service(readable(vec![PAGE.to_owned()], page::page));
     }
     if routes != RouteSet::Public {
-        config.service(readable(METRICS, metrics::metrics));
+        config.service(readable(vec![METRICS.to_owned()], metrics::metrics));
         if let Some(admin) = &handles.admin {
             config.configure(|config| admin::configure(config, admin));
         }
@@ -101,26 +117,34 @@ pub(super) fn configure(
 fn public(config: &mut ServiceConfig) {
     let [health, live, ready] = HEALTH;
     config
-        .service(readable(BOARD, board::active_challenges))
-        .service(readable(CHANGES, board::changes))
-        .service(readable(CURRENT, board::current_challenge))
-        .service(readable(FEED, leaderboard::recent))
-        .service(readable(EVENTS, events))
-        .service(readable(JWKS, jwks::jwks))
-        .service(readable(health, health::health))
-        .service(readable(live, health::live))
-        .service(readable(ready, health::ready));
+        .service(readable(names(BOARD), board::active_challenges))
+        .service(readable(names(BROADCAST), board::active_challenges))
+        .service(readable(names(CHANGES), board::changes))
+        .service(readable(names(CURRENT), board::current_challenge))
+        .service(readable(names(FORMULA), cnf::active_cnf))
+        .service(readable(names(FEED), leaderboard::recent))
+        .service(readable(names(EVENTS), events))
+        .service(readable(names(JWKS), jwks::jwks))
+        .service(readable(names(health), health::health))
+        .service(readable(names(live), health::live))
+        .service(readable(names(ready), health::ready))
+        .service(web::resource(names(SUBMIT)).default_service(web::to(cnf::submit)));
+}
+
+/// A public path with and without a slash at its end.
+fn names(path: &str) -> Vec<String> {
+    vec![path.to_owned(), format!("{path}/")]
 }
 
 /// A resource for GET and HEAD, and for CORS preflight requests if CORS is on. Any other method is 405
 /// with `Allow` (RFC 9110 §15.5.6).
-fn readable<F, Args>(path: &str, handler: F) -> impl HttpServiceFactory + use<F, Args>
+fn readable<F, Args>(paths: Vec<String>, handler: F) -> impl HttpServiceFactory + use<F, Args>
 where
     F: actix_web::Handler<Args> + Clone,
     Args: actix_web::FromRequest + 'static,
     F::Output: actix_web::Responder + 'static,
 {
-    web::resource(path)
+    web::resource(paths)
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
         .default_service(web::to(other_method))

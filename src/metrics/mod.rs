@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `requests` | request counters of each worker |
 //! | `process` | what the process uses |
+//! | `follow` | what a follower asks of its upstream |
 //! | `dropped_lines` | lines of the log that were dropped |
 
 mod dropped_lines;
+mod follow;
 mod process;
 pub mod requests;
 
@@ -18,6 +20,7 @@ use prometheus::{
 };
 
 pub use dropped_lines::DroppedLines;
+pub use follow::{FollowMetrics, FollowOutcome, FollowRejected};
 
 use process::Process;
 use requests::Requests;
@@ -31,6 +34,8 @@ const BUILD_SECONDS: [f64; 9] = [50e-6, 200e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0
 const COMMIT_SECONDS: [f64; 9] = [100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 1.0, 5.0];
 /// From one waiting client to more than ten thousand.
 const WAKE_SECONDS: [f64; 9] = [100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.25, 0.5, 1.0];
+/// What may be wrong with the file of a formula.
+pub const FORMULA_FAULTS: [&str; 4] = ["missing", "wrong_size", "wrong_content", "unreadable"];
 /// Writes that share a commit.
 const COMMIT_WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
 
@@ -53,9 +58,15 @@ pub struct Metrics {
     committed_rows: IntCounter,
     lock_wait_seconds: Histogram,
     notice_seconds: Histogram,
+    /// One for each [`Source`].
+    formula_chunks: [IntCounter; Source::ALL.len()],
+    formula_faults: IntCounterVec,
+    formula_cut_off: IntCounter,
+    coded_bytes: IntGauge,
     connections: IntGauge,
     accepted: IntCounter,
     snapshot_age_seconds: Gauge,
+    follow: FollowMetrics,
     board_challenges: IntGauge,
     ready: IntGaugeVec,
     database: IntGaugeVec,
@@ -277,6 +288,11 @@ impl Metrics {
             "publisher_feed_pages_total",
             "Requests for a page of the feed, by its source: held (cached), joined (a read in flight), read (the database).",
         )?;
+        let formula_chunks = by(
+            "from",
+            "publisher_cnf_chunks_total",
+            "Chunks of formulas that were sent, by their source: held (cached), joined (a read in flight), read (the disk).",
+        )?;
         let waits = by(
             "outcome",
             "publisher_waits_total",
@@ -335,6 +351,27 @@ impl Metrics {
                 "PostgreSQL: time from a notice of a commit until the caches were told.",
                 &COMMIT_SECONDS,
             )?,
+            formula_chunks: Source::ALL
+                .map(|source| formula_chunks.with_label_values(&[source.label()])),
+            formula_faults: by(
+                "reason",
+                "publisher_cnf_refused_total",
+                "Requests for the formula of an active challenge that got 404, by what is wrong with its file: missing, wrong_size, wrong_content, unreadable.",
+            )?,
+            formula_cut_off: registered(
+                &registry,
+                IntCounter::new(
+                    "publisher_cnf_cut_off_total",
+                    "Formulas whose connection was closed before their last byte: the file changed or could not be read.",
+                )?,
+            )?,
+            coded_bytes: registered(
+                &registry,
+                IntGauge::new(
+                    "publisher_cnf_coding_bytes",
+                    "Bytes of the zstd, gzip and brotli files beside the formulas.",
+                )?,
+            )?,
             connections: registered(
                 &registry,
                 IntGauge::new("publisher_http_connections", "Connections that are open.")?,
@@ -353,6 +390,7 @@ impl Metrics {
                     "Time since the board in service was built, or found to be the same again; -1 while there is none.",
                 )?,
             )?,
+            follow: FollowMetrics::new(&registry)?,
             board_challenges: registered(
                 &registry,
                 IntGauge::new(
@@ -380,7 +418,15 @@ impl Metrics {
         for outcome in [BuildOutcome::Built, BuildOutcome::Failed] {
             metrics.builds.with_label_values(&[outcome.label()]);
         }
+        for reason in FORMULA_FAULTS {
+            metrics.formula_faults.with_label_values(&[reason]);
+        }
         Ok(metrics)
+    }
+
+    /// Returns the metrics of a follower.
+    pub fn follow(&self) -> &FollowMetrics {
+        &self.follow
     }
 
     /// Adds the count of dropped log lines.
@@ -406,6 +452,27 @@ impl Metrics {
     /// Counts a request for a page of the feed.
     pub fn feed_page(&self, source: Source) {
         self.feed_pages[source as usize].inc();
+    }
+
+    /// Counts a chunk of a formula that is sent.
+    pub fn formula_chunk(&self, source: Source) {
+        self.formula_chunks[source as usize].inc();
+    }
+
+    /// Counts a request for a formula whose file is missing or wrong, by one of [`FORMULA_FAULTS`].
+    pub fn formula_fault(&self, reason: &str) {
+        self.formula_faults.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a formula that was sent in part only.
+    pub fn formula_cut_off(&self) {
+        self.formula_cut_off.inc();
+    }
+
+    /// Sets how many bytes the codings of formulas have on disk.
+    pub fn set_coded_bytes(&self, bytes: u64) {
+        self.coded_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts the end of a wait for a change.

@@ -19,8 +19,9 @@ const LATENCY_SECONDS: [f64; 11] = [
 ];
 
 /// Statuses that are counted one by one; any other status is counted as `other`.
-const STATUSES: [u16; 19] = [
-    200, 204, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 422, 429, 431, 500, 503,
+const STATUSES: [u16; 22] = [
+    200, 204, 206, 304, 400, 401, 404, 405, 406, 408, 409, 412, 413, 414, 415, 416, 422, 429, 431,
+    500, 502, 503,
 ];
 
 /// The route of a request.
@@ -32,6 +33,8 @@ pub enum Route {
     Changes,
     /// current-challenge.
     Current,
+    /// active-cnf.
+    Formula,
     /// leaderboard/recent.
     Feed,
     /// /v1/events.
@@ -53,10 +56,11 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Board,
         Self::Changes,
         Self::Current,
+        Self::Formula,
         Self::Feed,
         Self::Events,
         Self::Jwks,
@@ -75,6 +79,7 @@ impl Route {
             Self::Board
                 | Self::Changes
                 | Self::Current
+                | Self::Formula
                 | Self::Feed
                 | Self::Events
                 | Self::Jwks
@@ -88,6 +93,7 @@ impl Route {
             Self::Board => "active-challenges",
             Self::Changes => "changes",
             Self::Current => "current-challenge",
+            Self::Formula => "active-cnf",
             Self::Feed => "leaderboard",
             Self::Events => "events",
             Self::Jwks => "jwks",

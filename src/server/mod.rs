@@ -39,8 +39,10 @@ use crate::{
         saver::Saver,
         snapshot_file::{SavedBoard, SnapshotFile},
     },
+    cnf::CnfHandle,
     domain::clock::Clock,
     feed::FeedHandle,
+    follow::{Follow, Own},
     health::HealthHandle,
     http::{AdminHandles, AdminTokens, DateSource, Handles, RateLimit, Waits},
     keys::JwkSetHandle,
@@ -75,6 +77,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Whether there is a writer.
     pub writable: bool,
+    /// The publisher that is followed: then nobody else writes, and the database is a file.
+    pub follow: Option<Follow>,
     /// Tokens of clients that may write over HTTP.
     pub tokens: AdminTokens,
     /// The public keys of the eval runs.
@@ -132,7 +136,38 @@ pub async fn start(
             liveness.guard("the writer"),
         )
     });
+    let cnf = {
+        let (settings, metrics) = (settings.cnf.clone(), metrics.clone());
+        let launch = move || CnfHandle::launch(&settings, metrics);
+        let launched = actix_rt::task::spawn_blocking(launch).await;
+        launched.map_err(io::Error::other)??
+    };
+    if let Some(cnf) = cnf.clone() {
+        actix_rt::spawn(follow_formulas(cache.clone(), cnf));
+    }
+    let upstream = match (parts.follow, &writer, &parts.store) {
+        (None, ..) => None,
+        (Some(follow), Some(writer), Store::Sqlite(store)) => {
+            let own = Own {
+                store: store.clone(),
+                writer: writer.clone(),
+                jwk_set: parts.jwk_set.clone(),
+                clock: Arc::clone(&parts.clock),
+                metrics: metrics.follow().clone(),
+                stopping: Arc::clone(&stopping),
+            };
+            Some(follow.launch(own, |name| liveness.guard(name))?)
+        }
+        (Some(_), ..) => {
+            return Err(io::Error::other(
+                "a follower needs a file that it may write",
+            ));
+        }
+    };
+    // Only the upstream decides what a follower serves.
+    let admin_writer = writer.clone().filter(|_| upstream.is_none());
     let handles = Handles {
+        cnf,
         board: cache.clone(),
         feed: feed.clone(),
         health: HealthHandle {
@@ -141,6 +176,7 @@ pub async fn start(
             last_probe: Arc::default(),
             cache: cache.clone(),
             writer: writer.clone(),
+            upstream,
             stopping: Arc::clone(&stopping),
         },
         metrics,
@@ -148,7 +184,7 @@ pub async fn start(
         page: Arc::default(),
         admin: AdminHandles::new(
             parts.tokens,
-            writer.clone(),
+            admin_writer,
             &settings.http,
             parts.verifies_rows.then(|| parts.jwk_set.clone()),
         ),
@@ -199,6 +235,16 @@ pub async fn start(
         shutdown_delay: settings.shutdown_delay,
         shutdown_timeout: settings.shutdown_timeout,
     })
+}
+
+/// Tells the formulas' room which formulas active challenges have, whenever the board changes.
+async fn follow_formulas(board: CacheHandle, cnf: CnfHandle) {
+    let mut changes = board.changes();
+    while changes.changed().await.is_ok() {
+        board.try_read(|published, _| {
+            cnf.follow(published.snapshot.formulas().map(|formula| formula.hash));
+        });
+    }
 }
 
 /// Waits for the first build of the board. If it fails, serves the board of the snapshot file, if there is one.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Addresses, Listen};
 use crate::{
-    cache, feed, health,
+    cache, cnf, feed, health,
     http::{self, RouteSet},
     store, units, watch, writer,
 };
@@ -65,6 +65,8 @@ pub struct Settings {
     pub store: store::Settings,
     #[command(flatten)]
     pub feed: feed::Settings,
+    #[command(flatten)]
+    pub cnf: cnf::Settings,
     #[command(flatten)]
     pub watch: watch::Settings,
     #[command(flatten)]

@@ -1,7 +1,10 @@
 //! The operations that are written in groups.
 
 use super::{WriteError, Written};
-use crate::domain::{Invalid, challenge::Challenge, eval_run::EvalRun};
+use crate::domain::{
+    Invalid, challenge::Challenge, eval_run::EvalRun, feed_detail::FeedDetail, position::Position,
+    seq_cursor::SeqCursor,
+};
 
 /// All or nothing.
 #[derive(Debug)]
@@ -24,12 +27,55 @@ pub enum Operation {
         /// Its JSON.
         body: String,
     },
+    /// Make it as another publisher has it.
+    Mirror(Mirror),
+}
+
+/// What a follower writes: what its upstream has, in place of what is there. Only in a database file that was claimed
+/// for that.
+#[derive(Debug)]
+pub enum Mirror {
+    /// The board.
+    Board {
+        /// All its challenges; others are deleted. `None` if they are as they were.
+        challenges: Option<Vec<Challenge>>,
+        /// Where the upstream is with it, if it says that.
+        position: Option<Position>,
+    },
+    /// A page of the feed of an upstream that tells its numbers.
+    Page(MirroredPage),
+    /// Eval runs of an upstream that tells no numbers: they get numbers here. Those whose id is stored with other bytes
+    /// are left out, and counted neither as inserted nor as unchanged.
+    Rows {
+        /// The eval runs.
+        rows: Vec<EvalRun>,
+        /// The greatest epoch.
+        merkle_epoch_latest: Option<i64>,
+    },
+}
+
+/// A page of the feed in the order of commits.
+#[derive(Debug)]
+pub struct MirroredPage {
+    /// What was asked for: the state of the database must still be so.
+    pub asked: SeqCursor,
+    /// What the upstream said beside the rows.
+    pub detail: FeedDetail,
+    /// The eval runs that were accepted, with their numbers, ascending.
+    pub rows: Vec<(i64, EvalRun)>,
+    /// Whether the upstream has no further ones.
+    pub is_last: bool,
 }
 
 impl Operation {
     /// Returns whether the operation may change the board.
     pub fn touches_board(&self) -> bool {
-        matches!(self, Self::PutChallenges(_) | Self::ReplaceChallenge { .. })
+        matches!(
+            self,
+            Self::PutChallenges(_)
+                | Self::ReplaceChallenge { .. }
+                | Self::Mirror(Mirror::Board { .. })
+        )
     }
 
     /// Returns the eval runs that it stores.
@@ -38,8 +84,14 @@ impl Operation {
             Self::InsertEvalRuns(runs) => runs,
             Self::PutChallenges(_)
             | Self::ReplaceChallenge { .. }
-            | Self::PutMerkleEpoch { .. } => &[],
+            | Self::PutMerkleEpoch { .. }
+            | Self::Mirror(_) => &[],
         }
+    }
+
+    /// Returns whether it may change or remove eval runs that are stored.
+    pub fn may_replace_rows(&self) -> bool {
+        matches!(self, Self::Mirror(_))
     }
 }
 

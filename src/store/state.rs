@@ -178,6 +178,10 @@ pub struct SeqPageEnd {
     pub next: SeqCursor,
     /// How many rows it has.
     pub rows: usize,
+    /// The `seq` of each of them.
+    pub seqs: Vec<i64>,
+    /// The lineages that the database knows.
+    pub lineages: Lineages,
     /// The feed that was read.
     pub stamp: FeedStamp,
     /// If eval runs after the cursor of the request were removed.

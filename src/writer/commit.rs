@@ -74,8 +74,12 @@ impl Committer {
         let stored = operations.iter().zip(&committed.results);
         let stored =
             stored.filter_map(|(operation, result)| result.as_ref().ok().map(|_| operation));
-        let rows = stored.flat_map(Operation::rows);
-        self.feed.committed(committed.before, committed.after, rows);
+        if operations.iter().any(Operation::may_replace_rows) {
+            self.feed.observe(committed.after);
+        } else {
+            let rows = stored.flat_map(Operation::rows);
+            self.feed.committed(committed.before, committed.after, rows);
+        }
         let results = committed.results.into_iter();
         Done {
             results: results

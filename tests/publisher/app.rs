@@ -291,6 +291,7 @@ impl App {
             builder: gate.clone(),
             clock: Arc::new(clock.clone()),
             writable: true,
+            follow: None,
             tokens: AdminTokens::load(None, TOKENS.map(str::to_owned)).unwrap(),
             jwk_set,
             verifies_rows: false,
@@ -338,6 +339,14 @@ impl App {
         let bearer = format!("Bearer {}", TOKENS[0]);
         let headers = [("authorization", bearer.as_str())];
         self.send_body(method, path, &headers, body.into()).await
+    }
+
+    /// Stores a challenge, through the server.
+    pub async fn put_challenge(&self, challenge: &Challenge) {
+        let mut item = Vec::new();
+        challenge.write_item(&mut item).unwrap();
+        let path = format!("/v1/admin/challenges/{}", challenge.challenge_id);
+        assert_eq!(self.admin(Method::PUT, &path, item).await.status, 200);
     }
 
     /// Sends a request; a `path` that begins with `admin:` goes to the admin address.

@@ -86,6 +86,7 @@ impl Database {
                     Operation::PutMerkleEpoch { epoch, body } => {
                         put_merkle_epoch(connection, *epoch, Some(body)).unwrap();
                     }
+                    Operation::Mirror(_) => panic!("only a follower writes {operation:?}"),
                 }
             }
         });

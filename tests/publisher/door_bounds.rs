@@ -618,6 +618,7 @@ async fn a_panic_in_a_handler_is_answered_with_500_and_only_its_connection_close
             spared: thread::current().id(),
         }),
         writable: true,
+        follow: None,
         tokens: AdminTokens::default(),
         jwk_set: Default::default(),
         verifies_rows: false,

@@ -253,6 +253,7 @@ async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
             victim: thread::current().id(),
         }),
         writable: true,
+        follow: None,
         tokens: AdminTokens::default(),
         jwk_set: Default::default(),
         verifies_rows: false,

@@ -10,6 +10,7 @@
 //! - five hundred clients that request a page at once cost one read
 //! - a full page is not read again after a commit, and the page at the end shows the row at once
 //! - a commit of another process is seen at the next poll
+//! - a page for followers has numbers, lineages and the epoch as well, and links to the next one
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -360,5 +361,44 @@ async fn a_commit_of_another_process_is_seen_at_the_next_poll() {
         ids(&page(&app, &end, 5).await.json()) == ["late"]
     })
     .await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_page_for_followers_has_numbers_lineages_and_the_epoch_as_well() {
+    let app = App::start(data(3)).await;
+    let plain = page(&app, "0", 2).await;
+    let detailed = app
+        .get(&format!("{FEED}?since_seq=0&limit=2&detail=1"))
+        .await;
+    let cursor = next(&plain);
+    let lineage = cursor.strip_suffix(".2").unwrap();
+    let rows = plain.text().split_once(",\"next_since_seq\"").unwrap().0;
+    assert_eq!(
+        detailed.text(),
+        format!(
+            r#"{rows},"next_since_seq":"{cursor}","seqs":[1,2],"lineages":[{{"lineage":"{lineage}","first_seq":1,"shared_through":null,"is_restore":true}}],"merkle_epoch_latest":null}}"#
+        )
+    );
+    assert_eq!(detailed.header("cache-control"), "public, max-age=1");
+    let link = format!("<?since_seq={cursor}&limit=2&detail=1>; rel=\"next\"");
+    assert_eq!(detailed.header("link"), link);
+    for value in ["0", "", "2", "%ff"] {
+        let target = format!("{FEED}?since_seq=0&limit=2&detail={value}");
+        assert_eq!(app.get(&target).await.text(), plain.text(), "{value}");
+    }
+    let target = format!("{FEED}?since_ran_at=2000-01-01T00:00:00Z&detail=1");
+    assert!(!app.get(&target).await.text().contains("seqs"));
+    // What it says beside the rows changes without them.
+    let epoch = app
+        .admin(Method::PUT, "/v1/admin/merkle-epochs/7", "{}")
+        .await;
+    assert_eq!(epoch.status, 200);
+    let detailed = app
+        .get(&format!("{FEED}?since_seq=0&limit=2&detail=1"))
+        .await;
+    let json = detailed.json();
+    assert_eq!(json["merkle_epoch_latest"], 7);
+    assert_eq!(json["lineages"].as_array().unwrap().len(), 2);
     app.stop().await;
 }

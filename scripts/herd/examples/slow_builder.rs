@@ -88,6 +88,7 @@ async fn publisher(store: Store, slow: Arc<Slow>, settings: Settings) {
         builder: slow,
         clock: Arc::new(SystemClock),
         writable: false,
+        follow: None,
         tokens: AdminTokens::load(None, []).unwrap(),
         jwk_set: Default::default(),
         verifies_rows: false,

@@ -12,6 +12,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use actix_http::{HttpMessage as _, Payload, Request, error::PayloadError};
@@ -358,27 +359,31 @@ impl Connection {
             };
             self.set_unsent(&mut scratch.output, body);
         }
-        if exchange.route == Route::Feed {
-            self.share_memory(door, client);
-        }
+        self.share_memory(door, exchange.route, client);
         self.flush(door).await?;
         match stream.filter(|_| !exchange.is_head()) {
             Some(stream) => {
                 let is_chunked = matches!(size, BodySize::Stream) && exchange.minor_version > 0;
-                self.send_stream(door, stream, is_chunked).await
+                self.send_stream(door, stream, is_chunked, (exchange.route, client))
+                    .await
             }
             None => Ok(()),
         }
     }
 
-    /// Sends a body piece by piece: the next one is asked for when the client has taken the last one.
+    /// Sends a body piece by piece: the next one is asked for when the client has taken the last one. The pace that a
+    /// client must keep is one of all pieces together.
     async fn send_stream(
         &mut self,
         door: &Door,
         stream: BoxBody,
         is_chunked: bool,
+        (route, client): (Route, IpAddr),
     ) -> io::Result<()> {
         let mut stream = pin!(stream);
+        // The client's time, without that of making the pieces, and what it has accepted in it.
+        let (mut taken, mut sent_bytes) = (Duration::ZERO, 0_u64);
+        let pace = door.handles.settings.min_send_bytes_per_sec;
         while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             let piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
             if piece.is_empty() {
@@ -388,8 +393,15 @@ impl Connection {
             if is_chunked {
                 frame = format!("{:x}\r\n", piece.len()).into_bytes();
             }
+            let piece_bytes = piece.len() as u64;
             self.set_unsent(&mut frame, piece);
+            self.share_memory(door, route, client);
+            let earned = Duration::from_millis(sent_bytes.saturating_mul(1000) / pace);
+            self.send_earlier_by(taken.saturating_sub(earned));
+            let begun = Instant::now();
             self.flush(door).await?;
+            taken += begun.elapsed();
+            sent_bytes += piece_bytes;
             if is_chunked {
                 self.set_unsent(&mut b"\r\n".to_vec(), Bytes::new());
                 self.flush(door).await?;

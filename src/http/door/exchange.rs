@@ -20,7 +20,7 @@ use crate::{
 const MAX_ID_BYTES: usize = 128;
 /// Response fields that scripts of other origins may read, beside those that they always may
 /// (Fetch standard, CORS-safelisted response-header name).
-const EXPOSED_FIELDS: &str = "etag, link, retry-after, age, allow, cache-status, date, kept-from, server-timing, x-request-id";
+const EXPOSED_FIELDS: &str = "etag, link, retry-after, age, allow, accept-ranges, content-range, cache-status, date, kept-from, server-timing, x-request-id";
 
 /// What is known of a request until its answer is written.
 #[derive(Debug)]

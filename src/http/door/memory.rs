@@ -16,7 +16,7 @@ use crate::{
         board::chosen,
         cache_status::CacheStatus,
         query::{self, Changes, Choice, FeedQuery},
-        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, JWKS, PREFIX},
+        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, JWKS, public_path},
         waiting::{Next, Reason},
     },
     metrics::{Source, requests::Route},
@@ -40,12 +40,11 @@ impl<'t> Target<'t> {
     /// Parses a request's target. Returns `None` for every other path and for invalid parameters, which
     /// actix-web answers.
     pub(super) fn parse(target: &'t str) -> Option<Self> {
-        let target = target.strip_prefix(PREFIX).unwrap_or(target);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         if !query.bytes().all(is_plain) {
             return None;
         }
-        match path {
+        match public_path(path) {
             BOARD => Some(Self::Board),
             CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
@@ -154,7 +153,7 @@ impl Connection {
                 let status = CacheStatus::Page(Source::Hit);
                 let replied = reply(&page.representation, status, next);
                 if self.unsent.is_some() {
-                    self.share_memory(door, exchange.client(door, head, self.peer));
+                    self.share_memory(door, exchange.route, exchange.client(door, head, self.peer));
                 }
                 replied
             }

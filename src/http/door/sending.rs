@@ -20,8 +20,9 @@ use super::{
     connection::{Connection, Wakers},
 };
 use crate::{
-    feed::Sending,
     http::{Settings, rate_limit::site_of},
+    metrics::requests::Route,
+    outgoing::Sending,
 };
 
 /// What the kernel did not take at once.
@@ -31,7 +32,7 @@ pub(super) struct Unsent {
     body: Bytes,
     sent_bytes: usize,
     since: Instant,
-    /// If the body is one of the feed: it stays in memory only as long as nobody needs it more. Below the body,
+    /// If the body was read for this answer: it stays in memory only as long as nobody needs it more. Below the body,
     /// which is dropped first.
     sending: Option<Sending>,
 }
@@ -82,13 +83,25 @@ impl Connection {
         self.active_at = Instant::now();
     }
 
-    /// Lets the body that is unsent, one of the feed, give way to others that need its memory.
-    pub(super) fn share_memory(&mut self, door: &Door, client: IpAddr) {
+    /// Lets the body that is unsent give way to others that need its memory, if it was read for this answer: one of the
+    /// feed or a part of a formula.
+    pub(super) fn share_memory(&mut self, door: &Door, route: Route, client: IpAddr) {
         if let Some(unsent) = self.unsent.as_mut().filter(|it| !it.body.is_empty()) {
-            let client = site_of(client);
-            let sending = door.handles.feed.begin_sending(client, &unsent.body);
+            let (handles, client, body) = (&door.handles, site_of(client), &unsent.body);
+            let sending = match (route, &handles.cnf) {
+                (Route::Feed, _) => handles.feed.begin_sending(client, body),
+                (Route::Formula, Some(cnf)) => cnf.begin_sending(client, body),
+                _ => return,
+            };
             sending.sent(unsent.sent_bytes);
             unsent.sending = Some(sending);
+        }
+    }
+
+    /// Counts a client that is behind with what was sent before as if the unsent bytes had been sent so much earlier.
+    pub(super) fn send_earlier_by(&mut self, behind: Duration) {
+        if let Some(unsent) = &mut self.unsent {
+            unsent.since = unsent.since.checked_sub(behind).unwrap_or(unsent.since);
         }
     }
 
@@ -109,7 +122,7 @@ impl Connection {
                 {
                     reset_when_closed(&self.stream);
                     return Poll::Ready(Err(io::Error::other(
-                        "others need the memory of its page",
+                        "others need the memory of its body",
                     )));
                 }
                 unsent.sent_bytes += ready!(poll_pieces(&mut self.stream, cx, head, body))?;

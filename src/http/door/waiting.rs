@@ -16,8 +16,8 @@ use super::{
     memory::{Asked, Target},
 };
 use crate::{
-    domain::{cursor::PageLimit, position::Position, seq_cursor::SeqCursor},
-    feed::{After, PageKey},
+    domain::position::Position,
+    feed::SeqPage,
     http::{
         query::{Changes, FeedQuery},
         waiting::{Reason, Registered, Slots, Topic, WaitPermit},
@@ -37,7 +37,7 @@ enum Awaited {
     /// A board that is newer.
     Board(Position),
     /// Eval runs after the end of the feed.
-    Page(SeqCursor, PageLimit),
+    Page(SeqPage),
 }
 
 /// A request that waits; its head is at the beginning of the unread bytes.
@@ -100,8 +100,8 @@ impl Wait {
                 return false;
             }
             let answered_at = match self.awaited {
-                Awaited::Page(..) if jitter.is_zero() => Instant::now() + PAGE_TIMEOUT,
-                Awaited::Page(..) | Awaited::Board(_) => Instant::now() + part_of(jitter),
+                Awaited::Page(_) if jitter.is_zero() => Instant::now() + PAGE_TIMEOUT,
+                Awaited::Page(_) | Awaited::Board(_) => Instant::now() + part_of(jitter),
             };
             self.until = self.until.min(answered_at);
         }
@@ -191,7 +191,7 @@ impl Awaited {
     fn topic(self) -> Topic {
         match self {
             Self::Board(_) => Topic::Board,
-            Self::Page(cursor, limit) => Topic::Feed(cursor, limit),
+            Self::Page(page) => Topic::Feed(page),
         }
     }
 }
@@ -210,9 +210,9 @@ impl Door {
             Target::Page(FeedQuery {
                 key,
                 slot: Some(slot),
-            }) => match key.after() {
-                After::Seq(cursor) => (Awaited::Page(*cursor, key.limit()), *slot),
-                After::Place(_) => return Err(Reason::AtOnce),
+            }) => match key.seq_page() {
+                Some(page) => (Awaited::Page(page), *slot),
+                None => return Err(Reason::AtOnce),
             },
             Target::Board
             | Target::Changes(_)
@@ -243,7 +243,7 @@ impl Door {
     fn is_behind(&self, awaited: Awaited) -> bool {
         match awaited {
             Awaited::Board(after) => self.compare(after) == Some(Ordering::Less),
-            Awaited::Page(..) => false,
+            Awaited::Page(_) => false,
         }
     }
 
@@ -257,9 +257,10 @@ impl Door {
                 is_newer.then_some(news.changed_at)
             }
             // While the end of the feed is not known, nothing is known to have changed.
-            Awaited::Page(cursor, _) => {
+            Awaited::Page(page) => {
                 let news = self.handles.feed.news();
-                cursor.may_precede(news.end?).then_some(news.changed_at)
+                let is_newer = page.cursor.may_precede(news.end?);
+                is_newer.then_some(news.changed_at)
             }
         }
     }
@@ -268,10 +269,7 @@ impl Door {
     fn is_in_memory(&self, awaited: Awaited) -> bool {
         match awaited {
             Awaited::Board(_) => true,
-            Awaited::Page(cursor, limit) => {
-                let key = PageKey::new(After::Seq(cursor), limit);
-                self.handles.feed.cached(&key).is_some()
-            }
+            Awaited::Page(page) => self.handles.feed.cached(&page.key()).is_some(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Slot;
 use crate::{
     answer::CachePolicy,
     domain::{cursor::PageLimit, position::Position},
-    feed::Page,
+    feed::{Page, PageKey},
 };
 
 /// How long a client that may not wait should pause, in seconds.
@@ -52,17 +52,21 @@ impl Next {
         }
     }
 
-    /// After a page of so many rows at most; `None` if it is in the order of (ran_at, id). A full page has no slot: so
+    /// After a page; `None` if it is in the order of (ran_at, id). A full page has no slot: so
     /// it is the same at any time, and the next one has rows as a rule.
     pub(in crate::http) fn of_page(
         page: &Page,
-        limit: PageLimit,
+        key: &PageKey,
         slot: Slot,
         reason: Reason,
     ) -> Option<Self> {
         let mut link = format!("<?since_seq={}", page.next?);
-        if limit != PageLimit::default() {
-            link += &format!("&limit={}", limit.rows());
+        let asked = key.seq_page()?;
+        if asked.limit != PageLimit::default() {
+            link += &format!("&limit={}", asked.limit.rows());
+        }
+        if asked.is_detailed {
+            link += "&detail=1";
         }
         // As of a cursor that is another text for the end of the feed.
         let is_empty_at_once = page.rows == 0 && reason == Reason::Newer;

@@ -14,8 +14,8 @@ use tokio::{sync::watch, task::yield_now};
 
 use crate::{
     answer::MissingEncoding,
-    domain::{coding::Coding, cursor::PageLimit, seq_cursor::SeqCursor},
-    feed::{After, FeedHandle, PageKey},
+    domain::coding::Coding,
+    feed::{FeedHandle, PageKey, SeqPage},
     metrics::{Metrics, WaitOutcome},
 };
 
@@ -27,8 +27,8 @@ const BATCH: usize = 64;
 pub(in crate::http) enum Topic {
     /// A change of the board.
     Board,
-    /// Eval runs after the end of the feed, on a page of so many at most.
-    Feed(SeqCursor, PageLimit),
+    /// Eval runs after the end of the feed, on this page.
+    Feed(SeqPage),
     /// Every change.
     All,
 }
@@ -100,21 +100,20 @@ impl Waiters {
             };
             let end = changes.borrow_and_update().end;
             waiters.wake(|topic| topic == Topic::All).await;
-            for (cursor, limit) in waiters.pages() {
-                if end.is_some_and(|end| cursor.may_precede(end)) {
-                    prepare(&feed, &PageKey::new(After::Seq(cursor), limit)).await;
-                    let page = Topic::Feed(cursor, limit);
-                    waiters.wake(|topic| topic == page).await;
+            for page in waiters.pages() {
+                if end.is_some_and(|end| page.cursor.may_precede(end)) {
+                    prepare(&feed, &page.key()).await;
+                    waiters.wake(|topic| topic == Topic::Feed(page)).await;
                 }
             }
         }
     }
 
     /// The different pages that are waited for.
-    fn pages(&self) -> HashSet<(SeqCursor, PageLimit)> {
+    fn pages(&self) -> HashSet<SeqPage> {
         let waiting = self.waiting.borrow();
         let page = |waiter: &Waiter| match waiter.topic {
-            Topic::Feed(cursor, limit) => Some((cursor, limit)),
+            Topic::Feed(page) => Some(page),
             Topic::Board | Topic::All => None,
         };
         waiting

@@ -8,7 +8,7 @@ use std::{collections::HashMap, hash::Hash};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    domain::{challenge::Challenge, eval_run::EvalRun},
+    domain::{Invalid, challenge::Challenge, eval_run::EvalRun},
     store::{Counts, Operation, RefusedItem, WriteError, Written, operation},
 };
 
@@ -86,6 +86,10 @@ pub(super) fn decide<'a>(operations: &'a [Operation], stored: &Stored) -> Decisi
                     }
                 })
             }
+            Operation::Mirror(_) => Err(RefusedItem {
+                index: 0,
+                error: Invalid::new("", "the database of a follower must be a file").into(),
+            }),
         })
         .collect();
     let revision = |id: &str| stored.challenges.get(id).map(|(_, revision)| *revision);

@@ -30,6 +30,8 @@ pub(super) async fn look(client: &Client, operations: &[Operation]) -> Result<St
             }
             Operation::ReplaceChallenge { new, .. } => challenges.push(new.challenge_id.as_str()),
             Operation::PutMerkleEpoch { epoch, .. } => epochs.push(*epoch),
+            // Rejected by the decision.
+            Operation::Mirror(_) => {}
         }
     }
     let mut stored = Stored::default();

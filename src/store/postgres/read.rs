@@ -212,18 +212,20 @@ impl PostgresStore {
             let after = position;
             let pruned = pruned.first().map(row::pruned).transpose()?;
             let kept_from = pruned.and_then(|pruned| pruned.after(after, &lineages));
-            let mut count = 0;
+            let mut seqs = Vec::new();
             let parameters: [Parameter<'_>; 2] = [(&after, Type::INT8), (&rows, Type::INT8)];
             let page = each(client, PAGE, &parameters, |row| {
                 each_row(get::<Bytes<'_>>(row, "body")?.0);
                 position = get(row, "seq")?;
-                count += 1;
+                seqs.push(position);
                 Ok(())
             });
             tokio::try_join!(biased; page, run(client, COMMIT))?;
             Ok::<_, StoreError>(Ok(SeqPageEnd {
                 next: lineages.canonical(position),
-                rows: count,
+                rows: seqs.len(),
+                seqs,
+                lineages,
                 stamp,
                 kept_from,
             }))

@@ -46,18 +46,31 @@ struct Known {
     furthest: Option<Reached>,
     /// Whether this process has written.
     has_written: bool,
+    /// Whether the lineages are those of another publisher, which this process follows: they may go back.
+    keeps_lineages: bool,
 }
 
 impl History {
     /// Notes what is committed.
     pub(crate) fn reached(&self, now: Reached) {
         let mut known = self.known();
+        if known.keeps_lineages {
+            return;
+        }
         if !known
             .furthest
             .is_some_and(|furthest| now.is_before(furthest))
         {
             known.furthest = Some(now);
         }
+    }
+
+    /// From now on the lineages are those of another publisher, until this process begins one of its own.
+    pub(crate) fn keep_lineages(&self) {
+        *self.known() = Known {
+            keeps_lineages: true,
+            ..Known::default()
+        };
     }
 
     /// Notes what this process has committed.
@@ -83,6 +96,7 @@ impl History {
     /// # Errors
     /// Those of [`write::begin_history`].
     pub(crate) fn begin_write(&self, transaction: &Connection) -> Result<(), StoreError> {
+        self.known().keeps_lineages = false;
         if !self.check(transaction)? && !self.known().has_written {
             write::continue_lineage(transaction)?;
         }

@@ -12,6 +12,7 @@
 //! | `import` | write transactions of many items |
 //! | `kept_open` | the connection that is opened first and closed last |
 //! | `migrations` | the schema, and how a database gets it |
+//! | `mirror` | what a follower stores: the numbers, lineages and positions of its upstream |
 //! | `page_copy` | copies a database through SQLite, and checks it |
 //! | `pool` | the r2d2 pool of read connections, and its pragmas |
 //! | `prune` | removes old eval runs |
@@ -31,6 +32,7 @@ mod history;
 pub mod import;
 pub mod kept_open;
 mod migrations;
+pub mod mirror;
 pub mod open;
 pub mod page_copy;
 pub mod pool;
@@ -56,6 +58,7 @@ use crate::domain::{
 };
 use change_detector::ChangeDetector;
 use file::DatabaseFile;
+use mirror::Mirrored;
 use pool::{ReadPool, Reader};
 use writer::WriteConnection;
 
@@ -144,6 +147,14 @@ impl SqliteStore {
         deadline: Instant,
     ) -> Result<Since, StoreError> {
         self.read(deadline, |reader| read::inserted_since(reader, known))
+    }
+
+    /// Returns how far a follower has got.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also if the database was not claimed.
+    pub(crate) fn mirrored(&self, deadline: Instant) -> Result<Mirrored, StoreError> {
+        self.read(deadline, |reader| mirror::mirrored(reader))
     }
 
     /// Reads, and notes an error that tells of damage.

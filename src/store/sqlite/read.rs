@@ -213,16 +213,18 @@ pub fn feed_page_by_seq(
     let mut statement =
         transaction.prepare_cached(include_str!("../../../sql/queries/feed_page_by_seq.sql"))?;
     let mut rows = statement.query(params![position, limit.rows()])?;
-    let mut count = 0;
+    let mut seqs = Vec::new();
     while let Some(row) = rows.next()? {
         each_row(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
         position = row.get(0)?;
-        count += 1;
+        seqs.push(position);
     }
     Ok(SeqPageEnd {
         next: lineages.canonical(position),
-        rows: count,
+        rows: seqs.len(),
+        seqs,
         stamp: feed_stamp_of(&transaction, &lineages)?,
+        lineages,
         kept_from,
     })
 }
@@ -249,7 +251,8 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
             .prepare_cached("SELECT version, change_id FROM feed_version")?
             .query_row([], version)?,
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
-        end: lineages.canonical(last.unwrap_or_default()),
+        // Below 0 are the rows that a follower has not found again yet.
+        end: lineages.canonical(last.unwrap_or_default().max(0)),
         lineage: current,
         last_seq,
         last_row: row_at(connection, last_seq)?,

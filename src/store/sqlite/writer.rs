@@ -5,6 +5,7 @@ use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use super::{
     file::{DatabaseFile, FileConnection, FileFault},
     history::Reached,
+    mirror,
     open::{OpenError, open_writer},
     read,
     wal_size::WalSize,
@@ -75,7 +76,12 @@ impl WriteConnection {
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let history = &self.file.condition().history;
-        history.begin_write(&transaction)?;
+        let keeps_lineages = mirror::keeps_lineages(&transaction, operations)?;
+        if keeps_lineages {
+            history.keep_lineages();
+        } else {
+            history.begin_write(&transaction)?;
+        }
         let before = read::feed_stamp(&transaction)?;
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
@@ -99,7 +105,9 @@ impl WriteConnection {
         let board = read::board_stamp(&transaction)?;
         let reached = Reached::of(&transaction)?;
         transaction.commit()?;
-        history.wrote(reached);
+        if !keeps_lineages {
+            history.wrote(reached);
+        }
         // What went into a file that nobody finds any more is not durable.
         match connection.is_whole(log_end) {
             Ok((true, _)) => {}
@@ -143,6 +151,7 @@ pub(in crate::store) fn apply(
         Operation::PutMerkleEpoch { epoch, body } => each(&[()], |()| {
             write::put_merkle_epoch(connection, *epoch, Some(body))
         }),
+        Operation::Mirror(mirrored) => mirror::apply(connection, mirrored),
     }
 }
 

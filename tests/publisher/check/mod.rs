@@ -59,11 +59,16 @@ fn seen<'r>(report: &'r Report, name: &str) -> &'r str {
 fn this_program_keeps_the_contract() {
     let data = Data::sample();
     data.sample_runs(260, "2026-06-07T00:00:00Z");
-    let service = Service::start(serve(&data.location(), &[]));
+    let folder = TempDir::new().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, run(&["sample", "jwks"]).stdout).unwrap();
+    let keys = ["--jwks", jwks.to_str().unwrap()];
+    let service = Service::start(serve(&data.location(), &keys));
     let url = format!("http://{}", service.address);
     let report = check(&url, &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
-    assert!(report.count(Verdict::Holds) >= 28, "{report:#?}");
+    assert_eq!(seen(&report, "signatures"), "260 valid");
+    assert!(report.count(Verdict::Holds) >= 30, "{report:#?}");
     assert!(seen(&report, "feed cursor").starts_with("260 rows, the whole feed"));
     assert!(seen(&report, "since_seq").starts_with("260 rows, the whole feed"));
     // Below the prefix, and of an empty feed.

@@ -1,4 +1,4 @@
-//! The clients that are being sent a body of the feed, and which of them are cut off if others need its bytes.
+//! The clients that are being sent a body, and which of them are cut off if others need its bytes.
 //!
 //! Bodies stay in memory until their last byte is accepted, so that clients which read slowly would use up the
 //! [`ByteBudget`] for everybody. While bytes are short:
@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-use super::budget::ByteBudget;
+use super::ByteBudget;
 
 /// The pace of a client that is not cut off, if others need its bytes.
 const PACE_BYTES_PER_SEC: usize = 64 * 1024;
@@ -33,9 +33,9 @@ const PACE_SLACK: Duration = Duration::from_secs(1);
 /// A longer body than this many seconds take at that pace has a higher pace.
 const LONGEST_SECS: usize = 16;
 
-/// All connections that a body of the feed is being sent on. Cloning shares it.
+/// All connections that a body is being sent on. Cloning shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Senders {
+pub(crate) struct Senders {
     budget: ByteBudget,
     state: Arc<Mutex<State>>,
 }
@@ -79,7 +79,7 @@ struct Group {
 }
 
 impl Senders {
-    pub(super) fn new(budget: ByteBudget) -> Self {
+    pub(crate) fn new(budget: ByteBudget) -> Self {
         Self {
             budget,
             state: Arc::default(),
@@ -87,7 +87,7 @@ impl Senders {
     }
 
     /// Notes that the body is being sent to the client from now on.
-    pub(super) fn begin(&self, client: IpAddr, body: &Bytes) -> Sending {
+    pub(crate) fn begin(&self, client: IpAddr, body: &Bytes) -> Sending {
         let sender = Arc::new(Sender {
             client,
             body: body.as_ptr() as usize,
@@ -109,8 +109,8 @@ impl Senders {
         }
     }
 
-    /// Cuts clients off until `bytes` are released soon, for a page that `client` asks for.
-    pub(super) fn cut_off(&self, client: IpAddr, bytes: usize, now: Instant) {
+    /// Cuts clients off until `bytes` are released soon, for a body that `client` asks for.
+    pub(crate) fn cut_off(&self, client: IpAddr, bytes: usize, now: Instant) {
         let mut groups = self.groups();
         let max_share = self.budget.max_bytes() / 4;
         let mut shares: HashMap<IpAddr, (usize, usize)> = HashMap::new();

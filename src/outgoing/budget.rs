@@ -1,4 +1,4 @@
-//! How many bytes of feed bodies are in memory: cached, just read, or still being sent to slow clients.
+//! How many bytes of bodies are in memory: cached, just read, or still being sent to slow clients.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// It never refuses bytes that were made already: a read that is about to begin waits for room instead. So
 /// the bytes exceed the bound by at most what the reads and encodings in flight produce.
 #[derive(Debug, Clone)]
-pub(super) struct ByteBudget(Arc<Account>);
+pub(crate) struct ByteBudget(Arc<Account>);
 
 #[derive(Debug)]
 struct Account {
@@ -35,7 +35,7 @@ struct Charged {
 }
 
 impl ByteBudget {
-    pub(super) fn new(max_bytes: usize) -> Self {
+    pub(crate) fn new(max_bytes: usize) -> Self {
         Self(Arc::new(Account {
             max_bytes,
             used_bytes: AtomicUsize::new(0),
@@ -44,7 +44,7 @@ impl ByteBudget {
     }
 
     /// Returns the body, counted until the last clone of it is dropped.
-    pub(super) fn charge(&self, mut body: Vec<u8>) -> Bytes {
+    pub(crate) fn charge(&self, mut body: Vec<u8>) -> Bytes {
         // Otherwise it would keep what it grew through.
         body.shrink_to_fit();
         let account = Arc::clone(&self.0);
@@ -54,10 +54,10 @@ impl ByteBudget {
         Bytes::from_owner(Charged { body, account })
     }
 
-    /// Waits until there is room for a small page; for a large one, room beside the quarter that is reserved for
+    /// Waits until there is room for a small body; for a large one, room beside the quarter that is reserved for
     /// small ones. Until then calls `evict` repeatedly, which returns whether it evicted something, and then
     /// `release`, which is told how many bytes are to be released.
-    pub(super) async fn room(
+    pub(crate) async fn room(
         &self,
         is_large: bool,
         evict: impl Fn() -> bool,
@@ -79,24 +79,24 @@ impl ByteBudget {
     }
 
     /// Returns how many bytes must be released before a read may begin; 0 if there is room.
-    pub(super) fn missing_bytes(&self, is_large: bool) -> usize {
+    pub(crate) fn missing_bytes(&self, is_large: bool) -> usize {
         let max_bytes = self.0.max_bytes;
         let reserved = if is_large { max_bytes / 4 } else { 0 };
         (self.used_bytes() + 1).saturating_sub(max_bytes - reserved)
     }
 
     /// Returns the bound.
-    pub(super) fn max_bytes(&self) -> usize {
+    pub(crate) fn max_bytes(&self) -> usize {
         self.0.max_bytes
     }
 
     /// Lets every read that waits for room look again.
-    pub(super) fn notify(&self) {
+    pub(crate) fn notify(&self) {
         self.0.released.notify_waiters();
     }
 
     /// Returns the bytes of all bodies that exist.
-    pub(super) fn used_bytes(&self) -> usize {
+    pub(crate) fn used_bytes(&self) -> usize {
         self.0.used_bytes.load(Ordering::Relaxed)
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(one);
         assert!(waiting.await.is_ok());
-        // Another 80 of 100 are in use: a large page has no room beside the quarter of the small ones.
+        // Another 80 of 100 are in use: a large body has no room beside the quarter of the small ones.
         assert_eq!(budget.missing_bytes(false), 0);
         assert_eq!(budget.missing_bytes(true), 6);
     }

@@ -1,0 +1,8 @@
+-- Only databases of followers have this table: it is not in the migrations.
+CREATE TABLE IF NOT EXISTS followed (
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    upstream TEXT    NOT NULL,
+    -- The id of the lineage of the upstream that the numbers of the eval runs belong to. NULL if they are given here. If
+    -- the database is of another lineage, somebody else has written to it.
+    lineage  TEXT
+) STRICT

@@ -1,0 +1,197 @@
+//! Which files were checked, and what was found: one check at a time for each file, bounded in memory.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hashlink::LruCache;
+use tokio::sync::watch;
+
+use super::checked::{Checked, Fault};
+use crate::domain::formula::FileHash;
+
+/// How long what was found of a file counts before somebody looks whether it has changed. Wrong bytes are not served
+/// even if it has: each chunk that is read is compared with its checksum.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The most files that are known.
+const MAX_FILES: usize = 4096;
+/// The most memory of what is known of them, in bytes: the least recently used ones are forgotten.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// What was found of a file.
+pub(super) type Found = Result<Arc<Checked>, Fault>;
+
+/// The files that were checked. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Table(Arc<Mutex<Entries>>);
+
+#[derive(Debug)]
+struct Entries {
+    files: LruCache<FileHash, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    found: Option<Found>,
+    at: Instant,
+    /// The check that runs; its end drops the sender.
+    check: Option<watch::Receiver<()>>,
+}
+
+/// What a request for a file does next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It uses what was found.
+    Use(Found),
+    /// It waits until the check that runs has ended, and asks again.
+    Wait(watch::Receiver<()>),
+    /// It looks at the file.
+    Check(Turn),
+}
+
+/// The right to check a file. Dropped, it lets others check it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    table: Table,
+    pub(super) hash: FileHash,
+    /// What was found the last time, if it was well.
+    pub(super) before: Option<Arc<Checked>>,
+    _end: watch::Sender<()>,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Entries {
+            files: LruCache::new(MAX_FILES),
+        })))
+    }
+
+    /// Returns what is known of a file, or who finds out.
+    pub(super) fn begin(&self, hash: FileHash, now: Instant) -> Step {
+        let mut entries = self.lock();
+        let mut before = None;
+        if let Some(entry) = entries.files.get(&hash) {
+            if let Some(check) = &entry.check {
+                return Step::Wait(check.clone());
+            }
+            if let Some(found) = &entry.found {
+                if now.saturating_duration_since(entry.at) < LOOK_EVERY {
+                    return Step::Use(found.clone());
+                }
+                before = found.as_ref().ok().cloned();
+            }
+        }
+        let (end, check) = watch::channel(());
+        let entry = Entry {
+            found: before.clone().map(Ok),
+            at: now,
+            check: Some(check),
+        };
+        entries.files.insert(hash, entry);
+        Step::Check(Turn {
+            table: self.clone(),
+            hash,
+            before,
+            _end: end,
+        })
+    }
+
+    /// Forgets what was found: the next request looks at the file.
+    pub(super) fn forget(&self, hash: &FileHash) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.files.peek_mut(hash)
+            && entry.check.is_none()
+        {
+            entries.files.remove(hash);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Notes what was found.
+    pub(super) fn finish(self, found: Found) {
+        let entry = Entry {
+            found: Some(found),
+            at: Instant::now(),
+            check: None,
+        };
+        let mut entries = self.table.lock();
+        entries.files.insert(self.hash, entry);
+        let weight = |entries: &Entries| -> usize {
+            let found = entries
+                .files
+                .iter()
+                .filter_map(|(_, entry)| entry.found.as_ref());
+            found.flatten().map(|checked| checked.weight()).sum()
+        };
+        while weight(&entries) > MAX_BYTES && entries.files.len() > 1 {
+            entries.files.remove_lru();
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut entries = self.table.lock();
+        // Still so if the check panicked.
+        if let Some(entry) = entries.files.peek_mut(&self.hash)
+            && entry.check.is_some()
+        {
+            entries.files.remove(&self.hash);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: FileHash = FileHash([1; 32]);
+
+    #[test]
+    fn one_request_checks_and_the_others_wait() {
+        let table = Table::new();
+        let now = Instant::now();
+        let Step::Check(turn) = table.begin(HASH, now) else {
+            panic!("nobody checks");
+        };
+        assert!(matches!(table.begin(HASH, now), Step::Wait(_)));
+        turn.finish(Err(Fault::Missing));
+        let now = Instant::now();
+        assert!(matches!(
+            table.begin(HASH, now),
+            Step::Use(Err(Fault::Missing))
+        ));
+        assert!(matches!(
+            table.begin(HASH, now + LOOK_EVERY),
+            Step::Check(_)
+        ));
+    }
+
+    #[test]
+    fn a_check_that_panicked_leaves_the_file_to_the_next_one() {
+        let table = Table::new();
+        let first = table.begin(HASH, Instant::now());
+        let Step::Wait(ended) = table.begin(HASH, Instant::now()) else {
+            panic!("two check");
+        };
+        drop(first);
+        assert!(ended.has_changed().is_err());
+        assert!(matches!(table.begin(HASH, Instant::now()), Step::Check(_)));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_looked_at_again() {
+        let table = Table::new();
+        if let Step::Check(turn) = table.begin(HASH, Instant::now()) {
+            turn.finish(Err(Fault::Missing));
+        }
+        table.forget(&HASH);
+        assert!(matches!(table.begin(HASH, Instant::now()), Step::Check(_)));
+    }
+}

@@ -1,0 +1,170 @@
+//! Copies the board: by waiting for its changes, or by polling if the upstream lets nobody wait.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    PROBE_AGAIN, board,
+    copy::{Copy, Stop, TIMEOUT, Told, WAIT_TIMEOUT},
+    hand::Hand,
+    pace::Pace,
+    source::{Question, Reply, position_of},
+    status::Part,
+};
+use crate::{
+    domain::{challenge::Challenge, position::Position, seq_cursor::SeqCursor},
+    metrics::FollowRejected,
+    store::{Version, operation::Mirror, sqlite::mirror::Mirrored},
+};
+
+const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
+const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
+/// A wait that ends sooner and brings nothing new is followed by a pause (WIRE.md, "Waiting").
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// How the upstream is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// It is not known what it offers.
+    Unknown,
+    /// With the query of the last link.
+    Waiting(String),
+    /// Since then it lets nobody wait.
+    Polling(Instant),
+}
+
+/// Copies the board.
+pub(super) struct BoardPart {
+    copy: Copy,
+    hand: Hand,
+    poll: Duration,
+    pace: Pace,
+    told: Told,
+    way: Way,
+    /// The entity-tag of the board that is stored, and the version that it was stored as.
+    stored: Option<(String, Version)>,
+    position: Option<Position>,
+}
+
+impl BoardPart {
+    pub(super) fn new(copy: Copy, hand: Hand, poll: Duration) -> Self {
+        Self {
+            copy,
+            hand,
+            poll,
+            pace: Pace::new(fastrand::Rng::new()),
+            told: Told::new("board"),
+            way: Way::Unknown,
+            stored: None,
+            position: None,
+        }
+    }
+
+    /// Asks once, and stores the answer. Returns the pause before the next request.
+    pub(super) async fn step(&mut self) -> Duration {
+        match self.try_step().await {
+            Ok(pause) => pause,
+            Err(stop) => {
+                // A link may be too old, and the next answer may come from another server.
+                if let Way::Waiting(_) = self.way {
+                    self.way = Way::Unknown;
+                }
+                self.told.failed(&self.copy, &mut self.pace, &stop)
+            }
+        }
+    }
+
+    async fn try_step(&mut self) -> Result<Duration, Stop> {
+        let begun = self.copy.now();
+        if let Way::Polling(since) = self.way
+            && begun.saturating_duration_since(since) > PROBE_AGAIN
+        {
+            self.way = Way::Unknown;
+        }
+        // Another process may have replaced the database, or the feed has brought other lineages.
+        let Mirrored { board, cursor, .. } = self.copy.mirrored(&self.hand).await?;
+        let version = board.version;
+        if self
+            .stored
+            .as_ref()
+            .is_some_and(|(_, stored)| *stored != version)
+        {
+            (self.stored, self.position) = (None, None);
+        }
+        let (target, timeout) = match &self.way {
+            Way::Unknown => (CHANGES.to_owned(), TIMEOUT),
+            // Without a tag the answer must come at once.
+            Way::Waiting(_) if self.stored.is_none() => (CHANGES.to_owned(), TIMEOUT),
+            Way::Waiting(query) => (format!("{CHANGES}{query}"), WAIT_TIMEOUT),
+            Way::Polling(_) => (BOARD.to_owned(), TIMEOUT),
+        };
+        let question = Question {
+            target,
+            tag: self.stored.as_ref().map(|(tag, _)| tag.clone()),
+            timeout,
+        };
+        let read = |body: &str| Ok((board::read(body)?, body.len()));
+        let reply = self.copy.ask(&self.hand, question, read).await?;
+        let (new, fields) = match reply {
+            Reply::New(new, fields) => (Some(new), fields),
+            Reply::NotModified(fields) => (None, fields),
+            Reply::Status(400 | 404 | 405 | 410 | 501, _) if self.way == Way::Unknown => {
+                self.way = Way::Polling(begun);
+                return Ok(Duration::ZERO);
+            }
+            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+        };
+        let position = fields.next.as_deref().and_then(position_of);
+        let is_new = new.is_some();
+        let (challenges, bytes) = new.map_or((None, 0), |(it, bytes)| (Some(it), bytes));
+        if is_new || position != self.position {
+            if position.is_some() && cursor == SeqCursor::Start {
+                // Without them the position says nothing. If it fails, the board does not wait for it.
+                let _ = self.copy.learn_lineages(&self.hand).await;
+            }
+            self.store(challenges, bytes, position).await?;
+            let version = self.copy.mirrored(&self.hand).await?.board.version;
+            let before = self.stored.take().map(|(tag, _)| tag);
+            let tag = if is_new { fields.tag } else { before };
+            self.stored = tag.map(|tag| (tag, version));
+            self.position = position;
+        }
+        self.copy.status.confirmed(Part::Board);
+        self.told.succeeded(&self.copy, &mut self.pace);
+        match (&self.way, fields.next) {
+            (Way::Polling(_), _) => {}
+            (_, Some(query)) => self.way = Way::Waiting(query),
+            (_, None) => self.way = Way::Polling(begun),
+        }
+        let lasted = self.copy.now().saturating_duration_since(begun);
+        Ok(match self.way {
+            Way::Polling(_) => self.pace.poll(self.poll, fields.fresh_for),
+            Way::Waiting(_) if !is_new && lasted < SHORT_WAIT => SHORT_WAIT,
+            Way::Waiting(_) | Way::Unknown => Duration::ZERO,
+        })
+    }
+
+    /// Stores the board. If its lineage is not known yet, asks the feed for it first: the next eval run may be far off.
+    async fn store(
+        &self,
+        challenges: Option<Vec<Challenge>>,
+        bytes: usize,
+        position: Option<Position>,
+    ) -> Result<(), Stop> {
+        let board = |challenges| Mirror::Board {
+            challenges,
+            position,
+        };
+        let stored = self.copy.write(bytes, board(challenges.clone())).await;
+        let Err(Stop::Refused(_)) = stored else {
+            return stored.map(drop);
+        };
+        // The other part may be faster.
+        let _ = self.copy.learn_lineages(&self.hand).await;
+        let stored = self.copy.write(bytes, board(challenges)).await;
+        if let Err(Stop::Refused(_)) = &stored {
+            let metrics = &self.copy.source.metrics;
+            metrics.rejected(FollowRejected::Numbers);
+        }
+        stored.map(drop)
+    }
+}

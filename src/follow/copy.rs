@@ -1,0 +1,276 @@
+//! What both parts of a follower use: the upstream, the database, and what is told of failures.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Mutex;
+
+use super::{
+    hand::Hand,
+    lie::Lie,
+    pace::Pace,
+    rows::{self, LeftOut, NumberedPage},
+    source::{Failure, Question, Reply, Source},
+    status::{Part, UpstreamStatus},
+};
+use crate::{
+    domain::{clock::Clock, cursor::PageLimit, seq_cursor::SeqCursor},
+    keys::JwkSetHandle,
+    metrics::FollowRejected,
+    store::{
+        operation::{Mirror, MirroredPage, Operation},
+        sqlite::{SqliteStore, mirror::Mirrored},
+    },
+    throttle::Throttle,
+    writer::{
+        handle::WriterHandle,
+        outcome::{Acknowledgement, Rejected},
+    },
+};
+
+pub(super) const FEED: &str = "/v1/leaderboard/recent";
+
+/// A request that may wait: twice the longest wait of an upstream with the default slots.
+pub(super) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Any other request.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a read of the own database may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Eval runs that were left out and are remembered, so that each is told once.
+const MAX_LEFT_OUT: usize = 10_000;
+/// Lines of the log about eval runs that were left out, for each reason and minute.
+const LEFT_OUT_LINES: u32 = 3;
+
+/// What both parts use. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Copy {
+    pub(super) source: Arc<Source>,
+    pub(super) store: SqliteStore,
+    pub(super) writer: WriterHandle,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) status: UpstreamStatus,
+    /// Verifies eval runs, if there is one.
+    pub(super) jwk_set: JwkSetHandle,
+    pub(super) left_out: Arc<Mutex<HashSet<String>>>,
+    pub(super) told: Arc<Throttle<FollowRejected>>,
+    /// Locked while a page is asked for that nobody waits for: both parts may ask.
+    pub(super) asking: Arc<Mutex<()>>,
+}
+
+/// Why a step came to nothing.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// No answer, or one that is rejected.
+    Upstream(Failure),
+    /// A status that is no answer.
+    Status(u16, Option<Duration>),
+    /// What was said does not fit what is stored.
+    Refused(String),
+    /// Another page was stored meanwhile.
+    Overtaken,
+    /// The own database cannot be read or written.
+    Own(String),
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upstream(failure) => failure.fmt(f),
+            Self::Status(status, _) => write!(f, "it answers {status}"),
+            Self::Refused(reason) => write!(f, "its answer is rejected: numbers: {reason}"),
+            Self::Overtaken => f.write_str("another page was stored meanwhile"),
+            Self::Own(reason) => write!(f, "what it says cannot be stored: {reason}"),
+        }
+    }
+}
+
+impl Copy {
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Asks on the thread, and has the body read there.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        hand: &Hand,
+        question: Question,
+        read: impl FnOnce(&str) -> Result<T, Lie> + Send + 'static,
+    ) -> Result<Reply<T>, Stop> {
+        let source = Arc::clone(&self.source);
+        let asked = hand.run(move || source.ask(&question, read)).await;
+        let asked = asked.map_err(|error| Stop::Own(error.to_string()))?;
+        asked.map_err(Stop::Upstream)
+    }
+
+    /// Returns how far the copy has got.
+    pub(super) async fn mirrored(&self, hand: &Hand) -> Result<Mirrored, Stop> {
+        let store = self.store.clone();
+        let read = move || store.mirrored(Instant::now() + READ_TIMEOUT);
+        let own = |error: String| Stop::Own(error);
+        let read = hand
+            .run(read)
+            .await
+            .map_err(|error| own(error.to_string()))?;
+        read.map_err(|error| own(error.to_string()))
+    }
+
+    /// Stores what the upstream says.
+    pub(super) async fn write(
+        &self,
+        bytes: usize,
+        mirrored: Mirror,
+    ) -> Result<Acknowledgement, Stop> {
+        let bytes = bytes.min(self.writer.max_bytes() as usize);
+        let admission = self.writer.admit(bytes).map_err(refused)?;
+        let written = self.writer.write(admission, Operation::Mirror(mirrored));
+        written.await.map_err(refused)
+    }
+
+    /// Asks for the next page in the order of commits and stores it, so that the lineages are known.
+    pub(super) async fn learn_lineages(&self, hand: &Hand) -> Result<(), Stop> {
+        let _asking = self.asking.lock().await;
+        let cursor = self.mirrored(hand).await?.cursor;
+        self.numbered_step(hand, cursor, None).await.map(drop)
+    }
+
+    /// Asks for a page in the order of commits and stores it. `target` is the query if it is not simply the next page.
+    /// Returns whether it was the last one, and how many eval runs it had.
+    pub(super) async fn numbered_step(
+        &self,
+        hand: &Hand,
+        asked: SeqCursor,
+        target: Option<String>,
+    ) -> Result<(NumberedStep, Option<String>), Stop> {
+        let (query, timeout) = match target {
+            Some(query) => (query, WAIT_TIMEOUT),
+            None => (format!("?since_seq={asked}&detail=1"), TIMEOUT),
+        };
+        let question = Question {
+            target: format!("{FEED}{query}"),
+            tag: None,
+            timeout,
+        };
+        let jwk_set = self.jwk_set.clone();
+        let read = move |body: &str| {
+            let page = rows::numbered_page(body, PageLimit::default(), jwk_set.get().as_deref())?;
+            Ok((page, body.len()))
+        };
+        let (page, bytes, next) = match self.ask(hand, question, read).await? {
+            Reply::New((page, bytes), fields) => (page, bytes, fields.next),
+            Reply::NotModified(_) => return Err(Stop::Status(304, None)),
+            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+        };
+        let NumberedPage {
+            accepted,
+            count,
+            detail,
+        } = page;
+        let is_last = count < PageLimit::default().rows();
+        self.tell(accepted.left_out).await;
+        let page = MirroredPage {
+            asked,
+            detail,
+            rows: accepted.rows,
+            is_last,
+        };
+        if let Err(stop) = self.write(bytes, Mirror::Page(page)).await {
+            let is_refused = matches!(stop, Stop::Refused(_));
+            if is_refused && self.mirrored(hand).await?.cursor != asked && asked != SeqCursor::Start
+            {
+                return Err(Stop::Overtaken);
+            }
+            if is_refused {
+                self.source.metrics.rejected(FollowRejected::Numbers);
+            }
+            return Err(stop);
+        }
+        if is_last {
+            self.status.confirmed(Part::Feed);
+        }
+        Ok((NumberedStep { count, is_last }, next))
+    }
+
+    /// Counts and logs eval runs that were left out, each once.
+    pub(super) async fn tell(&self, left_out: Vec<LeftOut>) {
+        let mut known = self.left_out.lock().await;
+        for LeftOut { reason, id, text } in left_out {
+            if known.len() >= MAX_LEFT_OUT {
+                known.clear();
+            }
+            if !known.insert(id.clone()) {
+                continue;
+            }
+            self.source.metrics.rejected(reason);
+            if let Some(suppressed) = self.told.admit(reason, Instant::now()) {
+                log::error!(
+                    "the eval run {id:?} of the upstream is not published: {text} ({suppressed} more before it)"
+                );
+            }
+        }
+    }
+}
+
+/// A page that was stored.
+#[derive(Debug)]
+pub(super) struct NumberedStep {
+    pub(super) count: usize,
+    pub(super) is_last: bool,
+}
+
+pub(super) fn throttle() -> Arc<Throttle<FollowRejected>> {
+    Arc::new(Throttle::new(LEFT_OUT_LINES, Duration::from_secs(60)))
+}
+
+fn refused(rejected: Rejected) -> Stop {
+    match rejected {
+        Rejected::Item { .. } => Stop::Refused(rejected.to_string()),
+        Rejected::Store(_)
+        | Rejected::Refused(_)
+        | Rejected::Busy
+        | Rejected::Slow
+        | Rejected::Queued
+        | Rejected::Unknown
+        | Rejected::Stopped => Stop::Own(rejected.to_string()),
+    }
+}
+
+/// The log of one part: the first failure, every other reason, and the first success after it.
+#[derive(Debug)]
+pub(super) struct Told {
+    what: &'static str,
+    failure: Option<String>,
+}
+
+impl Told {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            failure: None,
+        }
+    }
+
+    pub(super) fn failed(&mut self, copy: &Copy, pace: &mut Pace, stop: &Stop) -> Duration {
+        let (what, upstream) = (self.what, &copy.source.upstream);
+        let text = stop.to_string();
+        if self.failure.as_ref() != Some(&text) {
+            log::warn!("cannot follow the {what} of {upstream}: {text}");
+            self.failure = Some(text);
+        }
+        let retry_after = match stop {
+            Stop::Status(_, retry_after) => *retry_after,
+            Stop::Upstream(_) | Stop::Refused(_) | Stop::Overtaken | Stop::Own(_) => None,
+        };
+        pace.failed(retry_after)
+    }
+
+    pub(super) fn succeeded(&mut self, copy: &Copy, pace: &mut Pace) {
+        pace.succeeded();
+        if self.failure.take().is_some() {
+            let (what, upstream) = (self.what, &copy.source.upstream);
+            log::info!("following the {what} of {upstream} again");
+        }
+    }
+}

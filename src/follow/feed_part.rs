@@ -1,0 +1,289 @@
+//! Copies the feed: in the order of commits, with the upstream's numbers, if it tells them; otherwise by the cursor
+//! (ran_at, id), with a poll now and then.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    PROBE_AGAIN,
+    copy::{Copy, FEED, Stop, TIMEOUT, Told},
+    hand::Hand,
+    pace::Pace,
+    rows::{self, LeftOut},
+    source::{Question, Reply},
+    status::Part,
+    walk::Walk,
+};
+use crate::{
+    domain::{
+        cursor::{Cursor, PageLimit},
+        seq_cursor::SeqCursor,
+    },
+    metrics::FollowRejected,
+    store::operation::Mirror,
+};
+
+/// The time of the earliest eval run that is stored (see `RanAt::of_run`).
+const FIRST_TIME: &str = "2000-01-01T00:00:00.000Z";
+/// A wait that ends sooner and brings nothing new is followed by a pause (WIRE.md, "Waiting").
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// How the upstream is asked.
+#[derive(Debug)]
+enum Way {
+    /// It is not known what it offers.
+    Unknown,
+    /// In the order of commits.
+    Numbered {
+        /// The query of the last link, and the cursor that it goes on from.
+        next: Option<(SeqCursor, String)>,
+        /// Whether it does not know the stored cursor.
+        starts_again: bool,
+    },
+    /// In the order of (ran_at, id); since then it tells no numbers.
+    Places(Walk, Instant, Phase),
+}
+
+/// Where a poll of the pages is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Begins,
+    GoesOn,
+}
+
+/// Copies the feed.
+pub(super) struct FeedPart {
+    copy: Copy,
+    hand: Hand,
+    poll: Duration,
+    overlap: Duration,
+    pace: Pace,
+    told: Told,
+    way: Way,
+}
+
+impl FeedPart {
+    pub(super) fn new(copy: Copy, hand: Hand, poll: Duration, overlap: Duration) -> Self {
+        Self {
+            copy,
+            hand,
+            poll,
+            overlap,
+            pace: Pace::new(fastrand::Rng::new()),
+            told: Told::new("feed"),
+            way: Way::Unknown,
+        }
+    }
+
+    /// Asks once, and stores the answer. Returns the pause before the next request.
+    pub(super) async fn step(&mut self) -> Duration {
+        match self.try_step().await {
+            Ok(pause) => {
+                self.told.succeeded(&self.copy, &mut self.pace);
+                pause
+            }
+            Err(stop) => {
+                // The next answer may come from another program.
+                self.way = Way::Unknown;
+                self.told.failed(&self.copy, &mut self.pace, &stop)
+            }
+        }
+    }
+
+    async fn try_step(&mut self) -> Result<Duration, Stop> {
+        match &self.way {
+            Way::Unknown => self.probe().await,
+            Way::Numbered { .. } => self.numbered().await,
+            Way::Places(_, since, Phase::Begins)
+                if self.copy.now().saturating_duration_since(*since) > PROBE_AGAIN =>
+            {
+                self.way = Way::Unknown;
+                Ok(Duration::ZERO)
+            }
+            Way::Places(..) => self.places().await,
+        }
+    }
+
+    /// Asks for one eval run in either order, to see which one the upstream knows.
+    async fn probe(&mut self) -> Result<Duration, Stop> {
+        let cursor = self.copy.mirrored(&self.hand).await?.cursor;
+        let first = first_place()?;
+        let target = format!(
+            "{FEED}?since_seq={cursor}&detail=1&since_ran_at={FIRST_TIME}&since_id=&limit=1"
+        );
+        let question = Question {
+            target,
+            tag: None,
+            timeout: TIMEOUT,
+        };
+        let read = move |body: &str| {
+            if rows::is_numbered(body) {
+                return Ok(true);
+            }
+            let limit = PageLimit::new(1).unwrap_or_default();
+            rows::place_page(body, &first, limit, None).map(|_| false)
+        };
+        let numbered = |starts_again| Way::Numbered {
+            next: None,
+            starts_again,
+        };
+        let places = || Way::Places(Walk::new(self.overlap), self.copy.now(), Phase::Begins);
+        self.way = match self.copy.ask(&self.hand, question, read).await? {
+            Reply::New(true, _) => numbered(false),
+            Reply::New(false, _) => places(),
+            Reply::Status(410, _) if cursor != SeqCursor::Start => numbered(true),
+            // It may be strict about parameters that it does not know.
+            Reply::Status(400 | 422, _) => places(),
+            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+            Reply::NotModified(_) => return Err(Stop::Status(304, None)),
+        };
+        Ok(Duration::ZERO)
+    }
+
+    async fn numbered(&mut self) -> Result<Duration, Stop> {
+        let Way::Numbered { next, starts_again } = &self.way else {
+            return Ok(Duration::ZERO);
+        };
+        let begun = self.copy.now();
+        let asking = Arc::clone(&self.copy.asking).lock_owned().await;
+        let stored = self.copy.mirrored(&self.hand).await?.cursor;
+        let cursor = if *starts_again {
+            SeqCursor::Start
+        } else {
+            stored
+        };
+        if *starts_again {
+            let upstream = &self.copy.source.upstream;
+            log::warn!(
+                "{upstream} does not know the eval runs that were copied: reading all of them anew"
+            );
+        }
+        // The other part may have stored a page meanwhile.
+        let target = next.as_ref().filter(|(from, _)| *from == cursor);
+        let target = target.map(|(_, query)| query.clone());
+        // The other part must not wait for what this one waits for.
+        let _asking = Some(asking).filter(|_| target.is_none());
+        let step = self.copy.numbered_step(&self.hand, cursor, target).await;
+        let (step, link) = match step {
+            Ok(step) => step,
+            Err(Stop::Status(410, _)) if cursor != SeqCursor::Start => {
+                self.way = Way::Numbered {
+                    next: None,
+                    starts_again: true,
+                };
+                return Ok(Duration::ZERO);
+            }
+            Err(Stop::Overtaken) => {
+                self.way = Way::Numbered {
+                    next: None,
+                    starts_again: false,
+                };
+                return Ok(Duration::ZERO);
+            }
+            Err(stop) => return Err(stop),
+        };
+        let cursor = self.copy.mirrored(&self.hand).await?.cursor;
+        self.way = Way::Numbered {
+            next: link.filter(|_| step.is_last).map(|query| (cursor, query)),
+            starts_again: false,
+        };
+        let lasted = self.copy.now().saturating_duration_since(begun);
+        let is_idle = step.count == 0 && lasted < SHORT_WAIT;
+        Ok(if is_idle { SHORT_WAIT } else { Duration::ZERO })
+    }
+
+    async fn places(&mut self) -> Result<Duration, Stop> {
+        let newest = self.copy.mirrored(&self.hand).await?.newest;
+        let Way::Places(walk, _, phase) = &mut self.way else {
+            return Ok(Duration::ZERO);
+        };
+        if *phase == Phase::Begins {
+            walk.begin(newest.as_ref(), &first_place()?);
+        }
+        let Some((after, tag)) = walk.ask() else {
+            return Ok(Duration::ZERO);
+        };
+        let after = after.clone();
+        let question = Question {
+            target: format!("{FEED}?{}", query_of(&after)),
+            tag: tag.map(str::to_owned),
+            timeout: TIMEOUT,
+        };
+        let jwk_set = self.copy.jwk_set.clone();
+        let read = move |body: &str| {
+            let keys = jwk_set.get();
+            let page = rows::place_page(body, &after, PageLimit::default(), keys.as_deref())?;
+            Ok((page, body.len()))
+        };
+        let reply = self.copy.ask(&self.hand, question, read).await?;
+        let fresh_for;
+        let goes_on = match reply {
+            Reply::New((page, bytes), fields) => {
+                fresh_for = fields.fresh_for;
+                self.store(page.accepted, page.merkle_epoch_latest, bytes)
+                    .await?;
+                let Way::Places(walk, ..) = &mut self.way else {
+                    return Ok(Duration::ZERO);
+                };
+                walk.stored(fields.tag, page.next)
+            }
+            Reply::NotModified(fields) => {
+                fresh_for = fields.fresh_for;
+                walk.not_modified()
+            }
+            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+        };
+        if let Way::Places(_, _, phase) = &mut self.way {
+            *phase = if goes_on {
+                Phase::GoesOn
+            } else {
+                Phase::Begins
+            };
+        }
+        if goes_on {
+            return Ok(Duration::ZERO);
+        }
+        self.copy.status.confirmed(Part::Feed);
+        Ok(self.pace.poll(self.poll, fresh_for))
+    }
+
+    async fn store(
+        &self,
+        accepted: rows::Accepted<crate::domain::eval_run::EvalRun>,
+        merkle_epoch_latest: Option<i64>,
+        bytes: usize,
+    ) -> Result<(), Stop> {
+        self.copy.tell(accepted.left_out).await;
+        let ids: Vec<String> = accepted.rows.iter().map(|run| run.id.clone()).collect();
+        let mirrored = Mirror::Rows {
+            rows: accepted.rows,
+            merkle_epoch_latest,
+        };
+        let counts = self.copy.write(bytes, mirrored).await?.counts;
+        if counts.inserted + counts.unchanged < ids.len() as u64 {
+            let id = ids.join(", ");
+            let text = "an eval run of this page is stored with other bytes".to_owned();
+            let reason = FollowRejected::Conflict;
+            self.copy.tell(vec![LeftOut { reason, id, text }]).await;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the query of a page in the order of (ran_at, id), as validators send it.
+fn query_of(after: &Cursor) -> String {
+    let ran_at = &after.ran_at;
+    match after.id() {
+        Some(id) => {
+            let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+            format!("since_ran_at={ran_at}&since_id={id}")
+        }
+        None => format!("since={ran_at}"),
+    }
+}
+
+fn first_place() -> Result<Cursor, Stop> {
+    Cursor::tuple(FIRST_TIME, None).map_err(|error| Stop::Own(error.to_string()))
+}

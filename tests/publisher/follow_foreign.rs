@@ -1,0 +1,302 @@
+//! Following a publisher of another make, which is polled:
+//!
+//! - board, pages, tags and the epoch are those of the upstream, and change with it; eval runs that come late below the
+//!   cursor are copied, too
+//! - while nothing changes, polls are answered by 304
+//! - an upstream that dies, lies or breaks loses nothing that was copied, and is followed again when it returns
+//! - with `--jwks` only eval runs with a valid signature are copied, and the live ones are
+//! - an eval run with other bytes or invalid content is left out, and the others go on
+
+use cathedral_publisher::{
+    cache::snapshot::Snapshot, demo::sample::Sample, domain::challenge::Challenge,
+};
+use tempfile::TempDir;
+
+use crate::{
+    app::{BOARD, FEED, eventually, live_answer},
+    foreign::{Fault, Foreign},
+    process::{Service, get, run, serve},
+};
+
+const PAGES: [&str; 4] = [
+    "?since_ran_at=2000-01-01T00:00:00Z&since_id=",
+    "?since_ran_at=2000-01-01T00:00:00Z&since_id=&limit=100",
+    "?since_ran_at=2026-06-07T00:00:03.000Z&since_id=r3&limit=3",
+    "?since=2026-06-07T00:00:05.000Z",
+];
+
+fn row(id: &str, time: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","ran_at":"2026-06-07T{time}Z","weighted_score":1.0,"eval_output_schema_version":5}}"#
+    )
+}
+
+fn board(challenges: &[Challenge]) -> String {
+    let mut challenges = challenges.to_vec();
+    challenges.sort_by_key(|it| (it.tier, it.challenge_id.clone()));
+    let board = Snapshot::new(&challenges).unwrap();
+    String::from_utf8(board.board().identity().body_ref().to_vec()).unwrap()
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+fn tag(answer: &str) -> &str {
+    let etag = answer
+        .lines()
+        .find(|line| line.to_lowercase().starts_with("etag: "));
+    &etag.unwrap()["etag: ".len()..]
+}
+
+fn metric(address: &str, name: &str) -> u64 {
+    let metrics = get(address, "/metrics", "");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+    value
+        .unwrap_or_else(|| panic!("{name} is missing"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+fn follow(folder: &TempDir, upstream: &Foreign) -> Service {
+    let options = ["--follow", &upstream.url, "--follow-poll-ms", "20"];
+    Service::start(serve(&folder.path().join("copy.db"), &options))
+}
+
+fn is_same(upstream: &str, follower: &str, target: &str) -> bool {
+    let (theirs, ours) = (get(upstream, target, ""), get(follower, target, ""));
+    ours.starts_with("HTTP/1.1 200") && body(&theirs) == body(&ours) && tag(&theirs) == tag(&ours)
+}
+
+fn until_same(upstream: &Foreign, follower: &Service) {
+    let address = upstream.url.strip_prefix("http://").unwrap();
+    let targets = PAGES
+        .map(|page| format!("{FEED}{page}"))
+        .into_iter()
+        .chain([BOARD.to_owned()]);
+    for target in targets {
+        eventually(&target, || is_same(address, &follower.address, &target));
+    }
+}
+
+#[test]
+fn board_pages_tags_and_the_epoch_are_those_of_the_upstream_and_change_with_it() {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    let mut sample = Sample::new(7);
+    let mut challenges = sample.board();
+    upstream.world().board = board(&challenges);
+    for number in 0..450 {
+        upstream.put_row(&row(
+            &format!("r{number}"),
+            &format!("00:{:02}:{:02}.{number:03}", number / 60, number % 60),
+        ));
+    }
+    let follower = follow(&folder, &upstream);
+    until_same(&upstream, &follower);
+    // Late, and at the end; a challenge leaves, and another one comes.
+    upstream.put_row(&row("late", "00:06:40"));
+    upstream.put_row(&row("new", "02:00:00"));
+    challenges.remove(3);
+    challenges.push(sample.challenge(3));
+    upstream.world().board = board(&challenges);
+    upstream.world().epoch = Some(9);
+    until_same(&upstream, &follower);
+    upstream.world().epoch = Some(4);
+    upstream.world().board = board(&[]);
+    until_same(&upstream, &follower);
+    let ready = get(&follower.address, "/health/ready", "");
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.contains(r#""upstream":"ok""#),
+        "{ready}"
+    );
+    // It gives cursors of its own.
+    assert!(
+        body(&get(&follower.address, &format!("{FEED}?since_seq=0"), ""))
+            .contains("next_since_seq")
+    );
+}
+
+#[test]
+fn while_nothing_changes_polls_are_answered_by_304() {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    for number in 0..250 {
+        upstream.put_row(&row(
+            &format!("r{number}"),
+            &format!("00:00:{:02}.{number:03}", number % 60),
+        ));
+    }
+    let follower = follow(&folder, &upstream);
+    until_same(&upstream, &follower);
+    eventually("a poll from its steady beginning", || {
+        let world = upstream.world();
+        world
+            .asked
+            .iter()
+            .rev()
+            .take(6)
+            .all(|(_, is_same)| *is_same)
+    });
+    upstream.world().asked.clear();
+    eventually("many polls", || upstream.world().asked.len() > 30);
+    let asked = upstream.world().asked.clone();
+    assert!(asked.iter().all(|(_, is_same)| *is_same), "{asked:?}");
+    assert!(
+        metric(
+            &follower.address,
+            "publisher_follow_requests_total{outcome=\"not_modified\"}"
+        ) > 20
+    );
+}
+
+#[test]
+fn an_upstream_that_dies_lies_or_breaks_loses_nothing_and_is_followed_again() {
+    let faults = [
+        (Fault::Dead, "requests_total{outcome=\"failed\"}"),
+        (Fault::Truncated, "requests_total{outcome=\"failed\"}"),
+        (Fault::TruncatedChunks, "requests_total{outcome=\"failed\"}"),
+        (Fault::WrongByte, "rejected_total{reason=\"tag\"}"),
+        (Fault::Order, "rejected_total{reason=\"order\"}"),
+        (Fault::Spaces, "rejected_total{reason=\"form\"}"),
+        (Fault::Html, "rejected_total{reason=\"form\"}"),
+        (Fault::Redirect, "requests_total{outcome=\"status\"}"),
+        (Fault::Broken, "requests_total{outcome=\"status\"}"),
+        (Fault::Endless, "rejected_total{reason=\"size\"}"),
+        (Fault::Coding, "rejected_total{reason=\"coding\"}"),
+        (Fault::NoGzip, "rejected_total{reason=\"coding\"}"),
+        (Fault::Never, "requests_total{outcome=\"not_modified\"}"),
+    ];
+    std::thread::scope(|scope| {
+        for (fault, counter) in faults {
+            scope.spawn(move || survives(fault, &format!("publisher_follow_{counter}")));
+        }
+    });
+}
+
+fn survives(fault: Fault, counter: &str) {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    let mut sample = Sample::new(3);
+    upstream.world().board = board(&sample.board());
+    for number in 0..9 {
+        upstream.put_row(&row(
+            &format!("r{number}"),
+            &format!("00:00:{number:02}.000"),
+        ));
+    }
+    let follower = follow(&folder, &upstream);
+    until_same(&upstream, &follower);
+    let copied = || {
+        let targets = PAGES
+            .map(|page| format!("{FEED}{page}"))
+            .into_iter()
+            .chain([BOARD.to_owned()]);
+        targets
+            .map(|target| body(&get(&follower.address, &target, "")).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = copied();
+    let counted = metric(&follower.address, counter);
+    upstream.world().fault = fault;
+    upstream.world().board = board(&sample.board());
+    upstream.put_row(&row("new", "00:00:09.000"));
+    let name = format!("{fault:?}");
+    eventually(&name, || metric(&follower.address, counter) > counted + 1);
+    assert_eq!(copied(), before, "{name}");
+    upstream.world().fault = Fault::Nothing;
+    until_same(&upstream, &follower);
+}
+
+#[test]
+fn an_eval_run_with_other_bytes_or_invalid_content_is_left_out_and_the_others_go_on() {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    upstream.put_row(&row("a", "00:00:01.000"));
+    upstream.put_row(&row("b", "00:00:02.000").replace("{\"id\"", "{\"x\":1,\"x\":2,\"id\""));
+    upstream.put_row(&row("c", "00:00:03.000"));
+    let follower = follow(&folder, &upstream);
+    let target = format!("{FEED}{}", PAGES[0]);
+    let ids = || {
+        let page: serde_json::Value =
+            serde_json::from_str(body(&get(&follower.address, &target, ""))).unwrap();
+        let items = page["items"].as_array().unwrap().iter();
+        items
+            .map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    eventually("the valid ones", || ids() == ["a", "c"]);
+    let rejected = |reason: &str| {
+        metric(
+            &follower.address,
+            &format!("publisher_follow_rejected_total{{reason=\"{reason}\"}}"),
+        )
+    };
+    assert_eq!((rejected("row"), rejected("conflict")), (1, 0));
+    upstream.put_row(&row("c", "00:00:03.000").replace("1.0", "2.0"));
+    upstream.put_row(&row("d", "00:00:04.000"));
+    eventually("the next one", || ids() == ["a", "c", "d"]);
+    eventually("the conflict", || rejected("conflict") == 1);
+    assert_eq!(rejected("row"), 1, "it is told once");
+    assert!(
+        body(&get(&follower.address, &target, ""))
+            .contains(r#""id":"c","ran_at":"2026-06-07T00:00:03.000Z","weighted_score":1.0"#)
+    );
+}
+
+#[test]
+fn with_jwks_only_eval_runs_with_a_valid_signature_are_copied() {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    let rows = run(&["sample", "rows", "--count", "30", "--seed", "4"]).stdout;
+    let rows = String::from_utf8(rows).unwrap();
+    for (number, row) in rows.lines().enumerate() {
+        let is_forged = number % 10 == 7;
+        let forged = row.replace("\"weighted_score\":1.0", "\"weighted_score\":2.0");
+        assert_ne!(forged, row);
+        upstream.put_row(if is_forged { &forged } else { row });
+    }
+    let keys = folder.path().join("jwks.json");
+    std::fs::write(&keys, run(&["sample", "jwks"]).stdout).unwrap();
+    let follower = |name: &str| {
+        let options = ["--follow", &upstream.url, "--jwks", keys.to_str().unwrap()];
+        let mut command = serve(&folder.path().join(name), &options);
+        command.env("PUBLISHER_FOLLOW_POLL_MS", "20");
+        Service::start(command)
+    };
+    let strict = follower("strict.db");
+    let all = format!("{FEED}{}", PAGES[0]);
+    let rejected = "publisher_follow_rejected_total{reason=\"signature\"}";
+    eventually("the signed ones", || {
+        let page = get(&strict.address, &all, "");
+        page.matches("\"cathedral_signature\"").count() == 27 && !page.contains(":2.0")
+    });
+    eventually("the others", || metric(&strict.address, rejected) == 3);
+    let keys = get(&strict.address, "/.well-known/cathedral-jwks.json", "");
+    assert!(keys.starts_with("HTTP/1.1 200"), "{keys}");
+}
+
+#[test]
+fn the_live_answers_are_copied_with_their_signatures() {
+    #[derive(serde::Deserialize)]
+    struct Page<'a> {
+        #[serde(borrow)]
+        items: Vec<&'a serde_json::value::RawValue>,
+    }
+    let names = ["board.json", "rows.json", "jwks.json"];
+    let [Some(board), Some(rows), Some(keys)] = names.map(live_answer) else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    upstream.world().board = std::fs::read_to_string(board).unwrap();
+    let page = std::fs::read_to_string(rows).unwrap();
+    let page: Page<'_> = serde_json::from_str(&page).unwrap();
+    for row in page.items {
+        upstream.put_row(row.get());
+    }
+    let options = ["--follow", &upstream.url, "--jwks", keys.to_str().unwrap()];
+    let follower = Service::start(serve(&folder.path().join("copy.db"), &options));
+    until_same(&upstream, &follower);
+}
