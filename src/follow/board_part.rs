@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     PROBE_AGAIN, board,
-    copy::{Copy, Stop, TIMEOUT, Told, WAIT_TIMEOUT},
+    copy::{Copy, LEAST_PAUSE, SHORT_WAIT, Stop, TIMEOUT, Told, WAIT_TIMEOUT},
     hand::Hand,
     pace::Pace,
     source::{Question, Reply, position_of},
@@ -18,8 +18,6 @@ use crate::{
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
-/// A wait that ends sooner and brings nothing new is followed by a pause (WIRE.md, "Waiting").
-const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// How the upstream is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,8 +136,10 @@ impl BoardPart {
         let lasted = self.copy.now().saturating_duration_since(begun);
         Ok(match self.way {
             Way::Polling(_) => self.pace.poll(self.poll, fields.fresh_for),
+            // Without an entity-tag it cannot be waited for.
+            Way::Waiting(_) if self.stored.is_none() => self.pace.poll(self.poll, fields.fresh_for),
             Way::Waiting(_) if !is_new && lasted < SHORT_WAIT => SHORT_WAIT,
-            Way::Waiting(_) | Way::Unknown => Duration::ZERO,
+            Way::Waiting(_) | Way::Unknown => LEAST_PAUSE,
         })
     }
 

@@ -37,6 +37,10 @@ pub(super) const FEED: &str = "/v1/leaderboard/recent";
 pub(super) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Any other request.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+/// A wait that ends sooner and brings nothing new is followed by a pause (WIRE.md, "Waiting").
+pub(super) const SHORT_WAIT: Duration = Duration::from_secs(1);
+/// The least pause after news at the end of the feed, or of the board: news that follow each other closely come together.
+pub(super) const LEAST_PAUSE: Duration = Duration::from_millis(50);
 /// How long a read of the own database may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Eval runs that were left out and are remembered, so that each is told once.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     PROBE_AGAIN,
-    copy::{Copy, FEED, Stop, TIMEOUT, Told},
+    copy::{Copy, FEED, LEAST_PAUSE, SHORT_WAIT, Stop, TIMEOUT, Told},
     hand::Hand,
     pace::Pace,
     rows::{self, LeftOut},
@@ -27,8 +27,6 @@ use crate::{
 
 /// The time of the earliest eval run that is stored (see `RanAt::of_run`).
 const FIRST_TIME: &str = "2000-01-01T00:00:00.000Z";
-/// A wait that ends sooner and brings nothing new is followed by a pause (WIRE.md, "Waiting").
-const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// How the upstream is asked.
 #[derive(Debug)]
@@ -190,8 +188,11 @@ impl FeedPart {
             starts_again: false,
         };
         let lasted = self.copy.now().saturating_duration_since(begun);
-        let is_idle = step.count == 0 && lasted < SHORT_WAIT;
-        Ok(if is_idle { SHORT_WAIT } else { Duration::ZERO })
+        Ok(match step.is_last {
+            false => Duration::ZERO,
+            true if step.count == 0 && lasted < SHORT_WAIT => SHORT_WAIT,
+            true => LEAST_PAUSE,
+        })
     }
 
     async fn places(&mut self) -> Result<Duration, Stop> {
