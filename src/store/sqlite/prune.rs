@@ -102,8 +102,6 @@ fn oldest(which: Which) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
-
     use super::{super::migrations::STEPS, *};
 
     #[test]
