@@ -17,9 +17,9 @@ use crate::domain::{coding::Coding, formula::FileHash};
 
 /// Up to this size formulas are encoded strongly.
 const STRONG_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
-/// 434 kB of random 3-SAT become 182 kB; level 9 saves 1 % more in four times the time.
+/// 458,735 bytes of random 3-SAT become 191,492. With zlib, level 9 saves 0.4 % more in twice the time.
 const GZIP_LEVEL: u32 = 6;
-/// The brotli window: 4 MiB, the largest that decoders of browsers are sure to take is 16 MiB.
+/// The brotli window, of 4 MiB (RFC 7932 §9.1). It bounds the memory of encoder and decoder.
 const BROTLI_WINDOW_BITS: u32 = 22;
 
 /// Makes the coding of `identity` in `folder`. Returns it with the file that is not yet under its name; `None` if it

@@ -41,7 +41,7 @@ impl Planted {
         (0..self.num_vars).map(|_| random.bool()).collect()
     }
 
-    /// Returns the file: `p cnf`, and a clause a line. About 18 bytes a clause, 0.1 µs each.
+    /// Returns the file: `p cnf`, and a clause a line, of about 18 bytes each.
     pub fn text(&self) -> Vec<u8> {
         let solution = self.solution();
         let names: Vec<String> = (1..=self.num_vars).map(|name| name.to_string()).collect();

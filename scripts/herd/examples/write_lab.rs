@@ -73,7 +73,8 @@ fn main() {
 /// Makes a database with the demo's data.
 fn data(folder: &Path) -> PathBuf {
     let path = folder.join("lab.db");
-    populate(&mut open_writer(&path, BUSY).unwrap(), 5000).unwrap();
+    let formulas = folder.join("cnf");
+    populate(&mut open_writer(&path, BUSY).unwrap(), 5000, &formulas).unwrap();
     path
 }
 

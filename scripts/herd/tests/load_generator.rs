@@ -72,7 +72,8 @@ impl App {
     fn start(rows: u32, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let database = folder.path().join("publisher.db");
-        populate(&mut open_writer(&database, BUSY).unwrap(), rows).unwrap();
+        let formulas = folder.path().join("cnf");
+        populate(&mut open_writer(&database, BUSY).unwrap(), rows, &formulas).unwrap();
         let (process, address) = serve_at("127.0.0.1:0", &database, options);
         Self {
             folder,

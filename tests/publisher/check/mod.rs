@@ -322,7 +322,10 @@ fn an_invalid_url_and_files_that_cannot_be_read_give_one_clear_line() {
         (&["check", "http://a/?x"], "must have no query"),
         (&["check", "http://u:p@a/"], "must not contain a user"),
         (&["check", "http://127.0.0.1:1", "--jwks", missing], missing),
-        (&["check", "http://127.0.0.1:1", "--jwks", file], "--jwks"),
+        (
+            &["check", "http://127.0.0.1:1", "--jwks", file],
+            "the JWK set",
+        ),
         (
             &["check", "https://127.0.0.1:1", "--ca-file", missing],
             missing,
