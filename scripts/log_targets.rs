@@ -1,8 +1,6 @@
 //! Writes the names that `--log-level` accepts as targets: the modules of this program, and the crates of `Cargo.lock`.
 //! So neither list can be out of date.
 
-#![expect(clippy::print_stdout, reason = "Cargo reads it")]
-
 use std::{
     env, fs,
     io::{self, Write as _},
