@@ -284,7 +284,9 @@ impl Foreign {
         let after = (time.as_str(), asked.get("since_id").unwrap_or(all));
         let is_after = match self.fault {
             Fault::After(is_after) => is_after,
-            _ => |row: (&str, &str), after: (&str, &str)| row > after,
+            Fault::None | Fault::Asked(_) | Fault::Content(_) | Fault::Answer(_) => {
+                |row: (&str, &str), after: (&str, &str)| row > after
+            }
         };
         let rows = self
             .rows
