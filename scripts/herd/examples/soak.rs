@@ -103,7 +103,8 @@ fn main() {
     assert!(seconds >= 30, "a soak takes at least 30 seconds");
     let folder = tempfile::TempDir::new().unwrap();
     let database = folder.path().join("soak.db");
-    populate(&mut open_writer(&database, BUSY).unwrap(), 5000).unwrap();
+    let formulas = folder.path().join("cnf");
+    populate(&mut open_writer(&database, BUSY).unwrap(), 5000, &formulas).unwrap();
     let address = free_address();
     println!("{seconds} s on {}\n", ran_on());
 
