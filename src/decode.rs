@@ -80,7 +80,7 @@ mod tests {
     fn each_coding_is_decoded_and_a_bomb_or_a_part_is_an_error() -> io::Result<()> {
         let body = vec![0; 10_000_000];
         for (coding, coded) in encoded(&body)? {
-            assert!(coded.len() < 20_000, "{coding}");
+            assert!(coded.len() < 100_000, "{coding}");
             assert_eq!(
                 decode(&coded, coding, 10_000_000).ok().as_ref(),
                 Some(&body)

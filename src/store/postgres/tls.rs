@@ -33,15 +33,14 @@ pub(super) fn connector(
 
 fn add(roots: &mut RootCertStore, ca_file: Option<&Path>) -> Result<(), String> {
     let certificates = certificates::load(CA_FILE, ca_file)?;
-    if ca_file.is_none() {
+    let Some(ca_file) = ca_file else {
         // Among a system's certificates some may be unusable.
         roots.add_parsable_certificates(certificates);
         return Ok(());
-    }
+    };
     for certificate in certificates {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("{CA_FILE}: {error}"))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("{CA_FILE} {}: {error}", ca_file.display()))?;
     }
     Ok(())
 }
