@@ -243,7 +243,7 @@ async fn requests_that_memory_cannot_answer_go_through_actix_web_and_the_connect
             format!("{line}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
             "200",
         ),
-        (format!("GET {BOARD}/ HTTP/1.1\r\nHost: x\r\n\r\n"), "404"),
+        (format!("GET {BOARD}// HTTP/1.1\r\nHost: x\r\n\r\n"), "404"),
         (format!("{line}If-Match: \"other\"\r\n\r\n"), "412"),
         (format!("{line}Range: bytes=0-1\r\n\r\n"), "200"),
         (

@@ -203,7 +203,7 @@ async fn other_methods_get_405_with_allow_and_unknown_paths_404() {
         "/v1",
         "/api/cathedral",
         "/api/cathedral/nope",
-        "/v1/leaderboard/recent/",
+        "/v1/leaderboard/recent//",
     ] {
         app.get(path).await.assert_error(404, "not found");
     }
