@@ -146,7 +146,7 @@ fn feed(c: &mut Criterion) {
         populate(
             &mut open_writer(&path, Duration::from_secs(5)).unwrap(),
             rows,
-            folder.path(),
+            None,
         )
         .unwrap();
         let settings = store::Settings {

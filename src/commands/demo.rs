@@ -35,7 +35,7 @@ pub(crate) fn demo(mut options: Demo, dropped: DroppedLines) -> anyhow::Result<(
     fs::create_dir_all(&formulas).with_context(|| formulas.display().to_string())?;
     options.settings.cnf.folder = Some(formulas.clone());
     let mut database = KeptOpen::open(&path, false, options.settings.store.busy_timeout)?;
-    simulation::populate(&mut database, options.rows, &formulas)?;
+    simulation::populate(&mut database, options.rows, Some(&formulas))?;
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::new()?;
         let tokens = admin_tokens(&options.admin)?;

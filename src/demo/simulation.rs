@@ -33,19 +33,31 @@ const TICKS_PER_CHALLENGE: u64 = 10;
 const SEED: u64 = 20_260_609;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Fills an empty database with sample data; leaves a database that has challenges unchanged. Writes the formulas of
-/// active challenges to the folder, those that are missing.
+/// Fills an empty database with sample data; leaves a database that has challenges unchanged. With a folder, which must
+/// exist, gives the challenges formulas, and writes those of active challenges that are missing there.
 ///
 /// # Errors
 /// Errors of the database and of the folder.
-pub fn populate(connection: &mut Connection, rows: u32, formulas: &Path) -> anyhow::Result<()> {
+pub fn populate(
+    connection: &mut Connection,
+    rows: u32,
+    formulas: Option<&Path>,
+) -> anyhow::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let known = read::active_challenges(&transaction)?;
     if !known.is_empty() {
-        return plant_all(known, true, formulas).map(drop);
+        return match formulas {
+            Some(folder) => plant_all(known, true, folder).map(drop),
+            None => Ok(()),
+        };
     }
     let mut sample = Sample::new(SEED);
-    for challenge in plant_all(sample.board(), false, formulas)? {
+    let board = sample.board();
+    let board = match formulas {
+        Some(folder) => plant_all(board, false, folder)?,
+        None => board,
+    };
+    for challenge in board {
         write::put_challenge(&transaction, &challenge)?;
     }
     for run in sample.eval_runs(rows) {

@@ -87,7 +87,7 @@ fn main() {
     make_readable(folder.path());
     let database = folder.path().join("board.db");
     let mut connection = open_writer(&database, Duration::from_secs(5)).unwrap();
-    populate(&mut connection, 100, &folder.path().join("cnf")).unwrap();
+    populate(&mut connection, 100, None).unwrap();
     drop(connection);
     println!("on {}\n", ran_on());
     throughput(folder.path(), &database, rounds, seconds);
@@ -331,7 +331,7 @@ fn growth(folder: &Path, database: &Path, rounds: usize, seconds: usize) {
 fn rest(folder: &Path) {
     let database = folder.join("demo.db");
     let mut connection = open_writer(&database, Duration::from_secs(5)).unwrap();
-    populate(&mut connection, 5000, &folder.join("cnf")).unwrap();
+    populate(&mut connection, 5000, None).unwrap();
     drop(connection);
     let (process, address) = serve_at("127.0.0.1:0", &database, &[]);
     let pss = || used(&[process.0.id() as i32]).pss_bytes as f64 / 1e6;

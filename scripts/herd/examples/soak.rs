@@ -103,8 +103,7 @@ fn main() {
     assert!(seconds >= 30, "a soak takes at least 30 seconds");
     let folder = tempfile::TempDir::new().unwrap();
     let database = folder.path().join("soak.db");
-    let formulas = folder.path().join("cnf");
-    populate(&mut open_writer(&database, BUSY).unwrap(), 5000, &formulas).unwrap();
+    populate(&mut open_writer(&database, BUSY).unwrap(), 5000, None).unwrap();
     let address = free_address();
     println!("{seconds} s on {}\n", ran_on());
 

@@ -73,8 +73,7 @@ fn main() {
 /// Makes a database with the demo's data.
 fn data(folder: &Path) -> PathBuf {
     let path = folder.join("lab.db");
-    let formulas = folder.join("cnf");
-    populate(&mut open_writer(&path, BUSY).unwrap(), 5000, &formulas).unwrap();
+    populate(&mut open_writer(&path, BUSY).unwrap(), 5000, None).unwrap();
     path
 }
 

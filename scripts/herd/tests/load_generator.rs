@@ -72,8 +72,7 @@ impl App {
     fn start(rows: u32, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let database = folder.path().join("publisher.db");
-        let formulas = folder.path().join("cnf");
-        populate(&mut open_writer(&database, BUSY).unwrap(), rows, &formulas).unwrap();
+        populate(&mut open_writer(&database, BUSY).unwrap(), rows, None).unwrap();
         let (process, address) = serve_at("127.0.0.1:0", &database, options);
         Self {
             folder,

@@ -39,8 +39,7 @@ impl Server {
     pub fn start(options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let database: PathBuf = folder.path().join("waiting.db");
-        let formulas = folder.path().join("cnf");
-        populate(&mut open_writer(&database, BUSY).unwrap(), 500, &formulas).unwrap();
+        populate(&mut open_writer(&database, BUSY).unwrap(), 500, None).unwrap();
         let (process, address) = serve_at("127.0.0.1:0", &database, options);
         let server = Self {
             process,
