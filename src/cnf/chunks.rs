@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +12,7 @@ use bytes::Bytes;
 use hashlink::LinkedHashMap;
 use tokio::sync::{Semaphore, watch};
 
-use super::checked::Source;
+use super::{checked::Source, measured::open};
 use crate::{
     metrics::{Metrics, Source as From},
     outgoing::{ByteBudget, Senders, Sending},
@@ -222,7 +221,7 @@ fn key(source: &Source, index: u64) -> Key {
 fn read(source: &Source, index: u64) -> Result<Vec<u8>, ChunkError> {
     let (start, length) = source.measured.chunk(index);
     let mut chunk = vec![0; length];
-    let filled = File::open(&source.path).and_then(|mut file| {
+    let filled = open(&source.path).and_then(|mut file| {
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(&mut chunk)
     });

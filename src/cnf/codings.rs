@@ -4,8 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::Path,
-    sync::{Arc, Weak, mpsc::Receiver},
+    sync::{
+        Arc, Weak,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -39,18 +43,27 @@ fn plan(present: &Present, active: &BTreeSet<FileHash>) -> Plan {
 }
 
 /// Starts the thread. It ends soon after the last handle of the formulas has been dropped.
-pub(super) fn launch(shared: Weak<Shared>, due: Receiver<()>) -> io::Result<()> {
+pub(super) fn launch(
+    shared: Weak<Shared>,
+    due: Receiver<()>,
+    retry_after: Duration,
+) -> io::Result<()> {
     let run = move || {
-        while due.recv().is_ok() {
+        let mut is_complete = true;
+        let wait = |is_complete| {
+            if is_complete {
+                due.recv().is_ok()
+            } else {
+                due.recv_timeout(retry_after) != Err(RecvTimeoutError::Disconnected)
+            }
+        };
+        while wait(is_complete) {
             if let Some(shared) = shared.upgrade() {
                 let wanted = Arc::downgrade(&shared);
                 let pass = Pass::new(&shared);
                 drop(shared);
-                if let Some(pass) = pass
-                    && let Err(error) = pass.run(&wanted)
-                    && wanted.strong_count() > 0
-                {
-                    log::warn!("the codings of formulas cannot be made: {error}");
+                if let Some(pass) = pass {
+                    is_complete = pass.run(&wanted);
                 }
             }
         }
@@ -78,12 +91,29 @@ impl Pass {
         })
     }
 
-    fn run(self, shared: &Weak<Shared>) -> io::Result<()> {
-        let present = present(&self.folder)?;
+    /// Returns false if a file could not be read, written or deleted. That stops nothing else.
+    fn run(self, shared: &Weak<Shared>) -> bool {
+        let mut is_complete = true;
+        let mut failed = |hash: FileHash, what, error: &io::Error| {
+            is_complete = false;
+            if let Some(shared) = shared.upgrade() {
+                shared.tell_coding_fault(hash, what, error);
+            }
+        };
+        let present = match present(&self.folder) {
+            Ok(present) => present,
+            Err(error) => {
+                // The zero hash stands for the folder.
+                failed(FileHash([0; 32]), None, &error);
+                return false;
+            }
+        };
         let plan = plan(&present, &self.active);
         if self.max_bytes > 0 {
             for (hash, coding) in &plan.delete {
-                fs::remove_file(names::path(&self.folder, hash, *coding))?;
+                if let Err(error) = remove(&names::path(&self.folder, hash, *coding)) {
+                    failed(*hash, Some(*coding), &error);
+                }
             }
         }
         let mut used_bytes = plan.kept_bytes;
@@ -94,6 +124,7 @@ impl Pass {
         };
         tell(used_bytes);
         let goes_on = || shared.strong_count() > 0;
+        let mut unfinished = BTreeSet::new();
         // All cheap codings before any expensive one.
         for coding in CODINGS {
             for hash in &self.active {
@@ -104,19 +135,36 @@ impl Pass {
                 };
                 if checked.source(coding).is_none() {
                     let found = present.get(&(*hash, coding)).copied();
-                    used_bytes -= self.adopt(&checked, coding, found, &goes_on)?;
-                    if checked.source(coding).is_none() {
-                        used_bytes += self.make(&checked, coding, used_bytes, &goes_on)?;
-                        tell(used_bytes);
+                    let provided = self.provide(&checked, coding, found, &mut used_bytes, &goes_on);
+                    if !goes_on() {
+                        return true;
                     }
+                    if let Err(error) = provided {
+                        unfinished.insert(*hash);
+                        failed(*hash, Some(coding), &error);
+                    }
+                    tell(used_bytes);
                 }
-                if Some(&coding) == CODINGS.last() {
+                if Some(&coding) == CODINGS.last() && !unfinished.contains(hash) {
                     checked.finish();
                 }
-                if !goes_on() {
-                    return Ok(());
-                }
             }
+        }
+        is_complete
+    }
+
+    /// Uses the file of a coding, or makes it.
+    fn provide(
+        &self,
+        checked: &Checked,
+        coding: Coding,
+        found: Option<u64>,
+        used_bytes: &mut u64,
+        goes_on: &dyn Fn() -> bool,
+    ) -> io::Result<()> {
+        *used_bytes -= self.adopt(checked, coding, found, goes_on)?;
+        if checked.source(coding).is_none() {
+            *used_bytes += self.make(checked, coding, *used_bytes, goes_on)?;
         }
         Ok(())
     }
@@ -134,7 +182,12 @@ impl Pass {
         };
         let (identity, path) = (&checked.identity, self.path(checked, coding));
         let bytes = identity.measured.bytes;
-        match encode::check(&path, identity.hash, bytes, coding, goes_on)? {
+        let checked_file = match encode::check(&path, identity.hash, bytes, coding, goes_on) {
+            // Another server has deleted it, or it is a link to nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            checked_file => checked_file?,
+        };
+        match checked_file {
             Some(measured) => {
                 checked.add(Source {
                     hash: identity.hash,
@@ -146,7 +199,7 @@ impl Pass {
             }
             None if self.max_bytes > 0 => {
                 log::warn!("{}: is no coding of the formula: deleted", path.display());
-                fs::remove_file(path)?;
+                remove(&path)?;
                 Ok(found)
             }
             None => Ok(0),
@@ -196,10 +249,20 @@ fn present(folder: &Path) -> io::Result<Present> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if let Some(key) = entry.file_name().to_str().and_then(names::coding_of) {
-            present.insert(key, entry.metadata()?.len());
+            // Another server may have deleted it meanwhile, and it may be no file.
+            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file);
+            present.insert(key, metadata.map_or(0, |metadata| metadata.len()));
         }
     }
     Ok(present)
+}
+
+/// Deletes a file, if it is there: another server may have deleted it.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 #[cfg(test)]

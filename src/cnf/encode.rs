@@ -1,7 +1,6 @@
 //! Makes a coding of a formula, from file to file, and checks a coding that is there.
 
 use std::{
-    fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
@@ -10,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     checked::{Source, WORTH_ENCODING_BYTES},
-    measured::{CHUNK_BYTES, Measured},
+    measured::{CHUNK_BYTES, Measured, open},
     names,
 };
 use crate::domain::{coding::Coding, formula::FileHash};
@@ -44,7 +43,7 @@ pub(super) fn encode(
         left: bytes - 1,
     };
     let source = Watched {
-        inner: File::open(&identity.path)?,
+        inner: open(&identity.path)?,
         goes_on,
     };
     match write(source, bytes, coding, limited) {
@@ -100,8 +99,8 @@ pub(super) fn check(
     goes_on: &dyn Fn() -> bool,
 ) -> io::Result<Option<Measured>> {
     // Reading first: what the disk refuses is no fault of the coding.
-    let before = Measured::read(File::open(path)?, u64::MAX, goes_on)?;
-    let file = BufReader::with_capacity(CHUNK_BYTES, File::open(path)?);
+    let before = Measured::read(open(path)?, u64::MAX, goes_on)?;
+    let file = BufReader::with_capacity(CHUNK_BYTES, open(path)?);
     let decoded = match coding {
         Coding::Identity => digest(file, bytes, goes_on),
         Coding::Gzip => digest(flate2::bufread::MultiGzDecoder::new(file), bytes, goes_on),

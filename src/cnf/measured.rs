@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 /// How much is read, cached and sent at once, in bytes.
@@ -127,13 +128,26 @@ impl Stamp {
     }
 }
 
+/// Opens a regular file. Follows symbolic links. Does not wait for the other end of a pipe.
+///
+/// # Errors
+/// Those of [`Stamp::of`].
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    // A pipe that took the place of the file since it was looked at.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Stamp::of(path)?;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    Stamp::from(&file.metadata()?)?;
+    Ok(file)
+}
+
 /// Reads a file once. Returns what it is known by, too.
 ///
 /// # Errors
 /// Those of the file system; `ResourceBusy` if somebody wrote to it meanwhile.
 pub(super) fn measure(path: &Path) -> io::Result<(Stamp, Measured)> {
     let stamp = Stamp::of(path)?;
-    let file = File::open(path)?;
+    let file = open(path)?;
     let measured = Measured::read(&file, u64::MAX, || true)?;
     if Stamp::from(&file.metadata()?)? != stamp || measured.bytes != stamp.bytes {
         let changed = "it changed while it was read";

@@ -162,7 +162,11 @@ impl CnfHandle {
             metrics,
             folder,
         });
-        codings::launch(Arc::downgrade(&shared), is_due)?;
+        codings::launch(
+            Arc::downgrade(&shared),
+            is_due,
+            settings.retry_codings_after,
+        )?;
         Ok(Some(Self(shared)))
     }
 
@@ -318,6 +322,17 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Logs that the file of a coding, or without one the folder, cannot be used. The same again only after
+    /// [`LOG_EVERY`].
+    fn tell_coding_fault(&self, hash: FileHash, coding: Option<Coding>, error: &io::Error) {
+        let kind = coding.map_or("folder", Coding::as_str);
+        if self.logged.admit((hash, kind), Instant::now()).is_some() {
+            let path = coding.map(|coding| names::path(&self.folder, &hash, coding));
+            let path = path.as_ref().unwrap_or(&self.folder).display();
+            log::warn!("{path}: this coding of a formula is left out for now: {error}");
+        }
     }
 
     fn wake(&self) {

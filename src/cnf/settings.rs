@@ -1,6 +1,6 @@
 //! The options of the formulas.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -43,4 +43,7 @@ pub struct Settings {
     /// How many bytes that are not cached may be in memory: just read, or still being sent.
     #[arg(skip = 32 * units::MIB as usize)]
     pub max_in_flight_bytes: usize,
+    /// When codings are tried again that could not be made or read.
+    #[arg(skip = Duration::from_secs(60))]
+    pub retry_codings_after: Duration,
 }

@@ -25,6 +25,7 @@ mod client;
 mod client_address;
 mod cnf;
 mod cnf_files;
+mod cnf_strays;
 mod cnf_upload;
 mod codings;
 mod command_line;
