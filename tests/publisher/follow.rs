@@ -4,6 +4,7 @@
 //! - an upstream that is killed and comes back is followed again, and so is one that a killed follower comes back to
 //! - an upstream that is restored, or gets another database, is copied as it is then
 //! - a follower without its upstream serves what it has, and one that never had anything is not ready
+//! - a new follower is ready when it serves the board of an upstream that is older than its database
 //! - nobody writes to a follower, and a database with other data is not overwritten
 
 use std::{
@@ -372,11 +373,43 @@ fn a_follower_without_its_upstream_serves_what_it_has_and_one_that_never_had_any
         ready.starts_with("HTTP/1.1 503") && ready.contains(r#""upstream":"not copied yet""#),
         "{ready}"
     );
+    // What it does not have is not empty.
+    for target in targets() {
+        assert_eq!(
+            seen(&follower.address, &target).0,
+            "HTTP/1.1 503",
+            "{target}"
+        );
+    }
     eventually("failed requests", || {
         let metrics = get(&follower.address, "/metrics", "");
         !metrics.contains("publisher_follow_requests_total{outcome=\"failed\"} 0")
-            && metrics.contains("publisher_follow_lag_seconds -1")
+            && !metrics.contains("publisher_follow_lag_seconds -1")
     });
+}
+
+#[test]
+fn a_new_follower_is_ready_when_it_serves_the_board_of_an_upstream_that_is_older_than_its_database()
+{
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let path = PathBuf::from(data.location());
+    let lineages = "UPDATE lineages SET ordinal = ordinal - 1000";
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute(lineages, [])
+        .unwrap();
+    let upstream = Upstream::start(&path);
+    let board = seen(&upstream.address(), BOARD);
+    for number in 0..3 {
+        let url = format!("http://{}", upstream.address());
+        let options = ["--follow", &url, "--change-poll-ms", "50"];
+        let copy = folder.path().join(format!("{number}.db"));
+        let follower = Service::start(serve(&copy, &options));
+        eventually("readiness", || {
+            get(&follower.address, "/health/ready", "").starts_with("HTTP/1.1 200")
+        });
+        assert_eq!(seen(&follower.address, BOARD), board);
+    }
 }
 
 #[test]
