@@ -334,9 +334,12 @@ impl Shared {
 }
 
 fn fault(error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::NotFound => Fault::Missing,
-        io::ErrorKind::InvalidInput => Fault::NotAFile,
-        kind => Fault::Unreadable(kind),
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
+        Fault::Missing
+    } else if kind == io::ErrorKind::InvalidInput {
+        Fault::NotAFile
+    } else {
+        Fault::Unreadable(kind)
     }
 }

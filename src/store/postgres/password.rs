@@ -32,12 +32,14 @@ pub enum PasswordFault {
 /// [`PasswordFault`].
 pub(super) fn read(path: &Path) -> Result<String, PasswordFault> {
     let no_password = || PasswordFault::NoPassword(path.to_owned());
-    let text = small_file::read(path, MAX_BYTES).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => no_password(),
-        _ => PasswordFault::File {
+    let text = small_file::read(path, MAX_BYTES).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            return no_password();
+        }
+        PasswordFault::File {
             path: path.to_owned(),
             error,
-        },
+        }
     })?;
     let text = String::from_utf8(text).map_err(|_| no_password())?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
