@@ -80,9 +80,18 @@ async fn run(
         }
     };
     let store = database.store(options.settings.store, options.read_only);
+    let store = match store {
+        Store::Sqlite(store) if follow.is_some() => Store::Sqlite(store.following()),
+        store => store,
+    };
     let is_following = follow.is_some();
     if let Some(follow) = &follow {
         log::info!("following {}", follow.upstream());
+        if tokens.count() > 0 {
+            log::warn!(
+                "the admin token is ignored: nobody writes to a follower, and its admin routes answer 404"
+            );
+        }
     }
     let parts = Parts {
         jwk_set: jwk_set.clone(),

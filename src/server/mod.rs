@@ -118,7 +118,8 @@ pub async fn start(
         }),
         Arc::clone(&parts.clock),
         liveness.guard("the cache"),
-    );
+    )
+    .following(parts.follow.is_some());
     let feed = FeedHandle::new(
         parts.store.clone(),
         settings.feed,
@@ -151,6 +152,7 @@ pub async fn start(
             let own = Own {
                 store: store.clone(),
                 writer: writer.clone(),
+                cache: cache.clone(),
                 jwk_set: parts.jwk_set.clone(),
                 clock: Arc::clone(&parts.clock),
                 metrics: metrics.follow().clone(),
