@@ -97,9 +97,7 @@ pub(crate) async fn launch(
                 store.replaced();
             }
             if let Ok(Some(state)) = state {
-                let newest = state.newest_run_secs.unwrap_or_default();
-                let newest = newest.try_into().unwrap_or_default();
-                metrics.set_gauge(SampledGauge::NewestEvalRun, newest);
+                metrics.newest_eval_run(state.newest_run_secs);
                 cache.observe(state.board);
                 if let Some(noticed) = noticed {
                     metrics.noticed_after(noticed.elapsed());

@@ -16,6 +16,7 @@ mod accepting;
 mod descriptors;
 mod inherited;
 mod listening;
+mod reload;
 mod running;
 mod service_manager;
 mod settings;
@@ -56,7 +57,8 @@ use crate::{
 
 pub use inherited::Inherited;
 pub use listening::{Addresses, Listen};
-pub use running::{Reload, Running, Stopper};
+pub use reload::Reload;
+pub use running::{Running, Stopper};
 pub use settings::Settings;
 pub use signals::Signals;
 

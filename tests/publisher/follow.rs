@@ -5,6 +5,7 @@
 //! - an upstream that is restored, or gets another database, is copied as it is then
 //! - a follower without its upstream serves what it has, and one that never had anything is not ready
 //! - what was copied first is served at once, and nothing is served before
+//! - a new follower is ready when it serves the board of an upstream that is older than its database
 //! - nobody writes to a follower, and a database with other data is not overwritten
 
 use std::{
@@ -386,6 +387,7 @@ fn a_follower_without_its_upstream_serves_what_it_has_and_one_that_never_had_any
                 .unwrap()
                 > 0.0
     });
+    // What it does not have is not empty.
     for target in targets().iter().map(String::as_str).chain([CHANGES]) {
         let (status, ..) = seen(&follower.address, target);
         assert_eq!(status, "HTTP/1.1 503", "{target}");
@@ -421,6 +423,30 @@ fn what_was_copied_first_is_served_at_once_and_nothing_is_served_before() {
     }
     let is_ready = || get(&ours, "/health/ready", "").starts_with("HTTP/1.1 200");
     eventually("a ready follower", is_ready);
+}
+
+#[test]
+fn a_new_follower_is_ready_when_it_serves_the_board_of_an_upstream_that_is_older_than_its_database()
+{
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let path = PathBuf::from(data.location());
+    let lineages = "UPDATE lineages SET ordinal = ordinal - 1000";
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute(lineages, [])
+        .unwrap();
+    let upstream = Upstream::start(&path);
+    let board = seen(&upstream.address(), BOARD);
+    for number in 0..3 {
+        let url = format!("http://{}", upstream.address());
+        let options = ["--follow", &url, "--change-poll-ms", "50"];
+        let copy = folder.path().join(format!("{number}.db"));
+        let follower = Service::start(serve(&copy, &options));
+        eventually("readiness", || {
+            get(&follower.address, "/health/ready", "").starts_with("HTTP/1.1 200")
+        });
+        assert_eq!(seen(&follower.address, BOARD), board);
+    }
 }
 
 #[test]
