@@ -41,23 +41,25 @@ sub vcl_recv {
     set req.http.X-Forwarded-For = client.ip;
     unset req.http.Forwarded;
     # Varnish knows gzip only: behind this it would replace the field. So the field has another name until the publisher is
-    # asked, and it is part of the cache's key. Clients of many kinds share an answer: only the best coding that they
-    # accept; weights only say whether a coding is refused (0). With Brotli goes gzip, if that is accepted: a new board has
-    # no Brotli for a second. After a restart Varnish has replaced the field.
+    # asked, and it is part of the cache's key. Clients of many kinds share an answer: only the codings that the publisher
+    # knows, in one order; weights only say whether a coding is refused (0), and * names all. After a restart Varnish has
+    # replaced the field.
     if (req.restarts == 0) {
         std.collect(req.http.Accept-Encoding);
         unset req.http.X-Codings;
         unset req.http.X-Gzip;
+        if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*br\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*(br|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
+            set req.http.X-Codings = "br, ";
+        }
+        if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*zstd\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*(zstd|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
+            set req.http.X-Codings = req.http.X-Codings + "zstd, ";
+        }
         if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*(x-)?gzip\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*((x-)?gzip|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
             set req.http.X-Gzip = "gzip";
+            set req.http.X-Codings = req.http.X-Codings + "gzip";
         }
-        if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*br\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*(br|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
-            set req.http.X-Codings = "br, " + req.http.X-Gzip;
-        } elsif (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*zstd\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*(zstd|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
-            set req.http.X-Codings = "zstd";
-        } elsif (req.http.X-Gzip) {
-            set req.http.X-Codings = "gzip";
-        } elsif (req.http.Accept-Encoding ~ "(?i)^(?!.*(br|zstd|gzip))(.*,)?\s*(identity|\*)\s*;\s*q=0(\.0*)?\s*(,|$)") {
+        if (!req.http.X-Codings
+            && req.http.Accept-Encoding ~ "(?i)^(?!.*(br|zstd|gzip))(.*,)?\s*(identity|\*)\s*;\s*q=0(\.0*)?\s*(,|$)") {
             # Whoever refuses everything gets 406.
             set req.http.X-Codings = "*;q=0";
         }
@@ -183,7 +185,7 @@ sub vcl_backend_response {
 }
 
 sub vcl_deliver {
-    # The publisher has not answered, and nothing is cached in the coding that the client likes best: the last answer in
+    # The publisher has not answered, and nothing is cached for these codings: the last answer in
     # gzip if the client accepts it, or without a coding. A wait is not, as its client asks again.
     if (resp.http.X-Gone) {
         unset resp.http.X-Gone;
