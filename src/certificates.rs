@@ -4,6 +4,11 @@ use std::path::Path;
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
+use crate::small_file;
+
+/// The longest file: bundles of all public authorities have a quarter of a megabyte.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Returns the certificates of a PEM file, or of the system without one. `option` is the name of the option that
 /// names the file.
 ///
@@ -22,8 +27,8 @@ pub(crate) fn load(
 }
 
 fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    let certificates: Vec<_> = certificates
+    let text = small_file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
     if certificates.is_empty() {

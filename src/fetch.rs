@@ -4,8 +4,9 @@
 //! It follows no redirect, keeps the body as it was sent (in its content coding), and uses no proxy from the
 //! environment: a check of this machine must not leave it.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
+use rustls::crypto::ring;
 use ureq::{
     Agent, RequestExt as _,
     http::{HeaderMap, Method, Request, Uri, header::HeaderName},
@@ -95,6 +96,7 @@ impl Fetcher {
             .iter()
             .map(|certificate| Certificate::from_der(certificate).to_owned());
         let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
             .root_certs(RootCerts::from(roots.collect::<Vec<_>>()))
             .build();
         let config = Agent::config_builder()

@@ -1,8 +1,7 @@
 //! The JWK set of a server: served as it is, and what its eval runs are verified with.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use crate::{
     answer::Representation,
     domain::{Invalid, jwk_set::MAX_JWK_SET_BYTES, signature::PublicKeys},
+    small_file,
 };
 
 /// A JWK set.
@@ -40,19 +40,30 @@ enum Unusable {
 }
 
 impl JwkSet {
-    /// Reads a file, and makes all its codings.
+    /// Reads a regular file, and makes all its codings.
     ///
     /// # Errors
     /// [`JwkSetError`]: the file cannot be read, or those of [`JwkSet::from_json`].
     pub fn read(path: &Path) -> Result<Self, JwkSetError> {
-        let read = || {
-            let mut json = Vec::new();
-            // One byte more, so that a longer file is noticed.
-            let limit = MAX_JWK_SET_BYTES as u64 + 1;
-            File::open(path)?.take(limit).read_to_end(&mut json)?;
-            Ok(Self::from_json(json)?)
-        };
-        read().map_err(|reason| JwkSetError {
+        Self::read_by(path, small_file::read)
+    }
+
+    /// Reads a file of any kind, such as a pipe from another command. May wait for ever.
+    ///
+    /// # Errors
+    /// As [`JwkSet::read`].
+    pub fn read_any(path: &Path) -> Result<Self, JwkSetError> {
+        Self::read_by(path, small_file::read_any)
+    }
+
+    fn read_by(
+        path: &Path,
+        read: impl Fn(&Path, u64) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, JwkSetError> {
+        let set = read(path, MAX_JWK_SET_BYTES as u64)
+            .map_err(Unusable::from)
+            .and_then(|json| Ok(Self::from_json(json)?));
+        set.map_err(|reason| JwkSetError {
             path: path.to_owned(),
             reason,
         })

@@ -13,15 +13,16 @@
 //! | `liveness` | notices the death of an actor | - |
 //! | `throttle` | bounds how often events of one kind are told | - |
 //! | `units` | parsers of option values: times, sizes, numbers | - |
-//! | `certificates` | the authorities that outgoing connections trust | - |
+//! | `small_file` | reads small files of the configuration: bounded, and without waiting for another process | - |
+//! | `certificates` | the authorities that outgoing connections trust | small_file |
 //! | `fetch` | outgoing HTTP, bounded in time and bytes | certificates |
 //! | `decode` | decodes bodies of other servers, within bounds | - |
 //! | `check` | conformance of any publisher with the wire contract | decode, domain, fetch, units |
 //! | `metrics` | what is counted, and its text | - |
 //! | `outgoing` | bodies that are read for one answer: how many bytes, and which slow clients give way | - |
 //! | `answer` | pure: a representation's bytes and heads, negotiation, preconditions | domain |
-//! | `keys` | the JWK set of a server: served, and what eval runs are verified with | answer, domain |
-//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, units |
+//! | `keys` | the JWK set of a server: served, and what eval runs are verified with | answer, domain, small_file |
+//! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, small_file, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, outgoing, store, units |
 //! | `cnf` | the formulas of challenges: files, served in chunks from memory | answer, domain, metrics, outgoing, throttle, units |
@@ -29,7 +30,7 @@
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
 //! | `follow` | copies board and feed of another publisher, which it does not believe | cache, decode, domain, fetch, keys, liveness, metrics, store, throttle, units, writer |
 //! | `health` | whether the database answers, and whether the server is ready | cache, follow, store, units, writer |
-//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, cnf, domain, feed, health, json_stream, keys, metrics, outgoing, store, throttle, units, writer |
+//! | `http` | the front door, the actix-web application, limits, errors | answer, cache, cnf, domain, feed, health, json_stream, keys, metrics, outgoing, small_file, store, throttle, units, writer |
 //! | `server` | wiring, accepting, workers, the order of shutting down | cache, cnf, domain, feed, follow, health, http, keys, liveness, metrics, store, throttle, units, watch, writer |
 //! | `import_export` | import and export | cache, config, domain, json_stream, store |
 //! | `demo` | sample data, and a task that keeps writing it | cnf, domain, store, writer |
@@ -97,6 +98,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod outgoing;
 pub mod server;
+mod small_file;
 pub mod store;
 pub mod throttle;
 mod units;

@@ -73,9 +73,13 @@ fn start(output: &Output) -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |line, cause| {
         let cause = cause.to_string();
+        // SQLite's codes repeat their text: "Error code 13: database or disk is full".
+        let text = cause.strip_prefix("Error code ");
+        let text = text.and_then(|coded| coded.split_once(": "));
+        let text = text.map_or(cause.as_str(), |(_, text)| text);
         if line.is_empty() {
             cause
-        } else if line.contains(&cause) {
+        } else if line.contains(text) {
             line
         } else {
             format!("{line}: {cause}")

@@ -53,7 +53,10 @@ pub(crate) async fn launch(
     let mut first = Some(first);
     actix_rt::spawn(async move {
         let _liveness = liveness;
-        let mut log = PollLog::default();
+        let mut log = PollLog {
+            follows: cache.follows(),
+            ..PollLog::default()
+        };
         let mut news = watcher.as_ref().map(Watcher::news);
         let mut next_poll = clock.now();
         loop {
@@ -94,9 +97,7 @@ pub(crate) async fn launch(
                 store.replaced();
             }
             if let Ok(Some(state)) = state {
-                let newest = state.newest_run_secs.unwrap_or_default();
-                let newest = newest.try_into().unwrap_or_default();
-                metrics.set_gauge(SampledGauge::NewestEvalRun, newest);
+                metrics.newest_eval_run(state.newest_run_secs);
                 cache.observe(state.board);
                 if let Some(noticed) = noticed {
                     metrics.noticed_after(noticed.elapsed());
@@ -130,6 +131,8 @@ async fn told(news: &mut Option<watch::Receiver<u64>>) {
 /// What was logged of the polls.
 #[derive(Debug, Default)]
 struct PollLog {
+    /// Whether lineages come from an upstream.
+    follows: bool,
     failure: Option<String>,
     restored: Option<Lineage>,
 }
@@ -155,7 +158,9 @@ impl PollLog {
         };
         let before = self.restored.replace(state.restored);
         let restored = before.is_some_and(|before| before != state.restored);
-        if restored {
+        if restored && self.follows {
+            log::info!("the lineage of the upstream is {}", state.restored);
+        } else if restored {
             log::warn!(
                 "the database was restored: its lineage is {}",
                 state.restored

@@ -5,4 +5,8 @@ CREATE TABLE IF NOT EXISTS followed (
     -- The id of the lineage of the upstream that the numbers of the eval runs belong to. NULL if they are given here. If
     -- the database is of another lineage, somebody else has written to it.
     lineage  TEXT
+) STRICT;
+-- What the upstream was copied of whole at least once: before that it is not served.
+CREATE TABLE IF NOT EXISTS copied (
+    part TEXT NOT NULL PRIMARY KEY CHECK (part IN ('board', 'feed'))
 ) STRICT

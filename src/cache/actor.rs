@@ -63,6 +63,9 @@ pub(crate) struct Retry;
 #[rtype(result = "()")]
 pub(crate) struct Show {
     pub(super) stamp: BoardStamp,
+    /// Whether no other state will do, not even a later one: the lineages of a follower come from its upstream, and do
+    /// not say which of two states is the later one.
+    pub(super) is_exact: bool,
     pub(super) waiter: Option<Waiter>,
 }
 
@@ -137,6 +140,7 @@ impl CacheActor {
             serve_saved: address.recipient(),
             waiting: Arc::new(Semaphore::new(settings.max_waiting)),
             max_waiting: settings.max_waiting,
+            follows: false,
         }
     }
 
@@ -247,7 +251,7 @@ impl CacheActor {
     /// must.
     fn show(&mut self, wanted: Show, context: &mut Context<Self>) {
         let published = self.cell.load().as_ref().and_then(|it| it.stamp);
-        if published.is_some_and(|published| published.shows(&wanted.stamp)) {
+        if published.is_some_and(|published| wanted.is_shown_by(&published)) {
             wanted.answer();
         } else if self.machine.is_building() {
             self.wanted.push(wanted);
@@ -360,6 +364,14 @@ impl Handler<Show> for CacheActor {
 }
 
 impl Show {
+    fn is_shown_by(&self, published: &BoardStamp) -> bool {
+        if self.is_exact {
+            *published == self.stamp
+        } else {
+            published.shows(&self.stamp)
+        }
+    }
+
     fn answer(self) {
         if let Some(waiter) = self.waiter {
             // A waiter may have gone.

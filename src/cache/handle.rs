@@ -113,9 +113,20 @@ pub struct CacheHandle {
     /// Bounds the readers that wait in the actor's mailbox, which itself has no bound.
     pub(super) waiting: Arc<Semaphore>,
     pub(super) max_waiting: usize,
+    /// See [`CacheHandle::following`].
+    pub(super) follows: bool,
 }
 
 impl CacheHandle {
+    /// Returns a handle for those that tell the cache of a follower what was written: the board that was copied last is
+    /// the board, whatever its lineage.
+    pub(crate) fn following(&self, follows: bool) -> Self {
+        Self {
+            follows,
+            ..self.clone()
+        }
+    }
+
     /// Reads the snapshot in service, fresh or stale. Takes no lock, writes nothing that another
     /// thread reads (not even a count of references) and, unless it is the first to find the snapshot
     /// stale, sends no message.
@@ -175,6 +186,7 @@ impl CacheHandle {
         {
             self.show.do_send(Show {
                 stamp,
+                is_exact: self.follows,
                 waiter: None,
             });
         }
@@ -188,6 +200,7 @@ impl CacheHandle {
         let (waiter, answer) = oneshot::channel();
         self.show.do_send(Show {
             stamp,
+            is_exact: self.follows,
             waiter: Some(waiter),
         });
         settle(answer).await
@@ -251,6 +264,11 @@ impl CacheHandle {
     /// Returns the time of the wall clock.
     pub fn wall(&self) -> SystemTime {
         self.clock.wall()
+    }
+
+    /// Returns whether this is a handle of [`CacheHandle::following`].
+    pub(crate) fn follows(&self) -> bool {
+        self.follows
     }
 
     /// Returns whether the actor still runs.

@@ -31,9 +31,15 @@ pub enum Fault {
         /// `cnf_bytes` of the challenge.
         announced: u64,
     },
-    /// The SHA-256 of the file is another one.
+    /// The SHA-256 of the file is another one. `found` is the length of the file.
     #[error("the stored formula does not have the SHA-256 of the challenge")]
-    WrongContent,
+    WrongContent {
+        /// The length of the file, in bytes.
+        found: u64,
+    },
+    /// A folder, a pipe or a device has the name of the file.
+    #[error("the stored formula is not a regular file")]
+    NotAFile,
     /// The file could not be read.
     #[error("the stored formula cannot be read: {0}")]
     Unreadable(std::io::ErrorKind),
@@ -45,8 +51,8 @@ impl Fault {
         match self {
             Self::Missing => "missing",
             Self::WrongSize { .. } => "wrong_size",
-            Self::WrongContent => "wrong_content",
-            Self::Unreadable(_) => "unreadable",
+            Self::WrongContent { .. } => "wrong_content",
+            Self::NotAFile | Self::Unreadable(_) => "unreadable",
         }
     }
 }

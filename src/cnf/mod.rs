@@ -185,14 +185,18 @@ impl CnfHandle {
     pub async fn open(&self, formula: &Formula) -> Result<Arc<Checked>, OpenError> {
         let opened = tokio::time::timeout(CHECK_TIMEOUT, self.found(formula.hash));
         let checked = opened.await.map_err(|_| OpenError::Busy)?;
-        let checked = checked.and_then(|checked| {
-            let found = checked.identity.measured.bytes;
-            match formula.bytes {
-                Some(announced) if announced != found => Err(Fault::WrongSize { found, announced }),
-                Some(_) | None => Ok(checked),
+        let found = match &checked {
+            Ok(checked) => Some(checked.identity.measured.bytes),
+            Err(Fault::WrongContent { found }) => Some(*found),
+            Err(_) => None,
+        };
+        // Before the content: a file that was truncated has another SHA-256 as well.
+        match (found, formula.bytes) {
+            (Some(found), Some(announced)) if announced != found => {
+                Err(Fault::WrongSize { found, announced }.into())
             }
-        });
-        Ok(checked?)
+            _ => Ok(checked?),
+        }
     }
 
     /// Counts and logs that a formula could not be served.
@@ -276,7 +280,10 @@ impl Shared {
         let found = match (&turn.before, Stamp::of(&path)) {
             (Some(before), Ok(stamp)) if before.stamp == stamp => Ok(Arc::clone(before)),
             (before, Ok(_)) => match measure(&path) {
-                Ok((_, measured)) if measured.sha256 != turn.hash.0 => Err(Fault::WrongContent),
+                Ok((_, measured)) if measured.sha256 != turn.hash.0 => {
+                    let found = measured.bytes;
+                    Err(Fault::WrongContent { found })
+                }
                 Ok((stamp, measured)) => Ok(Arc::new(match before {
                     // The codings are still those of this content.
                     Some(before) => before.with_stamp(stamp),
@@ -327,9 +334,12 @@ impl Shared {
 }
 
 fn fault(error: &io::Error) -> Fault {
-    if error.kind() == io::ErrorKind::NotFound {
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
         Fault::Missing
+    } else if kind == io::ErrorKind::InvalidInput {
+        Fault::NotAFile
     } else {
-        Fault::Unreadable(error.kind())
+        Fault::Unreadable(kind)
     }
 }

@@ -80,9 +80,18 @@ async fn run(
         }
     };
     let store = database.store(options.settings.store, options.read_only);
+    let store = match store {
+        Store::Sqlite(store) if follow.is_some() => Store::Sqlite(store.following()),
+        store @ (Store::Sqlite(_) | Store::Postgres(_)) => store,
+    };
     let is_following = follow.is_some();
     if let Some(follow) = &follow {
         log::info!("following {}", follow.upstream());
+        if tokens.count() > 0 {
+            log::warn!(
+                "the admin token is ignored: nobody writes to a follower, and its admin routes answer 404"
+            );
+        }
     }
     let parts = Parts {
         jwk_set: jwk_set.clone(),
@@ -107,40 +116,45 @@ async fn run(
     if tokens.count() == 0 && !options.read_only && !is_following {
         log::info!("no admin token is configured: the admin routes answer 404");
     }
-    let reload = reload(options.admin, tokens, options.keys, jwk_set);
-    running.serve_until_signal(signals, Some(reload)).await?;
+    let reloads = reloads(options.admin, tokens, options.keys, jwk_set);
+    running.serve_until_signal(signals, Some(reloads)).await?;
     Ok(database)
 }
 
 /// Returns what reads the token file and the JWK set again. If that fails the old ones stay.
-fn reload(admin: Admin, tokens: AdminTokens, keys: Keys, jwk_set: JwkSetHandle) -> Reload {
-    Arc::new(move || {
-        if admin.admin_token_file.is_none() && keys.jwks.is_none() {
-            log::info!(
-                "SIGHUP: nothing to reload, because there is no --admin-token-file and no --jwks"
-            );
-        }
-        if let Some(path) = &admin.admin_token_file {
-            match admin_tokens(&admin) {
+fn reloads(admin: Admin, tokens: AdminTokens, keys: Keys, jwk_set: JwkSetHandle) -> Vec<Reload> {
+    let mut reloads = Vec::new();
+    if let Some(path) = admin.admin_token_file.clone() {
+        reloads.push(Reload::new(
+            "--admin-token-file",
+            move || match admin_tokens(&admin) {
                 Ok(read) => {
                     tokens.replace(&read);
                     let (count, path) = (tokens.count(), path.display());
                     log::info!("SIGHUP: reloaded {path}: {count} admin tokens are accepted");
                 }
                 Err(error) => log::error!("SIGHUP: the admin tokens stay as they were: {error}"),
+            },
+        ));
+    }
+    if let Some(path) = keys.jwks {
+        reloads.push(Reload::new("--jwks", move || match JwkSet::read(&path) {
+            Ok(read) => {
+                let (count, path) = (read.keys.count(), path.display());
+                jwk_set.replace(read);
+                log::info!("SIGHUP: reloaded {path}: {count} keys verify eval runs");
             }
-        }
-        if let Some(path) = &keys.jwks {
-            match JwkSet::read(path) {
-                Ok(read) => {
-                    let (count, path) = (read.keys.count(), path.display());
-                    jwk_set.replace(read);
-                    log::info!("SIGHUP: reloaded {path}: {count} keys verify eval runs");
-                }
-                Err(error) => log::error!("SIGHUP: the JWK set stays as it was: {error}"),
-            }
-        }
-    })
+            Err(error) => log::error!("SIGHUP: the JWK set stays as it was: {error}"),
+        }));
+    }
+    if reloads.is_empty() {
+        reloads.push(Reload::new("nothing", || {
+            log::info!(
+                "SIGHUP: nothing to reload, because there is no --admin-token-file and no --jwks"
+            );
+        }));
+    }
+    reloads
 }
 
 pub(crate) fn admin_tokens(options: &Admin) -> anyhow::Result<AdminTokens> {

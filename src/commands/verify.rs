@@ -51,7 +51,7 @@ pub(crate) fn verify_file(options: &Verify) -> anyhow::Result<()> {
 pub(crate) fn public_keys(source: &str, ca_file: Option<&Path>) -> anyhow::Result<PublicKeys> {
     let is_tls = source.starts_with("https://");
     if !is_tls && !source.starts_with("http://") {
-        return Ok(JwkSet::read(Path::new(source))?.keys);
+        return Ok(JwkSet::read_any(Path::new(source))?.keys);
     }
     let fetcher = Fetcher::new("--ca-file", ca_file, is_tls)?;
     let fetched = fetcher.ask(Ask {

@@ -127,6 +127,10 @@ impl BoardPart {
             self.position = position;
         }
         self.copy.status.confirmed(Part::Board);
+        // Before the first copy there was nothing to build from.
+        if is_new {
+            self.copy.cache.retry();
+        }
         self.told.succeeded(&self.copy, &mut self.pace);
         match (&self.way, fields.next) {
             (Way::Polling(_), _) => {}

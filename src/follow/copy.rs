@@ -17,6 +17,7 @@ use super::{
     status::{Part, UpstreamStatus},
 };
 use crate::{
+    cache::handle::CacheHandle,
     domain::{clock::Clock, cursor::PageLimit, seq_cursor::SeqCursor},
     keys::JwkSetHandle,
     metrics::FollowRejected,
@@ -54,6 +55,7 @@ pub(super) struct Copy {
     pub(super) source: Arc<Source>,
     pub(super) store: SqliteStore,
     pub(super) writer: WriterHandle,
+    pub(super) cache: CacheHandle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) status: UpstreamStatus,
     /// Verifies eval runs, if there is one.

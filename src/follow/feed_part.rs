@@ -223,7 +223,8 @@ impl FeedPart {
         let goes_on = match reply {
             Reply::New((page, bytes), fields) => {
                 fresh_for = fields.fresh_for;
-                self.store(page.accepted, page.merkle_epoch_latest, bytes)
+                let is_last = page.next.is_none();
+                self.store(page.accepted, page.merkle_epoch_latest, bytes, is_last)
                     .await?;
                 let Way::Places(walk, ..) = &mut self.way else {
                     return Ok(Duration::ZERO);
@@ -255,12 +256,14 @@ impl FeedPart {
         accepted: rows::Accepted<crate::domain::eval_run::EvalRun>,
         merkle_epoch_latest: Option<i64>,
         bytes: usize,
+        is_last: bool,
     ) -> Result<(), Stop> {
         self.copy.tell(accepted.left_out).await;
         let ids: Vec<String> = accepted.rows.iter().map(|run| run.id.clone()).collect();
         let mirrored = Mirror::Rows {
             rows: accepted.rows,
             merkle_epoch_latest,
+            is_last,
         };
         let counts = self.copy.write(bytes, mirrored).await?.counts;
         if counts.inserted + counts.unchanged < ids.len() as u64 {

@@ -44,6 +44,7 @@ use std::{
 };
 
 use crate::{
+    cache::handle::CacheHandle,
     domain::clock::Clock,
     fetch::{FetchError, Fetcher},
     keys::JwkSetHandle,
@@ -80,6 +81,8 @@ pub(crate) struct Own {
     pub(crate) store: SqliteStore,
     /// Its writer; nobody else writes.
     pub(crate) writer: WriterHandle,
+    /// The cache of its board.
+    pub(crate) cache: CacheHandle,
     /// If there is a set, only eval runs that it verifies are stored.
     pub(crate) jwk_set: JwkSetHandle,
     /// Decides how long pauses last.
@@ -134,6 +137,7 @@ impl Follow {
         let Own {
             store,
             writer,
+            cache,
             jwk_set,
             clock,
             metrics,
@@ -141,8 +145,8 @@ impl Follow {
         } = own;
         let hands = (Hand::start("follow-board")?, Hand::start("follow-feed")?);
         let before = store.mirrored(Instant::now() + FIRST_READ);
-        let has_content = before.is_ok_and(|it| it.newest.is_some() || it.board.version.count > 0);
-        let status = UpstreamStatus::new(Arc::clone(&clock), has_content);
+        let copied = before.map_or([false; 2], |it| [it.has_board, it.has_feed]);
+        let status = UpstreamStatus::new(Arc::clone(&clock), copied);
         let copy = Copy {
             source: Arc::new(Source {
                 upstream: self.upstream,
@@ -151,6 +155,7 @@ impl Follow {
             }),
             store,
             writer,
+            cache,
             clock: Arc::clone(&clock),
             status: status.clone(),
             jwk_set,

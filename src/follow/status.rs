@@ -18,17 +18,20 @@ pub(super) enum Part {
 #[derive(Debug, Clone)]
 pub struct UpstreamStatus {
     clock: Arc<dyn Clock>,
+    begun_at: Instant,
     confirmed_at: Arc<Mutex<[Option<Instant>; 2]>>,
 }
 
 impl UpstreamStatus {
-    /// If there is something to serve, it counts as confirmed at the start of the process: a restart must not take a
-    /// server out of service that could do without its upstream before.
-    pub(super) fn new(clock: Arc<dyn Clock>, has_content: bool) -> Self {
-        let confirmed_at = has_content.then(|| clock.now());
+    /// What was copied before, of board and feed, counts as confirmed at the start of the process: a restart must not
+    /// take a server out of service that could do without its upstream before.
+    pub(super) fn new(clock: Arc<dyn Clock>, copied: [bool; 2]) -> Self {
+        let begun_at = clock.now();
+        let confirmed_at = copied.map(|is_copied| is_copied.then_some(begun_at));
         Self {
             clock,
-            confirmed_at: Arc::new(Mutex::new([confirmed_at; 2])),
+            begun_at,
+            confirmed_at: Arc::new(Mutex::new(confirmed_at)),
         }
     }
 
@@ -36,12 +39,12 @@ impl UpstreamStatus {
         self.confirmed_at()[part as usize] = Some(self.clock.now());
     }
 
-    /// Returns since when the copy of board or feed, whichever is older, is not confirmed; `None` if one of them never
-    /// was.
-    pub fn lag(&self) -> Option<Duration> {
-        let [board, feed] = *self.confirmed_at();
-        let oldest = board?.min(feed?);
-        Some(self.clock.now().saturating_duration_since(oldest))
+    /// Returns how long ago the copy of board or feed was confirmed, whichever is longer ago; since the start of the
+    /// process, if one of them never was.
+    pub fn lag(&self) -> Duration {
+        let confirmed_at = *self.confirmed_at();
+        let [board, feed] = confirmed_at.map(|at| at.unwrap_or(self.begun_at));
+        self.clock.now().saturating_duration_since(board.min(feed))
     }
 
     /// Checks that the copy is complete, and was confirmed not too long ago.
@@ -49,13 +52,14 @@ impl UpstreamStatus {
     /// # Errors
     /// What is wrong.
     pub fn check(&self, max_age: Duration) -> Check {
-        match self.lag() {
-            None => Err("not copied yet".into()),
-            Some(lag) if lag > max_age => {
-                Err(format!("not confirmed for {} s", lag.as_secs()).into())
-            }
-            Some(_) => Ok(()),
+        if self.confirmed_at().contains(&None) {
+            return Err("not copied yet".into());
         }
+        let lag = self.lag();
+        let is_recent = lag <= max_age;
+        is_recent
+            .then_some(())
+            .ok_or_else(|| format!("not confirmed for {} s", lag.as_secs()).into())
     }
 
     fn confirmed_at(&self) -> MutexGuard<'_, [Option<Instant>; 2]> {
@@ -72,20 +76,19 @@ mod tests {
     #[test]
     fn the_part_that_was_confirmed_longest_ago_counts() {
         let clock = ManualClock::default();
-        let status = UpstreamStatus::new(Arc::new(clock.clone()), false);
+        let status = UpstreamStatus::new(Arc::new(clock.clone()), [false; 2]);
         let max_age = Duration::from_secs(600);
         status.confirmed(Part::Board);
+        clock.advance(Duration::from_secs(7));
+        assert_eq!(status.lag(), Duration::from_secs(7));
         assert_eq!(status.check(max_age), Err("not copied yet".into()));
         status.confirmed(Part::Feed);
         clock.advance(max_age);
         status.confirmed(Part::Board);
-        assert_eq!(
-            (status.lag(), status.check(max_age)),
-            (Some(max_age), Ok(()))
-        );
+        assert_eq!((status.lag(), status.check(max_age)), (max_age, Ok(())));
         clock.advance(Duration::from_secs(1));
         assert_eq!(status.check(max_age), Err("not confirmed for 601 s".into()));
-        let restarted = UpstreamStatus::new(Arc::new(clock.clone()), true);
-        assert_eq!(restarted.lag(), Some(Duration::ZERO));
+        let restarted = UpstreamStatus::new(Arc::new(clock.clone()), [true; 2]);
+        assert_eq!(restarted.lag(), Duration::ZERO);
     }
 }

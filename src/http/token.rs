@@ -1,9 +1,7 @@
 //! Bearer tokens of the admin routes (RFC 6750).
 
 use std::{
-    fmt,
-    fs::File,
-    io::{self, Read as _},
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +11,7 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::writer::handle::Bearer;
+use crate::{small_file, writer::handle::Bearer};
 
 /// The least length of a token.
 pub(super) const MIN_TOKEN_CHARS: usize = 32;
@@ -104,15 +102,9 @@ impl AdminTokens {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
-    if read as u64 > MAX_FILE_BYTES {
-        let text = format!("it is longer than {MAX_FILE_BYTES} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    Ok(text)
+    let text = small_file::read(path, MAX_FILE_BYTES)?;
+    String::from_utf8(text)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 fn add_digests<'a>(

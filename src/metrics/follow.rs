@@ -76,7 +76,7 @@ impl FollowMetrics {
                 registry,
                 Gauge::new(
                     "publisher_follow_lag_seconds",
-                    "Time since the upstream last confirmed that board and feed are as they are here; -1 if it never did.",
+                    "Time since the upstream last confirmed that board and feed are as they are here; since the start of the process, if it never did.",
                 )?,
             )?,
             requests: FollowOutcome::ALL
@@ -93,10 +93,9 @@ impl FollowMetrics {
         })
     }
 
-    /// Sets how long ago the upstream confirmed what is here; `None` if it never did.
-    pub fn set_lag(&self, lag: Option<Duration>) {
-        self.lag_seconds
-            .set(lag.map_or(-1.0, |lag| lag.as_secs_f64()));
+    /// Sets how long ago the upstream confirmed what is here.
+    pub fn set_lag(&self, lag: Duration) {
+        self.lag_seconds.set(lag.as_secs_f64());
     }
 
     /// Counts a request, and the bytes of its answer's body.

@@ -144,7 +144,7 @@ pub enum SampledGauge {
     Listening,
     /// Whole seconds that the database is behind its primary.
     ReplicaLag,
-    /// When the newest published eval run ran, in seconds since 1970; 0 if there is none.
+    /// When the newest published eval run ran, in seconds since 1970; -1 if there is none.
     NewestEvalRun,
     /// Bytes of the database, without its write-ahead log.
     DatabaseBytes,
@@ -219,7 +219,7 @@ impl SampledGauge {
             ),
             Self::NewestEvalRun => (
                 "publisher_newest_eval_run_timestamp_seconds",
-                "ran_at of the newest published eval run, in seconds since 1970; 0 if there is none.",
+                "ran_at of the newest published eval run, in seconds since 1970; -1 if there is none.",
             ),
             Self::DatabaseBytes => (
                 "publisher_database_bytes",
@@ -263,6 +263,8 @@ impl Metrics {
             let (name, help) = gauge.name_and_help();
             gauges.push(registered(&registry, IntGauge::new(name, help)?)?);
         }
+        // Until the database was asked.
+        gauges[SampledGauge::NewestEvalRun as usize].set(-1);
         let unreachable = |_| prometheus::Error::Msg("one gauge for each name".to_owned());
         registry.register(Box::new(Process::new()?))?;
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
@@ -516,6 +518,11 @@ impl Metrics {
     /// Sets a gauge that is sampled at scrape time.
     pub fn set_gauge(&self, gauge: SampledGauge, now: u64) {
         self.gauges[gauge as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
+    }
+
+    /// Sets when the newest published eval run ran, in seconds since 1970; `None` if there is none.
+    pub fn newest_eval_run(&self, ran_at_secs: Option<i64>) {
+        self.gauges[SampledGauge::NewestEvalRun as usize].set(ran_at_secs.unwrap_or(-1));
     }
 
     /// Sets the age of the board and how many challenges it has; `None` if there is no board.

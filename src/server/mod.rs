@@ -16,6 +16,7 @@ mod accepting;
 mod descriptors;
 mod inherited;
 mod listening;
+mod reload;
 mod running;
 mod service_manager;
 mod settings;
@@ -56,7 +57,8 @@ use crate::{
 
 pub use inherited::Inherited;
 pub use listening::{Addresses, Listen};
-pub use running::{Reload, Running, Stopper};
+pub use reload::Reload;
+pub use running::{Running, Stopper};
 pub use settings::Settings;
 pub use signals::Signals;
 
@@ -118,7 +120,8 @@ pub async fn start(
         }),
         Arc::clone(&parts.clock),
         liveness.guard("the cache"),
-    );
+    )
+    .following(parts.follow.is_some());
     let feed = FeedHandle::new(
         parts.store.clone(),
         settings.feed,
@@ -151,6 +154,7 @@ pub async fn start(
             let own = Own {
                 store: store.clone(),
                 writer: writer.clone(),
+                cache: cache.clone(),
                 jwk_set: parts.jwk_set.clone(),
                 clock: Arc::clone(&parts.clock),
                 metrics: metrics.follow().clone(),

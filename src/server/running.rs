@@ -12,12 +12,12 @@ use std::{
 };
 
 use sd_notify::NotifyState;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::{
-    Signals,
+    Reload, Signals,
     accepting::{Acceptor, Stop},
-    service_manager,
+    reload, service_manager,
 };
 use crate::{
     cache::{handle::CacheHandle, saver::Saver},
@@ -47,9 +47,6 @@ pub struct Running {
     pub(super) shutdown_delay: Duration,
     pub(super) shutdown_timeout: Duration,
 }
-
-/// Reads again what can change while the server runs, and logs what came of it. May block.
-pub type Reload = Arc<dyn Fn() + Send + Sync>;
 
 /// Stops a server.
 #[derive(Debug, Clone)]
@@ -111,26 +108,25 @@ impl Running {
     }
 
     /// Serves until a signal to stop, then stops gracefully. A second one ends the process at once, with exit
-    /// code 1. SIGHUP calls `reload` on a thread of its own, one call at a time; without `reload` it is a signal to
-    /// stop. Notifies the service manager when the server is ready, reloads and stops (sd_notify(3)).
+    /// code 1. SIGHUP calls each of `reloads` on a thread of its own; without `reloads` it is a signal to stop. Notifies the service manager when the server is ready, reloads and stops (sd_notify(3)).
     ///
     /// # Errors
     /// As [`Running::serve`].
     pub async fn serve_until_signal(
         self,
         mut signals: Signals,
-        reload: Option<Reload>,
+        reloads: Option<Vec<Reload>>,
     ) -> io::Result<()> {
         let stopper = self.stopper();
         let delay = self.shutdown_delay;
         let limit = delay + self.shutdown_timeout + LAST_WORK_TIMEOUT;
         service_manager::tell(&[NotifyState::Ready]);
-        if let Some(reload) = reload
+        if let Some(reloads) = reloads
             && let Some(mut hangup) = signals.take_hangup()
         {
             actix_rt::spawn(async move {
                 while hangup.recv().await.is_some() {
-                    reload_once(&reload).await;
+                    reload_all(&reloads).await;
                 }
             });
         }
@@ -174,24 +170,13 @@ fn exit_after(limit: Duration, why: String) {
     }
 }
 
-/// Calls `reload` on a thread that the end of the process does not wait for: a file may hang.
-async fn reload_once(reload: &Reload) {
+/// Reads everything again, and tells the service manager.
+async fn reload_all(reloads: &[Reload]) {
     // What systemd's Type=notify-reload waits for.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => service_manager::tell(&[NotifyState::Reloading, now]),
         Err(error) => log::warn!("cannot notify the service manager: {error}"),
     }
-    let (ended, is_ended) = oneshot::channel::<()>();
-    let reload = Arc::clone(reload);
-    let thread = thread::Builder::new().name("reload".to_owned());
-    let started = thread.spawn(move || {
-        reload();
-        drop(ended);
-    });
-    match started {
-        // Resolves when the sender is dropped, also by a panic.
-        Ok(_) => drop(is_ended.await),
-        Err(error) => log::warn!("SIGHUP: cannot reload: {error}"),
-    }
+    reload::all(reloads).await;
     service_manager::tell(&[NotifyState::Ready]);
 }

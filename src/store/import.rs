@@ -51,6 +51,16 @@ pub enum ImportFault {
     Unknown(String),
 }
 
+impl ImportFault {
+    /// Returns whether there was no room on the disk of an SQLite file.
+    pub fn is_disk_full(&self) -> bool {
+        let Self::Store(StoreError::Sqlite(error)) = self else {
+            return false;
+        };
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}
+
 /// Imports through a connection of its own. Its methods block.
 #[derive(Debug)]
 pub enum ImportSession {

@@ -354,6 +354,9 @@ pub enum StoreError {
     /// The table of lineages has an invalid row: another program wrote it.
     #[error("database: a lineage is {0}")]
     Lineage(#[from] NotAPosition),
+    /// The database is that of a follower, and nothing was copied into it yet.
+    #[error("nothing was copied from the upstream yet")]
+    NotCopied,
 }
 
 impl From<sqlite::open::OpenError> for StoreError {

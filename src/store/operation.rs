@@ -51,6 +51,8 @@ pub enum Mirror {
         rows: Vec<EvalRun>,
         /// The greatest epoch.
         merkle_epoch_latest: Option<i64>,
+        /// Whether the upstream has no further ones.
+        is_last: bool,
     },
 }
 

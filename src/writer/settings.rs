@@ -38,7 +38,8 @@ pub struct Settings {
     #[arg(long = "wal-soft-mib", env = "PUBLISHER_WAL_SOFT_MIB")]
     #[arg(value_name = "MIB", default_value = "16", value_parser = units::mib::<u64>(0..))]
     pub wal_soft_bytes: u64,
-    /// Size of the write-ahead log above which a commit waits for twice the time of a feed read, in MiB.
+    /// Size of the write-ahead log above which a commit waits for twice the time of a feed read, in MiB. If it is below
+    /// --wal-soft-mib, it is the limit of both.
     #[arg(long = "wal-hard-mib", env = "PUBLISHER_WAL_HARD_MIB")]
     #[arg(value_name = "MIB", default_value = "128", value_parser = units::mib::<u64>(0..))]
     pub wal_hard_bytes: u64,

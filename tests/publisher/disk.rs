@@ -3,6 +3,7 @@
 //!
 //! - a full disk rejects writes with 503 and loses no acknowledged row; reads continue, and writes continue when there
 //!   is space again; on a read-only file system the server does not start and says why in one line
+//! - `prune rows` on a full disk says in one line what to do, and works when there is room
 //! - a stop on a full disk exits with 0, and the log says how many lines it dropped
 //! - a full disk keeps the last snapshot file, and a newer one is written when there is space again
 //! - after the database is deleted, writes get 503 and no new database is created
@@ -218,6 +219,43 @@ fn a_full_disk_rejects_writes_and_loses_no_acknowledged_row() {
         assert_eq!(code, "1");
         assert!(line.contains("a.db: cannot be opened"), "{line}");
     }
+}
+
+#[test]
+fn prune_on_a_full_disk_says_what_to_do_and_works_when_there_is_room() {
+    let Some(mut disk) = OnSmallDisk::start() else {
+        return;
+    };
+    let folder = disk.folder.path().display().to_string();
+    let mut acknowledged = Vec::new();
+    for _ in 0..20 {
+        disk.post_until_accepted(&mut acknowledged);
+    }
+    disk.run(&format!("cat /dev/zero >{folder}/filler"));
+    let program = publisher(&[]).get_program().to_str().unwrap().to_owned();
+    let prune = format!("{program} prune rows --database {folder}/a.db --before 2026-06-08 2>&1");
+    let refused = |disk: &mut OnSmallDisk| {
+        let said = disk.lines(&prune);
+        let [line, code] = said.as_slice() else {
+            panic!("{said:?}");
+        };
+        assert_eq!(code, "1");
+        assert!(line.contains("make room on the disk"), "{line}");
+        assert_eq!(line.matches("disk is full").count(), 1, "{line}");
+    };
+    // Beside a server whose log takes no further row, and after its end.
+    disk.post_until_rejected(&mut acknowledged);
+    refused(&mut disk);
+    assert_eq!(disk.run("kill -TERM $pid; wait $pid"), "0");
+    disk.run(&format!("cat /dev/zero >{folder}/more"));
+    refused(&mut disk);
+    disk.run(&format!("rm {folder}/more"));
+    disk.run(&format!("rm {folder}/filler"));
+    let said = disk.lines(&prune);
+    let removed = format!("{} eval runs were removed", acknowledged.len());
+    assert!(said[0].starts_with(&removed), "{said:?}");
+    disk.serve();
+    disk.assert_serves(&[]);
 }
 
 #[test]

@@ -4,9 +4,12 @@
 //! - an upstream that is killed and comes back is followed again, and so is one that a killed follower comes back to
 //! - an upstream that is restored, or gets another database, is copied as it is then
 //! - a follower without its upstream serves what it has, and one that never had anything is not ready
+//! - what was copied first is served at once, and nothing is served before
+//! - a new follower is ready when it serves the board of an upstream that is older than its database
 //! - nobody writes to a follower, and a database with other data is not overwritten
 
 use std::{
+    fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
 };
@@ -16,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    app::{BOARD, CURRENT, Data, FEED, TOKENS, eventually},
+    app::{BOARD, CURRENT, Data, FEED, TOKENS, eventually, within_limit},
     client::Connection,
     process::{Service, activated, get, post, publisher, run, serve},
 };
@@ -206,6 +209,10 @@ fn board_pages_tags_cursors_and_positions_are_those_of_the_upstream_and_change_w
     until_same(&theirs, &second.address);
     upstream.post_rows(&rows(470..480));
     until_same(&theirs, &second.address);
+    follower.signal("-TERM");
+    let (_, log) = follower.ended();
+    let told = log.contains("the lineage of the upstream is");
+    assert!(told && !log.contains("restored"), "{log}");
 }
 
 /// Clients that got cursor and position at one of them wait at the other one, and are told of the next change.
@@ -375,8 +382,71 @@ fn a_follower_without_its_upstream_serves_what_it_has_and_one_that_never_had_any
     eventually("failed requests", || {
         let metrics = get(&follower.address, "/metrics", "");
         !metrics.contains("publisher_follow_requests_total{outcome=\"failed\"} 0")
-            && metrics.contains("publisher_follow_lag_seconds -1")
+            && part(&metrics, "publisher_follow_lag_seconds ")
+                .parse::<f64>()
+                .unwrap()
+                > 0.0
     });
+    // What it does not have is not empty.
+    for target in targets().iter().map(String::as_str).chain([CHANGES]) {
+        let (status, ..) = seen(&follower.address, target);
+        assert_eq!(status, "HTTP/1.1 503", "{target}");
+    }
+}
+
+#[test]
+fn what_was_copied_first_is_served_at_once_and_nothing_is_served_before() {
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let upstream = Upstream::start(&PathBuf::from(data.location()));
+    let url = format!("http://{}", upstream.address());
+    // Neither age nor a poll brings the board.
+    let options = [
+        "--follow",
+        &url,
+        "--ttl-secs",
+        "3600",
+        "--change-poll-ms",
+        "3600000",
+    ];
+    let follower = Service::start(serve(&folder.path().join("copy.db"), &options));
+    let (theirs, ours) = (upstream.address(), follower.address.clone());
+    for target in targets() {
+        let expected = seen(&theirs, &target);
+        eventually(&target, || {
+            let answer = seen(&ours, &target);
+            assert!(
+                answer.0 == "HTTP/1.1 503" || answer == expected,
+                "{answer:?}"
+            );
+            answer == expected
+        });
+    }
+    let is_ready = || get(&ours, "/health/ready", "").starts_with("HTTP/1.1 200");
+    eventually("a ready follower", is_ready);
+}
+
+#[test]
+fn a_new_follower_is_ready_when_it_serves_the_board_of_an_upstream_that_is_older_than_its_database()
+{
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let path = PathBuf::from(data.location());
+    let lineages = "UPDATE lineages SET ordinal = ordinal - 1000";
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute(lineages, [])
+        .unwrap();
+    let upstream = Upstream::start(&path);
+    let board = seen(&upstream.address(), BOARD);
+    for number in 0..3 {
+        let url = format!("http://{}", upstream.address());
+        let options = ["--follow", &url, "--change-poll-ms", "50"];
+        let copy = folder.path().join(format!("{number}.db"));
+        let follower = Service::start(serve(&copy, &options));
+        eventually("readiness", || {
+            get(&follower.address, "/health/ready", "").starts_with("HTTP/1.1 200")
+        });
+        assert_eq!(seen(&follower.address, BOARD), board);
+    }
 }
 
 #[test]
@@ -390,6 +460,16 @@ fn nobody_writes_to_a_follower_and_a_database_with_other_data_is_not_overwritten
     follower.signal("-TERM");
     follower.ended();
     let url = format!("http://{}", upstream.address());
+    let log = folder.path().join("log");
+    let mut command = serve(&folder.path().join("copy.db"), &["--follow", &url]);
+    let mut follower = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let is_told = within_limit(|| {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("the admin token is ignored")
+    });
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    assert!(is_told);
     let copy = folder.path().join("copy.db");
     let refused = |database: &Path, options: &[&str], reason: &str| {
         let mut command = serve(database, &["--follow", &url]);

@@ -4,14 +4,14 @@
 //! - a file without a token is refused at the start
 //! - signals that mean nothing end nothing
 //! - SIGTERM, SIGINT and SIGQUIT stop gracefully
-//! - a file that hangs while it is read delays no stop
+//! - what is no regular file, in the place of a file of the configuration, is refused at the start and at SIGHUP
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
 use crate::{
-    app::{BOARD, eventually},
+    app::BOARD,
     process::{Service, get, publisher, serve},
     wire::{Client, row},
 };
@@ -126,24 +126,65 @@ fn sigterm_sigint_and_sigquit_stop_gracefully() {
     }
 }
 
-#[test]
-fn a_file_that_hangs_while_it_is_read_delays_no_stop() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("tokens");
-    let token = "a".repeat(32);
-    fs::write(&file, &token).unwrap();
-    let service = with_file(&folder);
-    fs::remove_file(&file).unwrap();
-    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
     assert!(made.success());
-    service.signal("-HUP");
-    service.signal("-HUP");
-    eventually("the reload", || {
-        let threads = fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
-        let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")));
-        names.flatten().any(|name| name.trim() == "reload")
-    });
-    assert_eq!(status(&service, &token), 200);
+}
+
+#[test]
+fn sighup_with_a_pipe_as_jwk_set_still_reads_the_tokens_again_and_the_next_one_works() {
+    let folder = TempDir::new().unwrap();
+    let [tokens, jwks] = ["tokens", "jwks.json"].map(|name| folder.path().join(name));
+    let [old, new] = ["a".repeat(32), "b".repeat(32)];
+    let set = publisher(&["sample", "jwks"]).output().unwrap().stdout;
+    fs::write(&tokens, &old).unwrap();
+    fs::write(&jwks, &set).unwrap();
+    let mut command = serve(&folder.path().join("a.db"), &["--admin-token-file"]);
+    command.arg(&tokens).arg("--jwks").arg(&jwks);
+    let mut service = Service::start(command);
+    let mut reload = || {
+        service.signal("-HUP");
+        let mut lines = Vec::new();
+        while lines.len() < 2 {
+            let line = service.log_line();
+            if line.contains("SIGHUP: ") {
+                lines.push(line);
+            }
+        }
+        let statuses = [&old, &new].map(|token| status(&service, token));
+        (lines.concat(), statuses)
+    };
+    fs::remove_file(&jwks).unwrap();
+    make_fifo(&jwks);
+    fs::write(&tokens, &new).unwrap();
+    let (said, statuses) = reload();
+    assert!(said.contains("the JWK set stays as it was"), "{said}");
+    assert!(said.contains("it is not a regular file"), "{said}");
+    assert_eq!(statuses, [401, 200]);
+    fs::remove_file(&jwks).unwrap();
+    fs::write(&jwks, &set).unwrap();
+    fs::write(&tokens, &old).unwrap();
+    let (said, statuses) = reload();
+    assert!(said.contains("1 keys verify eval runs"), "{said}");
+    assert_eq!(statuses, [200, 401]);
     service.signal("-TERM");
     assert_eq!(service.ended().0, Some(0));
+}
+
+#[test]
+fn a_pipe_or_a_folder_as_a_file_of_the_configuration_is_refused_at_the_start() {
+    let folder = TempDir::new().unwrap();
+    let [pipe, directory] = ["pipe", "directory"].map(|name| folder.path().join(name));
+    make_fifo(&pipe);
+    fs::create_dir(&directory).unwrap();
+    let database = folder.path().join("a.db");
+    for option in ["--admin-token-file", "--jwks", "--follow-ca-file"] {
+        for path in [&pipe, &directory] {
+            let mut command = serve(&database, &["--follow", "https://127.0.0.1:1", option]);
+            let output = command.arg(path).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains("it is not a regular file"), "{said}");
+        }
+    }
 }

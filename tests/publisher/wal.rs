@@ -1,6 +1,6 @@
 //! The write-ahead log of SQLite:
 //!
-//! - it stays bounded while other processes read without a gap
+//! - it stays bounded while other processes read without a gap, also by a hard limit below the soft one
 
 use std::{
     sync::{
@@ -22,9 +22,18 @@ const RUNS: &str = "/v1/admin/eval-runs";
 
 #[actix_web::test]
 async fn it_stays_bounded_while_other_processes_read_without_a_gap() {
+    stays_bounded(1 << 20, 4 << 20).await;
+}
+
+#[actix_web::test]
+async fn a_hard_limit_below_the_soft_one_bounds_it_too() {
+    stays_bounded(64 << 20, 4 << 20).await;
+}
+
+async fn stays_bounded(soft_bytes: u64, hard_bytes: u64) {
     let mut settings = settings(&[]);
-    settings.writer.wal_soft_bytes = 1 << 20;
-    settings.writer.wal_hard_bytes = 4 << 20;
+    settings.writer.wal_soft_bytes = soft_bytes;
+    settings.writer.wal_hard_bytes = hard_bytes;
     let app = App::start_with(Data::empty(), Mode::Pass, settings).await;
     let log = app.data.path().with_extension("db-wal");
     // Overlapping readers: at every moment one of them holds a snapshot in the log.

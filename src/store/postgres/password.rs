@@ -1,10 +1,11 @@
 //! The file with the password.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
+
+use crate::small_file;
 
 /// The longest password, with the end of its line.
 const MAX_BYTES: u64 = 4096;
@@ -20,7 +21,7 @@ pub enum PasswordFault {
         /// Why.
         error: io::Error,
     },
-    /// It is empty, longer than 4 KiB, has several lines, or contains a NUL.
+    /// It is empty, longer than 4 KiB, has several lines, contains a NUL, or is not UTF-8.
     #[error("--database-password-file {} must have one line with the password", .0.display())]
     NoPassword(PathBuf),
 }
@@ -30,17 +31,21 @@ pub enum PasswordFault {
 /// # Errors
 /// [`PasswordFault`].
 pub(super) fn read(path: &Path) -> Result<String, PasswordFault> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| PasswordFault::File {
-        path: path.to_owned(),
-        error,
+    let no_password = || PasswordFault::NoPassword(path.to_owned());
+    let text = small_file::read(path, MAX_BYTES).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            return no_password();
+        }
+        PasswordFault::File {
+            path: path.to_owned(),
+            error,
+        }
     })?;
-    let is_short = text.len() as u64 <= MAX_BYTES;
+    let text = String::from_utf8(text).map_err(|_| no_password())?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() || !is_short || line.contains(['\n', '\0']) {
-        return Err(PasswordFault::NoPassword(path.to_owned()));
+    if line.is_empty() || line.contains(['\n', '\0']) {
+        return Err(no_password());
     }
     Ok(line.to_owned())
 }

@@ -40,6 +40,49 @@ pub struct Mirrored {
     pub newest: Option<Cursor>,
     /// The state of the board.
     pub board: BoardStamp,
+    /// Whether the board was copied at least once.
+    pub has_board: bool,
+    /// Whether the feed was copied to its end at least once.
+    pub has_feed: bool,
+}
+
+/// A part of what an upstream has. Before it was copied once, a follower has nothing to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Board,
+    Feed,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Board => "board",
+            Self::Feed => "feed",
+        }
+    }
+
+    /// Returns whether it was copied at least once. One look at a table of two rows.
+    fn is_copied(self, connection: &Connection) -> rusqlite::Result<bool> {
+        connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM copied WHERE part = ?1)")?
+            .query_row([self.name()], |row| row.get(0))
+    }
+
+    /// Checks that it was copied at least once.
+    ///
+    /// # Errors
+    /// [`StoreError::NotCopied`], or [`StoreError::Sqlite`].
+    pub(super) fn expect_copied(self, connection: &Connection) -> Result<(), StoreError> {
+        let is_copied = self.is_copied(connection)?;
+        is_copied.then_some(()).ok_or(StoreError::NotCopied)
+    }
+
+    fn set_copied(self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached("INSERT INTO copied VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([self.name()])
+            .map(drop)
+    }
 }
 
 /// Why a database cannot be that of a follower.
@@ -125,6 +168,8 @@ pub(super) fn mirrored(connection: &Connection) -> Result<Mirrored, StoreError> 
         cursor: cursor(&transaction, &read::lineages(&transaction)?)?,
         newest: newest.and_then(|(ran_at, id)| Cursor::of_row(&ran_at, id).ok()),
         board: read::board_stamp(&transaction)?,
+        has_board: Part::Board.is_copied(&transaction)?,
+        has_feed: Part::Feed.is_copied(&transaction)?,
     })
 }
 
@@ -157,7 +202,8 @@ pub(super) fn apply(connection: &Connection, mirrored: &Mirror) -> Result<Counts
         Mirror::Rows {
             rows,
             merkle_epoch_latest,
-        } => put_rows(connection, rows, *merkle_epoch_latest),
+            is_last,
+        } => put_rows(connection, rows, *merkle_epoch_latest, *is_last),
     };
     applied.map_err(|error| RefusedItem { index: 0, error })
 }
@@ -209,6 +255,7 @@ fn put_board(
                 .execute([id])?;
             counts.add(Written::Inserted);
         }
+        Part::Board.set_copied(connection)?;
     }
     if let Some(position) = position
         && lineage(connection)?.is_some()
@@ -277,6 +324,7 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     }
     if page.is_last {
         connection.execute("DELETE FROM eval_runs WHERE seq < 0", [])?;
+        Part::Feed.set_copied(connection)?;
     }
     set_last_seq(connection, next.number)?;
     set_epoch(connection, page.detail.merkle_epoch_latest)?;
@@ -289,6 +337,7 @@ fn put_rows(
     connection: &Connection,
     rows: &[EvalRun],
     merkle_epoch_latest: Option<i64>,
+    is_last: bool,
 ) -> Result<Counts, WriteError> {
     if lineage(connection)?.is_some() {
         // From now on numbers are given here.
@@ -305,6 +354,9 @@ fn put_rows(
         }
     }
     set_epoch(connection, merkle_epoch_latest)?;
+    if is_last {
+        Part::Feed.set_copied(connection)?;
+    }
     Ok(counts)
 }
 

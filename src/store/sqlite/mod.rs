@@ -58,7 +58,7 @@ use crate::domain::{
 };
 use change_detector::ChangeDetector;
 use file::DatabaseFile;
-use mirror::Mirrored;
+use mirror::{Mirrored, Part};
 use pool::{ReadPool, Reader};
 use writer::WriteConnection;
 
@@ -68,6 +68,7 @@ pub struct SqliteStore {
     pool: ReadPool,
     settings: Settings,
     writable: bool,
+    follows: bool,
 }
 
 impl SqliteStore {
@@ -77,7 +78,15 @@ impl SqliteStore {
             pool: ReadPool::new(file, settings, !writable),
             settings,
             writable,
+            follows: false,
         }
+    }
+
+    /// Serves board and feed only once they were copied: the database is that of a follower (see `mirror::claim`).
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        self.follows = true;
+        self
     }
 
     /// Returns the pool of readers.
@@ -90,7 +99,10 @@ impl SqliteStore {
     }
 
     pub(super) fn board(&self, deadline: Instant) -> Result<Board, StoreError> {
-        self.read(deadline, |reader| read::board(reader))
+        self.read(deadline, |reader| {
+            self.expect_copied(Part::Board, reader)?;
+            read::board(reader)
+        })
     }
 
     pub(super) fn challenge(
@@ -122,6 +134,7 @@ impl SqliteStore {
         each_row: &mut dyn FnMut(&[u8]),
     ) -> Result<PageEnd, StoreError> {
         self.read(deadline, |reader| {
+            self.expect_copied(Part::Feed, reader)?;
             read::feed_page(reader, cursor, until, limit, each_row)
         })
     }
@@ -134,7 +147,10 @@ impl SqliteStore {
         each_row: &mut dyn FnMut(&[u8]),
     ) -> Result<SeqPageEnd, SeqPageError> {
         let reader = self.pool.reader(deadline)?;
-        let page = read::feed_page_by_seq(&reader, cursor, limit, each_row);
+        let page = self
+            .expect_copied(Part::Feed, &reader)
+            .map_err(SeqPageError::from)
+            .and_then(|()| read::feed_page_by_seq(&reader, cursor, limit, each_row));
         if let Err(SeqPageError::Store(error)) = &page {
             self.file().condition().failed(error);
         }
@@ -155,6 +171,13 @@ impl SqliteStore {
     /// [`StoreError`]; also if the database was not claimed.
     pub(crate) fn mirrored(&self, deadline: Instant) -> Result<Mirrored, StoreError> {
         self.read(deadline, |reader| mirror::mirrored(reader))
+    }
+
+    fn expect_copied(&self, part: Part, reader: &Reader) -> Result<(), StoreError> {
+        if self.follows {
+            part.expect_copied(reader)?;
+        }
+        Ok(())
     }
 
     /// Reads, and notes an error that tells of damage.
@@ -185,6 +208,7 @@ impl SqliteStore {
                     | StoreError::Open(_)
                     | StoreError::Corrupt { .. }
                     | StoreError::Postgres(_)
+                    | StoreError::NotCopied
                     | StoreError::Lineage(_) => super::NO_ANSWER.into(),
                 })
             }

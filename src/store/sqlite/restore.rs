@@ -143,6 +143,7 @@ impl Restore {
             | StoreError::Open(_)
             | StoreError::Corrupt { .. }
             | StoreError::Postgres(_)
+            | StoreError::NotCopied
             | StoreError::Lineage(_) => CopyError::refused(&self.file, "has invalid lineages"),
         }
     }

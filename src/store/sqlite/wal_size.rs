@@ -28,7 +28,9 @@ pub(super) struct WalSize {
 
 impl WalSize {
     /// Watches the WAL of the file.
-    pub(super) fn new(file: &DatabaseFile, settings: WriterSettings) -> Self {
+    pub(super) fn new(file: &DatabaseFile, mut settings: WriterSettings) -> Self {
+        // A hard limit that is lower than the soft one would never be looked at.
+        settings.wal_soft_bytes = settings.wal_soft_bytes.min(settings.wal_hard_bytes);
         Self {
             file: file.clone(),
             settings,

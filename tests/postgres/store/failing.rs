@@ -49,6 +49,7 @@ fn is_timeout(error: &StoreError) -> bool {
         | StoreError::File(_)
         | StoreError::Open(_)
         | StoreError::Corrupt { .. }
+        | StoreError::NotCopied
         | StoreError::Lineage(_) => false,
     }
 }

@@ -286,6 +286,7 @@ fn an_upstream_that_tells_no_numbers_any_more_begins_a_lineage_here() {
     let counts = follower.apply(&Mirror::Rows {
         rows,
         merkle_epoch_latest: Some(3),
+        is_last: true,
     });
     assert_eq!(
         counts.unwrap(),
