@@ -150,6 +150,23 @@ more_paths() { # NAME PROXY
     same "$name" "$proxy" "/v1/synthetic-boolean/active-cnf?challenge_id=x" -X POST -d x
     echo "proxies: $name: the board's other names, and $checks answers about keys and files"
 }
+# Both understand a path as the publisher does.
+notations() { # NAME PROXY
+    local path method at seen
+    for path in "$board%0a" "$board//" "$board%2f" "/$board" "$feed%0a" /v1/x/../leaderboard/recent \
+        /.well-known/cathedral-jwks.json/ /v1/agents/submit /v1/agents/submit/; do
+        for path in "$path" "/api/cathedral$path"; do
+            for method in GET POST; do
+                seen=()
+                for at in "$direct" "$2"; do
+                    seen+=("$(curl -s --path-as-is -X $method -w '%{http_code}' "$at$path")")
+                done
+                [ "${seen[0]}" = "${seen[1]}" ] || fail "$1, $method $path: ${seen[1]}, not ${seen[0]}"
+            done
+        done
+    done
+    echo "proxies: $1: every notation of a path means the same"
+}
 # The contract holds through it.
 conforms() { # NAME PROXY
     "$publisher" check "$2" >"$work/$1-check" || fail "$1 breaks the contract: $(grep FAIL "$work/$1-check")"
@@ -231,6 +248,16 @@ same_field() { # NAME URL VALUE CURL-OPTIONS
 without_publisher() { # NAME PROXY
     [[ $(curl -s -o /dev/null -w '%{http_code}' "$2$feed&without=$1") = 50[234] ]] || fail "$1 answers without a publisher"
     same_field "$1" "$2$feed&without=$1" no-store
+    local path seen
+    for path in "$feed&without=$1" /v1/events "/v1/synthetic-boolean/active-cnf?challenge_id=x"; do
+        # Varnish notices within 10 s that a publisher is gone; a pipe ends without an answer until then.
+        for _ in $(seq 150); do
+            seen=$(curl -s -m 3 -o "$work/body" -w '%{http_code} %{content_type} %header{retry-after}' "$2$path" || true)
+            [ "$seen" != "503 application/json 1" ] || break
+            sleep 0.1
+        done
+        [ "$seen" = "503 application/json 1" ] && python3 -m json.tool "$work/body" >/dev/null || fail "$1, $path without a publisher: $seen"
+    done
     echo "proxies: $1: its errors are not stored"
 }
 # A client with an invalid Host that makes Varnish fetch the next answer does not remove the stale one.
@@ -259,6 +286,9 @@ outlives() { # NAME PROXY
             [ -n "${tags[$key]}" ] || fail "$name: $key has no tag"
         done
     done
+    for coding in gzip identity; do
+        curl -s -o /dev/null -H "Accept-Encoding: $coding" "$proxy/v1/synthetic-boolean/current-challenge?tier=1"
+    done
     : >"$work/$name-ready"
     until [ -e "$work/killed" ]; do sleep 0.1; done
     while [ $(($(date +%s) - $(stat -c %Y "$work/killed"))) -lt $gone ]; do
@@ -272,6 +302,11 @@ outlives() { # NAME PROXY
             done
         done
         sleep 1
+    done
+    # In gzip or without a coding somebody has asked for it: so all that accept gzip get it.
+    for coding in "gzip, deflate, br, zstd" "gzip;q=1.0, *;q=0" "br;q=0, *" "deflate" zstd; do
+        seen=$(curl -s -o /dev/null -w '%{http_code}' -H "Accept-Encoding: $coding" "$proxy/v1/synthetic-boolean/current-challenge?tier=1")
+        [ "$seen" = 200 ] || fail "$name, at last: current-challenge with $coding: $seen"
     done
     # What nobody has asked for since.
     for key in "${!tags[@]}"; do
@@ -338,6 +373,7 @@ if command -v nginx >/dev/null; then
     nginx_before nginx "$port" ""
     through nginx "http://127.0.0.1:$proxy"
     more_paths nginx "http://127.0.0.1:$proxy"
+    notations nginx "http://127.0.0.1:$proxy"
     hidden nginx "http://127.0.0.1:$proxy"
     addresses nginx "http://127.0.0.1:$proxy"
     hosts nginx "http://127.0.0.1:$proxy"
@@ -367,6 +403,7 @@ if command -v varnishd >/dev/null; then
     through varnish "http://127.0.0.1:$proxy"
     caches "http://127.0.0.1:$proxy"
     more_paths varnish "http://127.0.0.1:$proxy"
+    notations varnish "http://127.0.0.1:$proxy"
     hidden varnish "http://127.0.0.1:$proxy"
     addresses varnish "http://127.0.0.1:$proxy"
     hosts varnish "http://127.0.0.1:$proxy"

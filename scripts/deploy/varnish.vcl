@@ -19,11 +19,19 @@ backend publisher {
     .probe = { .url = "/health/live"; .interval = 2s; .timeout = 2s; .window = 5; .threshold = 1; }
 }
 
+# Without a publisher, a pipe ends without an answer.
+sub pipe_if_there {
+    if (!std.healthy(req.backend_hint)) {
+        return (synth(503, "the publisher does not answer"));
+    }
+    return (pipe);
+}
+
 sub vcl_recv {
     # The public paths, all others are 404: metrics, health and admin routes are for the private network, where
     # --admin-address serves them. The path is matched as it was sent, so that an encoded one never matches.
-    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges(/changes)?|challenge-broadcast|current-challenge|active-cnf)|leaderboard/recent|events)/?(\?|$)"
-        && req.url !~ "^(/api/cathedral)?/\.well-known/cathedral-jwks\.json(\?|$)"
+    if (req.url !~ "^(/api/cathedral)?/v1/(synthetic-boolean/(active-challenges(/changes)?|challenge-broadcast|current-challenge|active-cnf)|leaderboard/recent|events|agents/submit)/?(\?|$)"
+        && req.url !~ "^(/api/cathedral)?/\.well-known/cathedral-jwks\.json/?(\?|$)"
         && req.url !~ "^/openapi\.json(\?|$)") {
         return (synth(404, "not found"));
     }
@@ -34,21 +42,26 @@ sub vcl_recv {
     unset req.http.Forwarded;
     # Varnish knows gzip only: behind this it would replace the field. So the field has another name until the publisher is
     # asked, and it is part of the cache's key. Clients of many kinds share an answer: only the codings that the publisher
-    # knows, in one order. A field with weights or * is passed on as it is. After a restart Varnish has replaced the field.
+    # knows, in one order; weights only say whether a coding is refused (0), and * names all. After a restart Varnish has
+    # replaced the field.
     if (req.restarts == 0) {
         std.collect(req.http.Accept-Encoding);
-        set req.http.X-Codings = req.http.Accept-Encoding;
-        if (req.http.X-Codings !~ "[;*]") {
-            unset req.http.X-Codings;
-            if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])br([ ,]|$)") {
-                set req.http.X-Codings = "br, ";
-            }
-            if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])zstd([ ,]|$)") {
-                set req.http.X-Codings = req.http.X-Codings + "zstd, ";
-            }
-            if (req.http.Accept-Encoding ~ "(?i)(^|[ ,])gzip([ ,]|$)") {
-                set req.http.X-Codings = req.http.X-Codings + "gzip";
-            }
+        unset req.http.X-Codings;
+        unset req.http.X-Gzip;
+        if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*br\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*(br|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
+            set req.http.X-Codings = "br, ";
+        }
+        if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*zstd\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*(zstd|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
+            set req.http.X-Codings = req.http.X-Codings + "zstd, ";
+        }
+        if (req.http.Accept-Encoding ~ "(?i)^(?!(.*,)?\s*(x-)?gzip\s*;\s*q=0(\.0*)?\s*(,|$))(.*,)?\s*((x-)?gzip|\*)\s*(,|$|;\s*q=(1|0\.\d*[1-9]))") {
+            set req.http.X-Gzip = "gzip";
+            set req.http.X-Codings = req.http.X-Codings + "gzip";
+        }
+        if (!req.http.X-Codings
+            && req.http.Accept-Encoding ~ "(?i)^(?!.*(br|zstd|gzip))(.*,)?\s*(identity|\*)\s*;\s*q=0(\.0*)?\s*(,|$)") {
+            # Whoever refuses everything gets 406.
+            set req.http.X-Codings = "*;q=0";
         }
     }
     # For vcl_deliver. A list of entity-tags may come in several lines.
@@ -75,7 +88,7 @@ sub vcl_recv {
     # for a slow client.
     if ((req.method == "GET" || req.method == "HEAD") && req.url ~ "/active-cnf(\?|$)"
         && !req.http.Content-Length && !req.http.Transfer-Encoding) {
-        return (pipe);
+        call pipe_if_there;
     }
     # All other answers are sent whole, as the publisher does.
     unset req.http.Range;
@@ -83,7 +96,7 @@ sub vcl_recv {
     # without a length on, behind what came with the head. See vcl_pipe for what a client sends behind its request.
     if (req.method == "GET" && req.url ~ "^/v1/events(\?|$)"
         && !req.http.Content-Length && !req.http.Transfer-Encoding) {
-        return (pipe);
+        call pipe_if_there;
     }
     if (req.method != "GET" && req.method != "HEAD" || req.url ~ "^/v1/(events|synthetic-boolean/active-cnf)(\?|$)") {
         return (pass);
@@ -110,6 +123,7 @@ sub vcl_pipe {
         set bereq.http.Accept-Encoding = bereq.http.X-Codings;
     }
     unset bereq.http.X-Codings;
+    unset bereq.http.X-Gzip;
     return (pipe);
 }
 
@@ -121,6 +135,7 @@ sub vcl_backend_fetch {
         set bereq.http.Accept-Encoding = bereq.http.X-Codings;
     }
     unset bereq.http.X-Codings;
+    unset bereq.http.X-Gzip;
     # A publisher that hangs does not hold clients for as long as a wait takes.
     if (bereq.url !~ "/changes(\?|$)" && bereq.url !~ "[?&]slot=") {
         set bereq.first_byte_timeout = 10s;
@@ -170,6 +185,20 @@ sub vcl_backend_response {
 }
 
 sub vcl_deliver {
+    # The publisher has not answered, and nothing is cached for these codings: the last answer in
+    # gzip if the client accepts it, or without a coding. A wait is not, as its client asks again.
+    if (resp.http.X-Gone) {
+        unset resp.http.X-Gone;
+        if (req.http.X-Codings && req.http.X-Codings != "*;q=0" && req.restarts < 3
+            && req.url !~ "/changes(\?|$)|[?&]slot=" && (req.method == "GET" || req.method == "HEAD")) {
+            if (req.http.X-Gzip && req.http.X-Codings != "gzip") {
+                set req.http.X-Codings = "gzip";
+            } else {
+                unset req.http.X-Codings;
+            }
+            return (restart);
+        }
+    }
     # Behind this Varnish answers 304 if the field is the entity-tag; it knows neither lists nor *. A tag has no quote
     # inside, so a list that has its text has the tag.
     if (resp.status == 200
@@ -193,6 +222,9 @@ sub vcl_synth {
     }
     set resp.http.Content-Type = "application/json";
     set resp.http.Cache-Control = "no-store";
+    if (resp.status == 503) {
+        set resp.http.Retry-After = "1";
+    }
     set resp.body = {"{"detail":""} + resp.reason + """"}""";
     return (deliver);
 }
@@ -204,6 +236,8 @@ sub vcl_backend_error {
     set beresp.http.Content-Type = "application/json";
     set beresp.http.Cache-Control = "no-store";
     set beresp.http.Retry-After = "1";
+    # For vcl_deliver.
+    set beresp.http.X-Gone = "1";
     set beresp.body = {"{"detail":""} + beresp.reason + """"}""";
     return (deliver);
 }

@@ -38,11 +38,11 @@ pub(super) fn json(session: &mut Session, path: &str) -> Result<Fetched, Finding
 /// Checks that an answer is a 200 with JSON without a content coding.
 pub(super) fn check_json(answer: &Fetched) -> Result<(), Finding> {
     if answer.status != 200 {
-        return fails(format!(
-            "{}, expected 200: {}",
-            answer.status,
-            super::session::excerpt(&answer.body)
-        ));
+        let body = match super::session::excerpt(&answer.body) {
+            body if body.is_empty() => "no body".to_owned(),
+            body => body,
+        };
+        return fails(format!("{}, expected 200: {body}", answer.status));
     }
     if let Some(coding) = answer.field("content-encoding") {
         return fails(format!("Content-Encoding {coding} without Accept-Encoding"));

@@ -87,7 +87,7 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
     curl -so first.cnf --compressed "$formula"; curl -sr 0-99 "$formula"
   The keys that have signed the eval runs, and a check of all eval runs so far:
     curl -i {url}/.well-known/cathedral-jwks.json
-    cathedral-publisher export rows --database {path} | cathedral-publisher verify rows - --jwks {url}/.well-known/cathedral-jwks.json
+    {program} export rows --database {path} | {program} verify rows - --jwks {url}/.well-known/cathedral-jwks.json
   One challenge; a page of the feed, as a validator pulls it; health:
     curl -i '{url}/v1/synthetic-boolean/current-challenge?tier=2'
     curl -i '{feed}'
@@ -95,9 +95,25 @@ Eval runs arrive every second; every ten seconds a challenge closes and another 
 
 Ctrl-C ends it.
 "#,
-        path = path.display()
+        path = path.display(),
+        program = program()
     )?;
     io::stdout().flush()
+}
+
+/// Returns how a shell calls this program again: by its path, as it need not be on the PATH.
+fn program() -> String {
+    let path = std::env::current_exe().ok();
+    let path = path.map_or_else(
+        || "cathedral-publisher".into(),
+        |path| path.display().to_string(),
+    );
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if path.bytes().all(is_plain) {
+        path
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
 }
 
 /// Writes sample data, one item per line.

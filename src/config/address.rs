@@ -25,6 +25,11 @@ pub enum InvalidAddress {
     /// The variable `PORT` is not a port.
     #[error("the environment variable PORT must be a number from 1 to 65535, not {0:?}")]
     Port(String),
+    /// The address has another form.
+    #[error(
+        "--address (PUBLISHER_ADDRESS) must be HOST:PORT, such as 127.0.0.1:8080 or [::]:8080, not {0:?}"
+    )]
+    Form(String),
     /// Nothing says at which port the server listens.
     #[error("{0} names no port that could be asked: give the URL")]
     NoPort(String),
@@ -34,7 +39,7 @@ impl Address {
     /// Returns where to listen: `--address`, else the port of `PORT`, else the default.
     ///
     /// # Errors
-    /// [`InvalidAddress::Port`].
+    /// [`InvalidAddress::Port`] and [`InvalidAddress::Form`].
     pub fn listen(&self) -> Result<Listen, InvalidAddress> {
         choose(self.address.as_deref(), environment::variable("PORT"))
     }
@@ -50,6 +55,9 @@ impl Address {
 
 fn choose(address: Option<&str>, port: Option<String>) -> Result<Listen, InvalidAddress> {
     match (address, port) {
+        (Some(address), _) if !is_host_and_port(address) => {
+            Err(InvalidAddress::Form(address.to_owned()))
+        }
         (Some(address), _) => Ok(Listen::At(address.to_owned())),
         (None, None) => Ok(Listen::At(DEFAULT.to_owned())),
         (None, Some(port)) => match port.parse() {
@@ -57,6 +65,14 @@ fn choose(address: Option<&str>, port: Option<String>) -> Result<Listen, Invalid
             Ok(port) => Ok(Listen::Everywhere(port)),
         },
     }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| {
+        let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
+        is_host && port.parse::<u16>().is_ok()
+    })
 }
 
 fn url_of(listen: &Listen) -> Result<String, InvalidAddress> {
@@ -109,8 +125,18 @@ mod tests {
             let refused = Err(InvalidAddress::Port(port.to_owned()));
             assert_eq!(url(None, Some(port)), refused);
         }
-        for address in ["127.0.0.1:0", "localhost", "[::1]"] {
-            let refused = Err(InvalidAddress::NoPort(address.to_owned()));
+        let refused = Err(InvalidAddress::NoPort("127.0.0.1:0".to_owned()));
+        assert_eq!(url(Some("127.0.0.1:0"), None), refused);
+        for address in [
+            "localhost",
+            "[::1]",
+            "22103",
+            ":22103",
+            "::1:80",
+            "a:",
+            "a:65536",
+        ] {
+            let refused = Err(InvalidAddress::Form(address.to_owned()));
             assert_eq!(url(Some(address), None), refused);
         }
     }

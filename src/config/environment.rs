@@ -5,6 +5,7 @@ use std::{env, ffi::OsStr};
 use clap::{
     Arg, ArgAction, Command,
     builder::{BoolishValueParser, Resettable},
+    error::{ContextKind, ContextValue},
 };
 
 /// What switches a switch off, as [`BoolishValueParser`] has it.
@@ -41,6 +42,51 @@ fn option(option: Arg) -> Arg {
     } else {
         option
     }
+}
+
+/// Adds to the error about an option's value the variable that it comes from.
+pub(super) fn name_variable(mut error: clap::Error, command: &Command) -> clap::Error {
+    let Some(ContextValue::String(invalid)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let option = invalid
+        .split([' ', '='])
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let given = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        argument.split('=').next() == Some(&option)
+    };
+    if env::args_os().any(given) {
+        return error;
+    }
+    let Some(found) = find(command, option.trim_start_matches("--")) else {
+        return error;
+    };
+    let Some(name) = found.get_env().filter(|name| env::var_os(name).is_some()) else {
+        return error;
+    };
+    let mut tip = format!(
+        "the value is that of the environment variable {}",
+        name.display()
+    );
+    if matches!(found.get_action(), ArgAction::SetTrue) {
+        tip.push_str(", which must be 1, yes, on, true or 0, no, off, false");
+    }
+    error.insert(
+        ContextKind::Suggested,
+        ContextValue::StyledStrs(vec![tip.into()]),
+    );
+    error
+}
+
+/// Returns the option with this name that the command or one of its subcommands has.
+fn find<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
+    let mut own = command.get_arguments();
+    let own = own.find(|option| option.get_long() == Some(long) && option.get_env().is_some());
+    let mut others = command.get_subcommands();
+    own.or_else(|| others.find_map(|command| find(command, long)))
 }
 
 fn is_off(value: &OsStr) -> bool {

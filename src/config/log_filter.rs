@@ -25,6 +25,9 @@ pub enum NotAFilter {
         "must be off, error, warn, info, debug or trace, or a list such as info,access=off with target=level"
     )]
     Form,
+    /// Two parts without a target.
+    #[error("has two levels without a target: one holds for all that is not named")]
+    TwoLevels,
     /// Nothing logs with this target.
     #[error("nothing logs as {0:?}: a target is access, a module of this program or a crate{hint}", hint = hint(.0))]
     Unknown(String),
@@ -53,9 +56,15 @@ impl FromStr for LogFilter {
             level: LevelFilter::Info,
             targets: Vec::new(),
         };
+        let mut has_level = false;
         for part in text.split(',') {
             match part.split_once('=') {
-                None => filter.level = level(part)?,
+                None => {
+                    filter.level = level(part)?;
+                    if std::mem::replace(&mut has_level, true) {
+                        return Err(NotAFilter::TwoLevels);
+                    }
+                }
                 Some((target, text)) => {
                     let (target, level) = (target.trim(), level(text)?);
                     if target.is_empty() {
@@ -136,6 +145,9 @@ mod tests {
             "info/x",
         ] {
             assert_eq!(text.parse::<LogFilter>(), Err(NotAFilter::Form), "{text}");
+        }
+        for text in ["info,debug", "info,access=off,info"] {
+            assert_eq!(text.parse::<LogFilter>(), Err(NotAFilter::TwoLevels));
         }
         Ok(())
     }

@@ -75,7 +75,10 @@ impl Cli {
     /// # Errors
     /// If they are invalid, or ask for help or the version.
     pub fn read() -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&Self::definition().try_get_matches()?)
+        let mut definition = Self::definition();
+        let read = definition.try_get_matches_from_mut(std::env::args_os());
+        let read = read.and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|error| environment::name_variable(error, &definition))
     }
 }
 
@@ -131,7 +134,7 @@ pub enum Command {
     /// Check that a publisher keeps the wire contract: this program, the same behind a proxy or a CDN, or another one.
     ///
     /// Prints one line for each rule with what was seen, and ends with exit code 1 if one does not hold. What was added
-    /// to the contract later, and the server does not have, is not offered; that is no failure. Sends about 150
+    /// to the contract later, and the server does not have, is not offered; that is no failure. Sends about 180
     /// requests, one at a time, and changes nothing.
     Check(Check),
     /// Write sample data to stdout as NDJSON, one item per line, which `import` reads.

@@ -61,8 +61,8 @@ pub struct Settings {
     #[arg(long, env = "PUBLISHER_PAGE", default_value = "auto")]
     #[arg(value_name = "WHERE")]
     pub page: ServesPage,
-    /// What shared caches, such as those of a CDN, are told about the board, current-challenge and the feed beside
-    /// `public, max-age=15`: s-maxage, stale-while-revalidate and stale-if-error (RFC 5861) with seconds, no-transform,
+    /// What shared caches, such as those of a CDN, are told beside `public, max-age=15` about the board,
+    /// current-challenge, the keys, and pages of the feed that are asked for by `since_ran_at` or nothing, not by `since_seq`: s-maxage, stale-while-revalidate and stale-if-error (RFC 5861) with seconds, no-transform,
     /// and must-revalidate or proxy-revalidate. Some CDNs serve nothing stale if there is an s-maxage. Example:
     /// `s-maxage=15, stale-while-revalidate=30, stale-if-error=900`.
     #[arg(long, env = "PUBLISHER_EDGE_CACHE", value_name = "DIRECTIVES")]

@@ -43,6 +43,11 @@ impl Inherited {
                 inherited.public.extend(socket);
             }
         }
+        if inherited.public.is_empty() && !inherited.admin.is_empty() {
+            log::warn!(
+                "every socket of LISTEN_FDS is named admin: the public address is that of --address or its default"
+            );
+        }
         Ok(inherited)
     }
 }

@@ -153,11 +153,25 @@ fn limits_are_checked_and_can_come_from_environment_variables() {
     ] {
         let by_option = run(&["serve", &format!("{option}={value}")]);
         let by_variable = publisher(&["serve"]).env(variable, value).output().unwrap();
-        for output in [by_option, by_variable] {
+        for (output, names) in [(by_option, false), (by_variable, true)] {
             assert_eq!(output.status.code(), Some(2), "{option}");
-            assert!(String::from_utf8(output.stderr).unwrap().contains(option));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains(option), "{said}");
+            assert_eq!(said.contains(variable), names, "{said}");
         }
     }
+}
+
+#[test]
+fn what_the_variable_of_a_switch_may_be_is_told() {
+    let output = publisher(&["serve"])
+        .env("PUBLISHER_CORS", "enabled")
+        .output();
+    let said = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(
+        said.contains("PUBLISHER_CORS, which must be 1, yes"),
+        "{said}"
+    );
 }
 
 #[test]
