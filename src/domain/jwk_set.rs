@@ -28,18 +28,21 @@ impl Jwk {
         self.0.get(name)?.as_str()
     }
 
-    /// Whether it has a private part (RFC 7518 §6, RFC 8037 §2, RFC 9964), or is a symmetric key.
-    fn is_secret(&self) -> bool {
-        ["d", "k", "p", "q", "priv"]
-            .iter()
-            .any(|name| self.0.contains_key(*name))
-    }
-
     fn is_ed25519_signature_key(&self) -> bool {
+        let may_be = |name, values: &[&str]| match self.0.get(name) {
+            None => true,
+            Some(value) => value.as_str().is_some_and(|value| values.contains(&value)),
+        };
+        // RFC 7517 §4.3.
+        let may_verify = self.0.get("key_ops").is_none_or(|operations| {
+            let mut operations = operations.as_array().into_iter().flatten();
+            operations.any(|operation| operation == "verify")
+        });
         self.text("kty") == Some("OKP")
             && self.text("crv") == Some("Ed25519")
-            && matches!(self.text("use"), None | Some("sig"))
-            && matches!(self.text("alg"), None | Some("EdDSA" | "Ed25519"))
+            && may_be("use", &["sig"])
+            && may_be("alg", &["EdDSA", "Ed25519"])
+            && may_verify
     }
 
     fn signs_eval_runs(&self) -> bool {
@@ -54,17 +57,52 @@ impl Jwk {
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or("x must be 32 bytes in base64url without padding")?;
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| "x is no point of Ed25519")?;
+        // RFC 8032 §5.1.3: y is below p. Otherwise one key would have two texts.
+        if key.to_edwards().compress().to_bytes() != bytes {
+            return Err("x is not the canonical form of its point");
+        }
         if key.is_weak() {
             return Err("x is a weak key: it verifies signatures that nobody made");
         }
         let hex = bytes.map(|byte| format!("{byte:02x}")).concat();
         // The same key in hexadecimal digits, which validators pin.
-        match self.text("public_key_hex") {
-            Some(said) if !said.eq_ignore_ascii_case(&hex) => {
+        match self.0.get("public_key_hex").map(Value::as_str) {
+            Some(None) => Err("public_key_hex must be a string"),
+            Some(Some(said)) if !said.eq_ignore_ascii_case(&hex) => {
                 Err("public_key_hex and x are different keys")
             }
-            _ => Ok(key),
+            Some(Some(_)) | None => Ok(key),
         }
+    }
+}
+
+/// Whether a member with this name is, or may be, private or symmetric key material: the names of RFC 7518 §6,
+/// RFC 8037 §2 and RFC 9964 in any case, and what people call it.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let known = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+    known.contains(&name.as_str()) || name.contains("private") || name.contains("secret")
+}
+
+/// Returns the path of the first secret in a value at `path`, at any level.
+fn secret(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            let dot = if path.is_empty() { "" } else { "." };
+            let path = format!("{path}{dot}{name}");
+            if is_secret_name(name) {
+                Some(path)
+            } else {
+                secret(value, &path)
+            }
+        }),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(at, item)| secret(item, &format!("{path}[{at}]")))
+        }
+        // A file in PEM (RFC 7468 §10), whatever the name.
+        Value::String(text) => text.contains("PRIVATE KEY-----").then(|| path.to_owned()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -77,12 +115,12 @@ impl Jwk {
 pub(super) fn eval_signing_keys(json: &[u8]) -> Result<Vec<VerifyingKey>, Invalid> {
     check_length("a JWK set", json.len(), MAX_JWK_SET_BYTES)?;
     let json = std::str::from_utf8(json).map_err(|_| Invalid::new("", "must be UTF-8"))?;
+    if let Some(path) = secret(&parse_object(json)?, "") {
+        let reason = "contains a secret key, which must not be published";
+        return Err(Invalid::new(path, reason));
+    }
     let set: Set = parse_object(json)?;
     let field = |at: usize| format!("keys[{at}]");
-    if let Some(at) = set.keys.iter().position(Jwk::is_secret) {
-        let reason = "contains a secret key, which must not be published";
-        return Err(Invalid::new(field(at), reason));
-    }
     let mut keys: Vec<(usize, &Jwk)> = set.keys.iter().enumerate().collect();
     // First: a named key that cannot be used must not make way for a key with another purpose.
     if keys.iter().any(|(_, key)| key.signs_eval_runs()) {
@@ -96,9 +134,24 @@ pub(super) fn eval_signing_keys(json: &[u8]) -> Result<Vec<VerifyingKey>, Invali
         );
         return Err(Invalid::new("keys", reason));
     }
-    let parse =
-        |(at, key): (usize, &Jwk)| key.key().map_err(|reason| Invalid::new(field(at), reason));
-    keys.into_iter().map(parse).collect()
+    let mut named: Vec<(&str, VerifyingKey)> = Vec::new();
+    let mut parsed = Vec::new();
+    for (at, jwk) in keys {
+        let invalid = |reason: &str| Invalid::new(field(at), reason);
+        let key = jwk.key().map_err(invalid)?;
+        if let Some(kid) = jwk.0.get("kid") {
+            let kid = kid
+                .as_str()
+                .ok_or_else(|| invalid("kid must be a string"))?;
+            // A client that looks a key up by its name would find one of them (RFC 7517 §4.5).
+            if named.iter().any(|known| known.0 == kid && known.1 != key) {
+                return Err(invalid("has the kid of another key"));
+            }
+            named.push((kid, key));
+        }
+        parsed.push(key);
+    }
+    Ok(parsed)
 }
 
 #[cfg(test)]
@@ -160,6 +213,74 @@ mod tests {
     }
 
     #[test]
+    fn secret_keys_are_refused_under_every_name_and_at_every_level() {
+        for member in [
+            r#""private_key_hex":"00""#,
+            r#""D":"s""#,
+            r#""dP":"s""#,
+            r#""qi":"s""#,
+            r#""oth":[]"#,
+            r#""Priv":"s""#,
+            r#""clientSecret":"s""#,
+            r#""more":{"list":[{"d":"s"}]}"#,
+            r#""pem":"-----BEGIN PRIVATE KEY-----\nMC4C""#,
+            r#""pem":["-----BEGIN OPENSSH PRIVATE KEY-----"]"#,
+        ] {
+            let inside = set(&[key(X, &format!(",{member}"))]);
+            let outside = set(&[key(X, "")]).replacen('{', &format!("{{{member},"), 1);
+            for json in [inside, outside] {
+                let found = eval_signing_keys(json.as_bytes()).map_err(|error| error.to_string());
+                let is_refused = |error: &String| error.contains("contains a secret key");
+                assert!(found.as_ref().is_err_and(is_refused), "{json}: {found:?}");
+            }
+        }
+        // What only looks like one.
+        let more = r#","kid":"k","x5c":["d"],"keys":"priv","description":"of the private network""#;
+        assert!(eval_signing_keys(set(&[key(X, more)]).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn malformed_keys_are_refused() -> Result<(), Invalid> {
+        // There are points with y = 3 and y = 4. Here y + p stands in the place of y.
+        let not_canonical = [0xf0, 0xf1].map(|low: u8| {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (low, 0x7f);
+            URL_SAFE_NO_PAD.encode(bytes)
+        });
+        for (keys, error) in [
+            (
+                vec![key(X, r#","public_key_hex":5"#)],
+                "keys[0]: public_key_hex must be a string",
+            ),
+            (vec![key(X, r#","kid":5"#)], "keys[0]: kid must be a string"),
+            (vec![key(X, r#","kid":null"#)], "keys[0]: kid must be"),
+            (vec![key(X, r#","key_ops":["sign"]"#)], "not 0"),
+            (vec![key(X, r#","key_ops":"verify""#)], "not 0"),
+            (vec![key(X, r#","use":5"#)], "not 0"),
+            (vec![key(X, r#","alg":null"#)], "not 0"),
+            (
+                vec![key(X, r#","kid":"a""#), key(OTHER, r#","kid":"a""#)],
+                "keys[1]: has the kid of another key",
+            ),
+            (
+                vec![key(&not_canonical[0], "")],
+                "keys[0]: x is not the canonical form",
+            ),
+            (
+                vec![key(&not_canonical[1], "")],
+                "keys[0]: x is not the canonical form",
+            ),
+        ] {
+            let found = selected(&keys).map_err(|error| error.to_string());
+            let is_refused = |found: &String| found.contains(error);
+            assert!(found.as_ref().is_err_and(is_refused), "{keys:?}: {found:?}");
+        }
+        let verifies = key(X, r#","key_ops":["sign","verify"],"kid":"a""#);
+        assert_eq!(selected(&[verifies.clone(), verifies])?, [X, X]);
+        Ok(())
+    }
+
+    #[test]
     fn invalid_sets_are_refused_with_the_reason() {
         let zero = "A".repeat(43);
         for (json, error) in [
@@ -180,11 +301,11 @@ mod tests {
             (set(&[key(&zero, "")]), "keys[0]: x is a weak key"),
             (
                 set(&[key(X, r#","d":"secret""#)]),
-                "keys[0]: contains a secret key",
+                "keys[0].d: contains a secret key",
             ),
             (
                 set(&[key(X, ""), r#"{"kty":"oct","k":"s"}"#.to_owned()]),
-                "keys[1]: contains a secret",
+                "keys[1].k: contains a secret",
             ),
             (
                 set(&[key(X, r#","public_key_hex":"50b8""#)]),
