@@ -13,7 +13,7 @@
 //! | `liveness` | notices the death of an actor | - |
 //! | `throttle` | bounds how often events of one kind are told | - |
 //! | `units` | parsers of option values: times, sizes, numbers | - |
-//! | `small_file` | reads small files of the configuration: bounded, and without waiting for another process | - |
+//! | `small_file` | reads small files of the configuration, bounded; opens regular files without waiting for a pipe | - |
 //! | `certificates` | the authorities that outgoing connections trust | small_file |
 //! | `fetch` | outgoing HTTP, bounded in time and bytes | certificates |
 //! | `decode` | decodes bodies of other servers, within bounds | - |
@@ -25,7 +25,7 @@
 //! | `store` | all SQL: opening, migrations, the pool of readers, queries, writes | certificates, domain, small_file, units |
 //! | `cache` | the board's snapshot: handle, actor, single-flight machine; the last one on disk | answer, domain, liveness, metrics, store, units |
 //! | `feed` | pages of the leaderboard feed: one cache, bounded in bytes | answer, domain, metrics, outgoing, store, units |
-//! | `cnf` | the formulas of challenges: files, served in chunks from memory | answer, domain, metrics, outgoing, throttle, units |
+//! | `cnf` | the formulas of challenges: files, served in chunks from memory | answer, domain, metrics, outgoing, small_file, throttle, units |
 //! | `watch` | notices what other processes write, and tells cache and feed | cache, domain, feed, liveness, metrics, store, units |
 //! | `writer` | the write actor: admission, group commit | cache, domain, feed, liveness, metrics, store, units |
 //! | `follow` | copies board and feed of another publisher, which it does not believe | cache, decode, domain, fetch, keys, liveness, metrics, store, throttle, units, writer |

@@ -1,4 +1,5 @@
-//! Reads small files of the configuration: bounded in bytes, and without waiting for another process.
+//! Reads small files of the configuration: bounded in bytes, and without waiting for another process. Opens regular
+//! files of any size.
 
 use std::{
     fs::{self, File, Metadata},
@@ -14,12 +15,20 @@ use rustix::fs::{Mode, OFlags, open};
 /// # Errors
 /// Those of the file system; `InvalidInput` if it is not a regular file; `FileTooLarge` above `max_bytes`.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_bounded(open_regular(path)?, max_bytes)
+}
+
+/// Opens a regular file. Follows symbolic links, and does not wait for the other end of a pipe.
+///
+/// # Errors
+/// Those of the file system; `InvalidInput` if it is not a regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     expect_regular(&fs::metadata(path)?)?;
     // A pipe that took its place since then is opened at once, and refused.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(open(path, flags, Mode::empty())?);
     expect_regular(&file.metadata()?)?;
-    read_bounded(file, max_bytes)
+    Ok(file)
 }
 
 /// Reads a file of any kind to its end, such as a pipe from another command. May wait for ever.

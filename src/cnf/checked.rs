@@ -162,7 +162,9 @@ impl Offer for Checked {
             None => true,
             Some(at) => {
                 let codings = self.codings();
-                codings.made[at].is_some() || !codings.is_final
+                // No coding is made of a short formula.
+                let is_long = self.identity.measured.bytes >= WORTH_ENCODING_BYTES;
+                codings.made[at].is_some() || (is_long && !codings.is_final)
             }
         }
     }

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use hashlink::LinkedHashMap;
 use tokio::sync::{Semaphore, watch};
 
-use super::{checked::Source, measured::open};
+use super::checked::Source;
 use crate::{
     metrics::{Metrics, Source as From},
     outgoing::{ByteBudget, Senders, Sending},
+    small_file::open_regular,
 };
 
 /// Reads that run at once.
@@ -221,7 +222,7 @@ fn key(source: &Source, index: u64) -> Key {
 fn read(source: &Source, index: u64) -> Result<Vec<u8>, ChunkError> {
     let (start, length) = source.measured.chunk(index);
     let mut chunk = vec![0; length];
-    let filled = open(&source.path).and_then(|mut file| {
+    let filled = open_regular(&source.path).and_then(|mut file| {
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(&mut chunk)
     });

@@ -9,10 +9,13 @@ use sha2::{Digest, Sha256};
 
 use super::{
     checked::{Source, WORTH_ENCODING_BYTES},
-    measured::{CHUNK_BYTES, Measured, open},
+    measured::{CHUNK_BYTES, Measured},
     names,
 };
-use crate::domain::{coding::Coding, formula::FileHash};
+use crate::{
+    domain::{coding::Coding, formula::FileHash},
+    small_file::open_regular,
+};
 
 /// Up to this size formulas are encoded strongly.
 const STRONG_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
@@ -43,7 +46,7 @@ pub(super) fn encode(
         left: bytes - 1,
     };
     let source = Watched {
-        inner: open(&identity.path)?,
+        inner: open_regular(&identity.path)?,
         goes_on,
     };
     match write(source, bytes, coding, limited) {
@@ -99,8 +102,8 @@ pub(super) fn check(
     goes_on: &dyn Fn() -> bool,
 ) -> io::Result<Option<Measured>> {
     // Reading first: what the disk refuses is no fault of the coding.
-    let before = Measured::read(open(path)?, u64::MAX, goes_on)?;
-    let file = BufReader::with_capacity(CHUNK_BYTES, open(path)?);
+    let before = Measured::read(open_regular(path)?, u64::MAX, goes_on)?;
+    let file = BufReader::with_capacity(CHUNK_BYTES, open_regular(path)?);
     let decoded = match coding {
         Coding::Identity => digest(file, bytes, goes_on),
         Coding::Gzip => digest(flate2::bufread::MultiGzDecoder::new(file), bytes, goes_on),

@@ -1,14 +1,15 @@
 //! What is known of a file that was read once: its size, its SHA-256, and a checksum of each chunk.
 
 use std::{
-    fs::{self, File},
+    fs,
     hash::{BuildHasher as _, RandomState},
     io::{self, Read},
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
+
+use crate::small_file::open_regular;
 
 /// How much is read, cached and sent at once, in bytes.
 pub(super) const CHUNK_BYTES: usize = 128 * 1024;
@@ -128,26 +129,13 @@ impl Stamp {
     }
 }
 
-/// Opens a regular file. Follows symbolic links. Does not wait for the other end of a pipe.
-///
-/// # Errors
-/// Those of [`Stamp::of`].
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    // A pipe that took the place of the file since it was looked at.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Stamp::of(path)?;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    Stamp::from(&file.metadata()?)?;
-    Ok(file)
-}
-
 /// Reads a file once. Returns what it is known by, too.
 ///
 /// # Errors
 /// Those of the file system; `ResourceBusy` if somebody wrote to it meanwhile.
 pub(super) fn measure(path: &Path) -> io::Result<(Stamp, Measured)> {
     let stamp = Stamp::of(path)?;
-    let file = open(path)?;
+    let file = open_regular(path)?;
     let measured = Measured::read(&file, u64::MAX, || true)?;
     if Stamp::from(&file.metadata()?)? != stamp || measured.bytes != stamp.bytes {
         let changed = "it changed while it was read";

@@ -64,14 +64,12 @@ use crate::{
 pub use checked::{Checked, Fault};
 pub use settings::Settings;
 pub use stream::FormulaStream;
-pub use upload::{Upload, UploadError};
+pub use upload::{Complete, Upload, UploadError};
 
 /// Files that are checked at once for requests.
 const MAX_CHECKS: usize = 2;
 /// How long a request waits for the check of a file, which reads all of it. The check goes on.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Uploads at once; further ones are refused.
-const MAX_UPLOADS: usize = 4;
 /// How often the log tells the same of the same formula.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
@@ -120,7 +118,6 @@ struct Shared {
     table: Table,
     chunks: Chunks,
     checks: Arc<Semaphore>,
-    uploads: Arc<Semaphore>,
     /// The formulas of active challenges; `None` before the first board.
     active: Mutex<Option<BTreeSet<FileHash>>>,
     /// Tells the thread that makes codings that something may have changed.
@@ -155,7 +152,6 @@ impl CnfHandle {
                 metrics.clone(),
             ),
             checks: Arc::new(Semaphore::new(MAX_CHECKS)),
-            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             active: Mutex::default(),
             due,
             logged: Throttle::new(1, LOG_EVERY),

@@ -10,8 +10,20 @@ use crate::domain::{coding::Coding, formula::FileHash};
 /// The codings that formulas are kept in, the cheapest one first.
 pub(super) const CODINGS: [Coding; 3] = [Coding::Zstd, Coding::Gzip, Coding::Brotli];
 
-/// What the names of files begin with that are being written. A server that has the folder to itself may delete them.
-const SCRATCH_PREFIX: &str = ".publisher-";
+/// What the names of files begin and end with that are being written.
+const SCRATCH: (&str, &str) = (".publisher-", ".partial");
+/// How many random letters and digits are between.
+const SCRATCH_RANDOM: usize = 16;
+
+/// Whether a file of this name was being written by a server. Files of others hardly have such a name.
+fn is_scratch(name: &str) -> bool {
+    let (prefix, suffix) = SCRATCH;
+    let rest = name.strip_prefix(prefix);
+    let random = rest.and_then(|rest| rest.strip_suffix(suffix));
+    random.is_some_and(|random| {
+        random.len() == SCRATCH_RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
 
 /// What a coding adds to the name of its formula: what nginx's `gzip_static` and `brotli_static` look for.
 fn extension(coding: Coding) -> &'static str {
@@ -43,7 +55,9 @@ pub(super) fn coding_of(name: &str) -> Option<(FileHash, Coding)> {
 /// Those of the folder.
 pub(super) fn scratch(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(SCRATCH_PREFIX);
+    let (prefix, suffix) = SCRATCH;
+    builder.prefix(prefix).suffix(suffix);
+    builder.rand_bytes(SCRATCH_RANDOM);
     // Others may read it, as the umask allows: a web server that serves the same folder.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
@@ -61,10 +75,7 @@ pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let is_scratch = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(SCRATCH_PREFIX));
-        if !is_scratch || !entry.file_type()?.is_file() {
+        if !name.to_str().is_some_and(is_scratch) || !entry.file_type()?.is_file() {
             continue;
         }
         let is_left = fs::File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
@@ -108,14 +119,22 @@ mod tests {
     fn what_was_left_is_deleted_and_what_is_being_written_stays() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let open = scratch(folder.path())?;
-        let left = folder.path().join(".publisher-left");
+        let left = folder.path().join(".publisher-0123456789abcdeF.partial");
         fs::write(&left, "x")?;
-        fs::write(folder.path().join("other"), "x")?;
+        let others = [
+            "other",
+            ".publisher-backup",
+            ".publisher-0123456789abcdeF",
+            ".publisher-0123456789abcd_F.partial",
+            ".publisher-notes.partial",
+        ];
+        for other in others {
+            fs::write(folder.path().join(other), "x")?;
+        }
         sweep(folder.path())?;
         assert!(!left.exists() && open.path().exists());
-        assert!(folder.path().join("other").exists());
         drop(open);
-        assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+        assert_eq!(fs::read_dir(folder.path())?.count(), others.len());
         Ok(())
     }
 }

@@ -3,12 +3,11 @@
 use std::{
     fs::File,
     io::{self, Write},
-    sync::Arc,
+    path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{CnfHandle, measured::measure, names};
 use crate::domain::{
@@ -19,15 +18,24 @@ use crate::domain::{
 /// Why a formula was not stored. Nothing of it is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// Too many others are being taken in.
-    #[error("too many uploads at once")]
-    Busy,
     /// It is not the formula of the challenge.
     #[error("{0}")]
     Differs(String),
-    /// The disk is full or has failed.
-    #[error("the formula cannot be stored: {0}")]
-    Disk(#[from] io::Error),
+    /// The disk is full or has failed, or something else has the name of the file.
+    #[error("a formula cannot be stored in {}: {error}", path.display())]
+    Disk {
+        /// The folder, or the file.
+        path: PathBuf,
+        /// What failed.
+        error: io::Error,
+    },
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> UploadError {
+    move |error| UploadError::Disk {
+        path: path.to_owned(),
+        error,
+    }
 }
 
 /// A formula that is being taken in. Dropped, it leaves nothing behind.
@@ -38,7 +46,16 @@ pub struct Upload {
     scratch: NamedTempFile,
     hasher: Sha256,
     bytes: u64,
-    _permit: OwnedSemaphorePermit,
+}
+
+/// A formula that is complete, right and durable, and has no name yet. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Complete {
+    cnf: CnfHandle,
+    hash: FileHash,
+    path: PathBuf,
+    /// `None` if it was stored before.
+    scratch: Option<NamedTempFile>,
 }
 
 impl CnfHandle {
@@ -48,31 +65,18 @@ impl CnfHandle {
         formula.bytes.map_or(most, |bytes| bytes.min(most))
     }
 
-    /// Reserves one of few uploads. Blocks not.
-    ///
-    /// # Errors
-    /// [`UploadError::Busy`].
-    pub fn admit_upload(&self) -> Result<OwnedSemaphorePermit, UploadError> {
-        let permit = Arc::clone(&self.0.uploads).try_acquire_owned();
-        permit.map_err(|_| UploadError::Busy)
-    }
-
     /// Begins to take a formula in. Blocks.
     ///
     /// # Errors
     /// [`UploadError::Disk`].
-    pub fn begin_upload(
-        &self,
-        permit: OwnedSemaphorePermit,
-        formula: Formula,
-    ) -> Result<Upload, UploadError> {
+    pub fn begin_upload(&self, formula: Formula) -> Result<Upload, UploadError> {
+        let folder = &self.0.folder;
         Ok(Upload {
-            scratch: names::scratch(&self.0.folder)?,
+            scratch: names::scratch(folder).map_err(failed(folder))?,
             cnf: self.clone(),
             formula,
             hasher: Sha256::new(),
             bytes: 0,
-            _permit: permit,
         })
     }
 }
@@ -81,19 +85,19 @@ impl Upload {
     /// Adds bytes. Blocks.
     ///
     /// # Errors
-    /// [`UploadError`].
+    /// [`UploadError::Disk`].
     pub fn write(&mut self, piece: &[u8]) -> Result<(), UploadError> {
         self.bytes += piece.len() as u64;
         self.hasher.update(piece);
-        self.scratch.write_all(piece)?;
-        Ok(())
+        let written = self.scratch.write_all(piece);
+        written.map_err(failed(&self.cnf.0.folder))
     }
 
-    /// Checks the formula and gives it its name, durably. Returns false if it was stored before. Blocks.
+    /// Checks the formula, and makes it durable. Blocks.
     ///
     /// # Errors
     /// [`UploadError`].
-    pub fn finish(self) -> Result<bool, UploadError> {
+    pub fn complete(self) -> Result<Complete, UploadError> {
         let (found, formula) = (FileHash(self.hasher.finalize().into()), self.formula);
         if let Some(announced) = formula.bytes
             && announced != self.bytes
@@ -108,17 +112,38 @@ impl Upload {
             let differs = format!("the body's SHA-256 is {found}, the challenge's {announced}");
             return Err(UploadError::Differs(differs));
         }
-        let shared = &self.cnf.0;
-        let path = names::path(&shared.folder, &formula.hash, Coding::Identity);
+        let path = names::path(&self.cnf.0.folder, &formula.hash, Coding::Identity);
         let is_stored = measure(&path).is_ok_and(|(_, stored)| stored.sha256 == found.0);
         if !is_stored {
-            self.scratch.as_file().sync_all()?;
-            self.scratch.persist(&path).map_err(|error| error.error)?;
-            // The name is durable only when the folder is.
-            File::open(&shared.folder)?.sync_all()?;
-            shared.table.forget(&formula.hash);
-            shared.wake();
+            let synced = self.scratch.as_file().sync_all();
+            synced.map_err(failed(&path))?;
         }
-        Ok(!is_stored)
+        Ok(Complete {
+            cnf: self.cnf,
+            hash: formula.hash,
+            path,
+            scratch: (!is_stored).then_some(self.scratch),
+        })
+    }
+}
+
+impl Complete {
+    /// Gives the formula its name, durably. Returns false if it was stored before. Blocks.
+    ///
+    /// # Errors
+    /// [`UploadError::Disk`].
+    pub fn keep(self) -> Result<bool, UploadError> {
+        let Some(scratch) = self.scratch else {
+            return Ok(false);
+        };
+        let (shared, path) = (&self.cnf.0, &self.path);
+        let named = scratch.persist(path).map_err(|error| error.error);
+        named.map_err(failed(path))?;
+        // The name is durable only when the folder is.
+        let synced = File::open(&shared.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(failed(&shared.folder))?;
+        shared.table.forget(&self.hash);
+        shared.wake();
+        Ok(true)
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     keys::JwkSetHandle,
     store::operation::Operation,
     writer::{
-        handle::{Admission, WriterHandle},
+        handle::{Admission, Admissions, WriterHandle},
         outcome::{Acknowledgement, Rejected},
     },
 };
@@ -39,6 +39,8 @@ pub struct AdminHandles {
     tokens: AdminTokens,
     writer: WriterHandle,
     max_body_bytes: u32,
+    /// Formulas that are being taken in.
+    uploads: Admissions,
     /// The keys that must have signed eval runs.
     signers: Option<JwkSetHandle>,
 }
@@ -57,6 +59,7 @@ impl AdminHandles {
         let max_body_bytes = settings.max_body_bytes.min(writer.max_bytes());
         Some(Self {
             tokens,
+            uploads: writer.separate_admissions(formulas::MAX_UPLOADS),
             writer,
             max_body_bytes,
             signers,

@@ -143,10 +143,9 @@ impl From<Denied> for ApiError {
 impl From<UploadError> for ApiError {
     fn from(error: UploadError) -> Self {
         match error {
-            UploadError::Busy => Self::busy(),
             UploadError::Differs(how) => Self::Differs(how),
-            UploadError::Disk(error) => {
-                log::error!("a formula cannot be stored: {error}");
+            UploadError::Disk { .. } => {
+                log::error!("{error}");
                 Self::busy()
             }
         }

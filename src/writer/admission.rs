@@ -57,7 +57,7 @@ impl Bearer {
 
 /// All that is admitted. Cloning shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Admissions {
+pub struct Admissions {
     max_operations: u64,
     max_bytes: u64,
     clock: Arc<dyn Clock>,
@@ -109,9 +109,14 @@ pub struct Admission {
 
 impl Admissions {
     pub(super) fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+        let max_bytes = settings.max_write_bytes.into();
+        Self::bounded(settings.max_writes.into(), max_bytes, clock)
+    }
+
+    pub(super) fn bounded(max_operations: u64, max_bytes: u64, clock: Arc<dyn Clock>) -> Self {
         Self {
-            max_operations: settings.max_writes.into(),
-            max_bytes: settings.max_write_bytes.into(),
+            max_operations,
+            max_bytes,
             clock,
             state: Arc::default(),
             idle: Arc::default(),
@@ -119,7 +124,10 @@ impl Admissions {
     }
 
     /// Admits an operation whose body has not arrived.
-    pub(super) fn begin(&self, bearer: Bearer) -> Result<Admission, Rejected> {
+    ///
+    /// # Errors
+    /// [`Rejected::Busy`], at once: nothing is queued for admission.
+    pub fn begin(&self, bearer: Bearer) -> Result<Admission, Rejected> {
         let now = self.clock.now();
         let mut state = self.lock();
         self.make_room(&mut state, bearer, None, 0, now)?;

@@ -11,11 +11,10 @@ use std::{
 use actix::Recipient;
 use tokio::sync::oneshot;
 
-pub use super::admission::{Admission, Bearer};
+pub use super::admission::{Admission, Admissions, Bearer};
 use super::{
     Settings,
     actor::Enqueue,
-    admission::Admissions,
     outcome::{Acknowledgement, Rejected},
 };
 use crate::{domain::clock::Clock, store::operation::Operation};
@@ -93,6 +92,12 @@ impl WriterHandle {
     /// [`Rejected::Busy`], at once: nothing is queued for admission.
     pub fn begin(&self, bearer: Bearer) -> Result<Admission, Rejected> {
         self.admissions.begin(bearer)
+    }
+
+    /// Returns admissions of their own, for bodies of any length that the writer does not get.
+    pub fn separate_admissions(&self, max_operations: u64) -> Admissions {
+        // Far from an overflow.
+        Admissions::bounded(max_operations, u64::MAX / 4, Arc::clone(&self.clock))
     }
 
     /// Admits one operation whose body has `bytes` bytes.

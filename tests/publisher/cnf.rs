@@ -85,6 +85,14 @@ async fn an_empty_formula_has_no_range() {
         .get_with(&path(&challenge), &[("range", "bytes=0-")])
         .await;
     assert_eq!(answer.status, 416);
+    // No coding of it is ever made.
+    let answer = app
+        .get_with(
+            &path(&challenge),
+            &[("accept-encoding", "gzip, identity;q=0")],
+        )
+        .await;
+    assert_eq!(answer.status, 406);
     app.stop().await;
 }
 
@@ -316,7 +324,7 @@ async fn codings_are_deleted_with_their_challenge_and_wrong_ones_are_replaced() 
     .unwrap();
     fs::write(folder.0.path().join("mine.cnf.gz"), b"of the operator").unwrap();
     fs::write(
-        folder.0.path().join(".publisher-left"),
+        folder.0.path().join(".publisher-0123456789abcdef.partial"),
         b"of a killed process",
     )
     .unwrap();
@@ -342,7 +350,7 @@ async fn codings_are_deleted_with_their_challenge_and_wrong_ones_are_replaced() 
     app.until("the codings deleted", |_| gone()).await;
     assert!(folder.path(&closing, "").exists() && folder.path(&staying, ".br").exists());
     assert!(folder.0.path().join("mine.cnf.gz").exists());
-    assert!(!folder.0.path().join(".publisher-left").exists());
+    assert!(!folder.0.path().join(".publisher-0123456789abcdef.partial").exists());
     app.stop().await;
 }
 

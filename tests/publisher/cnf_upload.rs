@@ -5,6 +5,10 @@
 //! - a longer body is refused as soon as it is too long
 //! - a body that breaks off or is too slow leaves nothing behind
 //! - few are taken in at once
+//! - uploads that stall give way to another one
+//! - a challenge that was retired or changed during the upload gets 409, and nothing is kept
+//! - a part of a formula is not taken for the whole
+//! - something else that has the name of the file is named in the log
 //! - what a killed process was writing is deleted at the next start
 //! - a disk that takes no more gives 503, and nothing is kept
 //! - samples and their formulas fit together
@@ -20,6 +24,9 @@ use crate::{
     process::{Service, get, in_shell, publisher, run, serve},
     wire::Client,
 };
+
+/// Of four uploads at once, a quarter is left for other tokens.
+const ONE_TOKENS_UPLOADS: usize = 3;
 
 fn upload(challenge: &Challenge) -> String {
     format!("/v1/admin/challenges/{}/cnf", challenge.challenge_id)
@@ -214,14 +221,16 @@ async fn few_are_taken_in_at_once() {
             client.send(&request);
             client
         };
-        (0..4).map(begin).collect::<Vec<Client>>()
+        (0..ONE_TOKENS_UPLOADS).map(begin).collect::<Vec<Client>>()
     });
     let mut open = open.await.unwrap();
-    app.until("four temporary files", |_| files(&folder).len() == 4)
-        .await;
+    app.until("temporary files", |_| {
+        files(&folder).len() == ONE_TOKENS_UPLOADS
+    })
+    .await;
     let refused = app.admin(Method::PUT, &upload(&active), body.clone()).await;
     refused.assert_error(503, "temporarily unavailable, try again");
-    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.header("retry-after"), "5");
     let sent = body.clone();
     let first = actix_web::web::block(move || {
         let first = open[0].ask(&sent);
@@ -247,6 +256,156 @@ async fn few_are_taken_in_at_once() {
     })
     .await;
     app.stop().await;
+}
+
+/// Sends the head of an upload and the first bytes of its body.
+async fn begin(app: &App, challenge: &Challenge, body: &[u8]) -> Client {
+    let head = head(challenge, &format!("Content-Length: {}", body.len()));
+    let (address, first) = (app.address(), body[..100_000].to_vec());
+    let begun = actix_web::web::block(move || {
+        let mut client = Client::connect(&address);
+        client.send(head);
+        client.send(first);
+        client
+    });
+    begun.await.unwrap()
+}
+
+#[actix_web::test]
+async fn uploads_that_stall_give_way_to_another_one() {
+    let folder = Folder::new();
+    let body = formula(1, 600_000);
+    let active = challenge(Status::Active, &body);
+    let app = folder.serve(slice::from_ref(&active), &[]).await;
+    let mut stalled = Vec::new();
+    for _ in 0..ONE_TOKENS_UPLOADS {
+        stalled.push(begin(&app, &active, &body).await);
+    }
+    app.until("temporary files", |_| {
+        files(&folder).len() == ONE_TOKENS_UPLOADS
+    })
+    .await;
+    app.clock.advance(std::time::Duration::from_secs(3));
+    let answer = app.admin(Method::PUT, &upload(&active), body.clone()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // The slowest one only; the others go on.
+    let answers = actix_web::web::block(move || {
+        let mut slowest = stalled.remove(0);
+        let slow = slowest.answer();
+        let others = stalled
+            .iter_mut()
+            .map(|client| client.ask(&body[100_000..]));
+        (slow, others.collect::<Vec<_>>())
+    });
+    let (slow, others) = answers.await.unwrap();
+    slow.assert_error(408);
+    assert!(others.iter().all(|answer| answer.status == 200));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_challenge_that_was_retired_or_changed_during_the_upload_gets_409() {
+    let folder = Folder::new();
+    let bodies = [1, 2, 3].map(|seed| formula(seed, 600_000));
+    let retired = challenge(Status::Active, &bodies[0]);
+    let changed = challenge(Status::Pending, &bodies[1]);
+    let both = [retired.clone(), changed.clone()];
+    let app = folder.serve(&both, &[]).await;
+    let begun = [
+        begin(&app, &retired, &bodies[0]).await,
+        begin(&app, &changed, &bodies[1]).await,
+    ];
+    app.until("two temporary files", |_| files(&folder).len() == 2)
+        .await;
+    let now_retired = Challenge {
+        status: Status::Retired,
+        ..retired.clone()
+    };
+    let now_other = Challenge {
+        cnf_sha256: challenge(Status::Pending, &bodies[2]).cnf_sha256,
+        ..changed.clone()
+    };
+    app.data.put(&[now_retired, now_other]);
+    let rests = [bodies[0][100_000..].to_vec(), bodies[1][100_000..].to_vec()];
+    let answers = actix_web::web::block(move || {
+        let asked = begun.into_iter().zip(rests);
+        let answers = asked.map(|(mut client, rest)| client.ask(&rest));
+        answers.collect::<Vec<_>>()
+    });
+    for (answer, detail) in answers.await.unwrap().iter().zip([
+        "the challenge is retired",
+        "the challenge was changed during the upload",
+    ]) {
+        answer.assert_error(409);
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(text.contains(detail), "{text}");
+    }
+    app.until("nothing kept", |_| files(&folder).is_empty())
+        .await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_part_of_a_formula_is_not_taken_for_the_whole() {
+    let folder = Folder::new();
+    let body = formula(1, 50_000);
+    let active = challenge(Status::Active, &body);
+    let app = folder.serve(slice::from_ref(&active), &[]).await;
+    let bearer = format!("Bearer {}", TOKENS[0]);
+    let fields = [
+        ("authorization", bearer.as_str()),
+        ("content-range", "bytes 0-49999/50000"),
+    ];
+    let answer = app
+        .send_body(Method::PUT, &upload(&active), &fields, body)
+        .await;
+    let detail = "malformed request: a formula is stored as a whole, not as a Content-Range";
+    answer.assert_error(400, detail);
+    assert_eq!(files(&folder), Vec::<String>::new());
+    app.stop().await;
+}
+
+#[test]
+fn something_else_that_has_the_name_of_the_file_is_named_in_the_log() {
+    let folder = Folder::new();
+    let body = formula(1, 50_000);
+    let active = challenge(Status::Active, &body);
+    let running = Service::start(service(&folder, &active));
+    let name = format!("{}.cnf", active.cnf_sha256);
+    let formulas = folder.0.path().join("formulas");
+    let put = || {
+        let mut client = Client::connect(&running.address);
+        client.send(head(&active, "Content-Length: 50000"));
+        client.ask(&body)
+    };
+    fs::create_dir(formulas.join(&name)).unwrap();
+    put().assert_error(503);
+    fs::remove_dir(formulas.join(&name)).unwrap();
+    // A pipe is replaced, and so is a link to nothing.
+    let pipe = formulas.join(&name);
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(put().body, b"{\"stored\":true}");
+    fs::remove_file(&pipe).unwrap();
+    std::os::unix::fs::symlink("nothing", &pipe).unwrap();
+    assert_eq!(put().body, b"{\"stored\":true}");
+    // A link to the file is served, as mounted volumes have them.
+    fs::rename(&pipe, formulas.join("content")).unwrap();
+    std::os::unix::fs::symlink("content", &pipe).unwrap();
+    assert!(get(&running.address, &path(&active), "").starts_with("HTTP/1.1 200 "));
+    fs::remove_dir_all(&formulas).unwrap();
+    put().assert_error(503);
+    running.signal("-TERM");
+    let (_, said) = running.ended();
+    for path in [formulas.join(&name), formulas] {
+        let line = format!("a formula cannot be stored in {}: ", path.display());
+        assert!(said.contains(&line), "{said}");
+    }
 }
 
 /// Puts a challenge into a new database in the folder, and returns a command that serves both.
