@@ -350,7 +350,13 @@ async fn codings_are_deleted_with_their_challenge_and_wrong_ones_are_replaced() 
     app.until("the codings deleted", |_| gone()).await;
     assert!(folder.path(&closing, "").exists() && folder.path(&staying, ".br").exists());
     assert!(folder.0.path().join("mine.cnf.gz").exists());
-    assert!(!folder.0.path().join(".publisher-0123456789abcdef.partial").exists());
+    assert!(
+        !folder
+            .0
+            .path()
+            .join(".publisher-0123456789abcdef.partial")
+            .exists()
+    );
     app.stop().await;
 }
 
