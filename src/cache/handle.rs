@@ -224,7 +224,7 @@ impl CacheHandle {
         Some(self.freshness()?.age)
     }
 
-    /// Returns how many challenges the board in service has; `None` if there is none.
+    /// Returns how many challenges the board in service has; `None` before the first board.
     pub fn challenges(&self) -> Option<usize> {
         let published = self.cell.load();
         Some(published.as_ref()?.snapshot.challenges())

@@ -53,7 +53,7 @@ pub struct Subject<'a> {
 /// Runs all checks, and hands each outcome to `each` as soon as it is known.
 ///
 /// # Errors
-/// [`FetchError::Invalid`] if the URL is none. All else is an outcome.
+/// [`FetchError::Invalid`] if the URL is invalid. Everything else is an outcome.
 pub fn check(
     subject: Subject<'_>,
     settings: &Settings,

@@ -26,7 +26,7 @@ pub(crate) fn prune(options: &Prune) -> anyhow::Result<()> {
     let said = if options.dry_run {
         format!("{count} eval runs ran before {before_text}: nothing was removed")
     } else {
-        // If there are none, no writer need wait.
+        // With nothing to remove, the write lock is not taken.
         let removed = if count == 0 {
             0
         } else {

@@ -94,8 +94,8 @@ fn is_target(text: &str) -> bool {
         || (is_path && !is_own && CRATES.contains(&first))
 }
 
-/// Returns what the target may have meant: a module or crate whose name is the same but for its path, or for one
-/// character, two that are exchanged included.
+/// Returns what the target may have meant: a module or crate with the same name and another path, or a name that differs
+/// in one character or in two exchanged ones.
 fn hint(target: &str) -> String {
     let name = |path: &str| path.rsplit("::").next().unwrap_or_default().to_owned();
     let meant = target.replace('-', "_");

@@ -286,7 +286,7 @@ pub struct Admin {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Keys {
     /// A JWK set to serve at /.well-known/cathedral-jwks.json: the Ed25519 public keys that sign eval runs are those
-    /// whose kid begins with cathedral-eval-signing, or all if there is none such. SIGHUP reads it again; a file
+    /// whose kid begins with cathedral-eval-signing, or all of them if no kid does. SIGHUP reads it again; a file
     /// without such a key is refused. Without this option the path answers 404.
     #[arg(long, env = "PUBLISHER_JWKS", value_name = "FILE")]
     pub jwks: Option<PathBuf>,

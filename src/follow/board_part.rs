@@ -1,4 +1,4 @@
-//! Copies the board: by waiting for its changes, or by polling if the upstream lets nobody wait.
+//! Copies the board: by waiting for its changes, or by polling if the upstream does not offer that.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ enum Way {
     Unknown,
     /// With the query of the last link.
     Waiting(String),
-    /// Since then it lets nobody wait.
+    /// When the upstream last refused to let this process wait.
     Polling(Instant),
 }
 

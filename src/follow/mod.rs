@@ -62,7 +62,7 @@ use source::Source;
 pub use settings::{Settings, Upstream};
 pub use status::UpstreamStatus;
 
-/// How often an upstream that lets nobody wait is asked whether it does by now.
+/// How often an upstream without waiting is asked whether it offers it now.
 const PROBE_AGAIN: Duration = Duration::from_secs(600);
 /// How long the start waits for the first look at the own database.
 const FIRST_READ: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ pub struct Settings {
         conflicts_with = "read_only"
     )]
     pub follow: Option<Upstream>,
-    /// How often to ask an upstream that lets nobody wait for changes, in milliseconds; less often if its answers may
+    /// How often to poll an upstream that does not offer waiting, in milliseconds; less often if its answers may
     /// be cached for longer.
     #[arg(long = "follow-poll-ms", env = "PUBLISHER_FOLLOW_POLL_MS")]
     #[arg(value_name = "MS", default_value = "15000", value_parser = units::millis(10..=units::DAY_MILLIS))]

@@ -113,7 +113,7 @@ pub enum Source {
     Hit,
     /// A read for another request, which was in flight already.
     Join,
-    /// The database.
+    /// The database, or the disk.
     Miss,
 }
 
@@ -520,7 +520,7 @@ impl Metrics {
         self.gauges[gauge as usize].set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
-    /// Sets when the newest published eval run ran, in seconds since 1970; `None` if there is none.
+    /// Sets when the newest published eval run ran, in seconds since 1970; `None` without such eval runs.
     pub fn newest_eval_run(&self, ran_at_secs: Option<i64>) {
         self.gauges[SampledGauge::NewestEvalRun as usize].set(ran_at_secs.unwrap_or(-1));
     }
