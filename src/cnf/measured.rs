@@ -129,19 +129,24 @@ impl Stamp {
     }
 }
 
-/// Reads a file once. Returns what it is known by, too.
+/// How often a file is read at most that changes meanwhile, as one does whose name is given to another one.
+const MAX_READS: u32 = 3;
+
+/// Reads a file. Returns what it is known by, too.
 ///
 /// # Errors
-/// Those of the file system; `ResourceBusy` if somebody wrote to it meanwhile.
+/// Those of the file system; `ResourceBusy` if somebody wrote to it each time that it was read.
 pub(super) fn measure(path: &Path) -> io::Result<(Stamp, Measured)> {
-    let stamp = Stamp::of(path)?;
-    let file = open_regular(path)?;
-    let measured = Measured::read(&file, u64::MAX, || true)?;
-    if Stamp::from(&file.metadata()?)? != stamp || measured.bytes != stamp.bytes {
-        let changed = "it changed while it was read";
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, changed));
+    for _ in 0..MAX_READS {
+        let file = open_regular(path)?;
+        let stamp = Stamp::from(&file.metadata()?)?;
+        let measured = Measured::read(&file, u64::MAX, || true)?;
+        if Stamp::from(&file.metadata()?)? == stamp && measured.bytes == stamp.bytes {
+            return Ok((stamp, measured));
+        }
     }
-    Ok((stamp, measured))
+    let changed = "it changed while it was read";
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, changed))
 }
 
 #[cfg(test)]

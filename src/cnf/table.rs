@@ -37,6 +37,8 @@ struct Entry {
     at: Instant,
     /// The check that runs; its end drops the sender.
     check: Option<watch::Receiver<()>>,
+    /// The file was replaced while the check ran: what it finds does not count.
+    outdated: bool,
 }
 
 /// What a request for a file does next.
@@ -57,6 +59,7 @@ pub(super) struct Turn {
     pub(super) hash: FileHash,
     /// What was found the last time, if it was well.
     pub(super) before: Option<Arc<Checked>>,
+    finished: bool,
     _end: watch::Sender<()>,
 }
 
@@ -87,12 +90,14 @@ impl Table {
             found: before.clone().map(Ok),
             at: now,
             check: Some(check),
+            outdated: false,
         };
         entries.files.insert(hash, entry);
         Step::Check(Turn {
             table: self.clone(),
             hash,
             before,
+            finished: false,
             _end: end,
         })
     }
@@ -100,10 +105,12 @@ impl Table {
     /// Forgets what was found: the next request looks at the file.
     pub(super) fn forget(&self, hash: &FileHash) {
         let mut entries = self.lock();
-        if let Some(entry) = entries.files.peek_mut(hash)
-            && entry.check.is_none()
-        {
-            entries.files.remove(hash);
+        if let Some(entry) = entries.files.peek_mut(hash) {
+            if entry.check.is_some() {
+                entry.outdated = true;
+            } else {
+                entries.files.remove(hash);
+            }
         }
     }
 
@@ -114,13 +121,20 @@ impl Table {
 
 impl Turn {
     /// Notes what was found.
-    pub(super) fn finish(self, found: Found) {
+    pub(super) fn finish(mut self, found: Found) {
+        self.finished = true;
         let entry = Entry {
             found: Some(found),
             at: Instant::now(),
             check: None,
+            outdated: false,
         };
         let mut entries = self.table.lock();
+        let known = entries.files.peek(&self.hash);
+        if known.is_some_and(|known| known.outdated) {
+            entries.files.remove(&self.hash);
+            return;
+        }
         entries.files.insert(self.hash, entry);
         let weight = |entries: &Entries| -> usize {
             let found = entries
@@ -137,12 +151,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut entries = self.table.lock();
-        // Still so if the check panicked.
-        if let Some(entry) = entries.files.peek_mut(&self.hash)
-            && entry.check.is_some()
-        {
-            entries.files.remove(&self.hash);
+        // The check may have panicked.
+        if !self.finished {
+            self.table.lock().files.remove(&self.hash);
         }
     }
 }
@@ -182,6 +193,19 @@ mod tests {
         };
         drop(first);
         assert!(ended.has_changed().is_err());
+        assert!(matches!(table.begin(HASH, Instant::now()), Step::Check(_)));
+    }
+
+    #[test]
+    fn a_check_of_a_file_that_is_replaced_meanwhile_does_not_count() {
+        let table = Table::new();
+        let Step::Check(turn) = table.begin(HASH, Instant::now()) else {
+            panic!("nobody checks");
+        };
+        table.forget(&HASH);
+        // Still one at a time.
+        assert!(matches!(table.begin(HASH, Instant::now()), Step::Wait(_)));
+        turn.finish(Err(Fault::Missing));
         assert!(matches!(table.begin(HASH, Instant::now()), Step::Check(_)));
     }
 

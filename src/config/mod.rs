@@ -441,7 +441,7 @@ pub struct Verify {
     /// A page of the feed, a JSON array or NDJSON; `-` for standard input.
     pub file: PathBuf,
     /// The JWK set with the public keys: a file, or the URL of a server's, such as
-    /// https://example.org/.well-known/cathedral-jwks.json.
+    /// `https://example.org/.well-known/cathedral-jwks.json`.
     #[arg(long, value_name = "FILE|URL")]
     pub jwks: String,
     /// A file with the certificates, as PEM, that may have issued that server's [default: those that the system

@@ -1,7 +1,7 @@
 //! Signatures of eval runs: what is signed, and whether a signature verifies (Ed25519, RFC 8032).
 //!
 //! The producer signs some values of a row, chosen by its `eval_output_schema_version`, as Python writes them
-//! ([`python_json`]). The other values are no part of the signature: validators ignore them too.
+//! (`python_json`). The other values are no part of the signature: validators ignore them too.
 
 use std::{collections::BTreeMap, mem};
 
