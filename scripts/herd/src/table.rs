@@ -9,6 +9,11 @@ type Quantile = fn(&Latency) -> Option<f64>;
 
 /// Returns the table, with one column per run.
 pub fn table(runs: &[Run]) -> String {
+    aligned(&rows(runs)) + &remarks(runs)
+}
+
+/// Returns the rows of the table: the names of the runs, then for each figure its name and its value in each run.
+pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
     let mut rows = vec![row(runs, "", |run| run.name.clone())];
     rows.extend(poller_rows(runs));
     rows.extend(news_rows(runs, "pollers", |run| Some(&run.pollers)));
@@ -39,7 +44,7 @@ pub fn table(runs: &[Run]) -> String {
             run.writers.as_ref()
         }));
     }
-    aligned(&rows) + &remarks(runs)
+    rows
 }
 
 fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
@@ -183,7 +188,7 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
 }
 
 /// Returns warnings that belong to the figures.
-fn remarks(runs: &[Run]) -> String {
+pub(crate) fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
         if run.late_p99_ms > 20.0 {
