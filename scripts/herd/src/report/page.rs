@@ -44,7 +44,7 @@ pub(super) fn page(runs: &[Run]) -> String {
     };
     let heading = match runs.len() {
         1 => "Report of a run of herd".to_owned(),
-        number => format!("{number} runs of herd, side by side, on the same scales"),
+        number => format!("Report of {number} runs of herd, on the same scales"),
     };
     let shares = embedded(
         picture::shares(runs, &scales),

@@ -30,6 +30,8 @@ pub(super) struct Picture {
 pub(super) struct Scales {
     /// The columns of each run.
     pub(super) columns: Vec<Vec<Column>>,
+    /// The end of the longest run, in seconds.
+    end: f64,
     rates: Scale,
     key: heat::Key,
     strips: Vec<Strip>,
@@ -40,10 +42,15 @@ impl Scales {
         let columns: Vec<_> = runs.iter().map(columns).collect();
         let all = columns.iter().flatten();
         let timeout = runs.iter().map(|run| run.timeout_ms).fold(1.0, f64::max);
-        let ends = runs.first().map_or(&[][..], |run| &run.bands_ms);
+        let bands = runs.first().map_or(&[][..], |run| &run.bands_ms);
+        let ends = columns.iter().flatten().map(|column| column.to);
+        let end = ends
+            .chain(runs.iter().map(|run| run.seconds))
+            .fold(1e-3, f64::max);
         Self {
+            end,
             rates: load::scale(all.clone()),
-            key: heat::Key::of(all, ends, timeout),
+            key: heat::Key::of(all, bands, timeout),
             strips: strips::strips(runs, &columns),
             columns,
         }
@@ -53,9 +60,8 @@ impl Scales {
 /// Draws one run.
 pub(super) fn run(run: &Run, columns: &[Column], scales: &Scales) -> Picture {
     let mut canvas = Canvas::default();
-    let end = columns.last().map_or(run.seconds, |column| column.to);
-    let x = Scale::Linear { max: end.max(1e-3) };
-    let times = time_ticks(end.max(1e-3));
+    let x = Scale::Linear { max: scales.end };
+    let times = time_ticks(scales.end);
     let bottom = load::draw(&mut canvas, 0.0, (x, scales.rates), &times, columns);
     let bottom = heat::draw(
         &mut canvas,

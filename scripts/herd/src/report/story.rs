@@ -16,6 +16,8 @@ const OUTAGE_COLUMNS: usize = 3;
 const OUTAGE_POLLS: f64 = 0.05;
 /// Requests per poll from which the sentence speaks of retries.
 const MANY_REQUESTS: f64 = 1.5;
+/// From this duration of a run on, in seconds, moments are told in whole seconds.
+const COARSE: f64 = 15.0;
 /// A smaller share of late responses is not worth a word.
 const LATE: f64 = 0.001;
 /// The load during an outage counts as the same as before, up to this factor.
@@ -132,7 +134,7 @@ fn of_outage(run: &Run, columns: &[Column], limit: f64, outage: Outage) -> Story
     let begin = during.first().map_or(0.0, |column| column.from);
     let end = during.last().map_or(run.seconds, |column| column.to);
     let lasts = after.iter().all(|column| column.due == 0);
-    let (from, until) = (time_of_run(begin), time_of_run(end));
+    let (from, until) = (moment(begin, run), moment(end, run));
     let share = |columns: &[Column]| {
         let due: u64 = columns
             .iter()
@@ -189,6 +191,15 @@ fn of_outage(run: &Run, columns: &[Column], limit: f64, outage: Outage) -> Story
         (false, false) => String::new(),
     };
     Story { headline, sentence }
+}
+
+/// Formats a moment no finer than the columns of the run are.
+fn moment(seconds: f64, run: &Run) -> String {
+    time_of_run(if run.seconds < COARSE {
+        seconds
+    } else {
+        seconds.round()
+    })
 }
 
 /// Returns the time in which a response is in time: the clients' timeout. Clients that wait for news have none that
