@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failures::{Failures, Reason};
+
 /// The version of this format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The results of one run. Times are in seconds from its beginning, latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +48,7 @@ pub struct Role {
     pub clients: u32,
     /// Polls that were due, without waits that the end of the run has cut off.
     pub due: u64,
-    /// Polls that got 2xx or 304.
+    /// Polls that got 2xx, or 304 to a conditional request, with a whole body.
     pub answered: u64,
     /// Polls that were given up, got 4xx, or were in flight at the end.
     pub failed: u64,
@@ -57,12 +59,13 @@ pub struct Role {
     pub attempts: u64,
     /// Responses by status, including those to retries.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests without a complete response in time.
-    pub timeouts: u64,
-    /// Requests whose connection failed or was lost, also in the middle of a body.
-    pub broken: u64,
-    /// The first reason for a lost connection.
-    pub first_broken: Option<String>,
+    /// Requests that do not count as answered, by reason.
+    pub failures: Failures,
+    /// Requests in flight at the end of the run. Each request sent was answered, failed, or is in flight.
+    pub in_flight: u64,
+    /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
+    /// §9.3.1).
+    pub reopened: u64,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.
@@ -168,7 +171,7 @@ pub struct Slice {
     pub attempts: u64,
     /// Timeouts in the bucket.
     pub timeouts: u64,
-    /// 429, 5xx and lost connections in the bucket.
+    /// Requests in the bucket that failed for another reason than a timeout.
     pub errors: u64,
     /// Maximum of requests in flight.
     pub in_flight: u64,
@@ -235,6 +238,16 @@ impl Role {
         of_class.map(|(_, count)| count).sum()
     }
 
+    /// Returns the number of requests without a complete response in time.
+    pub fn timeouts(&self) -> u64 {
+        self.failures.of(Reason::TimedOut)
+    }
+
+    /// Returns the number of requests whose connection failed or was lost, also in the middle of a body.
+    pub fn lost(&self) -> u64 {
+        self.failures.count(Reason::is_lost)
+    }
+
     /// Returns the requests per poll.
     pub fn amplification(&self) -> f64 {
         let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);
@@ -243,6 +256,6 @@ impl Role {
 
     fn is_clean(&self) -> bool {
         let without_next = self.waits.as_ref().map_or(0, |waits| waits.without_next);
-        self.failed + self.timeouts + self.broken + self.of_class(5) + without_next == 0
+        self.failed + self.failures.count(|_| true) + without_next == 0
     }
 }
