@@ -384,11 +384,7 @@ async fn a_response_that_is_cut_off_counts_as_a_lost_connection_for_clients_of_e
         socket.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")?;
         socket.shutdown(Shutdown::Both)
     });
-    let unframed = stub(|socket| {
-        socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n{}")?;
-        socket.shutdown(Shutdown::Both)
-    });
-    for url in [by_length, chunked, unframed] {
+    for url in [by_length, chunked] {
         for options in ["--on-failure give-up", "--wait"] {
             let options = format!(
                 "--clients 2 --interval-ms 300 --ramp-ms 0 --duration-secs 1 --validators 2 --feed-interval-ms 300 --feed-url {url} {options}"
@@ -408,9 +404,13 @@ async fn a_response_that_is_cut_off_counts_as_a_lost_connection_for_clients_of_e
 }
 
 #[actix_web::test]
-async fn a_body_of_http_1_0_may_end_with_the_connection_and_interim_responses_are_skipped() {
+async fn a_body_may_end_with_the_connection_and_interim_responses_are_skipped() {
     let old = stub(|socket| {
         socket.write_all(b"HTTP/1.0 200 OK\r\n\r\n{}")?;
+        socket.shutdown(Shutdown::Both)
+    });
+    let unframed = stub(|socket| {
+        socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n{}")?;
         socket.shutdown(Shutdown::Both)
     });
     let interim = stub(|socket| {
@@ -420,7 +420,7 @@ async fn a_body_of_http_1_0_may_end_with_the_connection_and_interim_responses_ar
             b"00 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         )
     });
-    for url in [old, interim] {
+    for url in [old, unframed, interim] {
         let run = herd_of(&url, "--clients 2 --interval-ms 200 --duration-secs 1").await;
         assert_eq!(run.pollers.answered, run.pollers.due, "{run:?}");
         assert_eq!(run.pollers.body_bytes, 2 * run.pollers.due, "{run:?}");
