@@ -221,13 +221,7 @@ impl Herd {
     }
 
     /// Returns the times of a client that starts within the first interval and then keeps to it.
-    fn steady(
-        &self,
-        number: u32,
-        clients: u32,
-        interval: Duration,
-        own: &mut Own,
-    ) -> Vec<Instant> {
+    fn steady(&self, number: u32, clients: u32, interval: Duration, own: &mut Own) -> Vec<Instant> {
         let times = Times {
             first: share(interval, number, clients),
             interval,

@@ -1,11 +1,6 @@
 //! One poll: requests until a response, a final failure or the end of the run.
 
-use std::{
-    cell::RefCell,
-    net::IpAddr,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 
 use awc::{
     Client, Connector, SendClientRequest,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::run::{Generator, Latency, ShardUse, Verdict};
+use crate::{
+    run::{Generator, Latency, ShardUse, Verdict},
+    tally::Tally,
+};
 
 /// Share of the time of a processor from which on a thread counts as saturated.
 const SATURATED: f64 = 0.9;
@@ -61,32 +64,25 @@ pub(super) fn cpu_of_process() -> Duration {
 
 #[cfg(target_os = "linux")]
 fn time_of(clock: rustix::time::ClockId) -> Duration {
-    rustix::time::clock_gettime(clock).try_into().unwrap_or_default()
+    rustix::time::clock_gettime(clock)
+        .try_into()
+        .unwrap_or_default()
 }
 
-/// Returns the figures of a run of `seconds`, and the verdict. `delay` is the scheduling delay of all shards together,
-/// `latency` what the pollers measured.
+/// Returns the figures of a run of `seconds` in which the process used `cpu`.
 pub(super) fn figures(
     shards: Vec<ShardUse>,
-    delay: Latency,
+    pollers: &Tally,
     cpu: Duration,
-    latency: &Latency,
     seconds: f64,
 ) -> Generator {
-    let busiest = shards.iter().map(|shard| shard.cpu_secs).fold(0.0, f64::max);
-    let late_ms = delay.p99_ms.unwrap_or(0.0);
-    // A quantile that is `never` is longer than any delay.
-    let is_part = latency.p99_ms.is_some_and(|p99| late_ms > LATE_SHARE * p99);
-    let verdict = if busiest > SATURATED * seconds {
-        Verdict::Saturated
-    } else if late_ms > LATE_MS && is_part {
-        Verdict::Late
-    } else {
-        Verdict::OnTime
-    };
+    let busiest = shards.iter().map(|shard| shard.cpu_secs);
+    let busiest = busiest.fold(0.0, f64::max);
+    let delay = pollers.scheduling_delay().latency();
+    let latency = pollers.latency().latency();
     Generator {
         threads: u32::try_from(shards.len()).unwrap_or(u32::MAX),
-        verdict,
+        verdict: verdict(busiest / seconds.max(1e-9), &delay, &latency),
         delay,
         cpu_secs: cpu.as_secs_f64(),
         busiest_cpu_secs: busiest,
@@ -94,33 +90,39 @@ pub(super) fn figures(
     }
 }
 
+/// `busiest` is the share of the time in which the busiest thread had a processor.
+fn verdict(busiest: f64, delay: &Latency, latency: &Latency) -> Verdict {
+    let late_ms = delay.p99_ms.unwrap_or(0.0);
+    // A quantile that is `never` is longer than any delay.
+    let shows = latency.p99_ms.is_some_and(|p99| late_ms > LATE_SHARE * p99);
+    if busiest > SATURATED {
+        Verdict::Saturated
+    } else if late_ms > LATE_MS && shows {
+        Verdict::Late
+    } else {
+        Verdict::OnTime
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdict(cpu_secs: f64, late_ms: f64, p99_ms: Option<f64>) -> Verdict {
+    fn of(busiest: f64, late_ms: f64, p99_ms: Option<f64>) -> Verdict {
         let quantiles = |p99_ms| Latency {
             p99_ms,
             ..Latency::default()
         };
-        let shard = |cpu_secs| ShardUse {
-            clients: 1,
-            delay: Latency::default(),
-            cpu_secs,
-            queued_secs: 0.0,
-        };
-        let shards = vec![shard(0.1), shard(cpu_secs)];
-        let delay = quantiles(Some(late_ms));
-        figures(shards, delay, Duration::ZERO, &quantiles(p99_ms), 10.0).verdict
+        verdict(busiest, &quantiles(Some(late_ms)), &quantiles(p99_ms))
     }
 
     #[test]
     fn the_generator_is_the_bottleneck_if_a_thread_has_no_time_left_or_its_delay_shows() {
-        assert_eq!(verdict(5.0, 0.2, Some(1.0)), Verdict::OnTime);
-        assert_eq!(verdict(9.5, 0.2, Some(1.0)), Verdict::Saturated);
-        assert_eq!(verdict(5.0, 3.0, Some(10.0)), Verdict::Late);
+        assert_eq!(of(0.5, 0.2, Some(1.0)), Verdict::OnTime);
+        assert_eq!(of(0.95, 0.2, Some(1.0)), Verdict::Saturated);
+        assert_eq!(of(0.5, 3.0, Some(10.0)), Verdict::Late);
         // Of a second these three milliseconds are nothing.
-        assert_eq!(verdict(5.0, 3.0, Some(1000.0)), Verdict::OnTime);
-        assert_eq!(verdict(5.0, 3.0, None), Verdict::OnTime);
+        assert_eq!(of(0.5, 3.0, Some(1000.0)), Verdict::OnTime);
+        assert_eq!(of(0.5, 3.0, None), Verdict::OnTime);
     }
 }

@@ -1,6 +1,6 @@
 //! The progress line of a run, on a terminal.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{convert::Infallible, io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
@@ -17,7 +17,7 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(250);
 pub(super) type Shown = Vec<watch::Receiver<Option<Progress>>>;
 
 /// Updates the progress line until dropped. Shows nothing if stderr is not a terminal.
-pub(super) async fn show(shards: Shown, began: Instant, duration: Duration) {
+pub(super) async fn show(shards: Shown, began: Instant, duration: Duration) -> Infallible {
     if !std::io::stderr().is_terminal() {
         drop(shards);
         return std::future::pending().await;
@@ -34,7 +34,7 @@ pub(super) async fn show(shards: Shown, began: Instant, duration: Duration) {
             continue;
         };
         let elapsed = began.elapsed();
-        let answered = progress.answered - answered_before;
+        let answered = progress.answered.saturating_sub(answered_before);
         let rate = answered as f64 / INTERVAL.as_secs_f64();
         answered_before = progress.answered;
         bar.0.set_position(elapsed.as_millis() as u64);

@@ -234,7 +234,9 @@ impl Seen {
         // A cache may answer with an older board.
         self.changes = Some(seen.max(number));
         let changes = news.changes.get(seen..number).unwrap_or_default();
-        let times = changes.iter().map(|sent| now.saturating_duration_since(*sent));
+        let times = changes
+            .iter()
+            .map(|sent| now.saturating_duration_since(*sent));
         times.collect()
     }
 
@@ -245,6 +247,7 @@ impl Seen {
         let sent = rows.iter().filter_map(|row| news.rows.get(row.id.as_ref()));
         let since = self.since.unwrap_or(now);
         let new = sent.filter(|sent| **sent >= since);
-        new.map(|sent| now.saturating_duration_since(*sent)).collect()
+        new.map(|sent| now.saturating_duration_since(*sent))
+            .collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     latencies::Latencies,
     link::NoNext,
     retry::Failure,
-    run::{Latency, News, Role, Slice, Waits},
+    run::{News, Role, Slice, Waits},
 };
 
 /// Time buckets per run, unless they would be shorter than [`SHORTEST_BUCKET`].
@@ -371,8 +371,13 @@ impl Tally {
     }
 
     /// Returns by how much polls started later than they were due.
-    pub(super) fn scheduling_delay(&self) -> Latency {
-        self.scheduling_delay.latency()
+    pub(super) fn scheduling_delay(&self) -> &Latencies {
+        &self.scheduling_delay
+    }
+
+    /// Returns the latencies of all polls.
+    pub(super) fn latency(&self) -> &Latencies {
+        &self.latency
     }
 
     /// Returns the results.
@@ -437,8 +442,9 @@ impl Bucket {
         self.due += other.due;
         self.answered += other.answered;
         self.attempts += other.attempts;
-        self.timeouts += other.timeouts;
-        self.errors += other.errors;
+        for (reason, count) in &other.failures {
+            *self.failures.entry(reason.clone()).or_default() += count;
+        }
         self.in_flight += other.in_flight;
         self.latency.merge(&other.latency)
     }
@@ -454,7 +460,8 @@ impl Waits {
         self.most_of_a_client = self.most_of_a_client.max(other.most_of_a_client);
         self.without_next += other.without_next;
         if self.first_without_next.is_none() {
-            self.first_without_next.clone_from(&other.first_without_next);
+            self.first_without_next
+                .clone_from(&other.first_without_next);
         }
         self.cut_off += other.cut_off;
         self.closing += other.closing;

@@ -53,8 +53,13 @@ impl Timer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let kernel = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types whose descriptor may change; that of OwnedFd does not"
+        )]
+        let kernel = AsyncFd::with_interest(kernel, Interest::READABLE)?;
         Ok(Self(Rc::new(Inner {
-            kernel: AsyncFd::with_interest(kernel, Interest::READABLE)?,
+            kernel,
             waits: RefCell::default(),
         })))
     }
