@@ -67,8 +67,7 @@ struct Bucket {
     due: u64,
     answered: u64,
     attempts: u64,
-    timeouts: u64,
-    errors: u64,
+    failures: BTreeMap<Reason, u64>,
     in_flight: u64,
     latency: Latencies,
 }
@@ -107,8 +106,7 @@ impl Tally {
                 due: 0,
                 answered: 0,
                 attempts: 0,
-                timeouts: 0,
-                errors: 0,
+                failures: BTreeMap::new(),
                 in_flight: 0,
                 latency: Latencies::new(2)?,
             })
@@ -171,9 +169,8 @@ impl Tally {
     /// Counts a request that does not count as answered.
     pub(super) fn unanswered(&mut self, now: Instant, failed: &Failed) {
         self.failures.add(failed.reason, &failed.detail);
-        self.bucket(now, |bucket| match failed.reason {
-            Reason::TimedOut => bucket.timeouts += 1,
-            _ => bucket.errors += 1,
+        self.bucket(now, |bucket| {
+            *bucket.failures.entry(failed.reason).or_default() += 1;
         });
     }
 
@@ -326,10 +323,11 @@ impl Tally {
             due: bucket.due,
             answered: bucket.answered,
             attempts: bucket.attempts,
-            timeouts: bucket.timeouts,
-            errors: bucket.errors,
+            failures: bucket.failures.clone(),
             in_flight: bucket.in_flight,
             latency: bucket.latency.latency(),
+            histogram: bucket.latency.histogram(),
+            unanswered: bucket.latency.unanswered(),
         });
         slices.collect()
     }
