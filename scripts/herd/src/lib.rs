@@ -12,7 +12,10 @@
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
-//! | `transport` | connections: no truncated response passes for a whole one, interim ones are skipped |
+//! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
+//! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
+//! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
+//! | `failures` | why requests failed |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
@@ -33,12 +36,16 @@
 //! connections, counters, random numbers and part of the limits. Their counters are added at the end. If a thread was late
 //! or had no time left, the results say so.
 
+mod answer;
 pub mod bands;
 mod clients;
 pub mod config;
+mod connections;
 mod exchange;
+pub mod failures;
 mod follower;
 mod generator;
+mod http1;
 pub mod invalid;
 mod latencies;
 mod limits;
@@ -51,6 +58,7 @@ pub mod plan;
 mod poller;
 pub mod processes;
 pub mod report;
+mod response;
 pub mod retry;
 pub mod run;
 pub mod schedule;
@@ -66,12 +74,7 @@ mod validator;
 mod writer;
 
 use std::{
-    cell::Cell,
-    convert::Infallible,
-    future::Future,
-    net::{TcpStream, ToSocketAddrs},
-    sync::Arc,
-    time::Duration,
+    cell::Cell, convert::Infallible, future::Future, net::TcpStream, sync::Arc, time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -124,7 +127,7 @@ pub enum HerdError {
 }
 
 /// Runs the plan to its end or until `stop`, and returns the results. Requests in flight at the end may
-/// take one more timeout. Must be called within an actix system.
+/// take one more timeout. Must be called within a [`tokio::task::LocalSet`].
 ///
 /// # Errors
 /// [`HerdError`], before any request is sent.
@@ -172,7 +175,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan.pollers.url.to_string(),
+        url: plan.pollers.target.url.to_string(),
         began_at,
         seconds,
         timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
@@ -215,20 +218,18 @@ async fn all(shards: Vec<Shard>) -> Result<Measured, HerdError> {
 
 /// Checks that the target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
-    let url = &plan.pollers.url;
-    let (name, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
-    let host = format!("{name}:{port}");
-    let connected = host.to_socket_addrs().and_then(|addresses| {
-        let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(_) => return Ok(()),
-                Err(error) => failed = error,
-            }
+    let origin = &plan.pollers.target.origin;
+    let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in &origin.addresses {
+        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) => failed = error,
         }
-        Err(failed)
-    });
-    connected.map_err(|source| HerdError::Absent { host, source })
+    }
+    Err(HerdError::Absent {
+        host: origin.authority.clone(),
+        source: failed,
+    })
 }
 
 fn allow_files(plan: &Plan) -> Result<(), HerdError> {

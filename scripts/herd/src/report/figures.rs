@@ -103,7 +103,7 @@ fn head(svg: &mut Svg, left: f64, run: &Run) {
         "{} requests ({:.2} per poll), {} timeouts, {} of 5xx{rebuilds}",
         count(role.attempts),
         role.amplification(),
-        count(role.timeouts),
+        count(role.timeouts()),
         count(role.of_class(5)),
     );
     svg.text("ink", (left + LEFT, 80.0), &line);
