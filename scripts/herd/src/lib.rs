@@ -15,10 +15,10 @@
 //! | `page` | a page of the feed |
 //! | `news` | when something was written, and how long it takes to reach clients |
 //! | `target` | URLs and addresses |
-//! | `tally`, `latencies` | counts and histograms during the run |
+//! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
-//! | `live`, `table`, `report` | output: during the run, as text, as a picture |
+//! | `live`, `table`, `aligned`, `report` | output: during the run, as text, in columns, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
@@ -27,6 +27,8 @@
 //!
 //! One thread generates all of the load. If that thread itself is late, the results say by how much.
 
+mod aligned;
+pub mod bands;
 mod clients;
 pub mod config;
 mod exchange;
@@ -159,6 +161,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         pollers: pollers.role(),
         validators: validators.map(|tally| tally.borrow().role()),
         writers: writers.map(|tally| tally.borrow().role()),
+        bands_ms: bands::ends_ms(),
         slices: pollers.slices(),
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),

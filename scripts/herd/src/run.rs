@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The version of this format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The results of one run. Times are in seconds from its beginning, latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Run {
     pub validators: Option<Role>,
     /// The writers, if there were any; one poll is one post.
     pub writers: Option<Role>,
+    /// Upper ends of the latency bands of the slices, in milliseconds, ascending ([`crate::bands`]).
+    pub bands_ms: Vec<f64>,
     /// The pollers over time.
     pub slices: Vec<Slice>,
     /// Rebuilds that the server counted.
@@ -166,14 +168,17 @@ pub struct Slice {
     pub answered: u64,
     /// Requests sent in the bucket.
     pub attempts: u64,
-    /// Timeouts in the bucket.
-    pub timeouts: u64,
-    /// 429, 5xx and lost connections in the bucket.
-    pub errors: u64,
+    /// Requests that failed in the bucket, by reason.
+    pub failures: BTreeMap<String, u64>,
     /// Maximum of requests in flight.
     pub in_flight: u64,
     /// Latency of the polls due in the bucket.
     pub latency: Latency,
+    /// Polls due in the bucket that got a response, by the latency bands of the run ([`Run::bands_ms`]); zeros at the
+    /// end are left out.
+    pub histogram: Vec<u64>,
+    /// Polls due in the bucket that never got a response.
+    pub unanswered: u64,
 }
 
 /// Values of the server's counter of rebuilds.
@@ -233,6 +238,23 @@ impl Role {
             .iter()
             .filter(|(code, _)| *code / 100 == class);
         of_class.map(|(_, count)| count).sum()
+    }
+
+    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
+    /// first.
+    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
+        let statuses = self.statuses.iter();
+        let statuses = statuses.filter(|(status, _)| !matches!(status, 200..=299 | 304));
+        let mut reasons: Vec<_> = statuses
+            .map(|(status, count)| (status.to_string(), *count, None))
+            .chain([
+                ("timed out".to_owned(), self.timeouts, None),
+                ("lost".to_owned(), self.broken, self.first_broken.clone()),
+            ])
+            .filter(|(_, count, _)| *count > 0)
+            .collect();
+        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        reasons
     }
 
     /// Returns the requests per poll.
