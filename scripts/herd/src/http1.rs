@@ -76,7 +76,7 @@ impl Http1 {
         request: Outgoing,
         keep: Keep,
     ) -> Result<Answer, Unanswered> {
-        self.received.take();
+        let before = self.received.count();
         let sending = self.sender.try_send_request(in_origin_form(request));
         let answer = async {
             match sending.await {
@@ -89,7 +89,7 @@ impl Http1 {
         };
         let answer = self.driver.run(answer).await;
         answer.map_err(|(failed, unsent)| Unanswered {
-            silent: !self.received.take()
+            silent: self.received.count() == before
                 && matches!(failed.reason, Reason::Closed | Reason::Reset),
             failed,
             unsent,

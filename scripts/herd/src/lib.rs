@@ -10,14 +10,14 @@
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
-//! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
+//! | `http1`, `http2`, `transport`, `tls` | one connection: a version of HTTP, and the bytes below it |
 //! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
 //! | `failures` | why requests failed |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
 //! | `news` | when something was written, and how long it takes to reach clients |
-//! | `target` | URLs and addresses |
+//! | `target`, `resolve` | URLs, their servers and addresses |
 //! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
@@ -39,6 +39,7 @@ mod exchange;
 pub mod failures;
 mod follower;
 mod http1;
+mod http2;
 pub mod invalid;
 mod latencies;
 pub mod link;
@@ -50,6 +51,7 @@ pub mod plan;
 mod poller;
 pub mod processes;
 pub mod report;
+pub mod resolve;
 mod response;
 pub mod retry;
 pub mod run;
@@ -58,6 +60,7 @@ mod server_side;
 pub mod table;
 mod tally;
 mod target;
+pub mod tls;
 mod transport;
 mod validator;
 mod writer;
