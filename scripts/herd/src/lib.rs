@@ -21,7 +21,7 @@
 //! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
-//! | `live`, `table`, `report` | output: during the run, as text, as a picture |
+//! | `live`, `table`, `aligned`, `report` | output: during the run, as text, in columns, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
@@ -30,6 +30,7 @@
 //!
 //! One thread generates all of the load. If that thread itself is late, the results say by how much.
 
+mod aligned;
 mod answer;
 pub mod bands;
 mod clients;

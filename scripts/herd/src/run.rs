@@ -253,6 +253,18 @@ impl Role {
         self.failures.count(Reason::is_lost)
     }
 
+    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
+    /// first.
+    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
+        let failures = self.failures.iter().map(|(reason, failed)| {
+            let first = Some(failed.first.clone());
+            (reason.to_string(), failed.count, first)
+        });
+        let mut reasons: Vec<_> = failures.collect();
+        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        reasons
+    }
+
     /// Returns the requests per poll.
     pub fn amplification(&self) -> f64 {
         let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);

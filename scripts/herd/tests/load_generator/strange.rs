@@ -233,7 +233,7 @@ fn assert_sum(run: &Run, name: &str) {
 
 #[actix_web::test]
 async fn each_strange_server_gets_its_answers_counted_or_its_reason() {
-    let runs = SERVERS.iter().map(|server| async {
+    let runs = SERVERS.iter().map(|server| async move {
         let url = serve(vec![(server.bytes.to_vec(), server.then)]);
         (server, herd_of(&url, TWO_POLLS).await)
     });
