@@ -8,7 +8,8 @@
 //! - a poll without a response counts as slower than every other poll
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
-//! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`
+//! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`;
+//!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
 //! - the program prints a table or JSON, writes self-contained reports, and compares runs
@@ -25,6 +26,8 @@ mod client;
 #[path = "../examples/lab/mod.rs"]
 #[allow(dead_code)]
 mod lab;
+#[path = "load_generator/nginx.rs"]
+mod nginx;
 #[path = "load_generator/strange.rs"]
 mod strange;
 #[path = "load_generator/waiting.rs"]

@@ -25,6 +25,8 @@ enum Then {
     Stay,
     /// Closes the connection.
     Close,
+    /// Closes the connection after a while.
+    CloseLater,
     /// Closes the connection when the next request has come.
     CloseNext,
     /// Resets the connection.
@@ -32,7 +34,7 @@ enum Then {
     /// Waits, and ignores further requests.
     Hang,
 }
-use Then::{Close, CloseNext, Hang, Reset, Stay};
+use Then::{Close, CloseLater, CloseNext, Hang, Reset, Stay};
 
 /// A server that sends the same to every request.
 struct Strange {
@@ -126,7 +128,7 @@ const SERVERS: &[Strange] = &[
     // Connections that are kept, or not.
     strange("Connection: close", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", Close, "2 bytes"),
     strange("Connection: close, and the server does not", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", Hang, "2 bytes"),
-    strange("an idle connection is closed", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Close, "2 bytes, opened again"),
+    strange("an idle connection is closed", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", CloseLater, "2 bytes, opened again"),
     strange("it is closed when the next request comes", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", CloseNext, "2 bytes, opened again"),
     strange("bytes after the body", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}more", Stay, "2 bytes"),
     strange("a second response that nobody asked for", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", Stay, "2 bytes"),
@@ -160,13 +162,17 @@ fn answer(mut socket: TcpStream, answers: &[(Vec<u8>, Then)]) -> io::Result<()> 
             return Ok(());
         }
         let (bytes, then) = &answers[number.min(answers.len() - 1)];
-        // In two pieces, which may arrive as two.
-        let (first, second) = bytes.split_at(bytes.len() / 2);
+        // In two pieces, which may arrive as two: the head is cut.
+        let (first, second) = bytes.split_at(bytes.len().min(20));
         socket.write_all(first)?;
         thread::sleep(Duration::from_millis(5));
         socket.write_all(second)?;
         match then {
             Stay => continue,
+            CloseLater => {
+                thread::sleep(Duration::from_millis(100));
+                socket.shutdown(Shutdown::Both)?;
+            }
             CloseNext => {
                 read_head(&mut reader)?;
                 socket.shutdown(Shutdown::Both)?;
@@ -247,10 +253,7 @@ async fn each_strange_server_gets_its_answers_counted_or_its_reason() {
         let first = first.map_or("", |(_, failed)| failed.first.as_str());
         let _ = writeln!(table, "{:<50} {said:<26} {first}", server.name);
         if said != server.says {
-            wrong.push(format!(
-                "{}: {said}, not {}: {role:?}",
-                server.name, server.says
-            ));
+            wrong.push(format!("{}: {said}, not {}", server.name, server.says));
         }
         assert_sum(run, server.name);
         assert_eq!(
@@ -352,10 +355,14 @@ async fn what_fails_before_http_has_its_reason() {
         (&refused, "", "refused"),
         (&https, "--insecure", "tls"),
         (&web, "--http2", "malformed"),
-        (&closing, "--http2", "closed"),
+        (&closing, "--http2", "reset|closed"),
     ] {
         let run = herd_of(url, &format!("{TWO_POLLS} {options}")).await;
-        assert_eq!(says(&run.pollers), says_this, "{url} {options}: {run:?}");
+        let said = says(&run.pollers);
+        assert!(
+            says_this.split('|').any(|one| one == said),
+            "{options}: {said}"
+        );
         assert_sum(&run, url);
     }
 }
