@@ -38,9 +38,8 @@ pub struct Run {
     pub rebuilds: Option<Rebuilds>,
     /// Processor time and memory of the server.
     pub server: Option<ServerUse>,
-    /// Scheduling delay of the load generator itself, p99. Unless it is small compared with the
-    /// latencies, they contain it.
-    pub late_p99_ms: f64,
+    /// The load generator itself.
+    pub generator: Generator,
 }
 
 /// Results of the clients of one kind.
@@ -211,6 +210,50 @@ pub struct ServerUse {
     pub pss_bytes: u64,
 }
 
+/// What the load generator used, and whether it was fast enough. Processor times are zero where the system does not say
+/// them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// Threads that sent requests.
+    pub threads: u32,
+    /// Whether the generator was the bottleneck.
+    pub verdict: Verdict,
+    /// Scheduling delay: how much later than they were due polls were started. Unless it is small compared with the
+    /// latencies, they contain it.
+    pub delay: Latency,
+    /// Processor time of the whole process in the run, in seconds.
+    pub cpu_secs: f64,
+    /// Processor time of the thread that used most, in seconds.
+    pub busiest_cpu_secs: f64,
+    /// The threads.
+    pub shards: Vec<ShardUse>,
+}
+
+/// A thread of the load generator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardUse {
+    /// Clients of this thread.
+    pub clients: u32,
+    /// Scheduling delay of its polls.
+    pub delay: Latency,
+    /// Processor time that it used, in seconds.
+    pub cpu_secs: f64,
+    /// Time that it was ready to run and waited for a processor, in seconds.
+    pub queued_secs: f64,
+}
+
+/// Whether the load generator was the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No: polls started in time, as far as it matters for the latencies.
+    OnTime,
+    /// Polls started so late that a tenth of the latency at p99 is this delay.
+    Late,
+    /// A thread used more than nine tenths of a processor: the generator cannot send much more than this.
+    Saturated,
+}
+
 impl Run {
     /// Returns the number of requests of all clients.
     pub fn attempts(&self) -> u64 {
@@ -243,6 +286,17 @@ impl Role {
         of_class.map(|(_, count)| count).sum()
     }
 
+    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
+    /// first.
+    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
+        let failures = self.failures.iter();
+        let mut reasons: Vec<_> = failures
+            .map(|(reason, failed)| (reason.to_string(), failed.count, Some(failed.first.clone())))
+            .collect();
+        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        reasons
+    }
+
     /// Returns the number of requests without a complete response in time.
     pub fn timeouts(&self) -> u64 {
         self.failures.of(Reason::TimedOut)
@@ -251,18 +305,6 @@ impl Role {
     /// Returns the number of requests whose connection failed or was lost, also in the middle of a body.
     pub fn lost(&self) -> u64 {
         self.failures.count(Reason::is_lost)
-    }
-
-    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
-    /// first.
-    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
-        let failures = self.failures.iter().map(|(reason, failed)| {
-            let first = Some(failed.first.clone());
-            (reason.to_string(), failed.count, first)
-        });
-        let mut reasons: Vec<_> = failures.collect();
-        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
-        reasons
     }
 
     /// Returns the requests per poll.

@@ -8,6 +8,7 @@
 //! - a poll without a response counts as slower than every other poll
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
+//! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`;
 //!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
@@ -30,6 +31,8 @@ mod lab;
 mod nginx;
 #[path = "load_generator/strange.rs"]
 mod strange;
+#[path = "load_generator/threads.rs"]
+mod threads;
 #[path = "load_generator/waiting.rs"]
 mod waiting;
 

@@ -67,7 +67,7 @@ fn column(slices: &[&Slice]) -> Column {
             failures: slice
                 .failures
                 .iter()
-                .map(|(reason, times)| (reason.to_string(), *times))
+                .map(|(reason, count)| (reason.to_string(), *count))
                 .collect(),
             rebuilds: 0,
             bands: slice.histogram.clone(),
