@@ -15,7 +15,7 @@
 //! | `page` | a page of the feed |
 //! | `news` | when something was written, and how long it takes to reach clients |
 //! | `target` | URLs and addresses |
-//! | `tally`, `latencies` | counts and histograms during the run |
+//! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
 //! | `live`, `table`, `report` | output: during the run, as text, as a picture |
@@ -27,6 +27,7 @@
 //!
 //! One thread generates all of the load. If that thread itself is late, the results say by how much.
 
+pub mod bands;
 mod clients;
 pub mod config;
 mod exchange;
@@ -159,6 +160,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         pollers: pollers.role(),
         validators: validators.map(|tally| tally.borrow().role()),
         writers: writers.map(|tally| tally.borrow().role()),
+        bands_ms: bands::ends_ms(),
         slices: pollers.slices(),
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),

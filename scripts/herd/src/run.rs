@@ -34,6 +34,8 @@ pub struct Run {
     pub validators: Option<Role>,
     /// The writers, if there were any; one poll is one post.
     pub writers: Option<Role>,
+    /// Upper ends of the latency bands of the slices, in milliseconds, ascending ([`crate::bands`]).
+    pub bands_ms: Vec<f64>,
     /// The pollers over time.
     pub slices: Vec<Slice>,
     /// Rebuilds that the server counted.
@@ -172,14 +174,17 @@ pub struct Slice {
     pub answered: u64,
     /// Requests sent in the bucket.
     pub attempts: u64,
-    /// Timeouts in the bucket.
-    pub timeouts: u64,
-    /// 429, 5xx and lost connections in the bucket.
-    pub errors: u64,
+    /// Requests that failed in the bucket, by reason.
+    pub failures: BTreeMap<String, u64>,
     /// Maximum of requests in flight.
     pub in_flight: u64,
     /// Latency of the polls due in the bucket.
     pub latency: Latency,
+    /// Polls due in the bucket that got a response, by the latency bands of the run ([`Run::bands_ms`]); zeros at the
+    /// end are left out.
+    pub histogram: Vec<u64>,
+    /// Polls due in the bucket that never got a response.
+    pub unanswered: u64,
 }
 
 /// Values of the server's counter of rebuilds.

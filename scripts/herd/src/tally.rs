@@ -67,8 +67,7 @@ struct Bucket {
     due: u64,
     answered: u64,
     attempts: u64,
-    timeouts: u64,
-    errors: u64,
+    failures: BTreeMap<String, u64>,
     in_flight: u64,
     latency: Latencies,
 }
@@ -107,8 +106,7 @@ impl Tally {
                 due: 0,
                 answered: 0,
                 attempts: 0,
-                timeouts: 0,
-                errors: 0,
+                failures: BTreeMap::new(),
                 in_flight: 0,
                 latency: Latencies::new(2)?,
             })
@@ -167,20 +165,31 @@ impl Tally {
                 *self.statuses.entry(answer.status).or_default() += 1;
                 self.body_bytes += answer.bytes;
                 self.service.record(now - sent);
-                if matches!(answer.failure(), Some(Failure::Refused { .. })) {
-                    self.bucket(now, |bucket| bucket.errors += 1);
+                if !answer.is_good() {
+                    self.failed_request(now, &answer.status.to_string());
                 }
             }
             Ended::TimedOut => {
                 self.timeouts += 1;
-                self.bucket(now, |bucket| bucket.timeouts += 1);
+                self.failed_request(now, "timed out");
             }
             Ended::Broken(reason) => {
                 self.broken += 1;
                 self.first_broken.get_or_insert_with(|| reason.clone());
-                self.bucket(now, |bucket| bucket.errors += 1);
+                self.failed_request(now, "lost");
             }
         }
+    }
+
+    /// Counts a request that failed now in its time bucket.
+    fn failed_request(&mut self, now: Instant, reason: &str) {
+        self.bucket(now, |bucket| {
+            if let Some(count) = bucket.failures.get_mut(reason) {
+                *count += 1;
+            } else {
+                bucket.failures.insert(reason.to_owned(), 1);
+            }
+        });
     }
 
     /// Counts a retry.
@@ -327,10 +336,11 @@ impl Tally {
             due: bucket.due,
             answered: bucket.answered,
             attempts: bucket.attempts,
-            timeouts: bucket.timeouts,
-            errors: bucket.errors,
+            failures: bucket.failures.clone(),
             in_flight: bucket.in_flight,
             latency: bucket.latency.latency(),
+            histogram: bucket.latency.histogram(),
+            unanswered: bucket.latency.unanswered(),
         });
         slices.collect()
     }
