@@ -18,8 +18,8 @@ use crate::{
     news::{News, Seen},
     operator::Changer,
     plan::{Plan, share},
-    poller::Poller,
-    schedule::Times,
+    poller::{Known, Poller},
+    schedule::{Pace, Times, rng},
     tally::Tally,
     target::source,
     validator::Validator,
@@ -51,32 +51,37 @@ impl Herd {
     /// Starts the pollers.
     pub(super) fn pollers(&mut self) -> Result<Shared, HerdError> {
         let plan = Rc::new(self.plan.pollers.clone());
-        let tally = self.tally(plan.clients)?;
+        let schedule = &plan.schedule;
+        let tally = self.tally(schedule.clients)?;
+        let targets = plan.polls.mix.targets();
         if self.plan.wait {
             let kind = Kind::Board {
-                conditional: plan.conditional,
+                conditional: plan.polls.conditional,
             };
-            let start = Rc::new(Url::parse(&plan.url.to_string())?);
-            for number in 0..plan.clients {
-                let first = share(plan.ramp, number, plan.clients);
+            let url = targets.first().map(ToString::to_string);
+            let start = Rc::new(Url::parse(&url.unwrap_or_default())?);
+            for number in 0..schedule.clients {
+                let first = schedule.first(number);
                 self.follower(&tally, &start, kind, plan.accept_encoding.as_ref(), first);
             }
             return Ok(tally);
         }
-        for number in 0..plan.clients {
+        for number in 0..schedule.clients {
+            let mut rng = rng(self.plan.seed, self.started);
             let poller = Poller {
                 exchange: self.exchange(&tally),
                 plan: Rc::clone(&plan),
-                etag: RefCell::default(),
-                bytes: Cell::default(),
+                known: RefCell::new(vec![Known::default(); targets.len()]),
+                polls: Cell::default(),
+                phase: rng.f64(),
                 seen: RefCell::new(Seen::new(&self.news)),
             };
-            let times = plan.times(number, self.plan.duration);
-            if plan.interval.is_zero() {
-                let first = self.began + times.first;
-                self.clients.spawn_local(poller.saturate(first));
+            if schedule.is_closed() {
+                let first = self.began + schedule.first(number);
+                let polls = schedule.polls_of(number);
+                self.clients.spawn_local(poller.saturate(first, polls));
             } else {
-                let due = self.due(&times);
+                let due = self.due(schedule.times(number), rng);
                 self.clients.spawn_local(poller.run(due));
             }
         }
@@ -94,7 +99,7 @@ impl Herd {
             let start = Url::parse(&format!("{url}?since_seq={since}&limit={limit}"))?;
             let start = Rc::new(start);
             for number in 0..plan.clients {
-                let first = share(self.plan.pollers.ramp, number, plan.clients);
+                let first = share(self.plan.pollers.schedule.ramp, number, plan.clients);
                 let codings = plan.accept_encoding.as_ref();
                 self.follower(&tally, &start, Kind::Feed, codings, first);
             }
@@ -155,13 +160,13 @@ impl Herd {
             self.clients.spawn_local(writer.run(due));
         }
         if let Some(plan) = operator {
-            let due = plan.at.iter().map(|at| self.began + *at).collect();
+            let due: Vec<_> = plan.at.iter().map(|at| self.began + *at).collect();
             let operator = Changer {
                 exchange: self.exchange(&tally),
                 plan,
                 news: Rc::clone(&self.news),
             };
-            self.clients.spawn_local(operator.run(due));
+            self.clients.spawn_local(operator.run(due.into_iter()));
         }
         Ok(Some(tally))
     }
@@ -184,18 +189,27 @@ impl Herd {
     }
 
     /// Returns the times of a client that starts within the first interval and then keeps to it.
-    fn steady(&mut self, number: u32, clients: u32, interval: Duration) -> Vec<Instant> {
-        self.due(&Times {
-            first: share(interval, number, clients),
-            interval,
+    fn steady(
+        &self,
+        number: u32,
+        clients: u32,
+        interval: Duration,
+    ) -> impl Iterator<Item = Instant> + use<> {
+        let times = Times {
+            pace: Pace::Every {
+                first: share(interval, number, clients),
+                interval,
+            },
             jitter: 0.1,
             bursts: Vec::new(),
+            polls: None,
             end: self.plan.duration,
-        })
+        };
+        self.due(times, rng(self.plan.seed, self.started))
     }
 
-    fn due(&mut self, times: &Times) -> Vec<Instant> {
-        let due = times.due(&mut self.rng);
-        due.into_iter().map(|at| self.began + at).collect()
+    fn due(&self, times: Times, rng: Rng) -> impl Iterator<Item = Instant> + use<> {
+        let began = self.began;
+        times.due(rng).map(move |at| began + at)
     }
 }

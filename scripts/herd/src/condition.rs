@@ -138,8 +138,7 @@ impl FromStr for Condition {
             Some(("pollers", name)) => (Clients::Pollers, name),
             Some(_) | None => (Clients::Pollers, figure),
         };
-        let metric =
-            Metric::parse(name).ok_or_else(|| NotACondition::Metric(figure.to_owned()))?;
+        let metric = Metric::parse(name).ok_or_else(|| NotACondition::Metric(figure.to_owned()))?;
         Ok(Self {
             text: text.trim().to_owned(),
             clients,

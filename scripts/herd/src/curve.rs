@@ -103,9 +103,15 @@ impl Piece {
     fn time(&self, polls: f64) -> Duration {
         let slope = (self.to - self.from) / self.secs;
         // Rounding may make it negative at the end of a ramp to zero.
-        let root = (self.from * self.from + 2.0 * slope * polls).max(0.0).sqrt();
+        let root = (self.from * self.from + 2.0 * slope * polls)
+            .max(0.0)
+            .sqrt();
         let divisor = self.from + root;
-        let secs = if divisor > 0.0 { 2.0 * polls / divisor } else { 0.0 };
+        let secs = if divisor > 0.0 {
+            2.0 * polls / divisor
+        } else {
+            0.0
+        };
         Duration::from_secs_f64(secs.min(self.secs))
     }
 }

@@ -66,9 +66,11 @@ pub enum PlanError {
     /// There is neither a URL nor a target.
     #[error("a URL or a --target is missing")]
     NoTarget,
-    /// A target is not a weight and a URL.
-    #[error("--target '{0}': expected a weight from 1 to 1000000 and a URL, such as '3 http://127.0.0.1:8080/path'")]
-    Target(String),
+    /// A target has no valid weight. Its URL, which may have a password, is not shown.
+    #[error(
+        "--target: '{0}' is not a weight from 1 to 1000000; expected '3 http://127.0.0.1:8080/path'"
+    )]
+    Weight(String),
     /// There are too many targets.
     #[error("there are more than {0} targets")]
     TooManyTargets(usize),
@@ -114,7 +116,9 @@ pub enum PlanError {
         limit: u32,
     },
     /// A burst is larger than what may be sent at once.
-    #[error("a burst of {polls} polls is more than --max-rate {limit}, which holds for a second: raise it")]
+    #[error(
+        "a burst of {polls} polls is more than --max-rate {limit}, which holds for a second: raise it"
+    )]
     TooLargeABurst {
         /// Polls of the burst.
         polls: u32,

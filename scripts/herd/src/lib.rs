@@ -3,8 +3,12 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `config` | the command line |
+//! | `config` | the options, with their defaults |
+//! | `plan_file` | options in a file: TOML, or the results of a run |
 //! | `plan`, `invalid` | what a run does: the options, checked, and what is wrong with them |
+//! | `polls`, `mix`, `fields`, `web_url` | what pollers send: targets and their weights, header fields, URLs |
+//! | `pace`, `stage`, `curve`, `quantity` | how fast they poll: stages, and the moment of poll number *n* |
+//! | `condition` | conditions under which a run has failed |
 //! | `clients` | all clients of a run |
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
@@ -29,29 +33,39 @@
 
 pub mod bands;
 mod clients;
+pub mod condition;
 pub mod config;
+pub mod curve;
 mod exchange;
+pub mod fields;
 mod follower;
 pub mod invalid;
 mod latencies;
 pub mod link;
 mod live;
+pub mod mix;
 mod news;
 mod operator;
+pub mod pace;
 mod page;
 pub mod plan;
+pub mod plan_file;
 mod poller;
+pub mod polls;
 pub mod processes;
+mod quantity;
 pub mod report;
 pub mod retry;
 pub mod run;
 pub mod schedule;
 mod server_side;
+pub mod stage;
 pub mod table;
 mod tally;
 mod target;
 mod transport;
 mod validator;
+mod web_url;
 mod writer;
 
 use std::{
@@ -62,7 +76,7 @@ use std::{
     time::Duration,
 };
 
-use fastrand::Rng;
+use awc::http::Uri;
 use tokio::{task::JoinSet, time::Instant};
 
 use clients::Herd;
@@ -126,7 +140,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         clients: JoinSet::new(),
         started: 0,
         news: Rc::new(News::new(plan.operator.is_some()).into()),
-        rng: Rng::with_seed(plan.seed),
+        rng: fastrand::Rng::with_seed(plan.seed),
         plan: Rc::clone(&plan),
     };
     let pollers = herd.pollers()?;
@@ -135,10 +149,12 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let limits = Rc::clone(&herd.limits);
     let all = async move { while herd.clients.join_next().await.is_some() {} };
     let seconds = Cell::new(plan.duration.as_secs_f64());
+    let until_now = || seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
     let ended = async {
         tokio::select! {
-            () = all => {}
-            () = stop => seconds.set(began.elapsed().as_secs_f64().min(seconds.get())),
+            // A limited number of polls may end before the run.
+            () = all => if plan.pollers.schedule.polls.is_some() { until_now() },
+            () = stop => until_now(),
         }
     };
     tokio::select! {
@@ -150,10 +166,20 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     server_side::sample(&plan, &side).await;
     let pollers = pollers.borrow();
     let side = side.borrow();
+    let mut slices = pollers.slices();
+    slices.retain(|slice| slice.at < seconds.get());
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan.pollers.url.to_string(),
+        url: plan
+            .pollers
+            .polls
+            .mix
+            .targets()
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        plan: plan.written.clone(),
         began_at,
         seconds: seconds.get(),
         timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
@@ -161,16 +187,20 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         validators: validators.map(|tally| tally.borrow().role()),
         writers: writers.map(|tally| tally.borrow().role()),
         bands_ms: bands::ends_ms(),
-        slices: pollers.slices(),
+        slices,
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
         late_p99_ms: pollers.late_p99_ms(),
     })
 }
 
-/// Checks that the target accepts a connection. Sends no request, which might warm a cache.
+/// Checks that each target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
-    let url = &plan.pollers.url;
+    let mut targets = plan.pollers.polls.mix.targets().iter();
+    targets.try_for_each(accepts)
+}
+
+fn accepts(url: &Uri) -> Result<(), HerdError> {
     let (name, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
     let host = format!("{name}:{port}");
     let connected = host.to_socket_addrs().and_then(|addresses| {

@@ -46,7 +46,11 @@ pub fn options(arguments: Vec<OsString>) -> Result<Cli, OptionsError> {
         .clone()
         .ignore_errors(true)
         .try_get_matches_from(&arguments)?;
-    let Some(path) = given.try_get_one::<std::path::PathBuf>("plan").ok().flatten() else {
+    let Some(path) = given
+        .try_get_one::<std::path::PathBuf>("plan")
+        .ok()
+        .flatten()
+    else {
         return Ok(Cli::try_parse_from(arguments)?);
     };
     let context = || path.display().to_string();
@@ -177,7 +181,9 @@ fn replaced(command: &Command, given: impl Fn(&str) -> bool) -> Vec<String> {
         .map(|group| group.get_args().map(ToString::to_string).collect())
         .collect();
     let is_replaced = |id: &str| {
-        let group = groups.iter().find(|ids| ids.iter().any(|other| other == id));
+        let group = groups
+            .iter()
+            .find(|ids| ids.iter().any(|other| other == id));
         given(id) || group.is_some_and(|ids| ids.iter().any(|id| given(id)))
     };
     command
@@ -189,10 +195,7 @@ fn replaced(command: &Command, given: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 /// Takes `--FLAG=false` out of the arguments; returns the names of these flags, and the other arguments.
-fn without_switches(
-    command: &Command,
-    arguments: Vec<OsString>,
-) -> (Vec<String>, Vec<OsString>) {
+fn without_switches(command: &Command, arguments: Vec<OsString>) -> (Vec<String>, Vec<OsString>) {
     let flags: Vec<&str> = command
         .get_arguments()
         .filter(|option| matches!(option.get_action(), ArgAction::SetTrue))

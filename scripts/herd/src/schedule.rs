@@ -94,7 +94,10 @@ impl Due {
     fn regular(&mut self) -> Option<Duration> {
         let number = self.regular as f64;
         // Within the run or not, whatever the jitter: it does not change the number of polls.
-        self.times.pace.at(number).filter(|at| *at < self.times.end)?;
+        self.times
+            .pace
+            .at(number)
+            .filter(|at| *at < self.times.end)?;
         self.regular += 1;
         // The first poll has no jitter: clients may have to start at the same moment, and not before the run.
         let jitter = self.times.jitter;

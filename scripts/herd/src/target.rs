@@ -4,14 +4,24 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use awc::http::Uri;
 
-use crate::{invalid::PlanError, web_url::parse_url};
+use crate::{invalid::PlanError, web_url::check_url};
 
 /// Parses an absolute http URL. Its host must be this machine unless `own` is set.
 ///
 /// # Errors
 /// If the text is not a URL, or its host is unknown or another machine.
 pub(super) fn target(url: &str, own: bool) -> Result<Uri, PlanError> {
-    let uri = parse_url(url)?;
+    check_url(url)?;
+    let not_a_url = || PlanError::Url {
+        url: url.to_owned(),
+    };
+    let uri: Uri = url.parse().map_err(|_| not_a_url())?;
+    uri.host().ok_or_else(not_a_url)?;
+    if uri.scheme_str().ok_or_else(not_a_url)? != "http" {
+        return Err(PlanError::Scheme {
+            url: url.to_owned(),
+        });
+    }
     let addresses = addresses(&uri)?;
     if own || addresses.iter().all(|address| is_loopback(address.ip())) {
         Ok(uri)

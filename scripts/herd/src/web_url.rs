@@ -1,17 +1,17 @@
-//! URLs of targets, checked: what a request cannot have is refused, not dropped.
-
-use awc::http::Uri;
+//! What a URL must not have: parts that a request cannot carry are refused, not dropped.
 
 use crate::invalid::PlanError;
 
-/// Parses an absolute http URL: with a host, without a user, a password or a fragment.
+/// Checks the text of an absolute URL: a host, a port from 1 to 65535, no user, no password and no fragment.
 ///
 /// # Errors
 /// [`PlanError`], which never shows a password.
-pub(super) fn parse_url(text: &str) -> Result<Uri, PlanError> {
-    let authority = text.split_once("://").map_or("", |(_, rest)| {
-        rest.split(['/', '?', '#']).next().unwrap_or_default()
-    });
+pub(super) fn check_url(text: &str) -> Result<(), PlanError> {
+    let invalid = || PlanError::Url {
+        url: text.escape_debug().to_string(),
+    };
+    let (_, rest) = text.split_once("://").ok_or_else(invalid)?;
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     if let Some((_, host)) = authority.rsplit_once('@') {
         return Err(PlanError::User {
             host: host.to_owned(),
@@ -22,28 +22,22 @@ pub(super) fn parse_url(text: &str) -> Result<Uri, PlanError> {
             url: text.to_owned(),
         });
     }
-    let invalid = || PlanError::Url {
-        url: text.escape_debug().to_string(),
-    };
-    let url: Uri = text.parse().map_err(|_| invalid())?;
-    let host = url.host().filter(|host| !host.is_empty() && !authority.is_empty());
-    host.ok_or_else(invalid)?;
     // An IPv6 address has colons of its own.
-    let port = match authority.rsplit_once(']') {
-        Some((_, after)) => after.strip_prefix(':'),
-        None => authority.split_once(':').map(|(_, port)| port),
+    let (host, port) = match authority.rsplit_once(']') {
+        Some((_, after)) => (authority, after.strip_prefix(':')),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
     };
-    if let Some(port) = port
-        && !port.parse::<u16>().is_ok_and(|port| port > 0)
-    {
-        return Err(PlanError::Port {
-            port: port.to_owned(),
-        });
+    if host.is_empty() {
+        return Err(invalid());
     }
-    if url.scheme_str() != Some("http") {
-        return Err(PlanError::Scheme {
-            url: text.to_owned(),
-        });
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    match port.filter(|port| !is_port(port)) {
+        Some(port) => Err(PlanError::Port {
+            port: port.escape_debug().to_string(),
+        }),
+        None => Ok(()),
     }
-    Ok(url)
 }
