@@ -1,8 +1,9 @@
-//! The clients of a run, one task each.
+//! The clients of a shard, one task each.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,8 +14,9 @@ use url::Url;
 
 use crate::{
     HerdError,
-    exchange::{Exchange, Limits, client},
+    exchange::{Exchange, client},
     follower::{Follower, Kind},
+    limits::{Limits, Part},
     news::{News, Seen},
     operator::Changer,
     plan::{Plan, share},
@@ -22,37 +24,49 @@ use crate::{
     schedule::{Pace, Times, rng},
     tally::Tally,
     target::source,
+    timer::Timer,
     validator::Validator,
     writer::Writer,
 };
 
-/// A run that is being set up.
+/// The clients of a shard that is being set up. Every shard counts all clients of the run, and draws their random
+/// numbers, so that a client polls at the same times whatever the number of shards; it starts its own.
 pub(super) struct Herd {
     /// What it does.
-    pub plan: Rc<Plan>,
+    pub plan: Arc<Plan>,
     /// Limits of all clients together.
     pub limits: Rc<Limits>,
+    /// Which clients are of this shard.
+    pub part: Part,
+    /// For waits.
+    pub timer: Timer,
     /// Its beginning.
     pub began: Instant,
     /// One task per client.
     pub clients: JoinSet<()>,
-    /// Clients so far.
-    pub started: u32,
+    /// Clients of all shards so far.
+    pub made: u32,
     /// What was written when.
     pub news: Rc<RefCell<News>>,
-    /// Random numbers.
-    pub rng: Rng,
 }
 
 /// Counters of all clients of one kind.
-type Shared = Rc<RefCell<Tally>>;
+pub(super) type Shared = Rc<RefCell<Tally>>;
+
+/// A client of this shard.
+struct Own {
+    /// Its number among all clients of the run.
+    number: u32,
+    /// Its random numbers.
+    rng: Rng,
+}
 
 impl Herd {
     /// Starts the pollers.
     pub(super) fn pollers(&mut self) -> Result<Shared, HerdError> {
         let plan = Rc::new(self.plan.pollers.clone());
         let schedule = &plan.schedule;
-        let tally = self.tally(schedule.clients)?;
+        let tally = self.tally()?;
         let targets = plan.polls.mix.targets();
         if self.plan.wait {
             let kind = Kind::Board {
@@ -67,13 +81,15 @@ impl Herd {
             return Ok(tally);
         }
         for number in 0..schedule.clients {
-            let mut rng = rng(self.plan.seed, self.started);
+            let Some(mut own) = self.client() else {
+                continue;
+            };
             let poller = Poller {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan: Rc::clone(&plan),
                 known: RefCell::new(vec![Known::default(); targets.len()]),
                 polls: Cell::default(),
-                phase: rng.f64(),
+                phase: own.rng.f64(),
                 seen: RefCell::new(Seen::new(&self.news)),
             };
             if schedule.is_closed() {
@@ -81,7 +97,7 @@ impl Herd {
                 let polls = schedule.polls_of(number);
                 self.clients.spawn_local(poller.saturate(first, polls));
             } else {
-                let due = self.due(schedule.times(number), rng);
+                let due = self.due(schedule.times(number), &mut own);
                 self.clients.spawn_local(poller.run(due));
             }
         }
@@ -93,7 +109,7 @@ impl Herd {
         let Some(plan) = self.plan.validators.clone().map(Rc::new) else {
             return Ok(None);
         };
-        let tally = self.tally(plan.clients)?;
+        let tally = self.tally()?;
         if self.plan.wait {
             let (url, since, limit) = (&plan.url, &plan.since, plan.limit);
             let start = Url::parse(&format!("{url}?since_seq={since}&limit={limit}"))?;
@@ -106,12 +122,15 @@ impl Herd {
             return Ok(Some(tally));
         }
         for number in 0..plan.clients {
+            let Some(mut own) = self.client() else {
+                continue;
+            };
             let validator = Validator {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan: Rc::clone(&plan),
                 seen: Seen::new(&self.news),
             };
-            let due = self.steady(number, plan.clients, plan.interval);
+            let due = self.steady(number, plan.clients, plan.interval, &mut own);
             self.clients.spawn_local(validator.run(due));
         }
         Ok(Some(tally))
@@ -125,7 +144,10 @@ impl Herd {
         accept_encoding: Option<&HeaderValue>,
         first: Duration,
     ) {
-        let exchange = self.exchange(tally);
+        let Some(mut own) = self.client() else {
+            return;
+        };
+        let exchange = self.exchange(tally, &mut own);
         let follower = Follower {
             exchange: Exchange {
                 policy: exchange.policy.waiting(),
@@ -148,21 +170,25 @@ impl Herd {
         if writers.is_none() && operator.is_none() {
             return Ok(None);
         }
-        let tally = self.tally(clients + u32::from(operator.is_some()))?;
+        let tally = self.tally()?;
         for number in 0..clients {
-            let Some(plan) = writers.clone() else { break };
-            let due = self.steady(number, plan.clients, plan.interval);
+            let (Some(plan), Some(mut own)) = (writers.clone(), self.client()) else {
+                continue;
+            };
+            let due = self.steady(number, plan.clients, plan.interval, &mut own);
             let writer = Writer {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan,
                 news: Rc::clone(&self.news),
             };
             self.clients.spawn_local(writer.run(due));
         }
-        if let Some(plan) = operator {
+        if let Some(plan) = operator
+            && let Some(mut own) = self.client()
+        {
             let due: Vec<_> = plan.at.iter().map(|at| self.began + *at).collect();
             let operator = Changer {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan,
                 news: Rc::clone(&self.news),
             };
@@ -171,20 +197,31 @@ impl Herd {
         Ok(Some(tally))
     }
 
-    fn tally(&self, clients: u32) -> Result<Shared, HerdError> {
-        let tally = Tally::new(clients, self.began, self.plan.duration)?;
+    fn tally(&self) -> Result<Shared, HerdError> {
+        let tally = Tally::new(self.began, self.plan.duration)?;
         Ok(Rc::new(RefCell::new(tally)))
     }
 
-    fn exchange(&mut self, tally: &Shared) -> Exchange {
+    /// Counts a client; returns it if it is of this shard.
+    fn client(&mut self) -> Option<Own> {
+        let number = self.made;
+        self.made += 1;
+        self.part.has(number).then(|| Own {
+            number,
+            rng: rng(self.plan.seed, number),
+        })
+    }
+
+    fn exchange(&self, tally: &Shared, own: &mut Own) -> Exchange {
         let from = self.plan.from_addresses;
-        self.started += 1;
+        tally.borrow_mut().client();
         Exchange {
-            client: client(from.map(|count| source(self.started, count))),
+            client: client(from.map(|count| source(own.number, count))),
             tally: Rc::clone(tally),
             policy: self.plan.policy,
             limits: Rc::clone(&self.limits),
-            rng: RefCell::new(self.rng.fork()),
+            timer: self.timer.clone(),
+            rng: RefCell::new(own.rng.fork()),
         }
     }
 
@@ -194,6 +231,7 @@ impl Herd {
         number: u32,
         clients: u32,
         interval: Duration,
+        own: &mut Own,
     ) -> impl Iterator<Item = Instant> + use<> {
         let times = Times {
             pace: Pace::Every {
@@ -205,11 +243,11 @@ impl Herd {
             polls: None,
             end: self.plan.duration,
         };
-        self.due(times, rng(self.plan.seed, self.started))
+        self.due(times, own)
     }
 
-    fn due(&self, times: Times, rng: Rng) -> impl Iterator<Item = Instant> + use<> {
+    fn due(&self, times: Times, own: &mut Own) -> impl Iterator<Item = Instant> + use<> {
         let began = self.began;
-        times.due(rng).map(move |at| began + at)
+        times.due(own.rng.fork()).map(move |at| began + at)
     }
 }

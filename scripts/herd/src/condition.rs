@@ -268,7 +268,11 @@ impl Condition {
         match self.metric {
             Metric::Latency(quantile) => quantile.of(role).map_or(Figure::Never, Figure::Is),
             Metric::Rate => Figure::Is(role.answered as f64 / run.seconds.max(f64::MIN_POSITIVE)),
-            Metric::Lateness => Figure::Is(run.late_p99_ms),
+            Metric::Lateness => run
+                .generator
+                .delay
+                .p99_ms
+                .map_or(Figure::Absent, Figure::Is),
             Metric::Errors => self.of(role.failed, role.due),
             Metric::Timeouts => self.of(role.timeouts, role.attempts),
             Metric::Lost => self.of(role.broken, role.attempts),

@@ -1,11 +1,6 @@
 //! One poll: requests until a response, a final failure or the end of the run.
 
-use std::{
-    cell::{Cell, RefCell},
-    net::IpAddr,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 
 use awc::{
     Client, Connector, SendClientRequest,
@@ -19,12 +14,11 @@ use awc::{
 };
 use fastrand::Rng;
 use futures_util::StreamExt as _;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
-use crate::{plan::RequestPolicy, retry::Failure, tally::Tally, transport};
+use crate::{
+    limits::Limits, plan::RequestPolicy, retry::Failure, tally::Tally, timer::Timer, transport,
+};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -72,43 +66,6 @@ impl Answer {
     }
 }
 
-/// Limits of all clients of a run together.
-#[derive(Debug)]
-pub(super) struct Limits {
-    connections: Semaphore,
-    /// Time between two requests at the maximum rate.
-    gap: Duration,
-    /// Earliest time of the next request at that rate.
-    next: Cell<Instant>,
-    /// End of the run: no retry starts after it.
-    pub end: Instant,
-}
-
-/// Time whose requests may be sent at once.
-const BURST: Duration = Duration::from_secs(1);
-
-impl Limits {
-    /// Limits of `connections` concurrent requests and `rate` requests per second, until `end`.
-    pub(super) fn new(connections: u32, rate: u32, began: Instant, end: Instant) -> Self {
-        Self {
-            connections: Semaphore::new(connections as usize),
-            gap: Duration::from_secs(1) / rate,
-            next: Cell::new(began),
-            end,
-        }
-    }
-
-    /// Waits until the rate allows another request (a leaky bucket of one second).
-    async fn pace(&self) {
-        let now = Instant::now();
-        let next = self.next.get().max(now.checked_sub(BURST).unwrap_or(now));
-        self.next.set(next + self.gap);
-        if next > now {
-            sleep_until(next).await;
-        }
-    }
-}
-
 /// The state with which one client sends its requests.
 pub(super) struct Exchange {
     /// HTTP client with its connections.
@@ -119,6 +76,8 @@ pub(super) struct Exchange {
     pub policy: RequestPolicy,
     /// Limits that all clients share.
     pub limits: Rc<Limits>,
+    /// For waits.
+    pub timer: Timer,
     /// Random numbers for waits.
     pub rng: RefCell<Rng>,
 }
@@ -183,7 +142,7 @@ impl Exchange {
             if at >= self.limits.end {
                 return None;
             }
-            sleep_until(at).await;
+            self.timer.until(at).await;
             self.tally.borrow_mut().retried(failure);
         }
         None
@@ -193,7 +152,7 @@ impl Exchange {
     async fn attempt(&self, keep_body: bool, request: SendClientRequest) -> Option<Ended> {
         let room = async {
             let permit = self.limits.connections.acquire().await;
-            self.limits.pace().await;
+            self.limits.pace(&self.timer).await;
             permit
         };
         let _permit = timeout_at(self.limits.end + self.policy.timeout, room)

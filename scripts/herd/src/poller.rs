@@ -9,10 +9,7 @@ use awc::{
     Client, SendClientRequest,
     http::header::{HeaderValue, IF_NONE_MATCH},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     config::Arrival,
@@ -57,7 +54,7 @@ impl Poller {
         let client = Rc::new(self);
         let mut in_flight = JoinSet::new();
         for due in due {
-            sleep_until(due).await;
+            client.exchange.timer.until(due).await;
             let client = Rc::clone(&client);
             in_flight.spawn_local(async move {
                 client.poll(due).await;
@@ -76,7 +73,7 @@ impl Poller {
                     self.exchange.tally.borrow_mut().missed(due, free);
                 }
                 Some(_) | None => {
-                    sleep_until(due).await;
+                    self.exchange.timer.until(due).await;
                     let answered = self.poll(due).await;
                     last = Some((Instant::now(), answered));
                 }
@@ -86,7 +83,7 @@ impl Poller {
 
     /// Polls from `first` on, each time as soon as the response is there (a closed loop), at most `polls` times.
     pub(super) async fn saturate(self, first: Instant, polls: Option<u64>) {
-        sleep_until(first).await;
+        self.exchange.timer.until(first).await;
         let is_next = || polls.is_none_or(|most| self.polls.get() < most);
         while is_next() && Instant::now() < self.exchange.limits.end {
             self.poll(Instant::now()).await;

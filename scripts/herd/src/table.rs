@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::run::{Latency, Role, Run, Waits};
+use crate::run::{Latency, Role, Run, Verdict, Waits};
 
 /// Selects one quantile of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;
@@ -18,6 +18,12 @@ pub fn table(runs: &[Run]) -> String {
             rebuilds.map_or("-".to_owned(), |rebuilds| count(rebuilds.total))
         }));
     }
+    rows.push(row(runs, "generator: threads, CPU, delay p99", |run| {
+        let generator = &run.generator;
+        let cpu = 100.0 * generator.cpu_secs / run.seconds.max(1e-9);
+        let late = milliseconds(generator.delay.p99_ms);
+        format!("{}, {cpu:.0} %, {late}", generator.threads)
+    }));
     if runs.iter().any(|run| run.server.is_some()) {
         rows.push(row(runs, "server CPU per request", |run| {
             let micros = run.cpu_us_per_request();
@@ -182,16 +188,35 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
     rows
 }
 
+/// Says that the load generator was the bottleneck, and why, if it was.
+fn bottleneck(run: &Run) -> Option<String> {
+    let generator = &run.generator;
+    let percent = |seconds: f64| 100.0 * seconds / run.seconds.max(1e-9);
+    let busiest = percent(generator.busiest_cpu_secs);
+    let threads = generator.threads;
+    match generator.verdict {
+        Verdict::OnTime => None,
+        Verdict::Saturated => Some(format!(
+            "the load generator was the bottleneck: the busiest of its {threads} threads used {busiest:.0} % of a processor"
+        )),
+        Verdict::Late => {
+            let queued = generator.shards.iter().map(|shard| shard.queued_secs);
+            let queued = percent(queued.fold(0.0, f64::max));
+            Some(format!(
+                "the load generator was late, by {} at p99: the latencies contain part of that \
+                 (its busiest thread used {busiest:.0} % of a processor; threads waited up to {queued:.0} % of the time for one)",
+                milliseconds(generator.delay.p99_ms)
+            ))
+        }
+    }
+}
+
 /// Returns warnings that belong to the figures.
 fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
-        if run.late_p99_ms > 20.0 {
-            let _ = writeln!(
-                text,
-                "{}: the load generator itself was late, by {:.0} ms at p99: the latencies contain part of that.",
-                run.name, run.late_p99_ms
-            );
+        if let Some(remark) = bottleneck(run) {
+            let _ = writeln!(text, "{}: {remark}", run.name);
         }
         let others = [&run.validators, &run.writers].into_iter().flatten();
         for role in std::iter::once(&run.pollers).chain(others) {

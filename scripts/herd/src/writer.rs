@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use awc::{Client, http::header};
 use cathedral_publisher::{demo::sample::Sample, domain::ran_at::RanAt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{exchange::Exchange, news::News, page::Item, plan::Writers};
 
@@ -31,11 +31,9 @@ impl Writer {
                     return;
                 }
             };
-            sleep_until(due).await;
+            self.exchange.timer.until(due).await;
             let now = Instant::now();
-            for id in ids {
-                self.news.borrow_mut().row(id, now);
-            }
+            self.news.borrow_mut().rows(ids, now);
             let request = |client: &Client| {
                 let bearer = format!("Bearer {}", self.plan.token);
                 client

@@ -9,6 +9,7 @@
 //! - a poll without a response counts as slower than every other poll
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
+//! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
@@ -30,6 +31,8 @@ mod lab;
 mod plans;
 #[path = "load_generator/schedule.rs"]
 mod schedule;
+#[path = "load_generator/threads.rs"]
+mod threads;
 #[path = "load_generator/waiting.rs"]
 mod waiting;
 
