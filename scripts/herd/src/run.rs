@@ -289,6 +289,23 @@ impl Role {
         of_class.map(|(_, count)| count).sum()
     }
 
+    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
+    /// first.
+    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
+        let statuses = self.statuses.iter();
+        let statuses = statuses.filter(|(status, _)| !matches!(status, 200..=299 | 304));
+        let mut reasons: Vec<_> = statuses
+            .map(|(status, count)| (status.to_string(), *count, None))
+            .chain([
+                ("timed out".to_owned(), self.timeouts, None),
+                ("lost".to_owned(), self.broken, self.first_broken.clone()),
+            ])
+            .filter(|(_, count, _)| *count > 0)
+            .collect();
+        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        reasons
+    }
+
     /// Returns the requests per poll.
     pub fn amplification(&self) -> f64 {
         let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);
