@@ -27,7 +27,7 @@ async fn the_same_seed_gives_the_same_polls_whatever_the_number_of_threads() {
         let options = format!("{options} --threads {threads} --seed {seed}");
         let run = herd_of(&url, &options).await;
         let slices: Vec<u64> = run.slices.iter().map(|slice| slice.due).collect();
-        due.push(slices);
+        due.push((run.pollers.due, slices));
         // No more threads than clients.
         let shards = &run.generator.shards;
         assert_eq!(run.generator.threads, threads.min(7));
@@ -37,7 +37,6 @@ async fn the_same_seed_gives_the_same_polls_whatever_the_number_of_threads() {
         assert_eq!(clients.iter().sum::<u32>(), 7);
         let role = &run.pollers;
         assert_eq!(role.clients, 7);
-        assert_eq!(role.due, due[0].iter().sum::<u64>());
         assert_eq!((role.answered, role.statuses[&200]), (role.due, role.due));
         assert_eq!(role.attempts, role.due);
     }
