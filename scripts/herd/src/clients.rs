@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
-use awc::http::header::HeaderValue;
 use fastrand::Rng;
+use http::header::HeaderValue;
 use tokio::{task::JoinSet, time::Instant};
 use url::Url;
 
 use crate::{
     HerdError,
-    exchange::{Exchange, client},
+    connections::Connections,
+    exchange::Exchange,
     follower::{Follower, Kind},
     limits::{Limits, Part},
     news::{News, Seen},
@@ -23,7 +24,7 @@ use crate::{
     poller::{Known, Poller},
     schedule::{Pace, Times, rng},
     tally::Tally,
-    target::source,
+    target::{Origin, source},
     timer::Timer,
     validator::Validator,
     writer::Writer,
@@ -50,6 +51,12 @@ pub(super) struct Herd {
     pub news: Rc<RefCell<News>>,
 }
 
+/// Where a client that waits begins.
+struct Start {
+    url: Rc<Url>,
+    origin: Arc<Origin>,
+}
+
 /// Counters of all clients of one kind.
 pub(super) type Shared = Rc<RefCell<Tally>>;
 
@@ -72,8 +79,10 @@ impl Herd {
             let kind = Kind::Board {
                 conditional: plan.polls.conditional,
             };
-            let url = targets.first().map(ToString::to_string);
-            let start = Rc::new(Url::parse(&url.unwrap_or_default())?);
+            let start = Start {
+                url: Rc::new(Url::parse(&plan.polls.first.url.to_string())?),
+                origin: Arc::clone(&plan.polls.first.origin),
+            };
             for number in 0..schedule.clients {
                 let first = schedule.first(number);
                 self.follower(&tally, &start, kind, plan.accept_encoding.as_ref(), first);
@@ -111,9 +120,12 @@ impl Herd {
         };
         let tally = self.tally()?;
         if self.plan.wait {
-            let (url, since, limit) = (&plan.url, &plan.since, plan.limit);
+            let (url, since, limit) = (&plan.target.url, &plan.since, plan.limit);
             let start = Url::parse(&format!("{url}?since_seq={since}&limit={limit}"))?;
-            let start = Rc::new(start);
+            let start = Start {
+                url: Rc::new(start),
+                origin: Arc::clone(&plan.target.origin),
+            };
             for number in 0..plan.clients {
                 let first = share(self.plan.pollers.schedule.ramp, number, plan.clients);
                 let codings = plan.accept_encoding.as_ref();
@@ -139,7 +151,7 @@ impl Herd {
     fn follower(
         &mut self,
         tally: &Shared,
-        start: &Rc<Url>,
+        start: &Start,
         kind: Kind,
         accept_encoding: Option<&HeaderValue>,
         first: Duration,
@@ -153,7 +165,8 @@ impl Herd {
                 policy: exchange.policy.waiting(),
                 ..exchange
             },
-            start: Rc::clone(start),
+            origin: Arc::clone(&start.origin),
+            start: Rc::clone(&start.url),
             kind,
             accept_encoding: accept_encoding.cloned(),
             seen: Seen::new(&self.news),
@@ -216,7 +229,7 @@ impl Herd {
         let from = self.plan.from_addresses;
         tally.borrow_mut().client();
         Exchange {
-            client: client(from.map(|count| source(own.number, count))),
+            connections: Connections::new(from.map(|count| source(own.number, count))),
             tally: Rc::clone(tally),
             policy: self.plan.policy,
             limits: Rc::clone(&self.limits),

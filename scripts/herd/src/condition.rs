@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    failures::Reason,
     quantity::{parse_number, split_unit, unit_secs},
     run::{Role, Run},
     table::milliseconds,
@@ -40,10 +41,14 @@ enum Metric {
     Latency(Quantile),
     /// Polls without a response.
     Errors,
+    /// Requests that did not get an answer that counts.
+    Failures,
     /// Requests without a complete response in time.
     Timeouts,
     /// Requests whose connection failed or was lost.
     Lost,
+    /// Requests that failed for this reason.
+    Reason(Reason),
     /// Responses with this status.
     Status(u16),
     /// Responses of this class of statuses.
@@ -100,8 +105,8 @@ pub enum NotACondition {
     Comparison,
     /// The figure is unknown.
     #[error(
-        "unknown figure '{0}': there are p50, p90, p99, p99.9, max, errors, timeouts, lost, dead-ends, rate, lateness, \
-         a status such as 404, a class such as 5xx, and all of them with 'validators.' or 'writers.' before"
+        "unknown figure '{0}': there are p50, p90, p99, p99.9, max, errors, failures, timeouts, lost, dead-ends, rate, lateness, \
+         a reason such as 'refused' or 'invalid page', a status such as 404, a class such as 5xx, and all of them with 'validators.' or 'writers.' before"
     )]
     Metric(String),
     /// The limit does not fit the figure.
@@ -162,12 +167,13 @@ impl Metric {
             "p99.9" => Self::Latency(Quantile::P999),
             "max" => Self::Latency(Quantile::Max),
             "errors" => Self::Errors,
+            "failures" => Self::Failures,
             "timeouts" => Self::Timeouts,
             "lost" => Self::Lost,
             "dead-ends" => Self::DeadEnds,
             "rate" => Self::Rate,
             "lateness" => Self::Lateness,
-            _ => return Self::of_status(name),
+            _ => return Self::of_status(name).or_else(|| Self::of_reason(name)),
         })
     }
 
@@ -178,6 +184,12 @@ impl Metric {
         }
         let status = name.parse().ok().filter(|code| (100..=599).contains(code));
         status.filter(|_| name.len() == 3).map(Self::Status)
+    }
+
+    fn of_reason(name: &str) -> Option<Self> {
+        let reason = Reason::from_str(name).ok();
+        let reason = reason.filter(|reason| !matches!(reason, Reason::Status(_)));
+        reason.map(Self::Reason)
     }
 
     /// Parses a limit of this figure.
@@ -191,8 +203,10 @@ impl Metric {
             }
             Self::Rate => matches!(unit, "" | "/s").then_some(Limit::PerSecond(number)),
             Self::Errors
+            | Self::Failures
             | Self::Timeouts
             | Self::Lost
+            | Self::Reason(_)
             | Self::DeadEnds
             | Self::Status(_)
             | Self::Class(_) => match unit {
@@ -208,8 +222,10 @@ impl Metric {
             Self::Latency(_) | Self::Lateness => "a time such as 50ms, 0.5s or 900us",
             Self::Rate => "a rate such as 500/s",
             Self::Errors
+            | Self::Failures
             | Self::Timeouts
             | Self::Lost
+            | Self::Reason(_)
             | Self::DeadEnds
             | Self::Status(_)
             | Self::Class(_) => "a number such as 0, or a share such as 0.1%",
@@ -274,8 +290,10 @@ impl Condition {
                 .p99_ms
                 .map_or(Figure::Absent, Figure::Is),
             Metric::Errors => self.of(role.failed, role.due),
-            Metric::Timeouts => self.of(role.timeouts, role.attempts),
-            Metric::Lost => self.of(role.broken, role.attempts),
+            Metric::Failures => self.of(role.failures.count(|_| true), role.attempts),
+            Metric::Timeouts => self.of(role.timeouts(), role.attempts),
+            Metric::Lost => self.of(role.lost(), role.attempts),
+            Metric::Reason(reason) => self.of(role.failures.of(reason), role.attempts),
             Metric::DeadEnds => {
                 let waits = role.waits.as_ref();
                 self.of(waits.map_or(0, |waits| waits.without_next), role.attempts)
@@ -323,7 +341,7 @@ pub fn strict(run: &Run) -> Vec<Condition> {
         ("errors", Metric::Errors),
         ("timeouts", Metric::Timeouts),
         ("lost", Metric::Lost),
-        ("5xx", Metric::Class(5)),
+        ("failures", Metric::Failures),
         ("dead-ends", Metric::DeadEnds),
     ];
     let each = clients.flat_map(|(clients, _)| metrics.map(|metric| (clients, metric)));

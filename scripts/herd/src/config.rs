@@ -163,13 +163,13 @@ pub struct RunOptions {
     #[serde(skip)]
     pub json: bool,
     /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p99, p99.9, max (a time; `never`
-    /// is more than every limit); errors (polls without a response), timeouts, lost (connections), 404 or 5xx
-    /// (responses), each a number or a share such as 0.1%; rate (answered polls per second); lateness (of this program,
+    /// is more than every limit); errors (polls without a response), failures (of requests, retries too), timeouts, lost
+    /// (connections), 404 or 5xx (responses), each a number or a share such as 0.1%; rate (answered polls per second); lateness (of this program,
     /// p99). With `validators.` or `writers.` before it, a figure of theirs. May be given more than once.
     #[arg(long, help_heading = "Output", value_name = "CONDITION")]
     pub fail_if: Vec<Condition>,
-    /// Exit with 1 unless every poll got a response, without a timeout, a lost connection or a 5xx:
-    /// --fail-if 'errors>0' and so on, of all clients.
+    /// Exit with 1 unless every request of every client got a response that counts: --fail-if 'errors>0',
+    /// 'failures>0' and so on.
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
 }

@@ -3,7 +3,7 @@
 //! Secrets come from the environment, so that neither a plan nor the list of processes has them. The value of a field
 //! whose name says that it is secret is never written with the results, however it was given.
 
-use awc::http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use serde::{Serializer, ser::SerializeSeq as _};
 
 /// Fields that frame a message or belong to a connection: the client sets them (RFC 9110 §7.6.1, RFC 9112 §6).

@@ -16,7 +16,10 @@
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
-//! | `transport` | connections: no truncated response passes for a whole one, interim ones are skipped |
+//! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
+//! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
+//! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
+//! | `failures` | why requests failed |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
@@ -38,15 +41,19 @@
 //! or had no time left, the results say so.
 
 mod aligned;
+mod answer;
 pub mod bands;
 mod clients;
 pub mod condition;
 pub mod config;
+mod connections;
 pub mod curve;
 mod exchange;
+pub mod failures;
 pub mod fields;
 mod follower;
 mod generator;
+mod http1;
 pub mod invalid;
 mod latencies;
 mod limits;
@@ -64,6 +71,7 @@ pub mod polls;
 pub mod processes;
 mod quantity;
 pub mod report;
+mod response;
 pub mod retry;
 pub mod run;
 pub mod schedule;
@@ -81,15 +89,9 @@ mod web_url;
 mod writer;
 
 use std::{
-    cell::Cell,
-    convert::Infallible,
-    future::Future,
-    net::{TcpStream, ToSocketAddrs},
-    sync::Arc,
-    time::Duration,
+    cell::Cell, convert::Infallible, future::Future, net::TcpStream, sync::Arc, time::Duration,
 };
 
-use awc::http::Uri;
 use tokio::{sync::watch, time::Instant};
 
 use limits::Part;
@@ -97,6 +99,7 @@ use news::Writes;
 use plan::Plan;
 use run::{FORMAT, Run};
 use shard::{Common, Measured, Shard};
+use target::Origin;
 
 /// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,7 +143,7 @@ pub enum HerdError {
 }
 
 /// Runs the plan to its end or until `stop`, and returns the results. Requests in flight at the end may
-/// take one more timeout. Must be called within an actix system.
+/// take one more timeout. Must be called within a [`tokio::task::LocalSet`].
 ///
 /// # Errors
 /// [`HerdError`], before any request is sent.
@@ -195,14 +198,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan
-            .pollers
-            .polls
-            .mix
-            .targets()
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        url: plan.pollers.polls.first.url.to_string(),
         plan: plan.written.clone(),
         began_at,
         seconds,
@@ -247,23 +243,21 @@ async fn all(shards: Vec<Shard>) -> Result<Measured, HerdError> {
 /// Checks that each target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
     let mut targets = plan.pollers.polls.mix.targets().iter();
-    targets.try_for_each(accepts)
+    targets.try_for_each(|target| accepts(&target.origin))
 }
 
-fn accepts(url: &Uri) -> Result<(), HerdError> {
-    let (name, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
-    let host = format!("{name}:{port}");
-    let connected = host.to_socket_addrs().and_then(|addresses| {
-        let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(_) => return Ok(()),
-                Err(error) => failed = error,
-            }
+fn accepts(origin: &Origin) -> Result<(), HerdError> {
+    let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in &origin.addresses {
+        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) => failed = error,
         }
-        Err(failed)
-    });
-    connected.map_err(|source| HerdError::Absent { host, source })
+    }
+    Err(HerdError::Absent {
+        host: origin.authority.clone(),
+        source: failed,
+    })
 }
 
 fn allow_files(plan: &Plan) -> Result<(), HerdError> {

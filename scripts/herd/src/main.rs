@@ -17,6 +17,7 @@ use herd::{
     run::{FORMAT, Run},
     table::table,
 };
+use tokio::{runtime::Builder, task::LocalSet};
 
 /// Exit status for options that make no sense.
 const USAGE: u8 = 2;
@@ -75,12 +76,16 @@ fn plan(options: &RunOptions) -> anyhow::Result<Plan> {
 }
 
 fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
-    let run = actix_rt::System::new().block_on(herd::run(plan, async {
-        // Without signal handling the run cannot be stopped early.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }))?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let run = LocalSet::new().block_on(
+        &runtime,
+        herd::run(plan, async {
+            // Without signal handling the run cannot be stopped early.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }),
+    )?;
     write_reports(std::slice::from_ref(&run), &options.output.report)?;
     let mut out = io::stdout().lock();
     if options.json {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use awc::http::{Uri, header::HeaderValue};
 use cathedral_publisher::domain::ran_at::RanAt;
-
+use http::header::HeaderValue;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -14,9 +13,9 @@ use crate::{
     news::CHALLENGE,
     pace::Schedule,
     plan_file::written,
-    polls::{Polls, targets},
+    polls::Polls,
     retry::RetryPolicy,
-    target::{is_loopback_v4, target},
+    target::{Target, Targets},
 };
 
 /// The first wait of a client that waits, after an error, and the time that it waits longer each time
@@ -88,7 +87,7 @@ pub struct RequestPolicy {
 #[derive(Debug, Clone)]
 pub struct Validators {
     /// The feed, without a query.
-    pub url: Uri,
+    pub target: Target,
     /// Number of clients.
     pub clients: u32,
     /// Cursor of the first request: a time, or one of since_seq.
@@ -105,33 +104,33 @@ pub struct Validators {
 #[derive(Debug, Clone)]
 pub struct Writers {
     /// The URL to post to.
-    pub url: Uri,
+    pub target: Target,
     /// Number of clients.
     pub clients: u32,
     /// Time between two posts.
     pub interval: Duration,
     /// Eval runs per post.
     pub rows: u32,
-    /// The admin token.
-    pub token: String,
+    /// The value of Authorization, with the admin token.
+    pub bearer: HeaderValue,
 }
 
 /// The client that changes the board.
 #[derive(Debug, Clone)]
 pub struct Operator {
     /// The URL of the challenge that it changes.
-    pub url: Uri,
+    pub target: Target,
     /// When it does.
     pub at: Vec<Duration>,
-    /// The admin token.
-    pub token: String,
+    /// The value of Authorization, with the admin token.
+    pub bearer: HeaderValue,
 }
 
 /// A counter in the server's metrics.
 #[derive(Debug, Clone)]
 pub struct Counter {
     /// The URL of the metrics.
-    pub url: Uri,
+    pub target: Target,
     /// Name of the counter.
     pub name: String,
 }
@@ -145,46 +144,45 @@ impl Plan {
         options: &RunOptions,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, PlanError> {
-        let own = options.i_own_this_server;
+        let mut targets = Targets::new(options.i_own_this_server);
         let token = environment("PUBLISHER_ADMIN_TOKEN").filter(|token| !token.is_empty());
         let timeout = Duration::from_millis(options.failures.timeout_ms);
         let schedule = Schedule::new(options, timeout)?;
         let duration = schedule.duration;
-        let mix = targets(options.url.as_deref(), &options.polls.target, own)?;
         let pollers = Pollers {
-            polls: Polls::new(mix, &options.polls, environment)?,
+            polls: Polls::new(options, &mut targets, environment)?,
             schedule,
             arrival: options.schedule.arrival,
             accept_encoding: codings(options.polls.accept_encoding.as_deref())?,
         };
         let validators = match &options.validators.feed_url {
             Some(url) if options.validators.validators > 0 => {
-                let url = target(url, own)?;
+                let url = targets.target(url)?;
                 Some(validators(&options.validators, url, options.wait)?)
             }
             Some(_) | None => None,
         };
         let writers = match &options.writers.write_url {
             Some(url) if options.writers.writers > 0 => Some(Writers {
-                url: target(url, own)?,
+                target: targets.target(url)?,
                 clients: options.writers.writers,
                 interval: Duration::from_millis(options.writers.write_interval_ms),
                 rows: options.writers.write_rows,
-                token: token.clone().ok_or(PlanError::NoToken)?,
+                bearer: bearer(token.as_deref())?,
             }),
             Some(_) | None => None,
         };
         let operator = match &options.writers.change_url {
             Some(url) if !options.writers.change_at.is_empty() => Some(Operator {
-                url: target(&format!("{url}/{CHALLENGE}"), own)?,
+                target: targets.target(&format!("{url}/{CHALLENGE}"))?,
                 at: moments(&options.writers.change_at, duration, "change-at")?,
-                token: token.ok_or(PlanError::NoToken)?,
+                bearer: bearer(token.as_deref())?,
             }),
             Some(_) | None => None,
         };
         let metrics = match &options.server.metrics_url {
             Some(url) => Some(Counter {
-                url: target(url, own)?,
+                target: targets.target(url)?,
                 name: options.server.rebuild_metric.clone(),
             }),
             None => None,
@@ -197,9 +195,9 @@ impl Plan {
                 limit: options.max_connections,
             });
         }
-        let feed = validators.as_ref().map(|validators| &validators.url);
+        let feed = validators.as_ref().map(|validators| &validators.target);
         let mut all = pollers.polls.mix.targets().iter().chain(feed);
-        if options.from_addresses.is_some() && !all.all(is_loopback_v4) {
+        if options.from_addresses.is_some() && !all.all(Target::is_loopback_v4) {
             return Err(PlanError::Addresses);
         }
         conditions(
@@ -274,10 +272,14 @@ fn conditions(options: &RunOptions, validators: bool, writers: bool) -> Result<(
     }
 }
 
-fn validators(options: &config::Validators, url: Uri, wait: bool) -> Result<Validators, PlanError> {
+fn validators(
+    options: &config::Validators,
+    target: Target,
+    wait: bool,
+) -> Result<Validators, PlanError> {
     let since = options.feed_since.as_deref();
     Ok(Validators {
-        url,
+        target,
         clients: options.validators,
         since: if wait {
             cursor(since.unwrap_or("0"))?
@@ -313,6 +315,15 @@ pub(super) fn moments(
             .ok_or(PlanError::Moment { option })
     });
     moments.collect()
+}
+
+/// Returns the value of Authorization (RFC 6750 §2.1).
+fn bearer(token: Option<&str>) -> Result<HeaderValue, PlanError> {
+    let token = token.ok_or(PlanError::NoToken)?;
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| PlanError::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Checks the value of an Accept-Encoding.

@@ -41,6 +41,7 @@ pub enum OptionsError {
 pub fn options(arguments: Vec<OsString>) -> Result<Cli, OptionsError> {
     let mut command = Cli::command();
     command.build();
+    let (switched_off, arguments) = without_switches(&command, arguments);
     // Requirements may be met, and errors are found, when the options of the file are there.
     let given = command
         .clone()
@@ -60,7 +61,6 @@ pub fn options(arguments: Vec<OsString>) -> Result<Cli, OptionsError> {
         is_known && given.value_source(id) == Some(ValueSource::CommandLine)
     };
     let replaced = replaced(&command, on_command_line);
-    let (switched_off, arguments) = without_switches(&command, arguments);
     let mut from_file = Vec::new();
     for (key, value) in &options {
         if !(replaced.contains(key) || switched_off.contains(key)) {

@@ -5,17 +5,20 @@ use std::{
     rc::Rc,
 };
 
-use awc::{
-    Client, SendClientRequest,
-    http::header::{HeaderValue, IF_NONE_MATCH},
+use http::{
+    StatusCode,
+    header::{HeaderValue, IF_NONE_MATCH},
 };
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
+    answer::Answer,
     config::Arrival,
-    exchange::{Answer, Exchange},
+    exchange::Exchange,
     news::Seen,
     plan::Pollers,
+    response::Keep,
+    target::{Outgoing, Target},
 };
 
 /// A poller, with the validator of its last response.
@@ -92,12 +95,17 @@ impl Poller {
 
     /// Sends one poll; returns whether it succeeded.
     async fn poll(&self, due: Instant) -> bool {
-        let keep_body = self.seen.borrow().wanted();
+        let keep = match self.seen.borrow().wanted() {
+            true => Keep::Body,
+            false => Keep::Nothing,
+        };
+        let polls = &self.plan.polls;
         let number = self.polls.replace(self.polls.get() + 1);
-        let index = self.plan.polls.mix.index(self.phase, number);
+        let index = polls.mix.index(self.phase, number);
+        let target = polls.target(index);
         let answer = self
             .exchange
-            .poll(due, keep_body, |client| self.request(index, client));
+            .poll(due, &target.origin, keep, || self.request(index, target));
         let answer = answer.await;
         let answered = answer.is_some();
         if let Some(answer) = answer {
@@ -106,25 +114,16 @@ impl Poller {
         answered
     }
 
-    fn request(&self, index: usize, client: &Client) -> SendClientRequest {
-        let polls = &self.plan.polls;
-        let url = polls.mix.targets().get(index).map(|url| polls.busted(url));
-        let mut request = client.request(polls.method.clone(), url.unwrap_or_default());
-        for field in &polls.headers {
-            request = request.append_header(field.clone());
-        }
-        if polls.conditional {
+    fn request(&self, index: usize, target: &Target) -> Outgoing {
+        let mut request = self.plan.polls.request(target);
+        if self.plan.polls.conditional {
             let known = self.known.borrow();
             let etag = known.get(index).and_then(|known| known.etag.clone());
             if let Some(etag) = etag {
-                request = request.insert_header((IF_NONE_MATCH, etag));
+                request.headers_mut().insert(IF_NONE_MATCH, etag);
             }
         }
-        if polls.body.is_empty() {
-            request.send()
-        } else {
-            request.send_body(polls.body.clone())
-        }
+        request
     }
 
     fn remember(&self, index: usize, answer: Answer) {
@@ -132,7 +131,7 @@ impl Poller {
         let Some(known) = known.get_mut(index) else {
             return;
         };
-        if answer.status == 304 {
+        if answer.status == StatusCode::NOT_MODIFIED {
             self.exchange.tally.borrow_mut().saved(known.bytes);
         } else {
             known.bytes = answer.bytes;

@@ -2,15 +2,19 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
-use awc::http::{
+use bytes::Bytes;
+use http::{
     Method, Uri,
     header::{ACCEPT_ENCODING, HeaderName, HeaderValue, IF_NONE_MATCH},
 };
-use bytes::Bytes;
 
 use crate::{
-    config::Requests, fields::parse_field, invalid::PlanError, mix::Mix, plan::codings,
-    target::target,
+    config::RunOptions,
+    fields::parse_field,
+    invalid::PlanError,
+    mix::Mix,
+    plan::codings,
+    target::{Outgoing, Target, Targets},
 };
 
 /// Maximum of targets.
@@ -23,11 +27,13 @@ const LONGEST_BODY: u64 = 16 * 1024 * 1024;
 /// What the pollers send.
 #[derive(Debug, Clone)]
 pub struct Polls {
-    /// The targets with their weights.
-    pub mix: Mix<Uri>,
+    /// The first target, at which clients that wait begin.
+    pub first: Target,
+    /// All targets with their weights.
+    pub mix: Mix<Target>,
     /// Method.
     pub method: Method,
-    /// Header fields, in order.
+    /// Header fields, in order. They replace those that a request has anyway.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Body; empty for none.
     pub body: Bytes,
@@ -43,10 +49,13 @@ impl Polls {
     /// # Errors
     /// [`PlanError`] for the first invalid option. Secrets are not part of it.
     pub(super) fn new(
-        mix: Mix<Uri>,
-        options: &Requests,
+        options: &RunOptions,
+        targets: &mut Targets,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, PlanError> {
+        let mix = mix(options.url.as_deref(), &options.polls.target, targets)?;
+        let first = mix.targets().first().ok_or(PlanError::NoTarget)?.clone();
+        let options = &options.polls;
         let body = match (&options.body, &options.body_file) {
             (Some(text), _) => Bytes::from(text.clone()),
             (None, Some(path)) => read_body(path)?,
@@ -79,6 +88,7 @@ impl Polls {
             return Err(PlanError::CacheBuster);
         }
         Ok(Self {
+            first,
             mix,
             method,
             headers,
@@ -91,9 +101,30 @@ impl Polls {
         })
     }
 
+    /// Returns the target of this index in the mix.
+    pub(super) fn target(&self, index: usize) -> &Target {
+        self.mix.targets().get(index).unwrap_or(&self.first)
+    }
+
+    /// Returns a request for the target, without If-None-Match.
+    pub(super) fn request(&self, target: &Target) -> Outgoing {
+        let url = self.busted(&target.url);
+        let mut request = target
+            .origin
+            .request(self.method.clone(), url, self.body.clone());
+        let fields = request.headers_mut();
+        for (name, _) in &self.headers {
+            fields.remove(name);
+        }
+        for (name, value) in &self.headers {
+            fields.append(name, value.clone());
+        }
+        request
+    }
+
     /// Returns the URL with another value of the cache buster. It is random, not of the seed: a run that is repeated must
     /// not find its URLs in a cache.
-    pub(super) fn busted(&self, url: &Uri) -> Uri {
+    fn busted(&self, url: &Uri) -> Uri {
         let Some(name) = &self.cache_buster else {
             return url.clone();
         };
@@ -108,20 +139,20 @@ impl Polls {
 ///
 /// # Errors
 /// If there is none, and for the first invalid one.
-pub(super) fn targets(
+fn mix(
     url: Option<&str>,
     weighted: &[String],
-    own: bool,
-) -> Result<Mix<Uri>, PlanError> {
+    targets: &mut Targets,
+) -> Result<Mix<Target>, PlanError> {
     if weighted.len() > MOST_TARGETS {
         return Err(PlanError::TooManyTargets(MOST_TARGETS));
     }
-    let alone = url.map(|url| Ok((1, target(url, own)?)));
-    let weighted = weighted.iter().map(|text| {
-        let (weight, url) = parse_weighted(text)?;
-        Ok((weight, target(url, own)?))
+    let alone = url.map(|url| Ok((1, url)));
+    let weighted = weighted.iter().map(|text| parse_weighted(text));
+    let all = alone.into_iter().chain(weighted).map(|weighted| {
+        let (weight, url) = weighted?;
+        Ok((weight, targets.target(url)?))
     });
-    let all = alone.into_iter().chain(weighted);
     let all = all.collect::<Result<Vec<_>, PlanError>>()?;
     Mix::new(all).ok_or(PlanError::NoTarget)
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::condition::strict;
+use crate::{
+    condition::strict,
+    failures::{Failures, Reason},
+};
 
 /// The version of this format.
 pub const FORMAT: u32 = 2;
@@ -53,7 +56,7 @@ pub struct Role {
     pub clients: u32,
     /// Polls that were due, without waits that the end of the run has cut off.
     pub due: u64,
-    /// Polls that got 2xx or 304.
+    /// Polls that got 2xx, or 304 to a conditional request, with a whole body.
     pub answered: u64,
     /// Polls that were given up, got 4xx, or were in flight at the end.
     pub failed: u64,
@@ -64,12 +67,13 @@ pub struct Role {
     pub attempts: u64,
     /// Responses by status, including those to retries.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests without a complete response in time.
-    pub timeouts: u64,
-    /// Requests whose connection failed or was lost, also in the middle of a body.
-    pub broken: u64,
-    /// The first reason for a lost connection.
-    pub first_broken: Option<String>,
+    /// Requests that do not count as answered, by reason.
+    pub failures: Failures,
+    /// Requests in flight at the end of the run. Each request sent was answered, failed, or is in flight.
+    pub in_flight: u64,
+    /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
+    /// §9.3.1).
+    pub reopened: u64,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.
@@ -174,7 +178,7 @@ pub struct Slice {
     /// Requests sent in the bucket.
     pub attempts: u64,
     /// Requests that failed in the bucket, by reason.
-    pub failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<Reason, u64>,
     /// Maximum of requests in flight.
     pub in_flight: u64,
     /// Latency of the polls due in the bucket.
@@ -292,18 +296,22 @@ impl Role {
     /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
     /// first.
     pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
-        let statuses = self.statuses.iter();
-        let statuses = statuses.filter(|(status, _)| !matches!(status, 200..=299 | 304));
-        let mut reasons: Vec<_> = statuses
-            .map(|(status, count)| (status.to_string(), *count, None))
-            .chain([
-                ("timed out".to_owned(), self.timeouts, None),
-                ("lost".to_owned(), self.broken, self.first_broken.clone()),
-            ])
-            .filter(|(_, count, _)| *count > 0)
+        let failures = self.failures.iter();
+        let mut reasons: Vec<_> = failures
+            .map(|(reason, failed)| (reason.to_string(), failed.count, Some(failed.first.clone())))
             .collect();
         reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
         reasons
+    }
+
+    /// Returns the number of requests without a complete response in time.
+    pub fn timeouts(&self) -> u64 {
+        self.failures.of(Reason::TimedOut)
+    }
+
+    /// Returns the number of requests whose connection failed or was lost, also in the middle of a body.
+    pub fn lost(&self) -> u64 {
+        self.failures.count(Reason::is_lost)
     }
 
     /// Returns the requests per poll.

@@ -64,7 +64,11 @@ fn column(slices: &[&Slice]) -> Column {
             answered: slice.answered,
             sent: slice.attempts,
             in_flight: slice.in_flight,
-            failures: slice.failures.clone(),
+            failures: slice
+                .failures
+                .iter()
+                .map(|(reason, count)| (reason.to_string(), *count))
+                .collect(),
             rebuilds: 0,
             bands: slice.histogram.clone(),
             never: slice.unanswered,

@@ -57,7 +57,9 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "seconds": seconds.len() as f64 * length, "timeout_ms": TIMEOUT_MS,
         "pollers": {
             "clients": 600, "due": due, "answered": answered, "failed": due - answered.min(due), "missed": 0,
-            "attempts": sent, "statuses": { "200": answered }, "timeouts": failed, "broken": 0, "first_broken": null,
+            "attempts": sent, "statuses": { "200": answered },
+            "failures": { "timed out": { "count": failed, "first": "no complete response in time" } },
+            "in_flight": 0, "reopened": 0,
             "retries_after_timeout": sent - due.min(sent), "retries_after_other": 0, "body_bytes": 1_000_000,
             "saved_bytes": 0, "rows": 0,
             "latency": { "p50_ms": quantile(0.5), "p90_ms": quantile(0.9), "p99_ms": quantile(0.99),
@@ -69,7 +71,9 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "validators": null, "writers": null, "bands_ms": ends, "slices": slices,
         "rebuilds": { "total": sent, "seen": seconds.iter().enumerate()
             .map(|(at, second)| json!({ "at": at, "count": second.sent })).collect::<Vec<_>>() },
-        "server": null, "late_p99_ms": 0.5,
+        "server": null, "plan": { "clients": 600, "rate": 40.0 },
+        "generator": { "threads": 1, "verdict": "on-time", "delay": latency(Some(0.5)), "cpu_secs": 1.0,
+            "busiest_cpu_secs": 1.0, "shards": [] },
     });
     serde_json::from_value(run).unwrap()
 }
