@@ -310,6 +310,7 @@ pub struct Validators {
         requires = "feed_url",
         value_name = "CLIENTS"
     )]
+    #[serde(skip_serializing_if = "is_zero")]
     pub validators: u32,
     /// The feed, without its query: `http://HOST[:PORT]/v1/leaderboard/recent`.
     #[arg(long, value_name = "URL")]
@@ -342,6 +343,7 @@ pub struct Writers {
         requires = "write_url",
         value_name = "CLIENTS"
     )]
+    #[serde(skip_serializing_if = "is_zero")]
     pub writers: u32,
     /// The URL to post to: `http://HOST[:PORT]/v1/admin/eval-runs`.
     #[arg(long, value_name = "URL")]
@@ -390,6 +392,15 @@ pub struct Output {
     /// Write a report with charts to this file: .html or .svg. May be given more than once.
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
+}
+
+/// Returns whether there are no clients of a kind: their URL, which they need, may be missing then.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(clients: &u32) -> bool {
+    *clients == 0
 }
 
 /// Checks the name of a run, which is a heading of tables.

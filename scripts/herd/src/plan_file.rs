@@ -63,6 +63,10 @@ pub fn options(arguments: Vec<OsString>) -> Result<Cli, OptionsError> {
     let replaced = replaced(&command, on_command_line);
     let mut from_file = Vec::new();
     for (key, value) in &options {
+        if NOT_IN_FILES.contains(&key.as_str()) {
+            let error = anyhow::anyhow!("{key} is for the command line only");
+            return Err(error.context(context()).into());
+        }
         if !(replaced.contains(key) || switched_off.contains(key)) {
             from_file.extend(argument(key, value).with_context(context)?);
         }
@@ -140,10 +144,6 @@ fn of_toml(key: &str, value: toml::Value) -> anyhow::Result<Value> {
 
 /// Returns the arguments of an option: one for each value.
 fn argument(key: &str, value: &Value) -> anyhow::Result<Vec<OsString>> {
-    ensure!(
-        !NOT_IN_FILES.contains(&key),
-        "{key} is for the command line only"
-    );
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     ensure!(
         !key.is_empty() && key.bytes().all(is_plain),

@@ -9,7 +9,7 @@
 //! - options that make no sense, or contradict each other, are refused with one line and 2
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -630,7 +630,10 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
         ("rate = ", "line 1:"),
         ("rate = 5\ninterval-ms = 5", "cannot be used with"),
         ("i-own-this-server = true", "for the command line only"),
-        ("plan = \"other.toml\"", "for the command line only"),
+        (
+            "url = \"x\"\nplan = \"other.toml\"",
+            "for the command line only",
+        ),
         ("stage = \"ramp 5s\"", "plan.toml: invalid value 'ramp 5s'"),
         ("fail-if = [\"p99>5\"]", "plan.toml: invalid value 'p99>5'"),
         ("wait = \"yes\"", "unexpected value 'yes' for '--wait'"),
