@@ -168,7 +168,9 @@ pub fn huge() -> Run {
     run.url = format!("http://[::1]:65535/{}", "long/".repeat(60));
     for (at, slice) in run.slices.iter_mut().enumerate() {
         for status in 400..420 {
-            slice.failures.insert(status.to_string(), at as u64);
+            slice
+                .failures
+                .insert(herd::failures::Reason::Status(status), at as u64);
             run.pollers.statuses.insert(status, 28_680);
         }
     }
