@@ -15,6 +15,7 @@ use crate::{
     condition::Condition,
     fields,
     quantity::{LONGEST_SECS, parse_plain_rate, parse_second},
+    resolve::Resolve,
     stage::Stage,
 };
 
@@ -32,10 +33,12 @@ const EXAMPLES: &str = r#"Examples:
   herd http://127.0.0.1:8080/ --interval-ms 0 --clients 8 -n 10000
 
   # A rise, a plateau, and a burst in the middle of it.
-  herd http://127.0.0.1:8080/board --stage 'ramp 10s to 500/s' --stage 'hold 20s at 500/s'       --stage 'burst 1000' --stage 'hold 20s at 500/s'
+  herd http://127.0.0.1:8080/board --stage 'ramp 10s to 500/s' --stage 'hold 20s at 500/s' \
+      --stage 'burst 1000' --stage 'hold 20s at 500/s'
 
   # Three of four polls go to the first URL; the token stays out of the results and of `ps`.
-  herd --target '3 http://127.0.0.1:8080/board' --target '1 http://127.0.0.1:8080/feed'       -H 'Authorization: Bearer ${TOKEN}'
+  herd --target '3 http://127.0.0.1:8080/board' --target '1 http://127.0.0.1:8080/feed' \
+      -H 'Authorization: Bearer ${TOKEN}'
 
   # A plan in a file, with another rate; then the same run again, from its results.
   herd --plan board.toml --rate 800 --json >run.json
@@ -85,7 +88,7 @@ pub enum Command {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RunOptions {
-    /// The URL that the pollers request: `http://HOST[:PORT]/PATH`.
+    /// The URL that the pollers request: `http[s]://HOST[:PORT]/PATH`.
     #[arg(value_name = "URL", group = "where", required_unless_present_any = ["plan", "target"])]
     pub url: Option<String>,
     /// Name of the run in tables and reports.
@@ -139,6 +142,9 @@ pub struct RunOptions {
     pub seed: u64,
     #[command(flatten)]
     #[serde(flatten)]
+    pub connection: ConnectionOptions,
+    #[command(flatten)]
+    #[serde(flatten)]
     pub schedule: Schedule,
     #[command(flatten)]
     #[serde(flatten)]
@@ -164,14 +170,38 @@ pub struct RunOptions {
     pub json: bool,
     /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p99, p99.9, max (a time; `never`
     /// is more than every limit); errors (polls without a response), failures (of requests, retries too), timeouts, lost
-    /// (connections), 404 or 5xx (responses), each a number or a share such as 0.1%; rate (answered polls per second); lateness (of this program,
-    /// p99). With `validators.` or `writers.` before it, a figure of theirs. May be given more than once.
+    /// (connections), 404 or 5xx (responses), each a number or a share such as 0.1%; rate (answered polls per
+    /// second); lateness (of this program, p99). With `validators.` or `writers.` before it, a figure of theirs. May be given more than once.
     #[arg(long, help_heading = "Output", value_name = "CONDITION")]
     pub fail_if: Vec<Condition>,
     /// Exit with 1 unless every request of every client got a response that counts: --fail-if 'errors>0',
     /// 'failures>0' and so on.
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
+}
+
+/// How clients connect.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectionOptions {
+    /// Use these addresses for a host and port of a URL, instead of those that the name has. May be given more than
+    /// once.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS")]
+    pub resolve: Vec<Resolve>,
+    /// Speak HTTP/2 only: over http with prior knowledge, over https by ALPN. Each client has one connection, and
+    /// requests that overlap are streams of it.
+    #[arg(long, conflicts_with = "http1")]
+    pub http2: bool,
+    /// Speak HTTP/1.1 only [default: over https the version that the server chooses, over http HTTP/1.1].
+    #[arg(long)]
+    pub http1: bool,
+    /// Trust the certificate authorities in this PEM file, instead of those of the system.
+    #[arg(long, conflicts_with = "insecure", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate.
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// When polls are due.

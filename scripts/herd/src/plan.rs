@@ -144,7 +144,7 @@ impl Plan {
         options: &RunOptions,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, PlanError> {
-        let mut targets = Targets::new(options.i_own_this_server);
+        let mut targets = Targets::new(options.i_own_this_server, &options.connection);
         let token = environment("PUBLISHER_ADMIN_TOKEN").filter(|token| !token.is_empty());
         let timeout = Duration::from_millis(options.failures.timeout_ms);
         let schedule = Schedule::new(options, timeout)?;

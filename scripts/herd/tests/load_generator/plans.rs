@@ -438,6 +438,7 @@ fn a_run_that_fails_its_conditions_says_each_of_them_in_a_line() {
             "p99>1h",
             "p50<1h",
             "errors>99.9%",
+            "404>1000",
             "404>19",
             "4xx<=100%",
             "5xx>0",

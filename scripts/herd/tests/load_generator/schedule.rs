@@ -246,3 +246,38 @@ fn times_depend_on_the_seed_and_the_client_and_the_number_of_requests_is_kept() 
     let first = times.due(rng(1, 999)).next().unwrap();
     assert!(first < Duration::from_secs(1));
 }
+
+#[test]
+fn slow_rates_and_rates_that_no_client_divides_are_kept() {
+    let polls = |options: &str| {
+        let options: Vec<&str> = std::iter::once(URL).chain(options.split('_')).collect();
+        let schedule = plan(&options).unwrap().pollers.schedule;
+        let clients = 0..schedule.clients;
+        let due = clients.flat_map(|client| schedule.times(client).due(rng(1, client)));
+        let mut due: Vec<f64> = due.map(|at| at.as_secs_f64()).collect();
+        due.sort_by(f64::total_cmp);
+        due
+    };
+    // Less than one poll per second, and a limit: all of them, two seconds apart.
+    let slow = polls("--clients_1_--rate_0.5_-n_50_--jitter-percent_0");
+    assert_eq!((slow.len(), slow[0], slow[49]), (50, 0.0, 98.0));
+    // As many as rate and duration say, whatever the number of clients.
+    for (options, expected) in [
+        ("--clients_50_--rate_3900_--duration-secs_20", 78_000),
+        ("--clients_64_--rate_5_--duration-secs_60", 300),
+        ("--clients_7_--stage_ramp 120s to 2/s", 120),
+        ("--clients_7_--stage_ramp 30s from 0/s to 30/s", 450),
+        ("--clients_100_--stage_ramp 240s from 1/s to 50/s", 6120),
+        ("--clients_3_--stage_ramp 10s from 100/s to 0/s", 500),
+    ] {
+        let due = polls(options);
+        assert!(
+            due.len().abs_diff(expected) <= 1,
+            "{options}: {}",
+            due.len()
+        );
+    }
+    // A ramp from one per second has no more than its share at the beginning, however many clients there are.
+    let ramp = polls("--clients_1000_--stage_ramp 900s from 1/s to 25/s_--jitter-percent_0");
+    assert_eq!(ramp.iter().filter(|at| **at < 10.0).count(), 12);
+}
