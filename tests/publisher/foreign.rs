@@ -43,6 +43,8 @@ pub enum Fault {
     NoGzip,
     /// 304 to everything.
     Never,
+    /// No entity-tag.
+    NoTag,
 }
 
 pub struct World {
@@ -183,6 +185,10 @@ fn answer(mut stream: TcpStream, world: &Mutex<World>) {
                 status,
                 &format!("etag: {own_tag}\r\ntransfer-encoding: chunked\r\n"),
             ) + &format!("{length:x}\r\n{body}\r\n")
+        }
+        Fault::NoTag => {
+            let length = body.len();
+            head(status, &format!("content-length: {length}\r\n")) + &body
         }
         Fault::WrongByte => whole(&body.replacen(":1", ":7", 1).replacen(":0", ":7", 1), ""),
         Fault::Coding => whole(&body, "content-encoding: deflate\r\n"),
