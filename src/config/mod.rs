@@ -11,7 +11,10 @@ mod log_filter;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::NonEmptyStringValueParser,
+};
 
 use crate::{
     check,
@@ -96,7 +99,7 @@ pub enum LogFormat {
 pub enum Command {
     /// Serve the board and the feed from a database.
     ///
-    /// The database is created or migrated first. SIGTERM or Ctrl-C finishes the requests in flight and
+    /// The database is created if it is missing, and migrated. SIGTERM or Ctrl-C finishes the requests in flight and
     /// stops; a second signal stops at once.
     Serve(Box<Serve>),
     /// Import what another publisher serves: a saved answer of either endpoint, or NDJSON.
@@ -104,7 +107,7 @@ pub enum Command {
     /// Reads and checks the whole input first; only then other writers have to wait, and readers
     /// never. Imports all items or nothing. Items that are stored already with the same bytes are
     /// skipped. A row whose id is stored with different bytes is an error, and so is a challenge whose
-    /// status would go back.
+    /// status would go back. The database is created if it is missing.
     Import(Import),
     /// Write what is stored to stdout, in the form that `import` reads.
     ///
@@ -143,8 +146,8 @@ pub enum Command {
     Sample(Sample),
     /// Check the signatures of eval runs.
     ///
-    /// Writes how many are valid, and names each invalid one on stderr. Exits with 1 if any is invalid. An eval run is
-    /// valid if it could be imported, and a key of the JWK set has signed it.
+    /// Writes how many are valid, and names each invalid one on stderr. Exits with 1 if any is invalid, or if the input has
+    /// no eval runs. An eval run is valid if it could be imported, and a key of the JWK set has signed it.
     Verify(Verify),
     /// Ask a server whether it is ready: exit code 0 if it answers 200, 1 if it answers anything else or nothing in
     /// time, and one line that says what. For health checks of containers.
@@ -302,8 +305,7 @@ pub struct Keys {
 /// The database.
 #[derive(Debug, Args)]
 pub struct Database {
-    /// The SQLite file, which is created if it is missing, or the URL of a PostgreSQL database, in which the
-    /// tables are created: postgres://USER@HOST:PORT/DATABASE. A URL with a password is accepted in the environment
+    /// The SQLite file, or the URL of a PostgreSQL database: postgres://USER@HOST:PORT/DATABASE. A URL with a password is accepted in the environment
     /// variable only. Unless the host is this machine, the connection is encrypted and the server's name verified.
     #[arg(
         long,
@@ -348,7 +350,7 @@ pub struct Import {
     #[arg(long)]
     pub batches: bool,
     /// Import eval runs only if keys of this JWK set have signed them: a file, or the URL of a server's.
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub jwks: Option<String>,
     /// A file with the certificates, as PEM, that may have issued the one of the JWK set's server [default: those that
     /// the system trusts].
@@ -405,8 +407,9 @@ pub struct Prune {
     /// What to remove.
     #[arg(value_name = "KIND")]
     pub content: Prunable,
-    /// Remove what ran before this time: ISO 8601, such as 2026-06-01 or 2026-06-01T12:00:00Z; not in the future.
-    #[arg(long, value_name = "TIME", value_parser = RanAt::parse)]
+    /// Remove what ran before this time: a date such as 2026-06-01, which is its midnight in UTC, or an RFC 3339 time such
+    /// as 2026-06-01T12:00:00Z; not in the future.
+    #[arg(long, value_name = "TIME", value_parser = RanAt::of_option)]
     pub before: RanAt,
     /// Only count.
     #[arg(long)]
@@ -424,11 +427,11 @@ pub struct Sample {
     /// What to write.
     pub kind: SampleKind,
     /// How many challenges or eval runs.
-    #[arg(long, value_name = "ITEMS")]
+    #[arg(long, value_name = "ITEMS", value_parser = units::number::<u32>(..))]
     #[arg(required_if_eq_any([("kind", "board"), ("kind", "rows")]))]
     pub count: Option<u32>,
     /// The same seed gives the same data.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = units::number::<u64>(..))]
     pub seed: u64,
     /// Write the formula of each challenge to this folder, as `serve --cnf-dir` expects it: random 3-SAT that has a
     /// solution. Without this option the hashes of challenges are random digits.
@@ -446,7 +449,7 @@ pub struct Verify {
     pub file: PathBuf,
     /// The JWK set with the public keys: a file, or the URL of a server's, such as
     /// `https://example.org/.well-known/cathedral-jwks.json`.
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub jwks: String,
     /// A file with the certificates, as PEM, that may have issued that server's [default: those that the system
     /// trusts].
@@ -465,7 +468,8 @@ pub struct Demo {
         long,
         env = "PUBLISHER_DEMO_ROWS",
         default_value_t = 5000,
-        value_name = "ROWS"
+        value_name = "ROWS",
+        value_parser = units::number::<u32>(..)
     )]
     pub rows: u32,
     #[command(flatten)]

@@ -1,23 +1,30 @@
 //! Reasons why a plan is invalid.
 
-use awc::http::header::InvalidHeaderValue;
 use cathedral_publisher::domain::ran_at::NotATime;
+use http::header::InvalidHeaderValue;
+
+use crate::tls::TlsError;
 
 /// Reasons why the options are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The URL is invalid or not absolute.
-    #[error("{url}: invalid URL; expected one such as http://127.0.0.1:8080/path")]
+    #[error(
+        "{url}: invalid URL; expected one such as http://127.0.0.1:8080/path, without a name and password"
+    )]
     Url {
         /// The argument.
         url: String,
     },
-    /// The scheme of the URL is not `http`.
-    #[error("{url}: only http is supported; put a proxy that terminates TLS in front")]
+    /// The scheme of the URL is neither `http` nor `https`.
+    #[error("{url}: the scheme must be http or https")]
     Scheme {
         /// The argument.
         url: String,
     },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host cannot be resolved.
     #[error("{host}: {source}")]
     Host {
@@ -67,4 +74,7 @@ pub enum PlanError {
     /// Writers have no token.
     #[error("writers need a token in PUBLISHER_ADMIN_TOKEN")]
     NoToken,
+    /// The token of the writers is not a valid header value.
+    #[error("PUBLISHER_ADMIN_TOKEN cannot be sent in a header field")]
+    Token,
 }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use hdrhistogram::{CreationError, Histogram};
+use hdrhistogram::{AdditionError, CreationError, Histogram};
 
-use crate::run::{Latency, Point};
+use crate::{
+    bands::{band, ends_ms},
+    run::{Latency, Point},
+};
 
 /// Points of the distribution per doubling of the latency.
 const POINTS_PER_DOUBLING: u32 = 8;
 
 /// Latencies in microseconds, and the number of polls without a response.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Latencies {
     recorded: Histogram<u64>,
     unanswered: u64,
@@ -43,9 +46,37 @@ impl Latencies {
         }
     }
 
+    /// Adds those of another shard.
+    ///
+    /// # Errors
+    /// If the histogram cannot grow, which is a bug.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.unanswered += other.unanswered;
+        self.recorded.add(&other.recorded)
+    }
+
     /// Returns how many polls got a response.
     pub(super) fn recorded(&self) -> u64 {
         self.recorded.len()
+    }
+
+    /// Returns how many polls did not.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.unanswered
+    }
+
+    /// Returns the number of responses in each latency band, up to the last band that has any.
+    pub(super) fn histogram(&self) -> Vec<u64> {
+        let ends = ends_ms();
+        let mut counts = Vec::new();
+        for recorded in self.recorded.iter_recorded() {
+            let band = band(&ends, recorded.value_iterated_to() as f64 / 1e3);
+            counts.resize(counts.len().max(band + 1), 0);
+            if let Some(count) = counts.get_mut(band) {
+                *count += recorded.count_since_last_iteration();
+            }
+        }
+        counts
     }
 
     /// Returns the quantile over all polls in milliseconds; `None` if it falls among polls without a response.

@@ -2,10 +2,16 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use awc::{Client, http::header};
-use tokio::time::{Instant, sleep_until};
+use bytes::Bytes;
+use http::{
+    Method,
+    header::{self, HeaderValue},
+};
+use tokio::time::Instant;
 
-use crate::{exchange::Exchange, news::News, plan::Operator};
+use crate::{exchange::Exchange, news::News, plan::Operator, response::Keep};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An operator.
 pub(super) struct Changer {
@@ -21,23 +27,25 @@ impl Changer {
     /// Changes the board at these times, or later if the previous response was late.
     pub(super) async fn run(self, due: Vec<Instant>) {
         for due in due {
-            sleep_until(due).await;
+            self.exchange.timer.until(due).await;
             let mut item = Vec::new();
             let challenge = self.news.borrow_mut().change(Instant::now());
             if let Err(error) = challenge.write_item(&mut item) {
                 log::error!("herd: cannot make a challenge: {error}");
                 return;
             }
-            let item = bytes::Bytes::from(item);
-            let request = |client: &Client| {
-                let bearer = format!("Bearer {}", self.plan.token);
-                client
-                    .put(self.plan.url.clone())
-                    .insert_header((header::AUTHORIZATION, bearer))
-                    .insert_header((header::CONTENT_TYPE, "application/json"))
-                    .send_body(item.clone())
+            let item = Bytes::from(item);
+            let target = &self.plan.target;
+            let request = || {
+                let mut request = target.request(Method::PUT, item.clone());
+                let fields = request.headers_mut();
+                fields.insert(header::AUTHORIZATION, self.plan.bearer.clone());
+                fields.insert(header::CONTENT_TYPE, JSON);
+                request
             };
-            self.exchange.poll(due, false, request).await;
+            self.exchange
+                .poll(due, &target.origin, Keep::Nothing, request)
+                .await;
         }
     }
 }

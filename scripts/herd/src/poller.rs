@@ -5,20 +5,16 @@ use std::{
     rc::Rc,
 };
 
-use awc::{
-    Client, SendClientRequest,
-    http::header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
+use bytes::Bytes;
+use http::{
+    Method, StatusCode,
+    header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    config::Arrival,
-    exchange::{Answer, Exchange},
-    news::Seen,
-    plan::Pollers,
+    answer::Answer, config::Arrival, exchange::Exchange, news::Seen, plan::Pollers, response::Keep,
+    target::Outgoing,
 };
 
 /// A poller, with the validator of its last response.
@@ -48,7 +44,7 @@ impl Poller {
         let client = Rc::new(self);
         let mut in_flight = JoinSet::new();
         for due in due {
-            sleep_until(due).await;
+            client.exchange.timer.until(due).await;
             let client = Rc::clone(&client);
             in_flight.spawn_local(async move {
                 client.poll(due).await;
@@ -67,7 +63,7 @@ impl Poller {
                     self.exchange.tally.borrow_mut().missed(due, free);
                 }
                 Some(_) | None => {
-                    sleep_until(due).await;
+                    self.exchange.timer.until(due).await;
                     let answered = self.poll(due).await;
                     last = Some((Instant::now(), answered));
                 }
@@ -77,7 +73,7 @@ impl Poller {
 
     /// Polls from `first` on, each time as soon as the response is there (a closed loop).
     pub(super) async fn saturate(self, first: Instant) {
-        sleep_until(first).await;
+        self.exchange.timer.until(first).await;
         while Instant::now() < self.exchange.limits.end {
             self.poll(Instant::now()).await;
         }
@@ -85,10 +81,12 @@ impl Poller {
 
     /// Sends one poll; returns whether it succeeded.
     async fn poll(&self, due: Instant) -> bool {
-        let keep_body = self.seen.borrow().wanted();
-        let answer = self
-            .exchange
-            .poll(due, keep_body, |client| self.request(client));
+        let keep = match self.seen.borrow().wanted() {
+            true => Keep::Body,
+            false => Keep::Nothing,
+        };
+        let origin = &self.plan.target.origin;
+        let answer = self.exchange.poll(due, origin, keep, || self.request());
         let answer = answer.await;
         let answered = answer.is_some();
         if let Some(answer) = answer {
@@ -97,10 +95,11 @@ impl Poller {
         answered
     }
 
-    fn request(&self, client: &Client) -> SendClientRequest {
-        let mut request = client.get(self.plan.url.clone());
+    fn request(&self) -> Outgoing {
+        let mut request = self.plan.target.request(Method::GET, Bytes::new());
+        let fields = request.headers_mut();
         if let Some(codings) = &self.plan.accept_encoding {
-            request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
+            fields.insert(ACCEPT_ENCODING, codings.clone());
         }
         if let Some(etag) = self
             .etag
@@ -108,13 +107,13 @@ impl Poller {
             .as_ref()
             .filter(|_| self.plan.conditional)
         {
-            request = request.insert_header((IF_NONE_MATCH, etag.clone()));
+            fields.insert(IF_NONE_MATCH, etag.clone());
         }
-        request.send()
+        request
     }
 
     fn remember(&self, answer: Answer) {
-        if answer.status == 304 {
+        if answer.status == StatusCode::NOT_MODIFIED {
             self.exchange.tally.borrow_mut().saved(self.bytes.get());
         } else {
             self.bytes.set(answer.bytes);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failures::{Failures, Reason};
+
 /// The version of this format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The results of one run. Times are in seconds from its beginning, latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,15 +30,16 @@ pub struct Run {
     pub validators: Option<Role>,
     /// The writers, if there were any; one poll is one post.
     pub writers: Option<Role>,
+    /// Upper ends of the latency bands of the slices, in milliseconds, ascending ([`crate::bands`]).
+    pub bands_ms: Vec<f64>,
     /// The pollers over time.
     pub slices: Vec<Slice>,
     /// Rebuilds that the server counted.
     pub rebuilds: Option<Rebuilds>,
     /// Processor time and memory of the server.
     pub server: Option<ServerUse>,
-    /// Scheduling delay of the load generator itself, p99. Unless it is small compared with the
-    /// latencies, they contain it.
-    pub late_p99_ms: f64,
+    /// The load generator itself.
+    pub generator: Generator,
 }
 
 /// Results of the clients of one kind.
@@ -46,7 +49,7 @@ pub struct Role {
     pub clients: u32,
     /// Polls that were due, without waits that the end of the run has cut off.
     pub due: u64,
-    /// Polls that got 2xx or 304.
+    /// Polls that got 2xx, or 304 to a conditional request, with a whole body.
     pub answered: u64,
     /// Polls that were given up, got 4xx, or were in flight at the end.
     pub failed: u64,
@@ -57,12 +60,13 @@ pub struct Role {
     pub attempts: u64,
     /// Responses by status, including those to retries.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests without a complete response in time.
-    pub timeouts: u64,
-    /// Requests whose connection failed or was lost, also in the middle of a body.
-    pub broken: u64,
-    /// The first reason for a lost connection.
-    pub first_broken: Option<String>,
+    /// Requests that do not count as answered, by reason.
+    pub failures: Failures,
+    /// Requests in flight at the end of the run. Each request sent was answered, failed, or is in flight.
+    pub in_flight: u64,
+    /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
+    /// §9.3.1).
+    pub reopened: u64,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.
@@ -166,14 +170,17 @@ pub struct Slice {
     pub answered: u64,
     /// Requests sent in the bucket.
     pub attempts: u64,
-    /// Timeouts in the bucket.
-    pub timeouts: u64,
-    /// 429, 5xx and lost connections in the bucket.
-    pub errors: u64,
+    /// Requests that failed in the bucket, by reason.
+    pub failures: BTreeMap<Reason, u64>,
     /// Maximum of requests in flight.
     pub in_flight: u64,
     /// Latency of the polls due in the bucket.
     pub latency: Latency,
+    /// Polls due in the bucket that got a response, by the latency bands of the run ([`Run::bands_ms`]); zeros at the
+    /// end are left out.
+    pub histogram: Vec<u64>,
+    /// Polls due in the bucket that never got a response.
+    pub unanswered: u64,
 }
 
 /// Values of the server's counter of rebuilds.
@@ -201,6 +208,50 @@ pub struct ServerUse {
     pub cpu_secs: f64,
     /// Maximum of the proportional set size, in bytes.
     pub pss_bytes: u64,
+}
+
+/// What the load generator used, and whether it was fast enough. Processor times are zero where the system does not say
+/// them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// Threads that sent requests.
+    pub threads: u32,
+    /// Whether the generator was the bottleneck.
+    pub verdict: Verdict,
+    /// Scheduling delay: how much later than they were due polls were started. Unless it is small compared with the
+    /// latencies, they contain it.
+    pub delay: Latency,
+    /// Processor time of the whole process in the run, in seconds.
+    pub cpu_secs: f64,
+    /// Processor time of the thread that used most, in seconds.
+    pub busiest_cpu_secs: f64,
+    /// The threads.
+    pub shards: Vec<ShardUse>,
+}
+
+/// A thread of the load generator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardUse {
+    /// Clients of this thread.
+    pub clients: u32,
+    /// Scheduling delay of its polls.
+    pub delay: Latency,
+    /// Processor time that it used, in seconds.
+    pub cpu_secs: f64,
+    /// Time that it was ready to run and waited for a processor, in seconds.
+    pub queued_secs: f64,
+}
+
+/// Whether the load generator was the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No: polls started in time, as far as it matters for the latencies.
+    OnTime,
+    /// Polls started so late that a tenth of the latency at p99 is this delay.
+    Late,
+    /// A thread used more than nine tenths of a processor: the generator cannot send much more than this.
+    Saturated,
 }
 
 impl Run {
@@ -235,6 +286,27 @@ impl Role {
         of_class.map(|(_, count)| count).sum()
     }
 
+    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
+    /// first.
+    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
+        let failures = self.failures.iter();
+        let mut reasons: Vec<_> = failures
+            .map(|(reason, failed)| (reason.to_string(), failed.count, Some(failed.first.clone())))
+            .collect();
+        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        reasons
+    }
+
+    /// Returns the number of requests without a complete response in time.
+    pub fn timeouts(&self) -> u64 {
+        self.failures.of(Reason::TimedOut)
+    }
+
+    /// Returns the number of requests whose connection failed or was lost, also in the middle of a body.
+    pub fn lost(&self) -> u64 {
+        self.failures.count(Reason::is_lost)
+    }
+
     /// Returns the requests per poll.
     pub fn amplification(&self) -> f64 {
         let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);
@@ -243,6 +315,6 @@ impl Role {
 
     fn is_clean(&self) -> bool {
         let without_next = self.waits.as_ref().map_or(0, |waits| waits.without_next);
-        self.failed + self.timeouts + self.broken + self.of_class(5) + without_next == 0
+        self.failed + self.failures.count(|_| true) + without_next == 0
     }
 }

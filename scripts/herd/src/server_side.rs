@@ -1,13 +1,16 @@
 //! The server's rebuilds, processor time and memory during a run.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, convert::Infallible, rc::Rc, time::Duration};
 
+use bytes::Bytes;
+use http::Method;
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
-    exchange::client,
+    connections::Connections,
     plan::{Counter, Plan},
     processes,
+    response::Keep,
     run::{Growth, Rebuilds, ServerUse},
 };
 
@@ -17,7 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// The figures so far.
 #[derive(Debug, Default)]
 pub(super) struct ServerSide {
-    began: Option<Instant>,
+    /// When the load begins.
+    pub began: Option<Instant>,
     first: Option<u64>,
     last: u64,
     seen: Vec<Growth>,
@@ -63,17 +67,16 @@ pub(super) async fn begin(plan: &Plan) -> Rc<RefCell<ServerSide>> {
     sample(plan, &side).await;
     let mut first = side.borrow_mut();
     first.cpu_before = first.cpu_secs;
-    first.began = Some(Instant::now());
     drop(first);
     side
 }
 
 /// Takes samples until dropped.
-pub(super) async fn watch(plan: Rc<Plan>, side: Rc<RefCell<ServerSide>>) {
+pub(super) async fn watch(plan: &Plan, side: &RefCell<ServerSide>) -> Infallible {
     let mut ticks = interval(INTERVAL);
     loop {
         ticks.tick().await;
-        sample(&plan, &side).await;
+        sample(plan, side).await;
     }
 }
 
@@ -95,9 +98,12 @@ pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
 }
 
 async fn read(counter: &Counter) -> Option<u64> {
-    let mut answer = client(None).get(counter.url.clone()).send().await.ok()?;
-    let body = answer.body().limit(16 << 20).await.ok()?;
-    sum(std::str::from_utf8(&body).ok()?, &counter.name)
+    let target = &counter.target;
+    let request = || target.request(Method::GET, Bytes::new());
+    let connections = Connections::default();
+    let answer = connections.send(&target.origin, Keep::Body, request);
+    let answer = answer.await.ok()?;
+    sum(std::str::from_utf8(&answer.body).ok()?, &counter.name)
 }
 
 /// Returns the sum of a counter's series in Prometheus' text format.

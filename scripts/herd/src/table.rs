@@ -1,14 +1,27 @@
 //! The results of runs as a table, side by side.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
-use crate::run::{Latency, Role, Run, Waits};
+use crate::{
+    aligned::{aligned, printable},
+    failures::Reason,
+    run::{Latency, Role, Run, Verdict, Waits},
+};
 
 /// Selects one quantile of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;
 
 /// Returns the table, with one column per run.
 pub fn table(runs: &[Run]) -> String {
+    aligned(&rows(runs))
+        + &remarks(runs)
+            .lines()
+            .map(|line| printable(line) + "\n")
+            .collect::<String>()
+}
+
+/// Returns the rows of the table: the names of the runs, then for each figure its name and its value in each run.
+pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
     let mut rows = vec![row(runs, "", |run| run.name.clone())];
     rows.extend(poller_rows(runs));
     rows.extend(news_rows(runs, "pollers", |run| Some(&run.pollers)));
@@ -18,6 +31,12 @@ pub fn table(runs: &[Run]) -> String {
             rebuilds.map_or("-".to_owned(), |rebuilds| count(rebuilds.total))
         }));
     }
+    rows.push(row(runs, "generator: threads, CPU, delay p99", |run| {
+        let generator = &run.generator;
+        let cpu = 100.0 * generator.cpu_secs / run.seconds.max(1e-9);
+        let late = milliseconds(generator.delay.p99_ms);
+        format!("{}, {cpu:.0} %, {late}", generator.threads)
+    }));
     if runs.iter().any(|run| run.server.is_some()) {
         rows.push(row(runs, "server CPU per request", |run| {
             let micros = run.cpu_us_per_request();
@@ -39,13 +58,18 @@ pub fn table(runs: &[Run]) -> String {
             run.writers.as_ref()
         }));
     }
-    aligned(&rows) + &remarks(runs)
+    rows
 }
 
 fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     let of = |name: &str, cell: fn(&Role) -> String| row(runs, name, |run| cell(&run.pollers));
-    let per_second =
-        |run: &Run, polls: u64| format!("{:.1}/s", polls as f64 / run.seconds.max(1e-9));
+    let per_second = |run: &Run, polls: u64| {
+        let rate = polls as f64 / run.seconds.max(1e-9);
+        match rate {
+            ..10_000.0 => format!("{rate:.1}/s"),
+            rate => format!("{}/s", count(rate as u64)),
+        }
+    };
     let mut rows = vec![
         of("clients", |role| count(role.clients.into())),
         row(runs, "polls due", |run| {
@@ -59,24 +83,31 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
         }),
         of("polls without a response", |role| count(role.failed)),
         of("polls skipped, waiting", |role| count(role.missed)),
-        of("requests sent", |role| {
-            let amplification = role.amplification();
-            format!("{} ({amplification:.2} per poll)", count(role.attempts))
+        of("requests sent", |role| count(role.attempts)),
+        of("requests per poll", |role| {
+            format!("{:.2}", role.amplification())
         }),
         of("retries after timeouts", |role| {
             count(role.retries_after_timeout)
         }),
         of("other retries", |role| count(role.retries_after_other)),
-        of("timeouts", |role| count(role.timeouts)),
-        of("lost connections", |role| count(role.broken)),
         of("200 / 304", |role| {
             let of = |status| role.statuses.get(&status).copied().unwrap_or_default();
             format!("{} / {}", count(of(200)), count(of(304)))
         }),
-        of("4xx / 5xx", |role| {
-            format!("{} / {}", count(role.of_class(4)), count(role.of_class(5)))
-        }),
     ];
+    let reasons: BTreeSet<Reason> = runs
+        .iter()
+        .flat_map(|run| run.pollers.failures.iter().map(|(reason, _)| reason))
+        .collect();
+    for reason in reasons {
+        rows.push(row(runs, &format!("failed: {reason}"), |run| {
+            count(run.pollers.failures.of(reason))
+        }));
+    }
+    if runs.iter().any(|run| run.pollers.reopened > 0) {
+        rows.push(of("connections opened again", |role| count(role.reopened)));
+    }
     let quantiles: [(&str, Quantile); 5] = [
         ("p50", |latency| latency.p50_ms),
         ("p90", |latency| latency.p90_ms),
@@ -116,7 +147,7 @@ fn other_rows(
         of(rows_name, |role| count(role.rows)),
         of("without a response", |role| count(role.failed)),
         of("timeouts / lost / 5xx", |role| {
-            let numbers = [role.timeouts, role.broken, role.of_class(5)];
+            let numbers = [role.timeouts(), role.lost(), role.of_class(5)];
             numbers.map(count).join(" / ")
         }),
         of("p50 / p99", |role| {
@@ -149,9 +180,7 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         of("waits refused / at once", |waits| {
             format!("{} / {}", count(waits.refused), count(waits.at_once))
         });
-        of("waits cut off by the end of the run", |waits| {
-            count(waits.cut_off)
-        });
+        of("waits cut off", |waits| count(waits.cut_off));
         of("most responses of a client", |waits| {
             count(waits.most_of_a_client)
         });
@@ -160,43 +189,57 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         .iter()
         .any(|run| role(run).is_some_and(|role| role.news.seen > 0))
     {
-        rows.push(row(
-            runs,
-            &format!("{who}: write to client, p50 / p99 / max"),
-            |run| {
-                let Some(news) = role(run)
-                    .map(|role| &role.news)
-                    .filter(|news| news.seen > 0)
-                else {
-                    return "-".to_owned();
-                };
-                let times = [
-                    news.latency.p50_ms,
-                    news.latency.p99_ms,
-                    news.latency.max_ms,
-                ];
-                times.map(milliseconds).join(" / ")
-            },
-        ));
+        let quantiles: [(&str, Quantile); 3] = [
+            ("p50", |latency| latency.p50_ms),
+            ("p99", |latency| latency.p99_ms),
+            ("max", |latency| latency.max_ms),
+        ];
+        for (name, quantile) in quantiles {
+            rows.push(row(runs, &format!("{who}: news after, {name}"), |run| {
+                let news = role(run).map(|role| &role.news);
+                let news = news.filter(|news| news.seen > 0);
+                news.map_or("-".to_owned(), |news| milliseconds(quantile(&news.latency)))
+            }));
+        }
     }
     rows
 }
 
+/// Says that the load generator was the bottleneck, and why, if it was.
+fn bottleneck(run: &Run) -> Option<String> {
+    let generator = &run.generator;
+    let percent = |seconds: f64| 100.0 * seconds / run.seconds.max(1e-9);
+    let busiest = percent(generator.busiest_cpu_secs);
+    let threads = generator.threads;
+    match generator.verdict {
+        Verdict::OnTime => None,
+        Verdict::Saturated => Some(format!(
+            "the load generator was the bottleneck: the busiest of its {threads} threads used {busiest:.0} % of a processor"
+        )),
+        Verdict::Late => {
+            let queued = generator.shards.iter().map(|shard| shard.queued_secs);
+            let queued = percent(queued.fold(0.0, f64::max));
+            Some(format!(
+                "the load generator was late, by {} at p99: the latencies contain part of that \
+                 (its busiest thread used {busiest:.0} % of a processor; threads waited up to {queued:.0} % of the time for one)",
+                milliseconds(generator.delay.p99_ms)
+            ))
+        }
+    }
+}
+
 /// Returns warnings that belong to the figures.
-fn remarks(runs: &[Run]) -> String {
+pub(crate) fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
-        if run.late_p99_ms > 20.0 {
-            let _ = writeln!(
-                text,
-                "{}: the load generator itself was late, by {:.0} ms at p99: the latencies contain part of that.",
-                run.name, run.late_p99_ms
-            );
+        if let Some(remark) = bottleneck(run) {
+            let _ = writeln!(text, "{}: {remark}", run.name);
         }
         let others = [&run.validators, &run.writers].into_iter().flatten();
         for role in std::iter::once(&run.pollers).chain(others) {
-            if let Some(reason) = &role.first_broken {
-                let _ = writeln!(text, "{}: the first lost connection: {reason}", run.name);
+            for (reason, failed) in role.failures.iter() {
+                let first = &failed.first;
+                let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);
             }
             let waits = role.waits.as_ref();
             if let Some(reason) = waits.and_then(|waits| waits.first_without_next.as_ref()) {
@@ -211,27 +254,6 @@ fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {
     std::iter::once(name.to_owned())
         .chain(runs.iter().map(cell))
         .collect()
-}
-
-/// Aligns names to the left and figures to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        let widths = rows.iter().filter_map(|row| row.get(column));
-        widths.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 => write!(text, "{cell:<width$}"),
-                _ => write!(text, "   {cell:>width$}"),
-            };
-        }
-        text.push('\n');
-    }
-    text
 }
 
 /// Formats milliseconds: `12.3 ms`, `4.56 s`, or `never`.
@@ -261,7 +283,7 @@ pub fn count(number: u64) -> String {
 /// Formats bytes, in powers of ten: `1.5 MB`.
 pub fn bytes(number: u64) -> String {
     let mut value = number as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
+    for unit in ["B", "kB", "MB", "GB", "TB", "PB"] {
         if value < 1000.0 {
             return match unit {
                 "B" => format!("{value:.0} {unit}"),
@@ -270,5 +292,5 @@ pub fn bytes(number: u64) -> String {
         }
         value /= 1000.0;
     }
-    format!("{value:.1} TB")
+    format!("{value:.1} EB")
 }

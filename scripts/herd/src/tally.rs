@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::CreationError;
+use hdrhistogram::{AdditionError, CreationError};
 use tokio::time::Instant;
 
 use crate::{
-    exchange::Ended,
+    answer::{Answer, Failed},
+    failures::{Failures, Reason},
     latencies::Latencies,
     link::NoNext,
     retry::Failure,
@@ -33,7 +34,7 @@ pub(super) enum Wait {
 }
 
 /// Counters. A poll is due, started, sent at least once, and finally answered or failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tally {
     began: Instant,
     clients: u32,
@@ -44,9 +45,8 @@ pub(super) struct Tally {
     attempts: u64,
     in_flight: u64,
     statuses: BTreeMap<u16, u64>,
-    timeouts: u64,
-    broken: u64,
-    first_broken: Option<String>,
+    failures: Failures,
+    reopened: u64,
     retries_after_timeout: u64,
     retries_after_other: u64,
     body_bytes: u64,
@@ -62,19 +62,18 @@ pub(super) struct Tally {
 }
 
 /// The counters of one time bucket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bucket {
     due: u64,
     answered: u64,
     attempts: u64,
-    timeouts: u64,
-    errors: u64,
+    failures: BTreeMap<Reason, u64>,
     in_flight: u64,
     latency: Latencies,
 }
 
 /// The figures of the progress line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Progress {
     /// Polls answered so far.
     pub answered: u64,
@@ -84,10 +83,22 @@ pub(super) struct Progress {
     pub timeouts: u64,
     /// Retries so far.
     pub retries: u64,
-    /// Median latency in milliseconds.
-    pub p50_ms: Option<f64>,
-    /// 99th percentile of the latency in milliseconds.
-    pub p99_ms: Option<f64>,
+    /// Latencies so far.
+    pub latency: Latencies,
+}
+
+impl Progress {
+    /// Adds those of another shard.
+    ///
+    /// # Errors
+    /// See [`Latencies::merge`].
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.answered += other.answered;
+        self.in_flight += other.in_flight;
+        self.timeouts += other.timeouts;
+        self.retries += other.retries;
+        self.latency.merge(&other.latency)
+    }
 }
 
 impl Tally {
@@ -95,11 +106,7 @@ impl Tally {
     ///
     /// # Errors
     /// If a histogram cannot be created, which is a bug.
-    pub(super) fn new(
-        clients: u32,
-        began: Instant,
-        duration: Duration,
-    ) -> Result<Self, CreationError> {
+    pub(super) fn new(began: Instant, duration: Duration) -> Result<Self, CreationError> {
         let slice = (duration / BUCKETS).max(SHORTEST_BUCKET);
         let count = duration.as_nanos().div_ceil(slice.as_nanos());
         let buckets = (0..count).map(|_| {
@@ -107,15 +114,14 @@ impl Tally {
                 due: 0,
                 answered: 0,
                 attempts: 0,
-                timeouts: 0,
-                errors: 0,
+                failures: BTreeMap::new(),
                 in_flight: 0,
                 latency: Latencies::new(2)?,
             })
         });
         Ok(Self {
             began,
-            clients,
+            clients: 0,
             due: 0,
             answered: 0,
             failed: 0,
@@ -123,9 +129,8 @@ impl Tally {
             attempts: 0,
             in_flight: 0,
             statuses: BTreeMap::new(),
-            timeouts: 0,
-            broken: 0,
-            first_broken: None,
+            failures: Failures::default(),
+            reopened: 0,
             retries_after_timeout: 0,
             retries_after_other: 0,
             body_bytes: 0,
@@ -139,6 +144,11 @@ impl Tally {
             slice,
             slices: buckets.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Counts a client.
+    pub(super) fn client(&mut self) {
+        self.clients += 1;
     }
 
     /// Counts a poll that was due at `due` and starts now.
@@ -159,28 +169,27 @@ impl Tally {
         });
     }
 
-    /// Counts the end of a request that was sent at `sent`.
-    pub(super) fn ended(&mut self, sent: Instant, now: Instant, ended: &Ended) {
+    /// Counts the end of a request that was sent at `sent`, and its response, if it is complete.
+    pub(super) fn ended(&mut self, sent: Instant, now: Instant, answer: Option<&Answer>) {
         self.in_flight -= 1;
-        match ended {
-            Ended::Answer(answer) => {
-                *self.statuses.entry(answer.status).or_default() += 1;
-                self.body_bytes += answer.bytes;
-                self.service.record(now - sent);
-                if matches!(answer.failure(), Some(Failure::Refused { .. })) {
-                    self.bucket(now, |bucket| bucket.errors += 1);
-                }
-            }
-            Ended::TimedOut => {
-                self.timeouts += 1;
-                self.bucket(now, |bucket| bucket.timeouts += 1);
-            }
-            Ended::Broken(reason) => {
-                self.broken += 1;
-                self.first_broken.get_or_insert_with(|| reason.clone());
-                self.bucket(now, |bucket| bucket.errors += 1);
-            }
+        if let Some(answer) = answer {
+            *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
+            self.body_bytes += answer.bytes;
+            self.service.record(now - sent);
         }
+    }
+
+    /// Counts a request that does not count as answered.
+    pub(super) fn unanswered(&mut self, now: Instant, failed: &Failed) {
+        self.failures.add(failed.reason, &failed.detail);
+        self.bucket(now, |bucket| {
+            *bucket.failures.entry(failed.reason).or_default() += 1;
+        });
+    }
+
+    /// Counts connections that the server had closed and that were opened again.
+    pub(super) fn reopened(&mut self, connections: u64) {
+        self.reopened += connections;
     }
 
     /// Counts a retry.
@@ -272,21 +281,86 @@ impl Tally {
         self.bucket(due, |bucket| bucket.due -= 1);
     }
 
+    /// Adds the counters of another shard of the same run.
+    ///
+    /// # Errors
+    /// See [`Latencies::merge`].
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        // Names every field, so that none is forgotten.
+        let Self {
+            began: _,
+            clients,
+            due,
+            answered,
+            failed,
+            missed,
+            attempts,
+            in_flight,
+            statuses,
+            failures,
+            reopened,
+            retries_after_timeout,
+            retries_after_other,
+            body_bytes,
+            saved_bytes,
+            rows,
+            latency,
+            service,
+            scheduling_delay,
+            news,
+            waits,
+            slice: _,
+            slices,
+        } = other;
+        self.clients += clients;
+        self.due += due;
+        self.answered += answered;
+        self.failed += failed;
+        self.missed += missed;
+        self.attempts += attempts;
+        self.in_flight += in_flight;
+        for (status, count) in statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        self.failures.merge(failures);
+        self.reopened += reopened;
+        self.retries_after_timeout += retries_after_timeout;
+        self.retries_after_other += retries_after_other;
+        self.body_bytes += body_bytes;
+        self.saved_bytes += saved_bytes;
+        self.rows += rows;
+        self.latency.merge(latency)?;
+        self.service.merge(service)?;
+        self.scheduling_delay.merge(scheduling_delay)?;
+        self.news.merge(news)?;
+        if let Some(waits) = waits {
+            self.waits.get_or_insert_default().merge(waits);
+        }
+        for (bucket, other) in self.slices.iter_mut().zip(slices) {
+            bucket.merge(other)?;
+        }
+        Ok(())
+    }
+
     /// Returns the figures of the progress line.
     pub(super) fn progress(&self) -> Progress {
         Progress {
             answered: self.answered,
             in_flight: self.in_flight,
-            timeouts: self.timeouts,
+            timeouts: self.failures.of(Reason::TimedOut),
             retries: self.retries_after_timeout + self.retries_after_other,
-            p50_ms: self.latency.quantile_ms(0.5),
-            p99_ms: self.latency.quantile_ms(0.99),
+            latency: self.latency.clone(),
         }
     }
 
-    /// Returns the 99th percentile of the scheduling delay.
-    pub(super) fn late_p99_ms(&self) -> f64 {
-        self.scheduling_delay.quantile_ms(0.99).unwrap_or(0.0)
+    /// Returns by how much polls started later than they were due.
+    pub(super) fn scheduling_delay(&self) -> &Latencies {
+        &self.scheduling_delay
+    }
+
+    /// Returns the latencies of all polls.
+    pub(super) fn latency(&self) -> &Latencies {
+        &self.latency
     }
 
     /// Returns the results.
@@ -299,9 +373,9 @@ impl Tally {
             missed: self.missed,
             attempts: self.attempts,
             statuses: self.statuses.clone(),
-            timeouts: self.timeouts,
-            broken: self.broken,
-            first_broken: self.first_broken.clone(),
+            in_flight: self.in_flight,
+            failures: self.failures.clone(),
+            reopened: self.reopened,
             retries_after_timeout: self.retries_after_timeout,
             retries_after_other: self.retries_after_other,
             body_bytes: self.body_bytes,
@@ -327,10 +401,11 @@ impl Tally {
             due: bucket.due,
             answered: bucket.answered,
             attempts: bucket.attempts,
-            timeouts: bucket.timeouts,
-            errors: bucket.errors,
+            failures: bucket.failures.clone(),
             in_flight: bucket.in_flight,
             latency: bucket.latency.latency(),
+            histogram: bucket.latency.histogram(),
+            unanswered: bucket.latency.unanswered(),
         });
         slices.collect()
     }
@@ -342,5 +417,40 @@ impl Tally {
         if let Some(bucket) = bucket.and_then(|index| self.slices.get_mut(index)) {
             count(bucket);
         }
+    }
+}
+
+impl Bucket {
+    fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.due += other.due;
+        self.answered += other.answered;
+        self.attempts += other.attempts;
+        for (reason, count) in &other.failures {
+            *self.failures.entry(*reason).or_default() += count;
+        }
+        self.in_flight += other.in_flight;
+        self.latency.merge(&other.latency)
+    }
+}
+
+impl Waits {
+    fn merge(&mut self, other: &Self) {
+        self.first += other.first;
+        self.changed += other.changed;
+        self.unchanged += other.unchanged;
+        self.refused += other.refused;
+        self.at_once += other.at_once;
+        self.most_of_a_client = self.most_of_a_client.max(other.most_of_a_client);
+        self.without_next += other.without_next;
+        if self.first_without_next.is_none() {
+            self.first_without_next
+                .clone_from(&other.first_without_next);
+        }
+        self.cut_off += other.cut_off;
+        self.closing += other.closing;
+        let both = [self.first_closing_at, other.first_closing_at].into_iter();
+        self.first_closing_at = both.flatten().reduce(f64::min);
+        let both = [self.last_closing_at, other.last_closing_at].into_iter();
+        self.last_closing_at = both.flatten().reduce(f64::max);
     }
 }

@@ -1,0 +1,203 @@
+//! The connections of one client: each client has its own, as real clients do.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+};
+
+use tokio::sync::Mutex;
+
+use crate::{
+    answer::{Answer, Failed},
+    failures::Reason,
+    http1::{Http1, Unanswered},
+    http2::Http2,
+    response::Keep,
+    target::{Origin, Outgoing, Version},
+    transport::Stream,
+};
+
+/// The connections of one client.
+#[derive(Default)]
+pub(super) struct Connections {
+    /// The address that they come from.
+    from: Option<IpAddr>,
+    pools: RefCell<Vec<Rc<Pool>>>,
+    reopened: Cell<u64>,
+}
+
+/// The connections to one server.
+struct Pool {
+    origin: Arc<Origin>,
+    /// Idle connections of HTTP/1.1.
+    idle: RefCell<Vec<Box<Http1>>>,
+    /// The connection of HTTP/2.
+    shared: RefCell<Option<Http2>>,
+    /// Held while a connection is opened that may become the shared one.
+    opening: Mutex<()>,
+    /// Whether the server has chosen HTTP/1.1.
+    speaks_http1: Cell<bool>,
+}
+
+enum Connection {
+    Http1(Box<Http1>),
+    Http2(Http2),
+}
+
+impl Connections {
+    /// No connections yet; they will come from the address `from`.
+    pub(super) fn new(from: Option<IpAddr>) -> Self {
+        Self {
+            from,
+            ..Self::default()
+        }
+    }
+
+    /// Sends a request and reads the response. If an idle connection turns out to be closed by the server, opens a new one,
+    /// once (RFC 9112 §9.3.1). The caller bounds the time.
+    ///
+    /// # Errors
+    /// Why there is no complete response.
+    pub(super) async fn send(
+        &self,
+        origin: &Arc<Origin>,
+        keep: Keep,
+        request: impl Fn() -> Outgoing,
+    ) -> Result<Answer, Failed> {
+        let pool = self.pool(origin);
+        if let Some(connection) = pool.take() {
+            let request = request();
+            // Others may have been carried out (RFC 9110 §9.2.2).
+            let may_repeat = request.method().is_idempotent();
+            match pool.send(connection, keep, request).await {
+                Ok(answer) => return Ok(answer),
+                Err(lost) if lost.unsent || (lost.silent && may_repeat) => {
+                    self.reopened.set(self.reopened.get() + 1);
+                }
+                Err(lost) => return Err(lost.failed),
+            }
+        }
+        let connection = pool.open(self.from).await?;
+        let answer = pool.send(connection, keep, request()).await;
+        answer.map_err(|lost| lost.failed)
+    }
+
+    /// Returns how many connections were opened again since this was last asked.
+    pub(super) fn take_reopened(&self) -> u64 {
+        self.reopened.take()
+    }
+
+    fn pool(&self, origin: &Arc<Origin>) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        let known = pools.iter().find(|pool| Arc::ptr_eq(&pool.origin, origin));
+        if let Some(pool) = known {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(Pool {
+            origin: Arc::clone(origin),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: Mutex::default(),
+            speaks_http1: Cell::default(),
+        });
+        pools.push(Rc::clone(&pool));
+        pool
+    }
+}
+
+impl Pool {
+    /// Returns a connection that is already there.
+    fn take(&self) -> Option<Connection> {
+        let idle = self.idle.borrow_mut().pop();
+        let shared = || self.shared.borrow().clone().map(Connection::Http2);
+        idle.map(Connection::Http1).or_else(shared)
+    }
+
+    async fn send(
+        &self,
+        connection: Connection,
+        keep: Keep,
+        request: Outgoing,
+    ) -> Result<Answer, Unanswered> {
+        match connection {
+            Connection::Http1(mut connection) => {
+                let answer = connection.send(request, keep).await?;
+                if connection.is_idle().await {
+                    self.idle.borrow_mut().push(connection);
+                }
+                Ok(answer)
+            }
+            Connection::Http2(connection) => {
+                let mut request_sent = Sent {
+                    pool: self,
+                    before: connection.received.count(),
+                    connection,
+                    is_over: false,
+                };
+                let answer = request_sent.connection.send(request, keep).await;
+                request_sent.is_over = true;
+                answer
+            }
+        }
+    }
+
+    /// Opens a connection. Requests that wait for the shared one get it when it is there.
+    async fn open(&self, from: Option<IpAddr>) -> Result<Connection, Failed> {
+        let may_share = self.origin.version != Version::Http1 && !self.speaks_http1.get();
+        let _opening = match may_share {
+            true => Some(self.opening.lock().await),
+            false => None,
+        };
+        let shared = self.shared.borrow().clone();
+        if let Some(shared) = shared.filter(Http2::is_open) {
+            return Ok(Connection::Http2(shared));
+        }
+        let stream = Stream::connect(&self.origin, from).await?;
+        if self.is_http2(&stream)? {
+            let connection = Http2::new(stream).await?;
+            self.shared.replace(Some(connection.clone()));
+            return Ok(Connection::Http2(connection));
+        }
+        self.speaks_http1.set(true);
+        Ok(Connection::Http1(Box::new(Http1::new(stream).await?)))
+    }
+
+    fn is_http2(&self, stream: &Stream) -> Result<bool, Failed> {
+        match (self.origin.version, stream.has_chosen_http2()) {
+            (Version::Http1, _) => Ok(false),
+            (Version::Http2, Some(false)) => {
+                let detail = "the server does not offer HTTP/2 (ALPN)";
+                Err(Failed::new(Reason::Tls, detail))
+            }
+            (Version::Http2, Some(true) | None) => Ok(true),
+            (Version::Any, chosen) => Ok(chosen == Some(true)),
+        }
+    }
+}
+
+/// A request on a shared connection, which is given up with it if nothing was received meanwhile: a server that is gone
+/// without a trace would otherwise keep the connection for ever.
+struct Sent<'a> {
+    pool: &'a Pool,
+    connection: Http2,
+    before: u64,
+    is_over: bool,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        let is_dead = !self.is_over && self.connection.received.count() == self.before;
+        if is_dead || !self.connection.is_open() {
+            let mut shared = self.pool.shared.borrow_mut();
+            // Another request may have replaced it.
+            if shared
+                .as_ref()
+                .is_some_and(|shared| shared.is_same(&self.connection))
+            {
+                *shared = None;
+            }
+        }
+    }
+}

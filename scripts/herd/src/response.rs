@@ -1,0 +1,119 @@
+//! Reading a response to its end, and what its connection failed with if it has none.
+
+use std::{error::Error, io};
+
+use http::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use crate::{
+    answer::{Answer, Failed},
+    failures::Reason,
+    tls, transport,
+};
+
+/// Maximum length of a body that is kept.
+const MAX_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Whether a body is kept or only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The body is kept.
+    Body,
+    /// Each piece is dropped as it comes.
+    Nothing,
+}
+
+/// Reads the body to its end.
+///
+/// # Errors
+/// If the connection fails or ends before the end of the body (RFC 9112 §8), or if the body is too long to be kept.
+pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Answer, Failed> {
+    let mut answer = Answer::new(response.status(), response.headers());
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| failure(&error, Reason::Truncated))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        answer.bytes += data.len() as u64;
+        if keep == Keep::Body {
+            if answer.bytes > MAX_KEPT_BYTES {
+                let detail = format!("a body of more than {MAX_KEPT_BYTES} bytes");
+                return Err(Failed::new(Reason::TooLarge, detail));
+            }
+            answer.body.extend_from_slice(data);
+        }
+    }
+    Ok(answer)
+}
+
+/// Returns what a connection failed with. `ended` is the reason if it has just ended.
+pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
+    let detail = in_full(error);
+    if error.is_parse_too_large() {
+        return Failed::new(Reason::TooLarge, detail);
+    }
+    if error.is_parse() {
+        return Failed::new(Reason::Malformed, detail);
+    }
+    let reason = match (cause::<io::Error>(error), cause::<h2::Error>(error)) {
+        (Some(error), _) => of_stream(error, ended),
+        (None, Some(error)) => of_http2(error, ended),
+        (None, None) => ended,
+    };
+    Failed::new(reason, detail)
+}
+
+fn of_stream(error: &io::Error, ended: Reason) -> Reason {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ended,
+        // A chunk of HTTP/1.1.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if !tls::is_cause(error) => {
+            Reason::Malformed
+        }
+        _ => transport::failure(error, ended).reason,
+    }
+}
+
+/// Returns the reason of an error of HTTP/2: the server has ended the stream or the connection, or it has sent something
+/// that is not HTTP/2.
+fn of_http2(error: &h2::Error, ended: Reason) -> Reason {
+    match error.get_io() {
+        Some(error) => of_stream(error, ended),
+        None if error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR) => ended,
+        None if error.is_remote() => Reason::Reset,
+        None => Reason::Malformed,
+    }
+}
+
+/// Returns whether the server has refused a stream of HTTP/2 without reading the request (RFC 9113 §8.7).
+pub(super) fn is_refused(error: &hyper::Error) -> bool {
+    let error = cause::<h2::Error>(error);
+    error.is_some_and(|error| {
+        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
+}
+
+/// Returns the first cause of this type.
+fn cause<T: Error + 'static>(error: &hyper::Error) -> Option<&T> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Joins an error and its causes.
+fn in_full(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
