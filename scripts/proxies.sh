@@ -539,7 +539,7 @@ import json, sys
 run = json.load(open(sys.argv[2]))["pollers"]
 news = run["news"]
 print(f"proxies: {sys.argv[1]}: a restart: {run['attempts']} requests of 50 clients in 11 s, {run['statuses']}, "
-      f"{run['broken']} connections lost; the change was seen by {news['seen']}, after {news['latency']['max_ms']:.0f} ms at most")
+      f"{sum(run['failures'].get(reason, {}).get('count', 0) for reason in ('refused', 'reset', 'closed', 'truncated'))} connections lost; the change was seen by {news['seen']}, after {news['latency']['max_ms']:.0f} ms at most")
 sys.exit(not (run["attempts"] <= 50 * 11 and run["waits"]["most_of_a_client"] <= 11 and news["seen"] == 50
               and news["latency"]["max_ms"] < 2000))
 PYTHON

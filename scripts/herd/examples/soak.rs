@@ -435,11 +435,11 @@ fn loss(run: &Run, others: &Others, address: &str, database: &Path) -> Vec<Strin
         ("writers", writers),
     ] {
         expect(
-            role.of_class(5) + role.timeouts == 0,
+            role.of_class(5) + role.timeouts() == 0,
             format!(
                 "{who}: {} responses 5xx, {} timeouts",
                 role.of_class(5),
-                role.timeouts
+                role.timeouts()
             ),
         );
         let others: u64 = role.of_class(4);
@@ -448,8 +448,8 @@ fn loss(run: &Run, others: &Others, address: &str, database: &Path) -> Vec<Strin
     // At each of the two stops a client may lose its connection and fail to connect a few times.
     let clients = u64::from(run.pollers.clients);
     expect(
-        run.pollers.broken <= 2 * 4 * clients,
-        format!("{} connections broke", run.pollers.broken),
+        run.pollers.lost() <= 2 * 4 * clients,
+        format!("{} connections broke", run.pollers.lost()),
     );
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(

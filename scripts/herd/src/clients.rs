@@ -3,17 +3,19 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use awc::http::header::HeaderValue;
 use fastrand::Rng;
+use http::header::HeaderValue;
 use tokio::{task::JoinSet, time::Instant};
 use url::Url;
 
 use crate::{
     HerdError,
-    exchange::{Exchange, Limits, client},
+    connections::Connections,
+    exchange::{Exchange, Limits},
     follower::{Follower, Kind},
     news::{News, Seen},
     operator::Changer,
@@ -21,7 +23,7 @@ use crate::{
     poller::Poller,
     schedule::Times,
     tally::Tally,
-    target::source,
+    target::{Origin, source},
     validator::Validator,
     writer::Writer,
 };
@@ -44,6 +46,12 @@ pub(super) struct Herd {
     pub rng: Rng,
 }
 
+/// Where a client that waits begins.
+struct Start {
+    url: Rc<Url>,
+    origin: Arc<Origin>,
+}
+
 /// Counters of all clients of one kind.
 type Shared = Rc<RefCell<Tally>>;
 
@@ -56,7 +64,10 @@ impl Herd {
             let kind = Kind::Board {
                 conditional: plan.conditional,
             };
-            let start = Rc::new(Url::parse(&plan.url.to_string())?);
+            let start = Start {
+                url: Rc::new(Url::parse(&plan.target.url.to_string())?),
+                origin: Arc::clone(&plan.target.origin),
+            };
             for number in 0..plan.clients {
                 let first = share(plan.ramp, number, plan.clients);
                 self.follower(&tally, &start, kind, plan.accept_encoding.as_ref(), first);
@@ -90,9 +101,12 @@ impl Herd {
         };
         let tally = self.tally(plan.clients)?;
         if self.plan.wait {
-            let (url, since, limit) = (&plan.url, &plan.since, plan.limit);
+            let (url, since, limit) = (&plan.target.url, &plan.since, plan.limit);
             let start = Url::parse(&format!("{url}?since_seq={since}&limit={limit}"))?;
-            let start = Rc::new(start);
+            let start = Start {
+                url: Rc::new(start),
+                origin: Arc::clone(&plan.target.origin),
+            };
             for number in 0..plan.clients {
                 let first = share(self.plan.pollers.ramp, number, plan.clients);
                 let codings = plan.accept_encoding.as_ref();
@@ -115,7 +129,7 @@ impl Herd {
     fn follower(
         &mut self,
         tally: &Shared,
-        start: &Rc<Url>,
+        start: &Start,
         kind: Kind,
         accept_encoding: Option<&HeaderValue>,
         first: Duration,
@@ -126,7 +140,8 @@ impl Herd {
                 policy: exchange.policy.waiting(),
                 ..exchange
             },
-            start: Rc::clone(start),
+            origin: Arc::clone(&start.origin),
+            start: Rc::clone(&start.url),
             kind,
             accept_encoding: accept_encoding.cloned(),
             seen: Seen::new(&self.news),
@@ -175,7 +190,7 @@ impl Herd {
         let from = self.plan.from_addresses;
         self.started += 1;
         Exchange {
-            client: client(from.map(|count| source(self.started, count))),
+            connections: Connections::new(from.map(|count| source(self.started, count))),
             tally: Rc::clone(tally),
             policy: self.plan.policy,
             limits: Rc::clone(&self.limits),

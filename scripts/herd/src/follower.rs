@@ -1,10 +1,16 @@
 //! A client that waits instead of polling: it follows `Link: <…>; rel="next"` (WIRE.md, Waiting).
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
-use awc::{
-    Client, SendClientRequest,
-    http::header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
+use bytes::Bytes;
+use http::{
+    Method, StatusCode, Uri,
+    header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
 };
 use tokio::{
     task::yield_now,
@@ -13,11 +19,14 @@ use tokio::{
 use url::Url;
 
 use crate::{
-    exchange::{Answer, Exchange},
+    answer::Answer,
+    exchange::Exchange,
     link,
     news::Seen,
     page::{Page, decoded},
-    tally::Wait,
+    response::Keep,
+    tally::{Tally, Wait},
+    target::{Origin, Outgoing},
 };
 
 /// An answer without a change that comes sooner is followed by a pause of the same length.
@@ -39,6 +48,8 @@ pub(super) enum Kind {
 pub(super) struct Follower {
     /// Connections, limits and counters.
     pub exchange: Exchange,
+    /// The server.
+    pub origin: Arc<Origin>,
     /// The URL of its first request, and of the first one after an error that is not worth a retry.
     pub start: Rc<Url>,
     /// What is there.
@@ -78,10 +89,22 @@ impl Follower {
             let sent = Instant::now();
             self.seen.asks(sent);
             asked.set(Some(sent));
-            let request = |client: &Client| self.request(client, &next, etag.as_ref());
-            let answer = self.exchange.poll(sent, true, request).await;
+            // A URL by the rules of browsers is also one by RFC 3986.
+            let url: Uri = next.as_str().parse().unwrap_or_default();
+            let request = self.request(url, etag.as_ref());
+            let (kind, seen) = (self.kind, &mut self.seen);
+            let tally = &self.exchange.tally;
+            let read = |answer: &Answer| kind.read(answer, etag.as_ref(), seen, tally);
+            let answer = self.exchange.poll_and_read(
+                sent,
+                &self.origin,
+                Keep::Body,
+                || request.clone(),
+                read,
+            );
+            let answer = answer.await;
             asked.set(None);
-            let Some(answer) = answer else {
+            let Some((answer, changed)) = answer else {
                 // 4xx, such as 410 of a cursor that the server does not know: starts again.
                 next = self.start.as_ref().clone();
                 etag = None;
@@ -89,7 +112,6 @@ impl Follower {
                 continue;
             };
             let now = Instant::now();
-            let changed = self.read(&answer, etag.as_ref(), now);
             let at_once = now - sent < AT_ONCE;
             answers.set(answers.get() + 1);
             let wait = match () {
@@ -126,37 +148,45 @@ impl Follower {
         }
     }
 
-    fn request(&self, client: &Client, url: &Url, etag: Option<&HeaderValue>) -> SendClientRequest {
-        let mut request = client.get(url.as_str());
+    fn request(&self, url: Uri, etag: Option<&HeaderValue>) -> Outgoing {
+        let mut request = self.origin.request(Method::GET, url, Bytes::new());
+        let fields = request.headers_mut();
         if let Some(codings) = &self.accept_encoding {
-            request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
+            fields.insert(ACCEPT_ENCODING, codings.clone());
         }
         if let (Kind::Board { conditional: true }, Some(etag)) = (self.kind, etag) {
-            request = request.insert_header((IF_NONE_MATCH, etag.clone()));
+            fields.insert(IF_NONE_MATCH, etag.clone());
         }
-        request.send()
+        request
     }
+}
 
+impl Kind {
     /// Notes what is new in the answer; returns whether anything is.
-    fn read(&mut self, answer: &Answer, etag: Option<&HeaderValue>, now: Instant) -> bool {
-        match self.kind {
-            Kind::Board { .. } if answer.status == 304 => false,
-            Kind::Board { .. } => {
-                let taken = self.seen.board(answer, now);
-                self.exchange.tally.borrow_mut().news(&taken);
-                answer.etag.as_ref() != etag
+    ///
+    /// # Errors
+    /// If the body is not a page of the feed.
+    fn read(
+        self,
+        answer: &Answer,
+        etag: Option<&HeaderValue>,
+        seen: &mut Seen,
+        tally: &RefCell<Tally>,
+    ) -> Result<bool, String> {
+        let now = Instant::now();
+        match self {
+            Self::Board { .. } if answer.status == StatusCode::NOT_MODIFIED => Ok(false),
+            Self::Board { .. } => {
+                tally.borrow_mut().news(&seen.board(answer, now));
+                Ok(answer.etag.as_ref() != etag)
             }
-            Kind::Feed => {
-                let body = decoded(answer);
-                let page = body.as_ref().ok().and_then(|body| Page::parse(body).ok());
-                let Some(page) = page else {
-                    log::warn!("herd: invalid page");
-                    return false;
-                };
-                let mut tally = self.exchange.tally.borrow_mut();
+            Self::Feed => {
+                let body = decoded(answer).map_err(|error| error.to_string())?;
+                let page = Page::parse(&body).map_err(|error| error.to_string())?;
+                let mut tally = tally.borrow_mut();
                 tally.rows(page.items.len() as u64);
-                tally.news(&self.seen.rows(&page.items, now));
-                !page.items.is_empty()
+                tally.news(&seen.rows(&page.items, now));
+                Ok(!page.items.is_empty())
             }
         }
     }

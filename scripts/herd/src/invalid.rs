@@ -1,13 +1,15 @@
 //! Reasons why a plan is invalid.
 
-use awc::http::header::InvalidHeaderValue;
 use cathedral_publisher::domain::ran_at::NotATime;
+use http::header::InvalidHeaderValue;
 
 /// Reasons why the options are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The URL is invalid or not absolute.
-    #[error("{url}: invalid URL; expected one such as http://127.0.0.1:8080/path")]
+    #[error(
+        "{url}: invalid URL; expected one such as http://127.0.0.1:8080/path, without a name and password"
+    )]
     Url {
         /// The argument.
         url: String,
@@ -67,4 +69,7 @@ pub enum PlanError {
     /// Writers have no token.
     #[error("writers need a token in PUBLISHER_ADMIN_TOKEN")]
     NoToken,
+    /// The token of the writers is not a valid header value.
+    #[error("PUBLISHER_ADMIN_TOKEN cannot be sent in a header field")]
+    Token,
 }

@@ -9,7 +9,10 @@
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
-//! | `transport` | connections: no truncated response passes for a whole one, interim ones are skipped |
+//! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
+//! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
+//! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
+//! | `failures` | why requests failed |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
@@ -28,11 +31,15 @@
 //! One thread generates all of the load. If that thread itself is late, the results say by how much.
 
 mod aligned;
+mod answer;
 pub mod bands;
 mod clients;
 pub mod config;
+mod connections;
 mod exchange;
+pub mod failures;
 mod follower;
+mod http1;
 pub mod invalid;
 mod latencies;
 pub mod link;
@@ -44,6 +51,7 @@ pub mod plan;
 mod poller;
 pub mod processes;
 pub mod report;
+mod response;
 pub mod retry;
 pub mod run;
 pub mod schedule;
@@ -55,13 +63,7 @@ mod transport;
 mod validator;
 mod writer;
 
-use std::{
-    cell::Cell,
-    future::Future,
-    net::{TcpStream, ToSocketAddrs},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, future::Future, net::TcpStream, rc::Rc, time::Duration};
 
 use fastrand::Rng;
 use tokio::{task::JoinSet, time::Instant};
@@ -105,7 +107,7 @@ pub enum HerdError {
 }
 
 /// Runs the plan to its end or until `stop`, and returns the results. Requests in flight at the end may
-/// take one more timeout. Must be called within an actix system.
+/// take one more timeout. Must be called within a [`tokio::task::LocalSet`].
 ///
 /// # Errors
 /// [`HerdError`], before any request is sent.
@@ -154,7 +156,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan.pollers.url.to_string(),
+        url: plan.pollers.target.url.to_string(),
         began_at,
         seconds: seconds.get(),
         timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
@@ -171,20 +173,18 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
 
 /// Checks that the target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
-    let url = &plan.pollers.url;
-    let (name, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
-    let host = format!("{name}:{port}");
-    let connected = host.to_socket_addrs().and_then(|addresses| {
-        let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(_) => return Ok(()),
-                Err(error) => failed = error,
-            }
+    let origin = &plan.pollers.target.origin;
+    let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in &origin.addresses {
+        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) => failed = error,
         }
-        Err(failed)
-    });
-    connected.map_err(|source| HerdError::Absent { host, source })
+    }
+    Err(HerdError::Absent {
+        host: origin.authority.clone(),
+        source: failed,
+    })
 }
 
 fn allow_files(plan: &Plan) -> Result<(), HerdError> {

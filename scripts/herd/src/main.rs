@@ -16,6 +16,7 @@ use herd::{
     run::{FORMAT, Run},
     table::table,
 };
+use tokio::{runtime::Builder, task::LocalSet};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -55,12 +56,16 @@ fn run(url: &str, options: &RunOptions) -> anyhow::Result<()> {
     let plan = Plan::new(url, options, std::env::var("PUBLISHER_ADMIN_TOKEN").ok())?;
     // Before the run, which would otherwise be lost.
     report::check(&options.output.report)?;
-    let run = actix_rt::System::new().block_on(herd::run(plan, async {
-        // Without signal handling the run cannot be stopped early.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }))?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let run = LocalSet::new().block_on(
+        &runtime,
+        herd::run(plan, async {
+            // Without signal handling the run cannot be stopped early.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }),
+    )?;
     write_reports(std::slice::from_ref(&run), &options.output.report)?;
     let mut out = io::stdout().lock();
     if options.json {

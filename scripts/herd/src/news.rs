@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
-    exchange::Answer,
+    answer::Answer,
     page::{Item, decoded},
 };
 

@@ -2,10 +2,16 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use awc::{Client, http::header};
+use bytes::Bytes;
+use http::{
+    Method,
+    header::{self, HeaderValue},
+};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{exchange::Exchange, news::News, plan::Operator};
+use crate::{exchange::Exchange, news::News, plan::Operator, response::Keep};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An operator.
 pub(super) struct Changer {
@@ -28,16 +34,18 @@ impl Changer {
                 log::error!("herd: cannot make a challenge: {error}");
                 return;
             }
-            let item = bytes::Bytes::from(item);
-            let request = |client: &Client| {
-                let bearer = format!("Bearer {}", self.plan.token);
-                client
-                    .put(self.plan.url.clone())
-                    .insert_header((header::AUTHORIZATION, bearer))
-                    .insert_header((header::CONTENT_TYPE, "application/json"))
-                    .send_body(item.clone())
+            let item = Bytes::from(item);
+            let target = &self.plan.target;
+            let request = || {
+                let mut request = target.request(Method::PUT, item.clone());
+                let fields = request.headers_mut();
+                fields.insert(header::AUTHORIZATION, self.plan.bearer.clone());
+                fields.insert(header::CONTENT_TYPE, JSON);
+                request
             };
-            self.exchange.poll(due, false, request).await;
+            self.exchange
+                .poll(due, &target.origin, Keep::Nothing, request)
+                .await;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::exchange::Answer;
+use crate::answer::Answer;
 
 /// Maximum length of a decoded body; a longer one is invalid.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
@@ -41,22 +41,35 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Decodes the body of the answer.
+/// Decodes the body of the answer. Names of codings are the same in any case, and the last one was applied last (RFC 9110
+/// §8.4).
 ///
 /// # Errors
-/// If the coding is unknown or the body is damaged.
+/// If a coding is unknown, or the body is damaged or too long.
 pub(super) fn decoded(answer: &Answer) -> io::Result<Cow<'_, [u8]>> {
-    let encoded = answer.body.as_slice();
-    let coding = answer.content_encoding.as_ref();
-    let reader: Box<dyn Read + '_> = match coding.map(|name| name.as_bytes()) {
-        None | Some(b"identity") => return Ok(Cow::Borrowed(encoded)),
-        Some(b"gzip") => Box::new(flate2::read::GzDecoder::new(encoded)),
-        Some(b"zstd") => Box::new(zstd::Decoder::new(encoded)?),
-        Some(b"br") => Box::new(brotli::Decompressor::new(encoded, 4096)),
-        Some(_) => return Err(io::Error::other("a content coding that was not requested")),
-    };
+    let mut body = Cow::Borrowed(answer.body.as_slice());
+    let codings = answer.content_encoding.as_ref();
+    let codings = codings.map_or(&b""[..], |value| value.as_bytes());
+    for coding in codings.rsplit(|byte| *byte == b',') {
+        let name = coding.trim_ascii().to_ascii_lowercase();
+        body = match name.as_slice() {
+            b"" | b"identity" => body,
+            // A gzip stream may have several members (RFC 1952 §2.2).
+            b"gzip" | b"x-gzip" => whole(flate2::read::MultiGzDecoder::new(&*body))?,
+            b"zstd" => whole(zstd::Decoder::new(&*body)?)?,
+            b"br" => whole(brotli::Decompressor::new(&*body, 4096))?,
+            _ => return Err(io::Error::other("a content coding that was not requested")),
+        };
+    }
+    Ok(body)
+}
+
+/// Reads to the end: a few encoded bytes may be very many.
+fn whole(decoder: impl Read) -> io::Result<Cow<'static, [u8]>> {
     let mut body = Vec::new();
-    // A few bytes may decode to very many.
-    reader.take(MAX_BODY_BYTES).read_to_end(&mut body)?;
+    let most = MAX_BODY_BYTES + 1;
+    if decoder.take(most).read_to_end(&mut body)? as u64 == most {
+        return Err(io::Error::other("a decoded body that is too long"));
+    }
     Ok(Cow::Owned(body))
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use awc::http::{Uri, header::HeaderValue};
 use cathedral_publisher::domain::ran_at::RanAt;
+use http::header::HeaderValue;
 
 use crate::{
     config::{self, Arrival},
@@ -11,7 +11,7 @@ use crate::{
     news::CHALLENGE,
     retry::RetryPolicy,
     schedule::Times,
-    target::{is_loopback_v4, target},
+    target::{Target, Targets},
 };
 
 /// The first wait of a client that waits, after an error, and the time that it waits longer each time
@@ -56,8 +56,8 @@ pub struct Plan {
 /// The clients that poll one URL.
 #[derive(Debug, Clone)]
 pub struct Pollers {
-    /// The URL.
-    pub url: Uri,
+    /// The URL and its server.
+    pub target: Target,
     /// Number of clients.
     pub clients: u32,
     /// Time between two polls of one client; zero for a closed loop.
@@ -89,7 +89,7 @@ pub struct RequestPolicy {
 #[derive(Debug, Clone)]
 pub struct Validators {
     /// The feed, without a query.
-    pub url: Uri,
+    pub target: Target,
     /// Number of clients.
     pub clients: u32,
     /// Cursor of the first request: a time, or one of since_seq.
@@ -106,33 +106,33 @@ pub struct Validators {
 #[derive(Debug, Clone)]
 pub struct Writers {
     /// The URL to post to.
-    pub url: Uri,
+    pub target: Target,
     /// Number of clients.
     pub clients: u32,
     /// Time between two posts.
     pub interval: Duration,
     /// Eval runs per post.
     pub rows: u32,
-    /// The admin token.
-    pub token: String,
+    /// The value of Authorization, with the admin token.
+    pub bearer: HeaderValue,
 }
 
 /// The client that changes the board.
 #[derive(Debug, Clone)]
 pub struct Operator {
     /// The URL of the challenge that it changes.
-    pub url: Uri,
+    pub target: Target,
     /// When it does.
     pub at: Vec<Duration>,
-    /// The admin token.
-    pub token: String,
+    /// The value of Authorization, with the admin token.
+    pub bearer: HeaderValue,
 }
 
 /// A counter in the server's metrics.
 #[derive(Debug, Clone)]
 pub struct Counter {
     /// The URL of the metrics.
-    pub url: Uri,
+    pub target: Target,
     /// Name of the counter.
     pub name: String,
 }
@@ -147,37 +147,37 @@ impl Plan {
         options: &config::RunOptions,
         token: Option<String>,
     ) -> Result<Self, PlanError> {
-        let own = options.i_own_this_server;
+        let mut targets = Targets::new(options.i_own_this_server);
         let duration = Duration::from_secs(options.duration_secs);
-        let pollers = pollers(target(url, own)?, &options.pollers, duration)?;
+        let pollers = pollers(targets.target(url)?, &options.pollers, duration)?;
         let validators = match &options.validators.feed_url {
             Some(url) if options.validators.validators > 0 => {
-                let url = target(url, own)?;
+                let url = targets.target(url)?;
                 Some(validators(&options.validators, url, options.wait)?)
             }
             Some(_) | None => None,
         };
         let writers = match &options.writers.write_url {
             Some(url) if options.writers.writers > 0 => Some(Writers {
-                url: target(url, own)?,
+                target: targets.target(url)?,
                 clients: options.writers.writers,
                 interval: Duration::from_millis(options.writers.write_interval_ms),
                 rows: options.writers.write_rows,
-                token: token.clone().ok_or(PlanError::NoToken)?,
+                bearer: bearer(token.as_deref())?,
             }),
             Some(_) | None => None,
         };
         let operator = match &options.writers.change_url {
             Some(url) if !options.writers.change_at.is_empty() => Some(Operator {
-                url: target(&format!("{url}/{CHALLENGE}"), own)?,
+                target: targets.target(&format!("{url}/{CHALLENGE}"))?,
                 at: moments(&options.writers.change_at, duration, "change-at")?,
-                token: token.ok_or(PlanError::NoToken)?,
+                bearer: bearer(token.as_deref())?,
             }),
             Some(_) | None => None,
         };
         let metrics = match &options.server.metrics_url {
             Some(url) => Some(Counter {
-                url: target(url, own)?,
+                target: targets.target(url)?,
                 name: options.server.rebuild_metric.clone(),
             }),
             None => None,
@@ -189,9 +189,9 @@ impl Plan {
                 limit: options.max_connections,
             });
         }
-        let feed = validators.as_ref().map(|validators| &validators.url);
-        let targets = std::iter::once(&pollers.url).chain(feed);
-        if options.from_addresses.is_some() && !targets.into_iter().all(is_loopback_v4) {
+        let feed = validators.as_ref().map(|validators| &validators.target);
+        let mut all = std::iter::once(&pollers.target).chain(feed);
+        if options.from_addresses.is_some() && !all.all(Target::is_loopback_v4) {
             return Err(PlanError::Addresses);
         }
         Ok(Self {
@@ -239,7 +239,11 @@ pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
 }
 
-fn pollers(url: Uri, options: &config::Pollers, duration: Duration) -> Result<Pollers, PlanError> {
+fn pollers(
+    target: Target,
+    options: &config::Pollers,
+    duration: Duration,
+) -> Result<Pollers, PlanError> {
     let interval = match options.rate {
         None => Duration::from_millis(options.interval_ms),
         Some(rate) => Duration::try_from_secs_f64(f64::from(options.clients) / rate)
@@ -248,7 +252,7 @@ fn pollers(url: Uri, options: &config::Pollers, duration: Duration) -> Result<Po
             .ok_or(PlanError::Rate)?,
     };
     Ok(Pollers {
-        url,
+        target,
         clients: options.clients,
         interval,
         jitter: f64::from(options.jitter_percent) / 100.0,
@@ -260,10 +264,14 @@ fn pollers(url: Uri, options: &config::Pollers, duration: Duration) -> Result<Po
     })
 }
 
-fn validators(options: &config::Validators, url: Uri, wait: bool) -> Result<Validators, PlanError> {
+fn validators(
+    options: &config::Validators,
+    target: Target,
+    wait: bool,
+) -> Result<Validators, PlanError> {
     let since = options.feed_since.as_deref();
     Ok(Validators {
-        url,
+        target,
         clients: options.validators,
         since: if wait {
             cursor(since.unwrap_or("0"))?
@@ -299,6 +307,15 @@ fn moments(
             .ok_or(PlanError::Moment { option })
     });
     moments.collect()
+}
+
+/// Returns the value of Authorization (RFC 6750 §2.1).
+fn bearer(token: Option<&str>) -> Result<HeaderValue, PlanError> {
+    let token = token.ok_or(PlanError::NoToken)?;
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| PlanError::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn codings(value: Option<&str>) -> Result<Option<HeaderValue>, PlanError> {

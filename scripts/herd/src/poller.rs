@@ -5,9 +5,10 @@ use std::{
     rc::Rc,
 };
 
-use awc::{
-    Client, SendClientRequest,
-    http::header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
+use bytes::Bytes;
+use http::{
+    Method, StatusCode,
+    header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
 };
 use tokio::{
     task::JoinSet,
@@ -15,10 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    config::Arrival,
-    exchange::{Answer, Exchange},
-    news::Seen,
-    plan::Pollers,
+    answer::Answer, config::Arrival, exchange::Exchange, news::Seen, plan::Pollers, response::Keep,
+    target::Outgoing,
 };
 
 /// A poller, with the validator of its last response.
@@ -85,10 +84,12 @@ impl Poller {
 
     /// Sends one poll; returns whether it succeeded.
     async fn poll(&self, due: Instant) -> bool {
-        let keep_body = self.seen.borrow().wanted();
-        let answer = self
-            .exchange
-            .poll(due, keep_body, |client| self.request(client));
+        let keep = match self.seen.borrow().wanted() {
+            true => Keep::Body,
+            false => Keep::Nothing,
+        };
+        let origin = &self.plan.target.origin;
+        let answer = self.exchange.poll(due, origin, keep, || self.request());
         let answer = answer.await;
         let answered = answer.is_some();
         if let Some(answer) = answer {
@@ -97,10 +98,11 @@ impl Poller {
         answered
     }
 
-    fn request(&self, client: &Client) -> SendClientRequest {
-        let mut request = client.get(self.plan.url.clone());
+    fn request(&self) -> Outgoing {
+        let mut request = self.plan.target.request(Method::GET, Bytes::new());
+        let fields = request.headers_mut();
         if let Some(codings) = &self.plan.accept_encoding {
-            request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
+            fields.insert(ACCEPT_ENCODING, codings.clone());
         }
         if let Some(etag) = self
             .etag
@@ -108,13 +110,13 @@ impl Poller {
             .as_ref()
             .filter(|_| self.plan.conditional)
         {
-            request = request.insert_header((IF_NONE_MATCH, etag.clone()));
+            fields.insert(IF_NONE_MATCH, etag.clone());
         }
-        request.send()
+        request
     }
 
     fn remember(&self, answer: Answer) {
-        if answer.status == 304 {
+        if answer.status == StatusCode::NOT_MODIFIED {
             self.exchange.tally.borrow_mut().saved(self.bytes.get());
         } else {
             self.bytes.set(answer.bytes);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::config::OnFailure;
+use crate::{config::OnFailure, failures::Reason};
 
 /// Maximum of the first wait of a client that backs off.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -20,9 +20,29 @@ pub enum Failure {
     Broken,
     /// 429 or 5xx.
     Refused {
-        /// Retry-After in seconds (RFC 9110 §10.2.3).
+        /// Retry-After (RFC 9110 §10.2.3).
         retry_after: Option<Duration>,
     },
+}
+
+impl Failure {
+    /// Returns the failure after which a client retries; `None` if the same request would fail again.
+    pub(super) fn of(reason: Reason, retry_after: Option<Duration>) -> Option<Self> {
+        match reason {
+            Reason::TimedOut => Some(Self::TimedOut),
+            Reason::Status(429 | 500..) => Some(Self::Refused { retry_after }),
+            Reason::Status(_) | Reason::InvalidPage => None,
+            Reason::Unresolved
+            | Reason::Refused
+            | Reason::Unreachable
+            | Reason::Tls
+            | Reason::Reset
+            | Reason::Closed
+            | Reason::Truncated
+            | Reason::Malformed
+            | Reason::TooLarge => Some(Self::Broken),
+        }
+    }
 }
 
 /// Retry policy of a client.

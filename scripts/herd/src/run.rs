@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failures::{Failed, Failures, Reason};
+
 /// The version of this format.
 pub const FORMAT: u32 = 2;
 
@@ -48,7 +50,7 @@ pub struct Role {
     pub clients: u32,
     /// Polls that were due, without waits that the end of the run has cut off.
     pub due: u64,
-    /// Polls that got 2xx or 304.
+    /// Polls that got 2xx, or 304 to a conditional request, with a whole body.
     pub answered: u64,
     /// Polls that were given up, got 4xx, or were in flight at the end.
     pub failed: u64,
@@ -59,12 +61,13 @@ pub struct Role {
     pub attempts: u64,
     /// Responses by status, including those to retries.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests without a complete response in time.
-    pub timeouts: u64,
-    /// Requests whose connection failed or was lost, also in the middle of a body.
-    pub broken: u64,
-    /// The first reason for a lost connection.
-    pub first_broken: Option<String>,
+    /// Requests that do not count as answered, by reason.
+    pub failures: Failures,
+    /// Requests in flight at the end of the run. Each request sent was answered, failed, or is in flight.
+    pub in_flight: u64,
+    /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
+    /// §9.3.1).
+    pub reopened: u64,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.
@@ -169,7 +172,7 @@ pub struct Slice {
     /// Requests sent in the bucket.
     pub attempts: u64,
     /// Requests that failed in the bucket, by reason.
-    pub failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<Reason, u64>,
     /// Maximum of requests in flight.
     pub in_flight: u64,
     /// Latency of the polls due in the bucket.
@@ -242,19 +245,20 @@ impl Role {
 
     /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
     /// first.
-    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
-        let statuses = self.statuses.iter();
-        let statuses = statuses.filter(|(status, _)| !matches!(status, 200..=299 | 304));
-        let mut reasons: Vec<_> = statuses
-            .map(|(status, count)| (status.to_string(), *count, None))
-            .chain([
-                ("timed out".to_owned(), self.timeouts, None),
-                ("lost".to_owned(), self.broken, self.first_broken.clone()),
-            ])
-            .filter(|(_, count, _)| *count > 0)
-            .collect();
-        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+    pub fn reasons(&self) -> Vec<(Reason, &Failed)> {
+        let mut reasons: Vec<_> = self.failures.iter().collect();
+        reasons.sort_by_key(|(_, failed)| std::cmp::Reverse(failed.count));
         reasons
+    }
+
+    /// Returns the number of requests without a complete response in time.
+    pub fn timeouts(&self) -> u64 {
+        self.failures.of(Reason::TimedOut)
+    }
+
+    /// Returns the number of requests whose connection failed or was lost, also in the middle of a body.
+    pub fn lost(&self) -> u64 {
+        self.failures.count(Reason::is_lost)
     }
 
     /// Returns the requests per poll.
@@ -265,6 +269,6 @@ impl Role {
 
     fn is_clean(&self) -> bool {
         let without_next = self.waits.as_ref().map_or(0, |waits| waits.without_next);
-        self.failed + self.timeouts + self.broken + self.of_class(5) + without_next == 0
+        self.failed + self.failures.count(|_| true) + without_next == 0
     }
 }

@@ -2,12 +2,15 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use bytes::Bytes;
+use http::Method;
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
-    exchange::client,
+    connections::Connections,
     plan::{Counter, Plan},
     processes,
+    response::Keep,
     run::{Growth, Rebuilds, ServerUse},
 };
 
@@ -95,9 +98,12 @@ pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
 }
 
 async fn read(counter: &Counter) -> Option<u64> {
-    let mut answer = client(None).get(counter.url.clone()).send().await.ok()?;
-    let body = answer.body().limit(16 << 20).await.ok()?;
-    sum(std::str::from_utf8(&body).ok()?, &counter.name)
+    let target = &counter.target;
+    let request = || target.request(Method::GET, Bytes::new());
+    let connections = Connections::default();
+    let answer = connections.send(&target.origin, Keep::Body, request);
+    let answer = answer.await.ok()?;
+    sum(std::str::from_utf8(&answer.body).ok()?, &counter.name)
 }
 
 /// Returns the sum of a counter's series in Prometheus' text format.

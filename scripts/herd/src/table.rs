@@ -1,9 +1,10 @@
 //! The results of runs as a table, side by side.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     aligned::{aligned, printable},
+    failures::Reason,
     run::{Latency, Role, Run, Waits},
 };
 
@@ -84,16 +85,26 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             count(role.retries_after_timeout)
         }),
         of("other retries", |role| count(role.retries_after_other)),
-        of("timeouts", |role| count(role.timeouts)),
-        of("lost connections", |role| count(role.broken)),
         of("200 / 304", |role| {
             let of = |status| role.statuses.get(&status).copied().unwrap_or_default();
             format!("{} / {}", count(of(200)), count(of(304)))
         }),
-        of("4xx / 5xx", |role| {
-            format!("{} / {}", count(role.of_class(4)), count(role.of_class(5)))
-        }),
     ];
+    let reasons: BTreeSet<Reason> = runs
+        .iter()
+        .flat_map(|run| run.pollers.failures.iter().map(|(reason, _)| reason))
+        .collect();
+    for reason in reasons {
+        rows.push(row(runs, &format!("failed: {reason}"), |run| {
+            count(run.pollers.failures.of(reason))
+        }));
+    }
+    if runs.iter().any(|run| run.pollers.in_flight > 0) {
+        rows.push(of("in flight at the end", |role| count(role.in_flight)));
+    }
+    if runs.iter().any(|run| run.pollers.reopened > 0) {
+        rows.push(of("connections opened again", |role| count(role.reopened)));
+    }
     let quantiles: [(&str, Quantile); 5] = [
         ("p50", |latency| latency.p50_ms),
         ("p90", |latency| latency.p90_ms),
@@ -133,7 +144,7 @@ fn other_rows(
         of(rows_name, |role| count(role.rows)),
         of("without a response", |role| count(role.failed)),
         of("timeouts / lost / 5xx", |role| {
-            let numbers = [role.timeouts, role.broken, role.of_class(5)];
+            let numbers = [role.timeouts(), role.lost(), role.of_class(5)];
             numbers.map(count).join(" / ")
         }),
         of("p50 / p99", |role| {
@@ -204,8 +215,9 @@ pub(crate) fn remarks(runs: &[Run]) -> String {
         }
         let others = [&run.validators, &run.writers].into_iter().flatten();
         for role in std::iter::once(&run.pollers).chain(others) {
-            if let Some(reason) = &role.first_broken {
-                let _ = writeln!(text, "{}: the first lost connection: {reason}", run.name);
+            for (reason, failed) in role.failures.iter() {
+                let first = &failed.first;
+                let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);
             }
             let waits = role.waits.as_ref();
             if let Some(reason) = waits.and_then(|waits| waits.first_without_next.as_ref()) {

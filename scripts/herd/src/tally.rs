@@ -6,7 +6,8 @@ use hdrhistogram::CreationError;
 use tokio::time::Instant;
 
 use crate::{
-    exchange::Ended,
+    answer::{Answer, Failed},
+    failures::{Failures, Reason},
     latencies::Latencies,
     link::NoNext,
     retry::Failure,
@@ -44,9 +45,8 @@ pub(super) struct Tally {
     attempts: u64,
     in_flight: u64,
     statuses: BTreeMap<u16, u64>,
-    timeouts: u64,
-    broken: u64,
-    first_broken: Option<String>,
+    failures: Failures,
+    reopened: u64,
     retries_after_timeout: u64,
     retries_after_other: u64,
     body_bytes: u64,
@@ -67,7 +67,7 @@ struct Bucket {
     due: u64,
     answered: u64,
     attempts: u64,
-    failures: BTreeMap<String, u64>,
+    failures: BTreeMap<Reason, u64>,
     in_flight: u64,
     latency: Latencies,
 }
@@ -121,9 +121,8 @@ impl Tally {
             attempts: 0,
             in_flight: 0,
             statuses: BTreeMap::new(),
-            timeouts: 0,
-            broken: 0,
-            first_broken: None,
+            failures: Failures::default(),
+            reopened: 0,
             retries_after_timeout: 0,
             retries_after_other: 0,
             body_bytes: 0,
@@ -157,39 +156,27 @@ impl Tally {
         });
     }
 
-    /// Counts the end of a request that was sent at `sent`.
-    pub(super) fn ended(&mut self, sent: Instant, now: Instant, ended: &Ended) {
+    /// Counts the end of a request that was sent at `sent`, and its response, if it is complete.
+    pub(super) fn ended(&mut self, sent: Instant, now: Instant, answer: Option<&Answer>) {
         self.in_flight -= 1;
-        match ended {
-            Ended::Answer(answer) => {
-                *self.statuses.entry(answer.status).or_default() += 1;
-                self.body_bytes += answer.bytes;
-                self.service.record(now - sent);
-                if !answer.is_good() {
-                    self.failed_request(now, &answer.status.to_string());
-                }
-            }
-            Ended::TimedOut => {
-                self.timeouts += 1;
-                self.failed_request(now, "timed out");
-            }
-            Ended::Broken(reason) => {
-                self.broken += 1;
-                self.first_broken.get_or_insert_with(|| reason.clone());
-                self.failed_request(now, "lost");
-            }
+        if let Some(answer) = answer {
+            *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
+            self.body_bytes += answer.bytes;
+            self.service.record(now - sent);
         }
     }
 
-    /// Counts a request that failed now in its time bucket.
-    fn failed_request(&mut self, now: Instant, reason: &str) {
+    /// Counts a request that does not count as answered.
+    pub(super) fn unanswered(&mut self, now: Instant, failed: &Failed) {
+        self.failures.add(failed.reason, &failed.detail);
         self.bucket(now, |bucket| {
-            if let Some(count) = bucket.failures.get_mut(reason) {
-                *count += 1;
-            } else {
-                bucket.failures.insert(reason.to_owned(), 1);
-            }
+            *bucket.failures.entry(failed.reason).or_default() += 1;
         });
+    }
+
+    /// Counts connections that the server had closed and that were opened again.
+    pub(super) fn reopened(&mut self, connections: u64) {
+        self.reopened += connections;
     }
 
     /// Counts a retry.
@@ -286,7 +273,7 @@ impl Tally {
         Progress {
             answered: self.answered,
             in_flight: self.in_flight,
-            timeouts: self.timeouts,
+            timeouts: self.failures.of(Reason::TimedOut),
             retries: self.retries_after_timeout + self.retries_after_other,
             p50_ms: self.latency.quantile_ms(0.5),
             p99_ms: self.latency.quantile_ms(0.99),
@@ -308,9 +295,9 @@ impl Tally {
             missed: self.missed,
             attempts: self.attempts,
             statuses: self.statuses.clone(),
-            timeouts: self.timeouts,
-            broken: self.broken,
-            first_broken: self.first_broken.clone(),
+            in_flight: self.in_flight,
+            failures: self.failures.clone(),
+            reopened: self.reopened,
             retries_after_timeout: self.retries_after_timeout,
             retries_after_other: self.retries_after_other,
             body_bytes: self.body_bytes,

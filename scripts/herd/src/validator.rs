@@ -2,17 +2,17 @@
 
 use std::rc::Rc;
 
-use awc::{
-    Client, SendClientRequest,
-    http::{Uri, header::ACCEPT_ENCODING},
-};
+use bytes::Bytes;
+use http::{Method, Uri, header::ACCEPT_ENCODING};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    exchange::{Answer, Exchange},
+    answer::Answer,
+    exchange::Exchange,
     news::Seen,
     page::{Page, decoded},
     plan::Validators,
+    response::Keep,
 };
 
 /// A validator.
@@ -53,17 +53,23 @@ impl Validator {
             let Some(url) = self.page_url(cursor) else {
                 return;
             };
-            let request = |client: &Client| -> SendClientRequest {
-                let mut request = client.get(url.clone());
+            let origin = &self.plan.target.origin;
+            let request = || {
+                let mut request = origin.request(Method::GET, url.clone(), Bytes::new());
                 if let Some(codings) = &self.plan.accept_encoding {
-                    request = request.insert_header((ACCEPT_ENCODING, codings.clone()));
+                    let fields = request.headers_mut();
+                    fields.insert(ACCEPT_ENCODING, codings.clone());
                 }
-                request.send()
+                request
             };
-            let Some(answer) = self.exchange.poll(due, true, request).await else {
+            let read = |answer: &Answer| self.read(answer, cursor);
+            let page = self
+                .exchange
+                .poll_and_read(due, origin, Keep::Body, request, read);
+            let Some((_, rows)) = page.await else {
                 return;
             };
-            if self.read(&answer, cursor) < self.plan.limit as usize {
+            if rows < self.plan.limit as usize {
                 return;
             }
             due = Instant::now();
@@ -74,19 +80,12 @@ impl Validator {
     }
 
     /// Returns the number of rows of the page and moves the cursor to the last one.
-    fn read(&self, answer: &Answer, cursor: &mut Cursor) -> usize {
-        let read = decoded(answer);
-        let page = match read
-            .as_ref()
-            .map_err(ToString::to_string)
-            .and_then(|body| Page::parse(body).map_err(|error| error.to_string()))
-        {
-            Ok(page) => page,
-            Err(error) => {
-                log::warn!("herd: invalid page: {error}");
-                return 0;
-            }
-        };
+    ///
+    /// # Errors
+    /// If the body is not a page.
+    fn read(&self, answer: &Answer, cursor: &mut Cursor) -> Result<usize, String> {
+        let body = decoded(answer).map_err(|error| error.to_string())?;
+        let page = Page::parse(&body).map_err(|error| error.to_string())?;
         if let Some(last) = page.items.last() {
             *cursor = Cursor {
                 ran_at: last.ran_at.to_string(),
@@ -97,7 +96,7 @@ impl Validator {
         let mut tally = self.exchange.tally.borrow_mut();
         tally.rows(rows as u64);
         tally.news(&self.seen.rows(&page.items, Instant::now()));
-        rows
+        Ok(rows)
     }
 
     fn page_url(&self, cursor: &Cursor) -> Option<Uri> {
@@ -107,6 +106,6 @@ impl Validator {
             .append_pair("limit", &self.plan.limit.to_string())
             .finish();
         // Encoded pairs after a valid URL are a valid URL.
-        format!("{}?{query}", self.plan.url).parse().ok()
+        format!("{}?{query}", self.plan.target.url).parse().ok()
     }
 }

@@ -2,11 +2,17 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use awc::{Client, http::header};
+use bytes::Bytes;
 use cathedral_publisher::{demo::sample::Sample, domain::ran_at::RanAt};
+use http::{
+    Method,
+    header::{self, HeaderValue},
+};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{exchange::Exchange, news::News, page::Item, plan::Writers};
+use crate::{exchange::Exchange, news::News, page::Item, plan::Writers, response::Keep};
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// A writer.
 pub(super) struct Writer {
@@ -25,7 +31,7 @@ impl Writer {
         let mut sample = Sample::new(fastrand::u64(..));
         for due in due {
             let (ids, rows) = match self.rows(&mut sample) {
-                Ok((ids, rows)) => (ids, bytes::Bytes::from(rows)),
+                Ok((ids, rows)) => (ids, Bytes::from(rows)),
                 Err(error) => {
                     log::error!("herd: cannot make sample rows: {error:#}");
                     return;
@@ -36,15 +42,18 @@ impl Writer {
             for id in ids {
                 self.news.borrow_mut().row(id, now);
             }
-            let request = |client: &Client| {
-                let bearer = format!("Bearer {}", self.plan.token);
-                client
-                    .post(self.plan.url.clone())
-                    .insert_header((header::AUTHORIZATION, bearer))
-                    .insert_header((header::CONTENT_TYPE, "application/x-ndjson"))
-                    .send_body(rows.clone())
+            let target = &self.plan.target;
+            let request = || {
+                let mut request = target.request(Method::POST, rows.clone());
+                let fields = request.headers_mut();
+                fields.insert(header::AUTHORIZATION, self.plan.bearer.clone());
+                fields.insert(header::CONTENT_TYPE, NDJSON);
+                request
             };
-            if self.exchange.poll(due, false, request).await.is_some() {
+            let answer = self
+                .exchange
+                .poll(due, &target.origin, Keep::Nothing, request);
+            if answer.await.is_some() {
                 let rows = u64::from(self.plan.rows);
                 self.exchange.tally.borrow_mut().rows(rows);
             }

@@ -46,7 +46,7 @@ fn the_summary_tells_what_happened() {
             &[
                 "Collapsed at 18 s and did not recover",
                 "Of the polls due before 18 s, 100 % got an answer within the timeout of 1 s; after that, 0 %.",
-                "No more polls were due than before (40/s), but with retries clients sent 210 requests/s.",
+                "No more polls were offered than before (40/s), but with retries clients sent 210 requests/s.",
             ][..],
         ),
         (recovery(), &["Broke down at 18 s, recovered at 30 s"]),

@@ -57,7 +57,7 @@ pub fn quiet(seconds: u32, report: &mut Report) {
         &format!(
             "{}, {}",
             waits.refused,
-            run.pollers.failed + run.pollers.broken
+            run.pollers.failed + run.pollers.lost()
         ),
         "0, 0",
         waits.refused == 0 && run.is_clean(),

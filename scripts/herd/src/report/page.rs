@@ -72,7 +72,7 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
     );
     let role = &run.pollers;
     let per_second = |number: u64| rate(number as f64 / run.seconds.max(1e-9));
-    let failed: u64 = role.reasons().iter().map(|(_, times, _)| times).sum();
+    let failed = role.failures.count(|_| true);
     let tiles = [
         ("answered", percent(role.answered, role.due)),
         (

@@ -1,0 +1,140 @@
+//! Why requests failed, and how often.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Why a request does not count as answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Reason {
+    /// The server's name has no address.
+    Unresolved,
+    /// Nothing listens at the address.
+    Refused,
+    /// No connection for another reason: no route, no free port or no file descriptor on this machine.
+    Unreachable,
+    /// The TLS handshake failed, or TLS ended a connection.
+    Tls,
+    /// The server has reset the connection (TCP RST, or RST_STREAM of HTTP/2).
+    Reset,
+    /// The server has closed the connection before the end of a response's head.
+    Closed,
+    /// The server has closed the connection before the end of a body (RFC 9112 §8).
+    Truncated,
+    /// No complete response in time.
+    TimedOut,
+    /// What the server sent is not HTTP.
+    Malformed,
+    /// A head, or a body that had to be kept, is longer than this program accepts.
+    TooLarge,
+    /// A response with another status than 2xx, or 304 to a request without a condition.
+    Status(u16),
+    /// The body is not a page of the feed.
+    InvalidPage,
+}
+
+/// The names of the reasons that are no statuses.
+const NAMES: [(Reason, &str); 11] = [
+    (Reason::Unresolved, "unresolved"),
+    (Reason::Refused, "refused"),
+    (Reason::Unreachable, "unreachable"),
+    (Reason::Tls, "tls"),
+    (Reason::Reset, "reset"),
+    (Reason::Closed, "closed"),
+    (Reason::Truncated, "truncated"),
+    (Reason::TimedOut, "timed out"),
+    (Reason::Malformed, "malformed"),
+    (Reason::TooLarge, "too large"),
+    (Reason::InvalidPage, "invalid page"),
+];
+
+impl Reason {
+    /// Returns whether no complete response came, for another reason than a timeout.
+    pub fn is_lost(self) -> bool {
+        !matches!(self, Self::TimedOut | Self::Status(_) | Self::InvalidPage)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Status(status) = self {
+            return write!(f, "{status}");
+        }
+        let name = NAMES.iter().find(|(reason, _)| reason == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+/// A text is not the name of a [`Reason`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a reason for a failure")]
+pub struct UnknownReason(String);
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        let named = NAMES.iter().find(|(_, name)| *name == text);
+        let reason = named.map(|(reason, _)| *reason);
+        let status = || text.parse().ok().map(Self::Status);
+        reason
+            .or_else(status)
+            .ok_or_else(|| UnknownReason(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = UnknownReason;
+
+    fn try_from(text: String) -> Result<Self, UnknownReason> {
+        text.parse()
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        reason.to_string()
+    }
+}
+
+/// The failed requests of the clients of one kind, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Failures(BTreeMap<Reason, Failed>);
+
+/// The requests that failed for one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Their number.
+    pub count: u64,
+    /// What the first of them failed with.
+    pub first: String,
+}
+
+impl Failures {
+    /// Counts a failure; `detail` says more about the first one.
+    pub(super) fn add(&mut self, reason: Reason, detail: &str) {
+        let first = || Failed {
+            count: 0,
+            first: detail.to_owned(),
+        };
+        self.0.entry(reason).or_insert_with(first).count += 1;
+    }
+
+    /// Returns the number of requests that failed for this reason.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.0.get(&reason).map_or(0, |failed| failed.count)
+    }
+
+    /// Returns the number of requests that failed for one of the reasons that `selected` accepts.
+    pub fn count(&self, selected: impl Fn(Reason) -> bool) -> u64 {
+        let selected = self.iter().filter(|(reason, _)| selected(*reason));
+        selected.map(|(_, failed)| failed.count).sum()
+    }
+
+    /// Returns all reasons that occurred.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, &Failed)> {
+        self.0.iter().map(|(reason, failed)| (*reason, failed))
+    }
+}

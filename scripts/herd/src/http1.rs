@@ -1,0 +1,129 @@
+//! A connection that speaks HTTP/1.1. The task that sends a request drives the connection meanwhile: no other task
+//! has to be woken for a response.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+};
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use crate::{
+    answer::{Answer, Failed},
+    failures::Reason,
+    response::{Keep, failure, read},
+    target::Outgoing,
+    transport::{Received, Stream},
+};
+
+/// A connection, idle unless a request is being sent.
+pub(super) struct Http1 {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
+    received: Received,
+}
+
+/// A request without a response.
+pub(super) struct Unanswered {
+    /// Why.
+    pub failed: Failed,
+    /// Whether nothing of the request was sent.
+    pub unsent: bool,
+    /// Whether the connection has ended before the first byte of the response.
+    pub silent: bool,
+}
+
+/// What makes a connection work while it is polled.
+struct Driver {
+    connection: Connection<TokioIo<Stream>, Full<Bytes>>,
+    /// Whether the connection has ended, and must not be polled again.
+    ended: bool,
+}
+
+impl Http1 {
+    /// Speaks HTTP/1.1 on this stream.
+    ///
+    /// # Errors
+    /// Not in practice: nothing is sent yet.
+    pub(super) async fn new(stream: Stream) -> Result<Self, Failed> {
+        let received = stream.received();
+        let connection = Builder::new()
+            // RFC 9112 §5.2: a client accepts obsolete line folding.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (sender, connection) = connection.map_err(|error| failure(&error, Reason::Closed))?;
+        Ok(Self {
+            sender,
+            driver: Driver {
+                connection,
+                ended: false,
+            },
+            received,
+        })
+    }
+
+    /// Sends a request with an absolute URL and reads the response.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn send(
+        &mut self,
+        request: Outgoing,
+        keep: Keep,
+    ) -> Result<Answer, Unanswered> {
+        self.received.take();
+        let sending = self.sender.try_send_request(in_origin_form(request));
+        let answer = async {
+            match sending.await {
+                Ok(response) => read(response, keep).await.map_err(|failed| (failed, false)),
+                Err(mut error) => {
+                    let unsent = error.take_message().is_some();
+                    Err((failure(error.error(), Reason::Closed), unsent))
+                }
+            }
+        };
+        let answer = self.driver.run(answer).await;
+        answer.map_err(|(failed, unsent)| Unanswered {
+            silent: !self.received.take()
+                && matches!(failed.reason, Reason::Closed | Reason::Reset),
+            failed,
+            unsent,
+        })
+    }
+
+    /// Returns whether another request can be sent: the last response was read, and neither side has closed the
+    /// connection.
+    pub(super) async fn is_idle(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            // The connection may still have to notice that the response is complete.
+            self.driver.run(async {}).await;
+        }
+        !self.driver.ended && self.sender.is_ready()
+    }
+}
+
+impl Driver {
+    /// Waits for `wanted`, which the connection makes ready; polls the connection at least once.
+    async fn run<T>(&mut self, wanted: impl Future<Output = T>) -> T {
+        let mut wanted = pin!(wanted);
+        poll_fn(|cx| {
+            // Its error is also that of `wanted`.
+            self.ended = self.ended || Pin::new(&mut self.connection).poll(cx).is_ready();
+            wanted.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// Replaces the absolute URL by its path and query (RFC 9112 §3.2.1).
+fn in_origin_form(mut request: Outgoing) -> Outgoing {
+    if let Some(path) = request.uri().path_and_query() {
+        *request.uri_mut() = Uri::from(path.clone());
+    }
+    request
+}
