@@ -1,4 +1,4 @@
-//! The clients of a run, one task each.
+//! The clients of a shard, one task each.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,8 +15,9 @@ use url::Url;
 use crate::{
     HerdError,
     connections::Connections,
-    exchange::{Exchange, Limits},
+    exchange::Exchange,
     follower::{Follower, Kind},
+    limits::{Limits, Part},
     news::{News, Seen},
     operator::Changer,
     plan::{Plan, share},
@@ -24,22 +25,28 @@ use crate::{
     schedule::Times,
     tally::Tally,
     target::{Origin, source},
+    timer::Timer,
     validator::Validator,
     writer::Writer,
 };
 
-/// A run that is being set up.
+/// The clients of a shard that is being set up. Every shard counts all clients of the run, and draws their random
+/// numbers, so that a client polls at the same times whatever the number of shards; it starts its own.
 pub(super) struct Herd {
     /// What it does.
-    pub plan: Rc<Plan>,
+    pub plan: Arc<Plan>,
     /// Limits of all clients together.
     pub limits: Rc<Limits>,
+    /// Which clients are of this shard.
+    pub part: Part,
+    /// For waits.
+    pub timer: Timer,
     /// Its beginning.
     pub began: Instant,
     /// One task per client.
     pub clients: JoinSet<()>,
-    /// Clients so far.
-    pub started: u32,
+    /// Clients of all shards so far.
+    pub made: u32,
     /// What was written when.
     pub news: Rc<RefCell<News>>,
     /// Random numbers.
@@ -53,13 +60,21 @@ struct Start {
 }
 
 /// Counters of all clients of one kind.
-type Shared = Rc<RefCell<Tally>>;
+pub(super) type Shared = Rc<RefCell<Tally>>;
+
+/// A client of this shard.
+struct Own {
+    /// Its number among all clients of the run.
+    number: u32,
+    /// Its random numbers.
+    rng: Rng,
+}
 
 impl Herd {
     /// Starts the pollers.
     pub(super) fn pollers(&mut self) -> Result<Shared, HerdError> {
         let plan = Rc::new(self.plan.pollers.clone());
-        let tally = self.tally(plan.clients)?;
+        let tally = self.tally()?;
         if self.plan.wait {
             let kind = Kind::Board {
                 conditional: plan.conditional,
@@ -75,8 +90,11 @@ impl Herd {
             return Ok(tally);
         }
         for number in 0..plan.clients {
+            let Some(mut own) = self.client() else {
+                continue;
+            };
             let poller = Poller {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan: Rc::clone(&plan),
                 etag: RefCell::default(),
                 bytes: Cell::default(),
@@ -87,7 +105,7 @@ impl Herd {
                 let first = self.began + times.first;
                 self.clients.spawn_local(poller.saturate(first));
             } else {
-                let due = self.due(&times);
+                let due = self.due(&times, &mut own);
                 self.clients.spawn_local(poller.run(due));
             }
         }
@@ -99,7 +117,7 @@ impl Herd {
         let Some(plan) = self.plan.validators.clone().map(Rc::new) else {
             return Ok(None);
         };
-        let tally = self.tally(plan.clients)?;
+        let tally = self.tally()?;
         if self.plan.wait {
             let (url, since, limit) = (&plan.target.url, &plan.since, plan.limit);
             let start = Url::parse(&format!("{url}?since_seq={since}&limit={limit}"))?;
@@ -115,12 +133,15 @@ impl Herd {
             return Ok(Some(tally));
         }
         for number in 0..plan.clients {
+            let Some(mut own) = self.client() else {
+                continue;
+            };
             let validator = Validator {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan: Rc::clone(&plan),
                 seen: Seen::new(&self.news),
             };
-            let due = self.steady(number, plan.clients, plan.interval);
+            let due = self.steady(number, plan.clients, plan.interval, &mut own);
             self.clients.spawn_local(validator.run(due));
         }
         Ok(Some(tally))
@@ -134,7 +155,10 @@ impl Herd {
         accept_encoding: Option<&HeaderValue>,
         first: Duration,
     ) {
-        let exchange = self.exchange(tally);
+        let Some(mut own) = self.client() else {
+            return;
+        };
+        let exchange = self.exchange(tally, &mut own);
         let follower = Follower {
             exchange: Exchange {
                 policy: exchange.policy.waiting(),
@@ -158,21 +182,25 @@ impl Herd {
         if writers.is_none() && operator.is_none() {
             return Ok(None);
         }
-        let tally = self.tally(clients + u32::from(operator.is_some()))?;
+        let tally = self.tally()?;
         for number in 0..clients {
-            let Some(plan) = writers.clone() else { break };
-            let due = self.steady(number, plan.clients, plan.interval);
+            let (Some(plan), Some(mut own)) = (writers.clone(), self.client()) else {
+                continue;
+            };
+            let due = self.steady(number, plan.clients, plan.interval, &mut own);
             let writer = Writer {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan,
                 news: Rc::clone(&self.news),
             };
             self.clients.spawn_local(writer.run(due));
         }
-        if let Some(plan) = operator {
+        if let Some(plan) = operator
+            && let Some(mut own) = self.client()
+        {
             let due = plan.at.iter().map(|at| self.began + *at).collect();
             let operator = Changer {
-                exchange: self.exchange(&tally),
+                exchange: self.exchange(&tally, &mut own),
                 plan,
                 news: Rc::clone(&self.news),
             };
@@ -181,36 +209,45 @@ impl Herd {
         Ok(Some(tally))
     }
 
-    fn tally(&self, clients: u32) -> Result<Shared, HerdError> {
-        let tally = Tally::new(clients, self.began, self.plan.duration)?;
+    fn tally(&self) -> Result<Shared, HerdError> {
+        let tally = Tally::new(self.began, self.plan.duration)?;
         Ok(Rc::new(RefCell::new(tally)))
     }
 
-    fn exchange(&mut self, tally: &Shared) -> Exchange {
+    /// Counts a client; returns it if it is of this shard.
+    fn client(&mut self) -> Option<Own> {
+        let (number, rng) = (self.made, self.rng.fork());
+        self.made += 1;
+        self.part.has(number).then_some(Own { number, rng })
+    }
+
+    fn exchange(&self, tally: &Shared, own: &mut Own) -> Exchange {
         let from = self.plan.from_addresses;
-        self.started += 1;
+        tally.borrow_mut().client();
         Exchange {
-            connections: Connections::new(from.map(|count| source(self.started, count))),
+            connections: Connections::new(from.map(|count| source(own.number, count))),
             tally: Rc::clone(tally),
             policy: self.plan.policy,
             limits: Rc::clone(&self.limits),
-            rng: RefCell::new(self.rng.fork()),
+            timer: self.timer.clone(),
+            rng: RefCell::new(own.rng.fork()),
         }
     }
 
     /// Returns the times of a client that starts within the first interval and then keeps to it.
-    fn steady(&mut self, number: u32, clients: u32, interval: Duration) -> Vec<Instant> {
-        self.due(&Times {
+    fn steady(&self, number: u32, clients: u32, interval: Duration, own: &mut Own) -> Vec<Instant> {
+        let times = Times {
             first: share(interval, number, clients),
             interval,
             jitter: 0.1,
             bursts: Vec::new(),
             end: self.plan.duration,
-        })
+        };
+        self.due(&times, own)
     }
 
-    fn due(&mut self, times: &Times) -> Vec<Instant> {
-        let due = times.due(&mut self.rng);
+    fn due(&self, times: &Times, own: &mut Own) -> Vec<Instant> {
+        let due = times.due(&mut own.rng);
         due.into_iter().map(|at| self.began + at).collect()
     }
 }

@@ -66,7 +66,11 @@ pub struct RunOptions {
     /// the waits of one address, and for more than 28,000 connections.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "ADDRESSES")]
     pub from_addresses: Option<u32>,
-    /// Seed of the random numbers: the same seed gives the same jitter.
+    /// Threads that send requests; each client belongs to one [default: the processors that herd may use].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "THREADS")]
+    pub threads: Option<u32>,
+    /// Seed of the random numbers: the same seed gives the same times, whatever the
+    /// number of threads.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     #[command(flatten)]

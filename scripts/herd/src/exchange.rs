@@ -4,63 +4,24 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use fastrand::Rng;
 use http::header::IF_NONE_MATCH;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     answer::{Answer, Failed},
     connections::Connections,
     failures::Reason,
+    limits::Limits,
     plan::RequestPolicy,
     response::Keep,
     retry::Failure,
     tally::Tally,
     target::{Origin, Outgoing},
+    timer::Timer,
 };
-
-/// Limits of all clients of a run together.
-#[derive(Debug)]
-pub(super) struct Limits {
-    connections: Semaphore,
-    /// Time between two requests at the maximum rate.
-    gap: Duration,
-    /// Earliest time of the next request at that rate.
-    next: Cell<Instant>,
-    /// End of the run: no retry starts after it.
-    pub end: Instant,
-}
-
-/// Time whose requests may be sent at once.
-const BURST: Duration = Duration::from_secs(1);
-
-impl Limits {
-    /// Limits of `connections` concurrent requests and `rate` requests per second, until `end`.
-    pub(super) fn new(connections: u32, rate: u32, began: Instant, end: Instant) -> Self {
-        Self {
-            connections: Semaphore::new(connections as usize),
-            gap: Duration::from_secs(1) / rate,
-            next: Cell::new(began),
-            end,
-        }
-    }
-
-    /// Waits until the rate allows another request (a leaky bucket of one second).
-    async fn pace(&self) {
-        let now = Instant::now();
-        let next = self.next.get().max(now.checked_sub(BURST).unwrap_or(now));
-        self.next.set(next + self.gap);
-        if next > now {
-            sleep_until(next).await;
-        }
-    }
-}
 
 /// The state with which one client sends its requests.
 pub(super) struct Exchange {
@@ -72,6 +33,8 @@ pub(super) struct Exchange {
     pub policy: RequestPolicy,
     /// Limits that all clients share.
     pub limits: Rc<Limits>,
+    /// For waits.
+    pub timer: Timer,
     /// Random numbers for waits.
     pub rng: RefCell<Rng>,
 }
@@ -132,7 +95,7 @@ impl Exchange {
             if at >= self.limits.end {
                 return None;
             }
-            sleep_until(at).await;
+            self.timer.until(at).await;
             self.tally.borrow_mut().retried(failure);
         }
         None
@@ -148,7 +111,7 @@ impl Exchange {
     ) -> Option<Result<(Answer, T), Failed>> {
         let room = async {
             let permit = self.limits.connections.acquire().await;
-            self.limits.pace().await;
+            self.limits.pace(&self.timer).await;
             permit
         };
         let _permit = timeout_at(self.limits.end + self.policy.timeout, room)

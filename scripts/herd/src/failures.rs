@@ -122,6 +122,17 @@ impl Failures {
         self.0.entry(reason).or_insert_with(first).count += 1;
     }
 
+    /// Adds those of another shard.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (reason, failed) in other.iter() {
+            let own = self.0.entry(reason).or_insert_with(|| Failed {
+                count: 0,
+                first: failed.first.clone(),
+            });
+            own.count += failed.count;
+        }
+    }
+
     /// Returns the number of requests that failed for this reason.
     pub fn of(&self, reason: Reason) -> u64 {
         self.0.get(&reason).map_or(0, |failed| failed.count)

@@ -12,10 +12,7 @@ use http::{
     Method, StatusCode, Uri,
     header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
 };
-use tokio::{
-    task::yield_now,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::yield_now, time::Instant};
 use url::Url;
 
 use crate::{
@@ -65,11 +62,12 @@ impl Follower {
     /// which does not wait, has failed.
     pub(super) async fn run(mut self, first: Instant) {
         let end = self.exchange.limits.end;
+        let timer = self.exchange.timer.clone();
         let asked = Cell::new(None);
         let answers = Cell::new(0);
         tokio::select! {
             () = self.follow(first, &asked, &answers) => {}
-            () = sleep_until(end) => {}
+            () = timer.until(end) => {}
         }
         let mut tally = self.exchange.tally.borrow_mut();
         match asked.get() {
@@ -81,7 +79,7 @@ impl Follower {
 
     /// `asked` is the time of the request in flight, if there is one, `answers` the number of responses.
     async fn follow(&mut self, first: Instant, asked: &Cell<Option<Instant>>, answers: &Cell<u64>) {
-        sleep_until(first).await;
+        self.exchange.timer.until(first).await;
         let mut next = self.start.as_ref().clone();
         let mut etag = None;
         let mut closed = false;
@@ -108,7 +106,8 @@ impl Follower {
                 // 4xx, such as 410 of a cursor that the server does not know: starts again.
                 next = self.start.as_ref().clone();
                 etag = None;
-                sleep_until(Instant::now() + AT_ONCE).await;
+                let again = Instant::now() + AT_ONCE;
+                self.exchange.timer.until(again).await;
                 continue;
             };
             let now = Instant::now();
@@ -143,7 +142,7 @@ impl Follower {
             yield_now().await;
             let pause = Some(AT_ONCE).filter(|_| at_once && !changed);
             if let Some(pause) = pause.max(answer.retry_after) {
-                sleep_until(now + pause).await;
+                self.exchange.timer.until(now + pause).await;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hdrhistogram::{CreationError, Histogram};
+use hdrhistogram::{AdditionError, CreationError, Histogram};
 
 use crate::{
     bands::{band, ends_ms},
@@ -13,7 +13,7 @@ use crate::{
 const POINTS_PER_DOUBLING: u32 = 8;
 
 /// Latencies in microseconds, and the number of polls without a response.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Latencies {
     recorded: Histogram<u64>,
     unanswered: u64,
@@ -44,6 +44,15 @@ impl Latencies {
             Some(time) => self.record(time),
             None => self.unanswered += 1,
         }
+    }
+
+    /// Adds those of another shard.
+    ///
+    /// # Errors
+    /// If the histogram cannot grow, which is a bug.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.unanswered += other.unanswered;
+        self.recorded.add(&other.recorded)
     }
 
     /// Returns how many polls got a response.

@@ -5,10 +5,13 @@
 //! |---|---|
 //! | `config` | the command line |
 //! | `plan`, `invalid` | what a run does: the options, checked, and what is wrong with them |
-//! | `clients` | all clients of a run |
+//! | `shard` | one thread of a run, with its runtime, clients and counters |
+//! | `clients` | the clients of a shard |
+//! | `limits` | the limits of the whole run, and the part of them that a shard gets |
+//! | `timer` (`timer_coarse` outside of Linux) | waits for due times, to some ten microseconds |
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
-//! | `exchange` | one poll: requests until a response; timeouts, and the limits of the whole run |
+//! | `exchange` | one poll: requests until a response; timeouts |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
 //! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
 //! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
@@ -19,16 +22,19 @@
 //! | `news` | when something was written, and how long it takes to reach clients |
 //! | `target` | URLs and addresses |
 //! | `tally`, `latencies`, `bands` | counts and histograms during the run |
+//! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
-//! | `live`, `table`, `aligned`, `report` | output: during the run, as text, in columns, as a picture |
+//! | `live`, `table`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
 //! omission). A poll without a response counts as slower than every other poll; a quantile that falls
 //! among such polls is `never`.
 //!
-//! One thread generates all of the load. If that thread itself is late, the results say by how much.
+//! Each thread runs a shard of the clients, and shares nothing with the others on the path of a request: each has its own
+//! connections, counters, random numbers and part of the limits. Their counters are added at the end. If a thread was late
+//! or had no time left, the results say so.
 
 mod aligned;
 mod answer;
@@ -39,9 +45,11 @@ mod connections;
 mod exchange;
 pub mod failures;
 mod follower;
+mod generator;
 mod http1;
 pub mod invalid;
 mod latencies;
+mod limits;
 pub mod link;
 mod live;
 mod news;
@@ -50,29 +58,34 @@ mod page;
 pub mod plan;
 mod poller;
 pub mod processes;
+mod remarks;
 pub mod report;
 mod response;
 pub mod retry;
 pub mod run;
 pub mod schedule;
 mod server_side;
+mod shard;
 pub mod table;
 mod tally;
 mod target;
+#[cfg_attr(not(target_os = "linux"), path = "timer_coarse.rs")]
+mod timer;
 mod transport;
 mod validator;
 mod writer;
 
-use std::{cell::Cell, future::Future, net::TcpStream, rc::Rc, time::Duration};
+use std::{
+    cell::Cell, convert::Infallible, future::Future, net::TcpStream, sync::Arc, time::Duration,
+};
 
-use fastrand::Rng;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
-use clients::Herd;
-use exchange::Limits;
-use news::News;
+use limits::Part;
+use news::Writes;
 use plan::Plan;
 use run::{FORMAT, Run};
+use shard::{Common, Measured, Shard};
 
 /// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,9 +114,18 @@ pub enum HerdError {
     /// A URL of a client that waits is invalid.
     #[error(transparent)]
     Url(#[from] url::ParseError),
+    /// The system refused a thread, a runtime or a timer.
+    #[error("cannot start a thread that sends requests: {0}")]
+    System(#[source] std::io::Error),
+    /// A thread ended early, which is a bug.
+    #[error("a thread that sends requests has ended early")]
+    Thread,
     /// A histogram could not be created.
     #[error(transparent)]
     Histogram(#[from] hdrhistogram::CreationError),
+    /// Histograms of two threads could not be added.
+    #[error(transparent)]
+    Histograms(#[from] hdrhistogram::AdditionError),
 }
 
 /// Runs the plan to its end or until `stop`, and returns the results. Requests in flight at the end may
@@ -114,61 +136,86 @@ pub enum HerdError {
 pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, HerdError> {
     is_there(&plan)?;
     allow_files(&plan)?;
-    let plan = Rc::new(plan);
+    let plan = Arc::new(plan);
     let side = server_side::begin(&plan).await;
-    let began_at = jiff::Timestamp::now().to_string();
-    let began = Instant::now();
-    let mut herd = Herd {
-        limits: Rc::new(Limits::new(
-            plan.max_connections,
-            plan.max_rate,
-            began,
-            began + plan.duration,
-        )),
+    let clients = plan.clients();
+    let began = Instant::now() + shard::set_up_time(clients);
+    side.borrow_mut().began = Some(began);
+    let cpu_before = generator::cpu_of_process();
+    let (stop_shards, stopped) = watch::channel(false);
+    let common = Common {
+        plan: Arc::clone(&plan),
         began,
-        clients: JoinSet::new(),
-        started: 0,
-        news: Rc::new(News::new(plan.operator.is_some()).into()),
-        rng: Rng::with_seed(plan.seed),
-        plan: Rc::clone(&plan),
+        stopped,
+        writes: Arc::new(Writes::new(plan.operator.is_some())),
     };
-    let pollers = herd.pollers()?;
-    let validators = herd.validators()?;
-    let writers = herd.writers()?;
-    let limits = Rc::clone(&herd.limits);
-    let all = async move { while herd.clients.join_next().await.is_some() {} };
+    let shards = start(&common, clients)?;
+    let began_at = jiff::Timestamp::now().to_string();
+    let shown = shards.iter().map(|shard| shard.progress.clone()).collect();
     let seconds = Cell::new(plan.duration.as_secs_f64());
-    let ended = async {
-        tokio::select! {
-            () = all => {}
-            () = stop => seconds.set(began.elapsed().as_secs_f64().min(seconds.get())),
-        }
+    let stop = async {
+        stop.await;
+        seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
+        // Fails if all shards have ended.
+        let _ = stop_shards.send(true);
+        std::future::pending::<Infallible>().await
     };
-    tokio::select! {
-        () = ended => {}
-        () = live::show(Rc::clone(&pollers), began, plan.duration) => {}
-        () = server_side::watch(Rc::clone(&plan), Rc::clone(&side)) => {}
-    }
-    drop(limits);
+    let meanwhile = async {
+        tokio::join!(
+            stop,
+            live::show(shown, began, plan.duration),
+            server_side::watch(&plan, &side)
+        )
+    };
+    let measured = tokio::select! {
+        measured = all(shards) => measured?,
+        (never, ..) = meanwhile => match never {},
+    };
     server_side::sample(&plan, &side).await;
-    let pollers = pollers.borrow();
-    let side = side.borrow();
+    let cpu = generator::cpu_of_process().saturating_sub(cpu_before);
+    let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
         url: plan.pollers.target.url.to_string(),
         began_at,
-        seconds: seconds.get(),
+        seconds,
         timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
         pollers: pollers.role(),
-        validators: validators.map(|tally| tally.borrow().role()),
-        writers: writers.map(|tally| tally.borrow().role()),
+        validators: measured.validators.map(|tally| tally.role()),
+        writers: measured.writers.map(|tally| tally.role()),
         bands_ms: bands::ends_ms(),
         slices: pollers.slices(),
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
-        late_p99_ms: pollers.late_p99_ms(),
+        generator: generator::figures(measured.shards, &pollers, cpu, seconds),
     })
+}
+
+/// Starts as many threads as the plan allows and as have something to do.
+fn start(common: &Common, clients: u32) -> Result<Vec<Shard>, HerdError> {
+    let plan = &common.plan;
+    let shards = plan.threads.min(clients).min(plan.max_rate).max(1);
+    let parts = (0..shards).map(|shard| Part {
+        shard,
+        shards,
+        clients,
+    });
+    let started = parts.map(|part| Shard::start(common.clone(), part));
+    started.collect::<Result<_, _>>().map_err(HerdError::System)
+}
+
+/// Waits for all shards, and adds what they have measured.
+async fn all(shards: Vec<Shard>) -> Result<Measured, HerdError> {
+    let mut whole: Option<Measured> = None;
+    for shard in shards {
+        let measured = shard.measured().await?;
+        match &mut whole {
+            Some(whole) => whole.merge(measured)?,
+            None => whole = Some(measured),
+        }
+    }
+    whole.ok_or(HerdError::Thread)
 }
 
 /// Checks that the target accepts a connection. Sends no request, which might warm a cache.

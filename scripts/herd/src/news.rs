@@ -3,7 +3,16 @@
 //! The time of a write is that at which its request was sent, so it includes the commit. A board that another
 //! program has changed counts from the moment at which the first client sees it.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use cathedral_publisher::{demo::sample::Sample, domain::challenge::Challenge};
 use serde::Deserialize;
@@ -19,17 +28,56 @@ pub(super) const CHALLENGE: &str = "herd";
 /// Hex digits of an entity-tag that do not name the coding.
 const DIGITS: usize = 16;
 
-/// The writes of a run.
-#[derive(Debug, Default)]
-pub(super) struct News {
+/// The writes of a run, of all shards. A shard takes the lock only when something was written that it has not read.
+#[derive(Debug)]
+pub(super) struct Writes {
     /// What the challenge of the first change by this program says, less one; `None` if it changes no board.
     before: Option<u64>,
+    /// Length of the notes.
+    noted: AtomicUsize,
+    notes: Mutex<Vec<Note>>,
+}
+
+/// What was written.
+#[derive(Debug, Clone)]
+enum Note {
+    /// A change of the board, sent at this time.
+    Change(Instant),
+    /// The number of the change that the board with this tag shows.
+    Board(Vec<u8>, usize),
+    /// Rows, by their ids, sent at this time.
+    Rows(Vec<Arc<str>>, Instant),
+}
+
+impl Writes {
+    /// No writes yet. `operates`: this program will change the board.
+    pub(super) fn new(operates: bool) -> Self {
+        // Greater than in an earlier run against the same database.
+        let now = || u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+        Self {
+            before: operates.then(now),
+            noted: AtomicUsize::new(0),
+            notes: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Note>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writes of a run, as far as a shard has read them.
+#[derive(Debug)]
+pub(super) struct News {
+    writes: Arc<Writes>,
+    /// How many notes were read.
+    read: usize,
     /// When the changes of the board were sent; the first one has the number 1.
     changes: Vec<Instant>,
     /// The number of the change that a board shows, by its entity-tag without the coding.
     boards: HashMap<Vec<u8>, usize>,
     /// When each row was sent, by its id.
-    rows: HashMap<String, Instant>,
+    rows: HashMap<Arc<str>, Instant>,
 }
 
 /// What is needed of a board.
@@ -45,28 +93,64 @@ struct Shown {
 }
 
 impl News {
-    /// No writes yet. `operates`: this program will change the board.
-    pub(super) fn new(operates: bool) -> Self {
-        // Greater than in an earlier run against the same database.
-        let now = || u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    /// Nothing was read yet.
+    pub(super) fn new(writes: Arc<Writes>) -> Self {
         Self {
-            before: operates.then(now),
-            ..Self::default()
+            writes,
+            read: 0,
+            changes: Vec::new(),
+            boards: HashMap::new(),
+            rows: HashMap::new(),
         }
     }
 
     /// Returns the challenge that changes the board, and notes that it is sent now.
     pub(super) fn change(&mut self, now: Instant) -> Challenge {
-        self.changes.push(now);
+        self.note(|_| vec![Note::Change(now)]);
         let mut challenge = Sample::new(1).challenge(1);
         CHALLENGE.clone_into(&mut challenge.challenge_id);
-        challenge.num_vars = self.before.unwrap_or(0) + self.changes.len() as u64;
+        challenge.num_vars = self.writes.before.unwrap_or(0) + self.changes.len() as u64;
         challenge
     }
 
-    /// Notes that a row is sent now.
-    pub(super) fn row(&mut self, id: String, now: Instant) {
-        self.rows.insert(id, now);
+    /// Notes that these rows are sent now.
+    pub(super) fn rows(&mut self, ids: Vec<String>, now: Instant) {
+        let ids = ids.into_iter().map(Arc::from).collect();
+        self.note(|_| vec![Note::Rows(ids, now)]);
+    }
+
+    /// Reads what was written.
+    fn read(&mut self) {
+        // A note is written before its request is sent, and so before any response that shows it.
+        if self.read < self.writes.noted.load(Ordering::Acquire) {
+            self.note(|_| Vec::new());
+        }
+    }
+
+    /// Reads what was written, and adds what `add` returns then.
+    fn note(&mut self, add: impl FnOnce(&Self) -> Vec<Note>) {
+        let writes = Arc::clone(&self.writes);
+        let mut notes = writes.lock();
+        self.learn(notes.get(self.read..).unwrap_or_default());
+        let added = add(self);
+        self.learn(&added);
+        notes.extend(added);
+        writes.noted.store(notes.len(), Ordering::Release);
+    }
+
+    fn learn(&mut self, notes: &[Note]) {
+        for note in notes {
+            match note {
+                Note::Change(at) => self.changes.push(*at),
+                Note::Board(tag, number) => {
+                    self.boards.insert(tag.clone(), *number);
+                }
+                Note::Rows(ids, at) => {
+                    self.rows.extend(ids.iter().cloned().map(|id| (id, *at)));
+                }
+            }
+        }
+        self.read += notes.len();
     }
 
     /// Returns the number of changes that the board of this answer shows.
@@ -74,21 +158,30 @@ impl News {
         let Some(etag) = &answer.etag else {
             return 0;
         };
-        let digits: Vec<u8> = etag.as_bytes().iter().copied().take(DIGITS + 1).collect();
-        if let Some(number) = self.boards.get(&digits) {
+        self.read();
+        let tag: Vec<u8> = etag.as_bytes().iter().copied().take(DIGITS + 1).collect();
+        if let Some(number) = self.boards.get(&tag) {
             return *number;
         }
-        let number = match self.shown(answer) {
-            Some(number) => number,
-            // The first board, or one from before the changes.
-            None if self.boards.is_empty() || self.before.is_some() => 0,
-            None => {
-                self.changes.push(now);
-                self.changes.len()
+        let shown = self.shown(answer);
+        self.note(|news| {
+            // Another shard may have seen the board meanwhile.
+            if news.boards.contains_key(&tag) {
+                return Vec::new();
             }
-        };
-        self.boards.insert(digits, number);
-        number
+            match shown {
+                Some(number) => vec![Note::Board(tag.clone(), number)],
+                // The first board, or one from before the changes.
+                None if news.boards.is_empty() || news.writes.before.is_some() => {
+                    vec![Note::Board(tag.clone(), 0)]
+                }
+                None => {
+                    let number = news.changes.len() + 1;
+                    vec![Note::Change(now), Note::Board(tag.clone(), number)]
+                }
+            }
+        });
+        self.boards.get(&tag).copied().unwrap_or(0)
     }
 
     /// Returns the number of the change of this program that the board shows.
@@ -98,7 +191,7 @@ impl News {
             .items
             .iter()
             .find(|item| item.challenge_id == CHALLENGE);
-        let number = usize::try_from(shown?.num_vars.checked_sub(self.before?)?).ok()?;
+        let number = usize::try_from(shown?.num_vars.checked_sub(self.writes.before?)?).ok()?;
         (1..=self.changes.len()).contains(&number).then_some(number)
     }
 }
@@ -125,7 +218,7 @@ impl Seen {
 
     /// Returns whether a client that polls the board must keep its bodies.
     pub(super) fn wanted(&self) -> bool {
-        self.news.borrow().before.is_some()
+        self.news.borrow().writes.before.is_some()
     }
 
     /// Notes that the client sends a request now.
@@ -141,15 +234,20 @@ impl Seen {
         // A cache may answer with an older board.
         self.changes = Some(seen.max(number));
         let changes = news.changes.get(seen..number).unwrap_or_default();
-        changes.iter().map(|sent| now - *sent).collect()
+        let times = changes
+            .iter()
+            .map(|sent| now.saturating_duration_since(*sent));
+        times.collect()
     }
 
     /// Returns how long those of the rows have taken that this program has written.
     pub(super) fn rows(&self, rows: &[Item<'_>], now: Instant) -> Vec<Duration> {
-        let news = self.news.borrow();
+        let mut news = self.news.borrow_mut();
+        news.read();
         let sent = rows.iter().filter_map(|row| news.rows.get(row.id.as_ref()));
         let since = self.since.unwrap_or(now);
         let new = sent.filter(|sent| **sent >= since);
-        new.map(|sent| now - *sent).collect()
+        new.map(|sent| now.saturating_duration_since(*sent))
+            .collect()
     }
 }

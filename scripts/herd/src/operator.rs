@@ -7,7 +7,7 @@ use http::{
     Method,
     header::{self, HeaderValue},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{exchange::Exchange, news::News, plan::Operator, response::Keep};
 
@@ -27,7 +27,7 @@ impl Changer {
     /// Changes the board at these times, or later if the previous response was late.
     pub(super) async fn run(self, due: Vec<Instant>) {
         for due in due {
-            sleep_until(due).await;
+            self.exchange.timer.until(due).await;
             let mut item = Vec::new();
             let challenge = self.news.borrow_mut().change(Instant::now());
             if let Err(error) = challenge.write_item(&mut item) {

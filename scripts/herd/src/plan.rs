@@ -35,6 +35,8 @@ pub struct Plan {
     pub wait: bool,
     /// The number of addresses that clients connect from; `None` for the one that the system chooses.
     pub from_addresses: Option<u32>,
+    /// Maximum of threads that send requests.
+    pub threads: u32,
     /// Seed of the random numbers.
     pub seed: u64,
     /// The pollers.
@@ -201,6 +203,7 @@ impl Plan {
             from_addresses: options.from_addresses,
             max_connections: options.max_connections,
             max_rate: options.max_rate,
+            threads: options.threads.unwrap_or_else(processors),
             seed: options.seed,
             pollers,
             policy: RequestPolicy {
@@ -219,6 +222,21 @@ impl Plan {
             server_pids: options.server.server_pid.clone(),
         })
     }
+}
+
+impl Plan {
+    /// Returns the number of all clients.
+    pub(super) fn clients(&self) -> u32 {
+        let validators = self.validators.as_ref().map_or(0, |plan| plan.clients);
+        let writers = self.writers.as_ref().map_or(0, |plan| plan.clients);
+        self.pollers.clients + validators + writers + u32::from(self.operator.is_some())
+    }
+}
+
+/// Returns the processors that this process may use, as far as the system says it.
+fn processors() -> u32 {
+    let processors = std::thread::available_parallelism();
+    processors.map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
 
 impl Pollers {

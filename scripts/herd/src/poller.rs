@@ -10,10 +10,7 @@ use http::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     answer::Answer, config::Arrival, exchange::Exchange, news::Seen, plan::Pollers, response::Keep,
@@ -47,7 +44,7 @@ impl Poller {
         let client = Rc::new(self);
         let mut in_flight = JoinSet::new();
         for due in due {
-            sleep_until(due).await;
+            client.exchange.timer.until(due).await;
             let client = Rc::clone(&client);
             in_flight.spawn_local(async move {
                 client.poll(due).await;
@@ -66,7 +63,7 @@ impl Poller {
                     self.exchange.tally.borrow_mut().missed(due, free);
                 }
                 Some(_) | None => {
-                    sleep_until(due).await;
+                    self.exchange.timer.until(due).await;
                     let answered = self.poll(due).await;
                     last = Some((Instant::now(), answered));
                 }
@@ -76,7 +73,7 @@ impl Poller {
 
     /// Polls from `first` on, each time as soon as the response is there (a closed loop).
     pub(super) async fn saturate(self, first: Instant) {
-        sleep_until(first).await;
+        self.exchange.timer.until(first).await;
         while Instant::now() < self.exchange.limits.end {
             self.poll(Instant::now()).await;
         }

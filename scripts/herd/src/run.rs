@@ -38,9 +38,8 @@ pub struct Run {
     pub rebuilds: Option<Rebuilds>,
     /// Processor time and memory of the server.
     pub server: Option<ServerUse>,
-    /// Scheduling delay of the load generator itself, p99. Unless it is small compared with the
-    /// latencies, they contain it.
-    pub late_p99_ms: f64,
+    /// The load generator itself.
+    pub generator: Generator,
 }
 
 /// Results of the clients of one kind.
@@ -209,6 +208,50 @@ pub struct ServerUse {
     pub cpu_secs: f64,
     /// Maximum of the proportional set size, in bytes.
     pub pss_bytes: u64,
+}
+
+/// What the load generator used, and whether it was fast enough. Processor times are zero where the system does not say
+/// them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// Threads that sent requests.
+    pub threads: u32,
+    /// Whether the generator was the bottleneck.
+    pub verdict: Verdict,
+    /// Scheduling delay: how much later than they were due polls were started. Unless it is small compared with the
+    /// latencies, they contain it.
+    pub delay: Latency,
+    /// Processor time of the whole process in the run, in seconds.
+    pub cpu_secs: f64,
+    /// Processor time of the thread that used most, in seconds.
+    pub busiest_cpu_secs: f64,
+    /// The threads.
+    pub shards: Vec<ShardUse>,
+}
+
+/// A thread of the load generator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardUse {
+    /// Clients of this thread.
+    pub clients: u32,
+    /// Scheduling delay of its polls.
+    pub delay: Latency,
+    /// Processor time that it used, in seconds.
+    pub cpu_secs: f64,
+    /// Time that it was ready to run and waited for a processor, in seconds.
+    pub queued_secs: f64,
+}
+
+/// Whether the load generator was the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No: polls started in time, as far as it matters for the latencies.
+    OnTime,
+    /// Polls started so late that a tenth of the latency at p99 is this delay.
+    Late,
+    /// A thread used more than nine tenths of a processor: the generator cannot send much more than this.
+    Saturated,
 }
 
 impl Run {

@@ -1,6 +1,6 @@
 //! The server's rebuilds, processor time and memory during a run.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, convert::Infallible, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
@@ -20,7 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// The figures so far.
 #[derive(Debug, Default)]
 pub(super) struct ServerSide {
-    began: Option<Instant>,
+    /// When the load begins.
+    pub began: Option<Instant>,
     first: Option<u64>,
     last: u64,
     seen: Vec<Growth>,
@@ -66,17 +67,16 @@ pub(super) async fn begin(plan: &Plan) -> Rc<RefCell<ServerSide>> {
     sample(plan, &side).await;
     let mut first = side.borrow_mut();
     first.cpu_before = first.cpu_secs;
-    first.began = Some(Instant::now());
     drop(first);
     side
 }
 
 /// Takes samples until dropped.
-pub(super) async fn watch(plan: Rc<Plan>, side: Rc<RefCell<ServerSide>>) {
+pub(super) async fn watch(plan: &Plan, side: &RefCell<ServerSide>) -> Infallible {
     let mut ticks = interval(INTERVAL);
     loop {
         ticks.tick().await;
-        sample(&plan, &side).await;
+        sample(plan, side).await;
     }
 }
 

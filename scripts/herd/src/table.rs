@@ -1,10 +1,11 @@
 //! The results of runs as a table, side by side.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use crate::{
     aligned::{aligned, printable},
     failures::Reason,
+    remarks::remarks,
     run::{Latency, Role, Run, Waits},
 };
 
@@ -31,6 +32,14 @@ pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
             rebuilds.map_or("-".to_owned(), |rebuilds| count(rebuilds.total))
         }));
     }
+    rows.push(row(runs, "generator: threads / CPU", |run| {
+        let generator = &run.generator;
+        let cpu = 100.0 * generator.cpu_secs / run.seconds.max(1e-9);
+        format!("{} / {cpu:.0} %", generator.threads)
+    }));
+    rows.push(row(runs, "generator: delay, p99", |run| {
+        milliseconds(run.generator.delay.p99_ms)
+    }));
     if runs.iter().any(|run| run.server.is_some()) {
         rows.push(row(runs, "server CPU per request", |run| {
             let micros = run.cpu_us_per_request();
@@ -200,32 +209,6 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         }
     }
     rows
-}
-
-/// Returns warnings that belong to the figures.
-pub(crate) fn remarks(runs: &[Run]) -> String {
-    let mut text = String::new();
-    for run in runs {
-        if run.late_p99_ms > 20.0 {
-            let _ = writeln!(
-                text,
-                "{}: the load generator itself was late, by {:.0} ms at p99: the latencies contain part of that.",
-                run.name, run.late_p99_ms
-            );
-        }
-        let others = [&run.validators, &run.writers].into_iter().flatten();
-        for role in std::iter::once(&run.pollers).chain(others) {
-            for (reason, failed) in role.failures.iter() {
-                let first = &failed.first;
-                let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);
-            }
-            let waits = role.waits.as_ref();
-            if let Some(reason) = waits.and_then(|waits| waits.first_without_next.as_ref()) {
-                let _ = writeln!(text, "{}: clients could not go on: {reason}", run.name);
-            }
-        }
-    }
-    text
 }
 
 fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::CreationError;
+use hdrhistogram::{AdditionError, CreationError};
 use tokio::time::Instant;
 
 use crate::{
@@ -34,7 +34,7 @@ pub(super) enum Wait {
 }
 
 /// Counters. A poll is due, started, sent at least once, and finally answered or failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tally {
     began: Instant,
     clients: u32,
@@ -62,7 +62,7 @@ pub(super) struct Tally {
 }
 
 /// The counters of one time bucket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bucket {
     due: u64,
     answered: u64,
@@ -73,7 +73,7 @@ struct Bucket {
 }
 
 /// The figures of the progress line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Progress {
     /// Polls answered so far.
     pub answered: u64,
@@ -83,10 +83,22 @@ pub(super) struct Progress {
     pub timeouts: u64,
     /// Retries so far.
     pub retries: u64,
-    /// Median latency in milliseconds.
-    pub p50_ms: Option<f64>,
-    /// 99th percentile of the latency in milliseconds.
-    pub p99_ms: Option<f64>,
+    /// Latencies so far.
+    pub latency: Latencies,
+}
+
+impl Progress {
+    /// Adds those of another shard.
+    ///
+    /// # Errors
+    /// See [`Latencies::merge`].
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.answered += other.answered;
+        self.in_flight += other.in_flight;
+        self.timeouts += other.timeouts;
+        self.retries += other.retries;
+        self.latency.merge(&other.latency)
+    }
 }
 
 impl Tally {
@@ -94,11 +106,7 @@ impl Tally {
     ///
     /// # Errors
     /// If a histogram cannot be created, which is a bug.
-    pub(super) fn new(
-        clients: u32,
-        began: Instant,
-        duration: Duration,
-    ) -> Result<Self, CreationError> {
+    pub(super) fn new(began: Instant, duration: Duration) -> Result<Self, CreationError> {
         let slice = (duration / BUCKETS).max(SHORTEST_BUCKET);
         let count = duration.as_nanos().div_ceil(slice.as_nanos());
         let buckets = (0..count).map(|_| {
@@ -113,7 +121,7 @@ impl Tally {
         });
         Ok(Self {
             began,
-            clients,
+            clients: 0,
             due: 0,
             answered: 0,
             failed: 0,
@@ -136,6 +144,11 @@ impl Tally {
             slice,
             slices: buckets.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Counts a client.
+    pub(super) fn client(&mut self) {
+        self.clients += 1;
     }
 
     /// Counts a poll that was due at `due` and starts now.
@@ -268,6 +281,67 @@ impl Tally {
         self.bucket(due, |bucket| bucket.due -= 1);
     }
 
+    /// Adds the counters of another shard of the same run.
+    ///
+    /// # Errors
+    /// See [`Latencies::merge`].
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        // Names every field, so that none is forgotten.
+        let Self {
+            began: _,
+            clients,
+            due,
+            answered,
+            failed,
+            missed,
+            attempts,
+            in_flight,
+            statuses,
+            failures,
+            reopened,
+            retries_after_timeout,
+            retries_after_other,
+            body_bytes,
+            saved_bytes,
+            rows,
+            latency,
+            service,
+            scheduling_delay,
+            news,
+            waits,
+            slice: _,
+            slices,
+        } = other;
+        self.clients += clients;
+        self.due += due;
+        self.answered += answered;
+        self.failed += failed;
+        self.missed += missed;
+        self.attempts += attempts;
+        self.in_flight += in_flight;
+        for (status, count) in statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        self.failures.merge(failures);
+        self.reopened += reopened;
+        self.retries_after_timeout += retries_after_timeout;
+        self.retries_after_other += retries_after_other;
+        self.body_bytes += body_bytes;
+        self.saved_bytes += saved_bytes;
+        self.rows += rows;
+        self.latency.merge(latency)?;
+        self.service.merge(service)?;
+        self.scheduling_delay.merge(scheduling_delay)?;
+        self.news.merge(news)?;
+        if let Some(waits) = waits {
+            self.waits.get_or_insert_default().merge(waits);
+        }
+        for (bucket, other) in self.slices.iter_mut().zip(slices) {
+            bucket.merge(other)?;
+        }
+        Ok(())
+    }
+
     /// Returns the figures of the progress line.
     pub(super) fn progress(&self) -> Progress {
         Progress {
@@ -275,14 +349,18 @@ impl Tally {
             in_flight: self.in_flight,
             timeouts: self.failures.of(Reason::TimedOut),
             retries: self.retries_after_timeout + self.retries_after_other,
-            p50_ms: self.latency.quantile_ms(0.5),
-            p99_ms: self.latency.quantile_ms(0.99),
+            latency: self.latency.clone(),
         }
     }
 
-    /// Returns the 99th percentile of the scheduling delay.
-    pub(super) fn late_p99_ms(&self) -> f64 {
-        self.scheduling_delay.quantile_ms(0.99).unwrap_or(0.0)
+    /// Returns by how much polls started later than they were due.
+    pub(super) fn scheduling_delay(&self) -> &Latencies {
+        &self.scheduling_delay
+    }
+
+    /// Returns the latencies of all polls.
+    pub(super) fn latency(&self) -> &Latencies {
+        &self.latency
     }
 
     /// Returns the results.
@@ -339,5 +417,40 @@ impl Tally {
         if let Some(bucket) = bucket.and_then(|index| self.slices.get_mut(index)) {
             count(bucket);
         }
+    }
+}
+
+impl Bucket {
+    fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.due += other.due;
+        self.answered += other.answered;
+        self.attempts += other.attempts;
+        for (reason, count) in &other.failures {
+            *self.failures.entry(*reason).or_default() += count;
+        }
+        self.in_flight += other.in_flight;
+        self.latency.merge(&other.latency)
+    }
+}
+
+impl Waits {
+    fn merge(&mut self, other: &Self) {
+        self.first += other.first;
+        self.changed += other.changed;
+        self.unchanged += other.unchanged;
+        self.refused += other.refused;
+        self.at_once += other.at_once;
+        self.most_of_a_client = self.most_of_a_client.max(other.most_of_a_client);
+        self.without_next += other.without_next;
+        if self.first_without_next.is_none() {
+            self.first_without_next
+                .clone_from(&other.first_without_next);
+        }
+        self.cut_off += other.cut_off;
+        self.closing += other.closing;
+        let both = [self.first_closing_at, other.first_closing_at].into_iter();
+        self.first_closing_at = both.flatten().reduce(f64::min);
+        let both = [self.last_closing_at, other.last_closing_at].into_iter();
+        self.last_closing_at = both.flatten().reduce(f64::max);
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Method, Uri, header::ACCEPT_ENCODING};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     answer::Answer,
@@ -40,7 +40,7 @@ impl Validator {
             id: String::new(),
         };
         for due in due {
-            sleep_until(due).await;
+            self.exchange.timer.until(due).await;
             self.seen.asks(Instant::now());
             self.pull(due, &mut cursor).await;
         }

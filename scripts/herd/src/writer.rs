@@ -8,7 +8,7 @@ use http::{
     Method,
     header::{self, HeaderValue},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{exchange::Exchange, news::News, page::Item, plan::Writers, response::Keep};
 
@@ -37,11 +37,9 @@ impl Writer {
                     return;
                 }
             };
-            sleep_until(due).await;
+            self.exchange.timer.until(due).await;
             let now = Instant::now();
-            for id in ids {
-                self.news.borrow_mut().row(id, now);
-            }
+            self.news.borrow_mut().rows(ids, now);
             let target = &self.plan.target;
             let request = || {
                 let mut request = target.request(Method::POST, rows.clone());

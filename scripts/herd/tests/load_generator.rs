@@ -8,6 +8,7 @@
 //! - a poll without a response counts as slower than every other poll
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
+//! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
@@ -25,6 +26,8 @@ mod client;
 #[path = "../examples/lab/mod.rs"]
 #[allow(dead_code)]
 mod lab;
+#[path = "load_generator/threads.rs"]
+mod threads;
 #[path = "load_generator/waiting.rs"]
 mod waiting;
 

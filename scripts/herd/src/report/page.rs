@@ -10,6 +10,7 @@ use super::{
     units::{rate, short, time_of_run},
 };
 use crate::{
+    remarks::{bottleneck, remarks},
     run::Run,
     table::{count, milliseconds, rows},
 };
@@ -88,13 +89,17 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         ("p50", milliseconds(role.latency.p50_ms)),
         ("p99", milliseconds(role.latency.p99_ms)),
     ];
+    // One element in any case, so that the rows of neighbours stay aligned.
+    let warning = bottleneck(run).map_or(String::new(), |warning| {
+        format!("<strong>Beware: {}.</strong>", escaped(&warning))
+    });
     let tiles: String = tiles
         .iter()
         .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
         .collect();
     format!(
         "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<p class=\"sentence\">{}</p>\n\
-         <dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
+         <p class=\"warning\">{warning}</p>\n<dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
         escaped(&run.name),
         escaped(&story.headline),
         escaped(&story.sentence),
@@ -143,7 +148,7 @@ fn figures(runs: &[Run]) -> String {
         .map(|name| format!("<th scope=\"col\"><bdi>{}</bdi></th>", escaped(name)))
         .collect();
     let rows: String = rows.iter().map(|row| html_row(row)).collect();
-    let notes: String = crate::table::remarks(runs)
+    let notes: String = remarks(runs)
         .lines()
         .map(|line| format!("<p>{}</p>\n", escaped(line)))
         .collect();

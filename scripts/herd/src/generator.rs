@@ -1,0 +1,128 @@
+//! The load generator's own figures: what its threads used, how late they were, and whether that spoils the results.
+
+use std::time::Duration;
+
+use crate::{
+    run::{Generator, Latency, ShardUse, Verdict},
+    tally::Tally,
+};
+
+/// Share of the time of a processor from which on a thread counts as saturated.
+const SATURATED: f64 = 0.9;
+/// Polls that start later than this, and than [`LATE_SHARE`] of the latency, are late.
+const LATE_MS: f64 = 1.0;
+const LATE_SHARE: f64 = 0.1;
+
+/// Processor time that was used, and time in which a processor was wanted and not given.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Use {
+    /// Processor time.
+    pub cpu: Duration,
+    /// Time in the queue for a processor, as far as the system says it.
+    pub queued: Duration,
+}
+
+impl Use {
+    /// Returns those of this thread since its start.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of_thread() -> Self {
+        // Three numbers: time on a processor, time in its queue (both in nanoseconds), and turns.
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let queued = text.split(' ').nth(1).and_then(|text| text.parse().ok());
+        Self {
+            cpu: time_of(rustix::time::ClockId::ThreadCPUTime),
+            queued: Duration::from_nanos(queued.unwrap_or(0)),
+        }
+    }
+
+    /// Returns zeros: only Linux has the figures.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn of_thread() -> Self {
+        Self::default()
+    }
+
+    /// Returns the use since `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            queued: self.queued.saturating_sub(before.queued),
+        }
+    }
+}
+
+/// Returns the processor time of all threads of this process, including those that have ended.
+#[cfg(target_os = "linux")]
+pub(super) fn cpu_of_process() -> Duration {
+    time_of(rustix::time::ClockId::ProcessCPUTime)
+}
+
+/// Returns zero: only Linux has the figure.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn cpu_of_process() -> Duration {
+    Duration::ZERO
+}
+
+#[cfg(target_os = "linux")]
+fn time_of(clock: rustix::time::ClockId) -> Duration {
+    rustix::time::clock_gettime(clock)
+        .try_into()
+        .unwrap_or_default()
+}
+
+/// Returns the figures of a run of `seconds` in which the process used `cpu`.
+pub(super) fn figures(
+    shards: Vec<ShardUse>,
+    pollers: &Tally,
+    cpu: Duration,
+    seconds: f64,
+) -> Generator {
+    let busiest = shards.iter().map(|shard| shard.cpu_secs);
+    let busiest = busiest.fold(0.0, f64::max);
+    let delay = pollers.scheduling_delay().latency();
+    let latency = pollers.latency().latency();
+    Generator {
+        threads: u32::try_from(shards.len()).unwrap_or(u32::MAX),
+        verdict: verdict(busiest / seconds.max(1e-9), &delay, &latency),
+        delay,
+        cpu_secs: cpu.as_secs_f64(),
+        busiest_cpu_secs: busiest,
+        shards,
+    }
+}
+
+/// `busiest` is the share of the time in which the busiest thread had a processor.
+fn verdict(busiest: f64, delay: &Latency, latency: &Latency) -> Verdict {
+    let late_ms = delay.p99_ms.unwrap_or(0.0);
+    // A quantile that is `never` is longer than any delay.
+    let shows = latency.p99_ms.is_some_and(|p99| late_ms > LATE_SHARE * p99);
+    if busiest > SATURATED {
+        Verdict::Saturated
+    } else if late_ms > LATE_MS && shows {
+        Verdict::Late
+    } else {
+        Verdict::OnTime
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(busiest: f64, late_ms: f64, p99_ms: Option<f64>) -> Verdict {
+        let quantiles = |p99_ms| Latency {
+            p99_ms,
+            ..Latency::default()
+        };
+        verdict(busiest, &quantiles(Some(late_ms)), &quantiles(p99_ms))
+    }
+
+    #[test]
+    fn the_generator_is_the_bottleneck_if_a_thread_has_no_time_left_or_its_delay_shows() {
+        assert_eq!(of(0.5, 0.2, Some(1.0)), Verdict::OnTime);
+        assert_eq!(of(0.95, 0.2, Some(1.0)), Verdict::Saturated);
+        assert_eq!(of(0.5, 3.0, Some(10.0)), Verdict::Late);
+        // Of a second these three milliseconds are nothing.
+        assert_eq!(of(0.5, 3.0, Some(1000.0)), Verdict::OnTime);
+        assert_eq!(of(0.5, 3.0, None), Verdict::OnTime);
+    }
+}

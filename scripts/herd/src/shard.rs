@@ -1,0 +1,188 @@
+//! One thread of a run: a runtime, a timer, the clients that are dealt to it, and their counters. Nothing of it is
+//! shared with another shard, except the notes of what was written.
+
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, thread, time::Duration};
+
+use fastrand::Rng;
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+    task::{JoinSet, LocalSet},
+    time::{Instant, interval},
+};
+
+use crate::{
+    HerdError,
+    clients::{Herd, Shared},
+    generator::Use,
+    limits::{Limits, Part},
+    live,
+    news::{News, Writes},
+    plan::Plan,
+    run::ShardUse,
+    tally::{Progress, Tally},
+    timer::Timer,
+};
+
+/// Time to make the clients before the run begins, and for each of them.
+const SET_UP: Duration = Duration::from_millis(20);
+const SET_UP_CLIENT: Duration = Duration::from_micros(20);
+
+/// What all shards of a run have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    /// What the run does.
+    pub plan: Arc<Plan>,
+    /// When it begins.
+    pub began: Instant,
+    /// Whether it ends early: at `true`, or if the sender is dropped.
+    pub stopped: watch::Receiver<bool>,
+    /// What was written.
+    pub writes: Arc<Writes>,
+}
+
+/// A shard that runs.
+pub(super) struct Shard {
+    /// Its progress, if somebody looks.
+    pub progress: watch::Receiver<Option<Progress>>,
+    measured: oneshot::Receiver<Result<Measured, HerdError>>,
+}
+
+/// What shards have measured.
+pub(super) struct Measured {
+    /// Counters of the pollers.
+    pub pollers: Tally,
+    /// Counters of the validators, if there are any.
+    pub validators: Option<Tally>,
+    /// Counters of those that write, if there are any.
+    pub writers: Option<Tally>,
+    /// What each thread has used.
+    pub shards: Vec<ShardUse>,
+}
+
+/// Returns how long before its beginning a run must be started, so that all clients are there when the first poll is due.
+pub(super) fn set_up_time(clients: u32) -> Duration {
+    SET_UP + SET_UP_CLIENT * clients
+}
+
+impl Shard {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system allows no more threads.
+    pub(super) fn start(common: Common, part: Part) -> io::Result<Self> {
+        let (done, measured) = oneshot::channel();
+        let (show, progress) = watch::channel(None);
+        let thread = thread::Builder::new().name(format!("herd-{}", part.shard));
+        thread.spawn(move || {
+            // Nobody waits any more if another shard has failed.
+            let _ = done.send(run(common, part, &show));
+        })?;
+        Ok(Self { progress, measured })
+    }
+
+    /// Waits for the end of the run.
+    ///
+    /// # Errors
+    /// If the shard could not start, or panicked.
+    pub(super) async fn measured(self) -> Result<Measured, HerdError> {
+        self.measured.await.map_err(|_| HerdError::Thread)?
+    }
+}
+
+impl Measured {
+    /// Adds what another shard has measured.
+    ///
+    /// # Errors
+    /// See [`Tally::merge`].
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), HerdError> {
+        self.pollers.merge(&other.pollers)?;
+        let pairs = [
+            (&mut self.validators, &other.validators),
+            (&mut self.writers, &other.writers),
+        ];
+        for (own, other) in pairs {
+            if let (Some(own), Some(other)) = (own, other) {
+                own.merge(other)?;
+            }
+        }
+        self.shards.extend(other.shards);
+        Ok(())
+    }
+}
+
+fn run(
+    common: Common,
+    part: Part,
+    show: &watch::Sender<Option<Progress>>,
+) -> Result<Measured, HerdError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(HerdError::System)?;
+    LocalSet::new().block_on(&runtime, load(common, part, show))
+}
+
+async fn load(
+    common: Common,
+    part: Part,
+    show: &watch::Sender<Option<Progress>>,
+) -> Result<Measured, HerdError> {
+    let Common {
+        plan,
+        began,
+        mut stopped,
+        writes,
+    } = common;
+    let before = Use::of_thread();
+    let timer = Timer::new().map_err(HerdError::System)?;
+    let limits = Limits::new(
+        part,
+        plan.max_connections,
+        plan.max_rate,
+        began,
+        began + plan.duration,
+    );
+    let mut herd = Herd {
+        part,
+        limits: Rc::new(limits),
+        timer: timer.clone(),
+        began,
+        clients: JoinSet::new(),
+        made: 0,
+        news: Rc::new(RefCell::new(News::new(writes))),
+        rng: Rng::with_seed(plan.seed),
+        plan,
+    };
+    let pollers = herd.pollers()?;
+    let validators = herd.validators()?;
+    let writers = herd.writers()?;
+    let mut clients = herd.clients;
+    tokio::select! {
+        () = async { while clients.join_next().await.is_some() {} } => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+        () = publish(&pollers, show) => {}
+        failed = timer.run() => failed.map_err(HerdError::System)?,
+    }
+    let used = Use::of_thread().since(before);
+    let pollers = pollers.borrow().clone();
+    Ok(Measured {
+        shards: vec![ShardUse {
+            clients: part.of(part.clients),
+            delay: pollers.scheduling_delay().latency(),
+            cpu_secs: used.cpu.as_secs_f64(),
+            queued_secs: used.queued.as_secs_f64(),
+        }],
+        pollers,
+        validators: validators.map(|tally| tally.borrow().clone()),
+        writers: writers.map(|tally| tally.borrow().clone()),
+    })
+}
+
+/// Shows the progress until dropped, if anybody looks.
+async fn publish(pollers: &Shared, show: &watch::Sender<Option<Progress>>) {
+    let mut ticks = interval(live::INTERVAL);
+    while !show.is_closed() {
+        ticks.tick().await;
+        let _ = show.send(Some(pollers.borrow().progress()));
+    }
+    std::future::pending().await
+}
