@@ -89,17 +89,16 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         ("p50", milliseconds(role.latency.p50_ms)),
         ("p99", milliseconds(role.latency.p99_ms)),
     ];
-    // One element in any case, so that the rows of neighbours stay aligned.
     let warning = bottleneck(run).map_or(String::new(), |warning| {
-        format!("<strong>Beware: {}.</strong>", escaped(&warning))
+        format!("<p class=\"warning\"><strong>Beware: {}.</strong></p>", escaped(&warning))
     });
     let tiles: String = tiles
         .iter()
         .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
         .collect();
     format!(
-        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<p class=\"sentence\">{}</p>\n\
-         <p class=\"warning\">{warning}</p>\n<dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
+        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<div><p>{}</p>{warning}</div>\n\
+         <dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
         escaped(&run.name),
         escaped(&story.headline),
         escaped(&story.sentence),
