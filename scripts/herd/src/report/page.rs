@@ -90,7 +90,10 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         ("p99", milliseconds(role.latency.p99_ms)),
     ];
     let warning = bottleneck(run).map_or(String::new(), |warning| {
-        format!("<p class=\"warning\"><strong>Beware: {}.</strong></p>", escaped(&warning))
+        format!(
+            "<p class=\"warning\"><strong>Beware: {}.</strong></p>",
+            escaped(&warning)
+        )
     });
     let tiles: String = tiles
         .iter()
