@@ -23,7 +23,7 @@ use std::{fs, path::Path};
 
 use chromium::measure;
 use herd::{report, run::Run, table::table};
-use runs::{calm, collapse, empty, huge, recovery, refused, short};
+use runs::{calm, collapse, empty, huge, recovery, refused, short, uneven};
 use tempfile::TempDir;
 
 fn written(folder: &Path, name: &str, runs: &[Run]) -> String {
@@ -134,6 +134,7 @@ fn pages_and_drawings_are_legible_at_every_width() {
         ("twelve.html", &twelve),
         ("huge.html", &[huge()]),
         ("empty.html", &[empty()]),
+        ("uneven.html", &[uneven()]),
         ("one.svg", &four[1..2]),
         ("four.svg", &four),
     ] {
