@@ -75,12 +75,12 @@ impl Kind {
 
 /// Returns the name of a reason: a status gets its phrase.
 pub(super) fn reason_name(reason: Reason) -> String {
-    let phrase = match reason {
-        Reason::Status(status) => http::StatusCode::from_u16(status)
-            .ok()
-            .and_then(|status| status.canonical_reason()),
-        _ => None,
+    let status = if let Reason::Status(status) = reason {
+        http::StatusCode::from_u16(status).ok()
+    } else {
+        None
     };
+    let phrase = status.and_then(|status| status.canonical_reason());
     match phrase {
         Some(phrase) => format!("{reason} {phrase}"),
         None => reason.to_string(),
