@@ -23,7 +23,7 @@ use std::{fs, path::Path};
 
 use chromium::measure;
 use herd::{report, run::Run, table::table};
-use runs::{calm, collapse, empty, huge, recovery, refused, short};
+use runs::{calm, collapse, empty, huge, recovery, refused, short, uneven};
 use tempfile::TempDir;
 
 fn written(folder: &Path, name: &str, runs: &[Run]) -> String {
@@ -46,7 +46,7 @@ fn the_summary_tells_what_happened() {
             &[
                 "Collapsed at 18 s and did not recover",
                 "Of the polls due before 18 s, 100 % got an answer within the timeout of 1 s; after that, 0 %.",
-                "No more polls were due than before (40/s), but with retries clients sent 210 requests/s.",
+                "No more polls were offered than before (40/s), but with retries clients sent 210 requests/s.",
             ][..],
         ),
         (recovery(), &["Broke down at 18 s, recovered at 30 s"]),
@@ -134,6 +134,7 @@ fn pages_and_drawings_are_legible_at_every_width() {
         ("twelve.html", &twelve),
         ("huge.html", &[huge()]),
         ("empty.html", &[empty()]),
+        ("uneven.html", &[uneven()]),
         ("one.svg", &four[1..2]),
         ("four.svg", &four),
     ] {

@@ -10,6 +10,7 @@ use super::{
     units::{rate, short, time_of_run},
 };
 use crate::{
+    remarks::{bottleneck, remarks},
     run::Run,
     table::{count, milliseconds, rows},
 };
@@ -72,7 +73,7 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
     );
     let role = &run.pollers;
     let per_second = |number: u64| rate(number as f64 / run.seconds.max(1e-9));
-    let failed: u64 = role.reasons().iter().map(|(_, times, _)| times).sum();
+    let failed = role.failures.count(|_| true);
     let tiles = [
         ("answered", percent(role.answered, role.due)),
         (
@@ -88,12 +89,18 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         ("p50", milliseconds(role.latency.p50_ms)),
         ("p99", milliseconds(role.latency.p99_ms)),
     ];
+    let warning = bottleneck(run).map_or(String::new(), |warning| {
+        format!(
+            "<p class=\"warning\"><strong>Beware: {}.</strong></p>",
+            escaped(&warning)
+        )
+    });
     let tiles: String = tiles
         .iter()
         .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
         .collect();
     format!(
-        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<p class=\"sentence\">{}</p>\n\
+        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<div><p>{}</p>{warning}</div>\n\
          <dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
         escaped(&run.name),
         escaped(&story.headline),
@@ -143,7 +150,7 @@ fn figures(runs: &[Run]) -> String {
         .map(|name| format!("<th scope=\"col\"><bdi>{}</bdi></th>", escaped(name)))
         .collect();
     let rows: String = rows.iter().map(|row| html_row(row)).collect();
-    let notes: String = crate::table::remarks(runs)
+    let notes: String = remarks(runs)
         .lines()
         .map(|line| format!("<p>{}</p>\n", escaped(line)))
         .collect();

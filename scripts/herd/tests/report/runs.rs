@@ -74,7 +74,7 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "rebuilds": { "total": sent, "seen": seconds.iter().enumerate()
             .map(|(at, second)| json!({ "at": at, "count": second.sent })).collect::<Vec<_>>() },
         "server": null, "plan": { "clients": 600, "rate": 40.0 },
-        "generator": { "threads": 1, "verdict": "on-time", "delay": latency(Some(0.5)), "cpu_secs": 1.0,
+        "generator": { "threads": 2, "verdict": "on-time", "delay": latency(Some(0.1)), "cpu_secs": 2.0,
             "busiest_cpu_secs": 1.0, "shards": [] },
     });
     serde_json::from_value(run).unwrap()
@@ -130,6 +130,11 @@ pub fn refused() -> Run {
     run("refused", &seconds(40, |_| bad(40)), 1.0)
 }
 
+/// The last column of time is shorter than the others.
+pub fn uneven() -> Run {
+    run("uneven", &seconds(41, |_| good(9.0)), 0.25)
+}
+
 /// One poll in one second.
 pub fn short() -> Run {
     let mut run = run(
@@ -168,16 +173,18 @@ pub fn huge() -> Run {
         360.0,
     );
     run.url = format!("http://[::1]:65535/{}", "long/".repeat(60));
-    for (at, slice) in run.slices.iter_mut().enumerate() {
-        for status in 400..420 {
-            slice
-                .failures
-                .insert(herd::failures::Reason::Status(status), at as u64);
-            run.pollers.statuses.insert(status, 28_680);
+    let mut failures = serde_json::Map::new();
+    for status in 400..420 {
+        let first = "<img src=x onerror=alert(1)> \u{1b}[2J";
+        failures.insert(
+            format!("{status}"),
+            json!({ "count": 28_680, "first": first }),
+        );
+        for (at, slice) in run.slices.iter_mut().enumerate() {
+            let reason = status.to_string().parse().unwrap();
+            slice.failures.insert(reason, at as u64);
         }
     }
-    let failed = json!({ "count": 28_680, "first": "No" });
-    let failures = (400..420).map(|status| (status.to_string(), failed.clone()));
-    run.pollers.failures = serde_json::from_value(failures.collect()).unwrap();
+    run.pollers.failures = serde_json::from_value(failures.into()).unwrap();
     run
 }
