@@ -1,6 +1,7 @@
 //! Reports of runs, as text, as a page and as a drawing:
 //!
 //! - the summary tells in words what the figures show: a collapse, a recovery, a calm run, no answer at all
+//! - a page has the options as a plan file, and what failed first
 //! - a report of an empty, a short, a long or a huge run is a valid document, with all names escaped
 //! - a page fits 360 to 1920 pixels, light and dark: no text under 11 pixels, none outside of its drawing or upon another
 //!   one, enough contrast, no horizontal scrolling, at most 700 pixels for one run (in Chromium)
@@ -65,6 +66,19 @@ fn the_summary_tells_what_happened() {
         for sentence in sentences {
             assert!(page.contains(sentence), "{sentence}: {page}");
         }
+    }
+}
+
+#[test]
+fn a_page_has_the_options_as_a_plan_file_and_what_failed_first() {
+    let page = page(&[collapse()]);
+    for text in [
+        "url = &quot;http://127.0.0.1:8080/board&quot;\n",
+        "clients = 600\n",
+        r#"[&quot;Accept: a/b&quot;, &quot;X: \&quot;&lt;b&gt;\&quot;&quot;]"#,
+        "<td class=\"text\">no response</td>",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{
     canvas::{LEFT, RIGHT, escaped},
     columns::Column,
+    options::options,
     picture::{self, Picture, Scales},
     story::{percent, story},
     tables::{html_row, tables},
@@ -107,7 +108,7 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         escaped(&story.sentence),
         embedded(picture::run(run, columns, scales), &label),
         tables(run, columns),
-        options(run),
+        options(&run.plan),
         about(run),
     )
 }
@@ -132,11 +133,6 @@ fn about(run: &Run) -> String {
         time_of_run(run.seconds),
         escaped(&run.began_at)
     )
-}
-
-/// Returns the options that made the run.
-fn options(_run: &Run) -> String {
-    String::new()
 }
 
 /// Returns the table of all figures, one column for each run.
