@@ -123,15 +123,17 @@ pub(crate) fn import_session(database: &Database) -> anyhow::Result<ImportSessio
     })
 }
 
-/// Opens a database to remove old rows from it.
+/// Opens a database to remove old rows from it. Creates nothing.
 ///
 /// # Errors
-/// If it does not exist or cannot be opened.
+/// If it or its tables are missing, or it cannot be opened.
 pub(crate) fn prune_session(database: &Database) -> anyhow::Result<PruneSession> {
     Ok(match &database.database {
         Location::Sqlite(path) => PruneSession::Sqlite(Box::new(SqlitePrune::open(path)?)),
         Location::Postgres(url) => {
-            let store = server(database, url, false)?;
+            let store = PostgresStore::new(options(database, url, false, POOL_OF_COMMANDS))?;
+            store.expect_tables();
+            store.prepare(Instant::now() + OPEN_TIMEOUT)?;
             PruneSession::Postgres(Box::new(PostgresPrune::open(store)?))
         }
     })

@@ -39,6 +39,11 @@ pub(crate) fn verify_file(options: &Verify) -> anyhow::Result<()> {
     let verified = verified.with_context(|| name.to_string())?;
     let (valid, invalid) = (verified.valid, verified.invalid);
     writeln!(io::stdout(), "{valid} valid, {invalid} invalid")?;
+    // What fetched the page may have asked for the wrong rows: nothing verified is no success.
+    anyhow::ensure!(
+        valid + invalid > 0,
+        "{name}: there are no eval runs, so nothing was verified"
+    );
     anyhow::ensure!(
         invalid == 0,
         "{name}: {invalid} of {} eval runs are invalid",

@@ -96,7 +96,7 @@ pub enum LogFormat {
 pub enum Command {
     /// Serve the board and the feed from a database.
     ///
-    /// The database is created or migrated first. SIGTERM or Ctrl-C finishes the requests in flight and
+    /// The database is created if it is missing, and migrated. SIGTERM or Ctrl-C finishes the requests in flight and
     /// stops; a second signal stops at once.
     Serve(Box<Serve>),
     /// Import what another publisher serves: a saved answer of either endpoint, or NDJSON.
@@ -104,7 +104,7 @@ pub enum Command {
     /// Reads and checks the whole input first; only then other writers have to wait, and readers
     /// never. Imports all items or nothing. Items that are stored already with the same bytes are
     /// skipped. A row whose id is stored with different bytes is an error, and so is a challenge whose
-    /// status would go back.
+    /// status would go back. The database is created if it is missing.
     Import(Import),
     /// Write what is stored to stdout, in the form that `import` reads.
     ///
@@ -143,8 +143,8 @@ pub enum Command {
     Sample(Sample),
     /// Check the signatures of eval runs.
     ///
-    /// Writes how many are valid, and names each invalid one on stderr. Exits with 1 if any is invalid. An eval run is
-    /// valid if it could be imported, and a key of the JWK set has signed it.
+    /// Writes how many are valid, and names each invalid one on stderr. Exits with 1 if any is invalid, or if the input has
+    /// no eval runs. An eval run is valid if it could be imported, and a key of the JWK set has signed it.
     Verify(Verify),
     /// Ask a server whether it is ready: exit code 0 if it answers 200, 1 if it answers anything else or nothing in
     /// time, and one line that says what. For health checks of containers.
@@ -298,8 +298,7 @@ pub struct Keys {
 /// The database.
 #[derive(Debug, Args)]
 pub struct Database {
-    /// The SQLite file, which is created if it is missing, or the URL of a PostgreSQL database, in which the
-    /// tables are created: postgres://USER@HOST:PORT/DATABASE. A URL with a password is accepted in the environment
+    /// The SQLite file, or the URL of a PostgreSQL database: postgres://USER@HOST:PORT/DATABASE. A URL with a password is accepted in the environment
     /// variable only. Unless the host is this machine, the connection is encrypted and the server's name verified.
     #[arg(
         long,
@@ -401,8 +400,9 @@ pub struct Prune {
     /// What to remove.
     #[arg(value_name = "KIND")]
     pub content: Prunable,
-    /// Remove what ran before this time: ISO 8601, such as 2026-06-01 or 2026-06-01T12:00:00Z; not in the future.
-    #[arg(long, value_name = "TIME", value_parser = RanAt::parse)]
+    /// Remove what ran before this time: a date such as 2026-06-01, which is its midnight in UTC, or an RFC 3339 time such
+    /// as 2026-06-01T12:00:00Z; not in the future.
+    #[arg(long, value_name = "TIME", value_parser = RanAt::of_option)]
     pub before: RanAt,
     /// Only count.
     #[arg(long)]

@@ -3,13 +3,15 @@
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
 use super::{
     Invalid, MAX_ITEM_BYTES, check_id, check_length,
     formula::{FileHash, Formula},
-    number, parse_object,
+    number,
+    object::word,
+    parse_object,
 };
 
 /// The one family of challenges there is.
@@ -28,7 +30,7 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// The status of a challenge. It may only go forward in the derived order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Made, not yet published.
@@ -42,6 +44,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All words, as they stand in errors.
+    pub const WORDS: &str = "pending, active, locked or retired";
+
     /// Returns the word used on the wire and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,6 +83,12 @@ impl Status {
     }
 }
 
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(deserializer, Self::WORDS, Self::parse)
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -85,7 +96,7 @@ impl fmt::Display for Status {
 }
 
 /// How a challenge's formula is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Storage {
     /// In a file.
@@ -108,6 +119,12 @@ impl Storage {
         [Self::File, Self::SqliteText]
             .into_iter()
             .find(|storage| storage.as_str() == word)
+    }
+}
+
+impl<'de> Deserialize<'de> for Storage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(deserializer, "file or sqlite_text", Self::parse)
     }
 }
 
@@ -225,7 +242,7 @@ impl Challenge {
             ("submit_path", item.submit_path.is_none()),
         ];
         if let Some((field, _)) = missing.into_iter().find(|(_, missing)| *missing) {
-            return Err(Invalid::new(field, "missing, or null"));
+            return Err(Invalid::new(field, "is missing, or null"));
         }
         item.into_challenge(None)
     }
@@ -327,7 +344,7 @@ impl<'a> ItemIn<'a> {
             }
             (Some(given), _) => given,
             (None, Some(id)) => id.to_owned(),
-            (None, None) => return Err(Invalid::new("challenge_id", "missing")),
+            (None, None) => return Err(Invalid::new("challenge_id", "is missing")),
         };
         check_id("challenge_id", &challenge_id)?;
         let path = active_cnf_path(&challenge_id);

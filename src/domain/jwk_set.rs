@@ -286,7 +286,7 @@ mod tests {
         for (json, error) in [
             (String::new(), "must be a JSON object"),
             ("[]".to_owned(), "must be a JSON object"),
-            ("{}".to_owned(), "keys: missing field `keys`"),
+            ("{}".to_owned(), "keys: is missing"),
             (set(&[]), "keys: must contain 1 to 8 Ed25519 signature keys"),
             (set(&vec![key(X, ""); 9]), "not 9"),
             (set(&[key("", "")]), "keys[0]: x must be 32 bytes"),

@@ -17,6 +17,7 @@ pub mod lineages;
 pub mod media_range;
 pub mod merkle_epoch;
 pub mod number;
+mod object;
 pub mod position;
 mod python_json;
 pub mod ran_at;
@@ -27,7 +28,7 @@ mod weight;
 
 use std::fmt;
 
-use serde::Deserialize;
+use object::{parse_object, plain};
 
 /// What is wrong with one field of one item, in words for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,34 +99,4 @@ pub fn check_id(field: &str, id: &str) -> Result<(), Invalid> {
         return Err(Invalid::new(field, "must not be a dot segment of a path"));
     }
     Ok(())
-}
-
-/// Returns the text between backticks.
-fn quoted(text: &str) -> &str {
-    text.split('`').nth(1).unwrap_or_default()
-}
-
-/// Returns serde_json's words without the position, which counts from the item's own first byte.
-fn plain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or(&text).to_owned()
-}
-
-/// Checks that every common parser reads the JSON object, and reads it into a struct. serde would read one from
-/// an array as well.
-fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Invalid> {
-    if !json.trim_ascii_start().starts_with('{') {
-        return Err(Invalid::new("", "must be a JSON object"));
-    }
-    readable::check(json)?;
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let reason = plain(error.inner());
-        let field = match error.path().iter().next() {
-            Some(field) => field.to_string(),
-            // A field that is missing or unknown has no path, only a name.
-            None => quoted(&reason).to_owned(),
-        };
-        Invalid::new(field, reason)
-    })
 }

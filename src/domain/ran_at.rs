@@ -17,6 +17,13 @@ use jiff::{
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RanAt(String);
 
+/// The text of an option is not a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be an RFC 3339 time such as 2026-06-01T12:00:00Z, or a date such as 2026-06-01, which is its midnight in UTC"
+)]
+pub struct NotAnOption;
+
 /// Nanoseconds of a second.
 const NANOS: i128 = 1_000_000_000;
 
@@ -93,6 +100,20 @@ impl RanAt {
         )))
     }
 
+    /// Reads a time of the command line: a date such as `2026-06-01`, or an RFC 3339 §5.6 time with its zone. Leap seconds
+    /// are refused, and so is what only ISO 8601 allows: whoever types `20260601` may mean a number.
+    ///
+    /// # Errors
+    /// [`NotAnOption`].
+    pub fn of_option(text: &str) -> Result<Self, NotAnOption> {
+        let has_zone =
+            text.ends_with('Z') || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
+        if has_form(text.as_bytes(), b"dddd-dd-dd") || (has_zone && is_common(text)) {
+            return Self::parse(text).map_err(|NotATime| NotAnOption);
+        }
+        Err(NotAnOption)
+    }
+
     /// Reads a time that came in a query string, where an unencoded `+` of the offset has been
     /// decoded to a space: `2026-06-07T00:00:01 00:00` means `…+00:00`.
     ///
@@ -145,13 +166,6 @@ impl RanAt {
 /// | an offset with seconds | ECMAScript does not define it |
 fn is_common(text: &str) -> bool {
     const FORM: &[u8] = b"dddd-dd-ddTdd:dd:dd";
-    fn has_form(text: &[u8], form: &[u8]) -> bool {
-        let fits = |(byte, form): (&u8, &u8)| match form {
-            b'd' => byte.is_ascii_digit(),
-            form => byte == form,
-        };
-        text.len() == form.len() && text.iter().zip(form).all(fits)
-    }
     let Some((time, mut rest)) = text.as_bytes().split_at_checked(FORM.len()) else {
         return false;
     };
@@ -168,6 +182,15 @@ fn is_common(text: &str) -> bool {
         [b'+' | b'-', offset @ ..] => has_form(offset, b"dd:dd") && offset <= &b"14:00"[..],
         _ => false,
     }
+}
+
+/// Returns whether the text is `form`, where `d` stands for a digit.
+fn has_form(text: &[u8], form: &[u8]) -> bool {
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'd' => byte.is_ascii_digit(),
+        form => byte == form,
+    };
+    text.len() == form.len() && text.iter().zip(form).all(fits)
 }
 
 impl fmt::Display for RanAt {

@@ -175,6 +175,7 @@ async fn put_challenge(
         Ok(Operation::PutChallenges(vec![challenge]))
     })
     .await
+    .map_err(ApiError::of_one)
 }
 
 async fn post_challenges(
@@ -216,6 +217,7 @@ async fn put_merkle_epoch(
         Ok(Operation::PutMerkleEpoch { epoch, body })
     })
     .await
+    .map_err(ApiError::of_one)
 }
 
 /// Authentication, admission, body, parsing, commit.
@@ -334,18 +336,21 @@ async fn read_body(
 }
 
 fn utf8(body: &[u8]) -> Result<&str, ApiError> {
-    std::str::from_utf8(body).map_err(|_| at(0)(Invalid::new("", "is not UTF-8")))
+    std::str::from_utf8(body).map_err(|_| at(0)(Invalid::new("", "the body is not UTF-8")))
 }
 
 fn at(index: usize) -> impl Fn(Invalid) -> ApiError {
-    move |invalid| ApiError::BadItem { index, invalid }
+    move |invalid| ApiError::BadItem {
+        index: Some(index),
+        invalid,
+    }
 }
 
 fn items<T>(body: &[u8], parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Vec<T>, ApiError> {
     if body.trim_ascii().is_empty() {
         // What a producer sends whose input failed. One that has nothing to send says so: `[]`.
         let reason = "the body is empty: expected a JSON array or NDJSON";
-        return Err(at(0)(Invalid::new("", reason)));
+        return Err(at(0)(Invalid::new("", reason)).of_one());
     }
     let mut items = Vec::new();
     let read = read_items(body, |_, json| {

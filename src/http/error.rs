@@ -12,7 +12,9 @@ use crate::{
     answer::Denied,
     cache::handle::Unavailable,
     cnf::{Fault, UploadError},
-    domain::{Invalid, cursor::NotALimit, ran_at::NotATime, seq_cursor::NotASeqCursor},
+    domain::{
+        Invalid, challenge::Status, cursor::NotALimit, ran_at::NotATime, seq_cursor::NotASeqCursor,
+    },
     feed::FeedError,
     store::WriteError,
     writer::outcome::Rejected,
@@ -29,12 +31,24 @@ struct Detail<'a> {
 /// The item of a request that is invalid.
 #[derive(Debug, Serialize)]
 struct BadItem<'a> {
-    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     field: &'a str,
     reason: &'a str,
+}
+
+impl<'a> BadItem<'a> {
+    fn new(index: Option<usize>, id: Option<&'a str>, invalid: &'a Invalid) -> Self {
+        Self {
+            index,
+            id,
+            field: &invalid.field,
+            reason: &invalid.reason,
+        }
+    }
 }
 
 /// An error that a client sees.
@@ -58,7 +72,7 @@ pub(super) enum ApiError {
     RangeNotSatisfiable { bytes: u64 },
     #[error("no such challenge")]
     NoSuchChallenge,
-    #[error("status must be pending, active, locked or retired")]
+    #[error("status must be {}", Status::WORDS)]
     BadStatus,
     #[error("{0}")]
     Differs(String),
@@ -114,16 +128,23 @@ pub(super) enum ApiError {
     BodyTimeout,
     #[error("the body ended early or is malformed")]
     BodyBroken,
-    #[error("item {index}: {invalid}")]
-    BadItem { index: usize, invalid: Invalid },
+    #[error("{}{invalid}", place(*index))]
+    BadItem {
+        /// `None` if the request has only one item, or none can be read.
+        index: Option<usize>,
+        invalid: Invalid,
+    },
     #[error("item {index}, id {id}: {invalid}")]
     BadSignature {
         index: usize,
         id: String,
         invalid: Invalid,
     },
-    #[error("item {index}: {reason}")]
-    Conflict { index: usize, reason: String },
+    #[error("{}{reason}", place(*index))]
+    Conflict {
+        index: Option<usize>,
+        reason: String,
+    },
     #[error("internal error")]
     Internal,
 }
@@ -173,7 +194,7 @@ impl From<Rejected> for ApiError {
                 // A challenge whose status would go back: at odds with what is stored, not wrong in
                 // itself.
                 WriteError::Conflict { .. } | WriteError::Invalid(_) => Self::Conflict {
-                    index,
+                    index: Some(index),
                     reason: error.to_string(),
                 },
                 WriteError::Store(_) => Self::Internal,
@@ -204,7 +225,20 @@ impl From<Arc<FeedError>> for ApiError {
     }
 }
 
+/// The item of a request that an error is about.
+fn place(index: Option<usize>) -> String {
+    index.map_or_else(String::new, |index| format!("item {index}: "))
+}
+
 impl ApiError {
+    /// Makes it the error of a request for one item, which has no index.
+    pub(super) fn of_one(mut self) -> Self {
+        if let Self::BadItem { index, .. } | Self::Conflict { index, .. } = &mut self {
+            *index = None;
+        }
+        self
+    }
+
     /// 503, worth another try after a second.
     pub(super) fn busy() -> Self {
         Self::Unavailable {
@@ -307,24 +341,16 @@ impl ResponseError for ApiError {
             let challenge = "Bearer realm=\"cathedral-publisher\"";
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        let text = self.to_string();
-        let mut detail = Detail {
-            detail: &text,
-            item: None,
-        };
-        let id = if let Self::BadSignature { id, .. } = self {
-            Some(id.as_str())
+        let item = if let Self::BadItem { index, invalid } = self {
+            Some(BadItem::new(*index, None, invalid))
+        } else if let Self::BadSignature { index, id, invalid } = self {
+            Some(BadItem::new(Some(*index), Some(id), invalid))
         } else {
             None
         };
-        if let Self::BadItem { index, invalid } | Self::BadSignature { index, invalid, .. } = self {
-            detail.item = Some(BadItem {
-                index: *index,
-                id,
-                field: &invalid.field,
-                reason: &invalid.reason,
-            });
-        }
-        response.json(detail)
+        response.json(Detail {
+            detail: &self.to_string(),
+            item,
+        })
     }
 }

@@ -41,8 +41,7 @@ pub struct Verified {
 /// that are invalid. Memory holds 256 rows at most.
 ///
 /// # Errors
-/// The input cannot be read to its end, or is empty: that is what a pipe gets from a command that has failed. An
-/// empty page is valid.
+/// The input cannot be read to its end, or is empty: that is what a pipe gets from a command that has failed.
 pub fn verify(
     keys: &PublicKeys,
     mut source: impl BufRead,

@@ -5,7 +5,7 @@
 //! - a seq that would leave no number is refused
 //! - rows that are hidden are an error and no empty board
 //! - a process keeps to its schema, and a start does not guess
-//! - a process that runs makes no tables in an empty database
+//! - a process that runs makes no tables in an empty database, nor does `prune`
 //! - a listen URL that cannot be reached costs notices and no changes
 
 use awc::http::Method;
@@ -18,6 +18,7 @@ use futures_util::future::join_all;
 use crate::{
     app::{App, Data, FEED},
     cluster::{ROLE, free_port, shared},
+    process::publisher,
     store::{eventually, insert, open, options, put, soon, url},
     writing::{runs, writer},
 };
@@ -133,7 +134,7 @@ fn a_process_keeps_to_its_schema_and_a_start_does_not_guess() {
 }
 
 #[test]
-fn a_process_that_runs_makes_no_tables_in_an_empty_database() {
+fn a_process_that_runs_makes_no_tables_in_an_empty_database_nor_does_prune() {
     let Some(cluster) = shared() else { return };
     let database = cluster.database();
     let store = open(&database.url());
@@ -156,6 +157,11 @@ fn a_process_that_runs_makes_no_tables_in_an_empty_database() {
     expecting.expect_tables();
     let empty = expecting.prepare(soon()).unwrap_err().to_string();
     assert!(empty.contains("the database is empty"), "{empty}");
+    let mut prune = publisher(&["prune", "rows", "--before", "2026-06-01", "--database"]);
+    let output = prune.arg(database.url()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the database is empty"), "{said}");
     assert_eq!(database.sql(tables), "0");
 }
 

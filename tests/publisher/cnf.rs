@@ -624,8 +624,7 @@ async fn the_formula_of_a_published_challenge_cannot_change() {
     assert_eq!(put(&item).await.status, 200);
     item.cnf_sha256 = challenge(Status::Pending, b"third").cnf_sha256;
     let id = &item.challenge_id;
-    let detail =
-        format!("item 0: cnf_sha256: challenge {id:?} is active, and its formula cannot change");
+    let detail = format!("cnf_sha256: challenge {id:?} is active, and its formula cannot change");
     put(&item).await.assert_error(409, &detail);
     app.stop().await;
 }

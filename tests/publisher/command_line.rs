@@ -3,6 +3,7 @@
 //! - an unusable database gives one clear line and a non-zero exit code, and nothing is changed
 //! - an address in use gives one clear line
 //! - limits are checked, and can come from environment variables
+//! - the help of a command says that it creates the database if it does
 //! - `demo` serves signed changes, answers 304, and exits cleanly on Ctrl-C
 
 use std::{
@@ -172,6 +173,24 @@ fn what_the_variable_of_a_switch_may_be_is_told() {
         said.contains("PUBLISHER_CORS, which must be 1, yes"),
         "{said}"
     );
+}
+
+#[test]
+fn the_help_of_a_command_says_that_it_creates_the_database_if_it_does() {
+    for (command, creates) in [
+        ("serve", true),
+        ("import", true),
+        ("restore", true),
+        ("prune", false),
+        ("export", false),
+        ("backup", false),
+    ] {
+        let help = run(&[command, "--help"]).stdout;
+        let help = String::from_utf8(help).unwrap();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("--database"), "{command}");
+        assert_eq!(help.contains("created"), creates, "{help}");
+    }
 }
 
 #[test]

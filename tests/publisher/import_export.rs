@@ -171,7 +171,7 @@ fn an_invalid_row_is_named_and_nothing_is_imported() {
     for (bad, reasons) in [
         (
             b.replace("\"id\":\"b\",", ""),
-            &["line 2", "missing field `id`"][..],
+            &["line 2", "id: is missing"][..],
         ),
         (b.replace("\"b\"", "17"), &["line 2", "string"]),
         (
@@ -203,7 +203,7 @@ fn an_invalid_row_is_named_and_nothing_is_imported() {
     fixture.rejects(
         "rows",
         format!("[{b},{{}}]").as_bytes(),
-        &["item 1", "missing field `id`"],
+        &["item 1", "id: is missing"],
     );
     fixture.rejects("rows", format!("{{\"items\":[{b}").as_bytes(), &["EOF"]);
     fixture.rejects(

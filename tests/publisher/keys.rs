@@ -353,8 +353,14 @@ fn verify_rows_counts_and_names_what_is_invalid_in_every_form_of_an_input() {
             id.trim_matches('"')
         );
         assert!(said.contains(&named), "{said}");
-        assert!(said.contains(": id: missing field `id`"), "{said}");
+        assert!(said.contains(": id: is missing"), "{said}");
         assert!(said.contains("-: 2 of 4 eval runs are invalid"), "{said}");
+    }
+    for nothing in ["[]", "\n", r#"{"items":[]}"#] {
+        let output = files.verify(nothing, &jwks);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(said(&output.stdout), "0 valid, 0 invalid\n");
+        assert!(said(&output.stderr).contains("nothing was verified"));
     }
     for (rows, jwks) in [
         ("[]", "/nowhere"),

@@ -217,12 +217,38 @@ fn a_dry_run_only_counts_and_a_time_in_the_future_and_a_missing_database_are_ref
         future.contains("2999-06-03T00:00:00.000Z is in the future"),
         "{future}"
     );
-    for options in [
-        &["--before", "yesterday"][..],
-        &["--before", "30d"],
-        &["--before", DAY_3, "--batch", "0"],
-        &["--dry-run"],
+    for time in [
+        "yesterday",
+        "30d",
+        "20260603",
+        "20260603T000000Z",
+        "2026-06",
+        "2026-06-31",
+        "2026-W23-3",
+        "2026-06-03T00:00:60Z",
+        "2016-12-31T23:59:60Z",
+        "2026-06-03T24:00:00Z",
+        "2026-06-03T00:00:00",
+        "2026-06-03T00:00Z",
+        "2026-06-03T00:00:00+02",
+        "2026-06-03T00:00:00,5Z",
+        "2026-06-03 00:00:00Z",
+        "2026-06-03T00:00:00Z[UTC]",
+        " 2026-06-03",
+        "",
     ] {
+        let said = refused(&database, &["--before", time, "--dry-run"]);
+        assert!(said.contains("must be an RFC 3339 time such as"), "{said}");
+    }
+    for (time, stored) in [
+        ("2026-06-03", "2026-06-03T00:00:00.000Z"),
+        ("2026-06-03T02:00:00.5+02:00", "2026-06-03T00:00:00.500Z"),
+        ("2026-06-02T23:00:00-01:00", "2026-06-03T00:00:00.000Z"),
+    ] {
+        let said = pruned(&database, &["--before", time, "--dry-run"]);
+        assert!(said.contains(stored), "{said}");
+    }
+    for options in [&["--before", DAY_3, "--batch", "0"][..], &["--dry-run"]] {
         assert!(!refused(&database, options).is_empty());
     }
     let count = data.database.number("SELECT count(*) FROM eval_runs");

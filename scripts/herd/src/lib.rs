@@ -25,7 +25,7 @@
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
-//! | `live`, `table`, `report` | output: during the run, as text, as a picture |
+//! | `live`, `table`, `aligned`, `report` | output: during the run, as text, in columns, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
@@ -36,6 +36,7 @@
 //! connections, counters, random numbers and part of the limits. Their counters are added at the end. If a thread was late
 //! or had no time left, the results say so.
 
+mod aligned;
 mod answer;
 pub mod bands;
 mod clients;

@@ -67,6 +67,9 @@ pub struct Role {
     /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
     /// §9.3.1).
     pub reopened: u64,
+    /// Requests that waited for the limits of the run (`--max-rate`, `--max-connections`) before they were sent. The latencies
+    /// contain that time, which is the generator's and not the server's.
+    pub held_back: u64,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.
@@ -284,6 +287,17 @@ impl Role {
             .iter()
             .filter(|(code, _)| *code / 100 == class);
         of_class.map(|(_, count)| count).sum()
+    }
+
+    /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
+    /// first.
+    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
+        let failures = self.failures.iter();
+        let mut reasons: Vec<_> = failures
+            .map(|(reason, failed)| (reason.to_string(), failed.count, Some(failed.first.clone())))
+            .collect();
+        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        reasons
     }
 
     /// Returns the number of requests without a complete response in time.

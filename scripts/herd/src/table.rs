@@ -2,14 +2,26 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use crate::failures::Reason;
-use crate::run::{Latency, Role, Run, Verdict, Waits};
+use crate::{
+    aligned::{aligned, printable},
+    failures::Reason,
+    run::{Latency, Role, Run, Verdict, Waits},
+};
 
 /// Selects one quantile of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;
 
 /// Returns the table, with one column per run.
 pub fn table(runs: &[Run]) -> String {
+    aligned(&rows(runs))
+        + &remarks(runs)
+            .lines()
+            .map(|line| printable(line) + "\n")
+            .collect::<String>()
+}
+
+/// Returns the rows of the table: the names of the runs, then for each figure its name and its value in each run.
+pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
     let mut rows = vec![row(runs, "", |run| run.name.clone())];
     rows.extend(poller_rows(runs));
     rows.extend(news_rows(runs, "pollers", |run| Some(&run.pollers)));
@@ -46,13 +58,18 @@ pub fn table(runs: &[Run]) -> String {
             run.writers.as_ref()
         }));
     }
-    aligned(&rows) + &remarks(runs)
+    rows
 }
 
 fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     let of = |name: &str, cell: fn(&Role) -> String| row(runs, name, |run| cell(&run.pollers));
-    let per_second =
-        |run: &Run, polls: u64| format!("{:.1}/s", polls as f64 / run.seconds.max(1e-9));
+    let per_second = |run: &Run, polls: u64| {
+        let rate = polls as f64 / run.seconds.max(1e-9);
+        match rate {
+            ..10_000.0 => format!("{rate:.1}/s"),
+            rate => format!("{}/s", count(rate as u64)),
+        }
+    };
     let mut rows = vec![
         of("clients", |role| count(role.clients.into())),
         row(runs, "polls due", |run| {
@@ -66,9 +83,9 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
         }),
         of("polls without a response", |role| count(role.failed)),
         of("polls skipped, waiting", |role| count(role.missed)),
-        of("requests sent", |role| {
-            let amplification = role.amplification();
-            format!("{} ({amplification:.2} per poll)", count(role.attempts))
+        of("requests sent", |role| count(role.attempts)),
+        of("requests per poll", |role| {
+            format!("{:.2}", role.amplification())
         }),
         of("retries after timeouts", |role| {
             count(role.retries_after_timeout)
@@ -163,9 +180,7 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         of("waits refused / at once", |waits| {
             format!("{} / {}", count(waits.refused), count(waits.at_once))
         });
-        of("waits cut off by the end of the run", |waits| {
-            count(waits.cut_off)
-        });
+        of("waits cut off", |waits| count(waits.cut_off));
         of("most responses of a client", |waits| {
             count(waits.most_of_a_client)
         });
@@ -174,24 +189,18 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         .iter()
         .any(|run| role(run).is_some_and(|role| role.news.seen > 0))
     {
-        rows.push(row(
-            runs,
-            &format!("{who}: write to client, p50 / p99 / max"),
-            |run| {
-                let Some(news) = role(run)
-                    .map(|role| &role.news)
-                    .filter(|news| news.seen > 0)
-                else {
-                    return "-".to_owned();
-                };
-                let times = [
-                    news.latency.p50_ms,
-                    news.latency.p99_ms,
-                    news.latency.max_ms,
-                ];
-                times.map(milliseconds).join(" / ")
-            },
-        ));
+        let quantiles: [(&str, Quantile); 3] = [
+            ("p50", |latency| latency.p50_ms),
+            ("p99", |latency| latency.p99_ms),
+            ("max", |latency| latency.max_ms),
+        ];
+        for (name, quantile) in quantiles {
+            rows.push(row(runs, &format!("{who}: news after, {name}"), |run| {
+                let news = role(run).map(|role| &role.news);
+                let news = news.filter(|news| news.seen > 0);
+                news.map_or("-".to_owned(), |news| milliseconds(quantile(&news.latency)))
+            }));
+        }
     }
     rows
 }
@@ -220,7 +229,7 @@ fn bottleneck(run: &Run) -> Option<String> {
 }
 
 /// Returns warnings that belong to the figures.
-fn remarks(runs: &[Run]) -> String {
+pub(crate) fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
         if let Some(remark) = bottleneck(run) {
@@ -228,6 +237,15 @@ fn remarks(runs: &[Run]) -> String {
         }
         let others = [&run.validators, &run.writers].into_iter().flatten();
         for role in std::iter::once(&run.pollers).chain(others) {
+            if role.held_back > 0 {
+                let share = 100.0 * role.held_back as f64 / role.attempts.max(1) as f64;
+                let _ = writeln!(
+                    text,
+                    "{}: {} requests ({share:.0} %) waited for --max-rate or --max-connections: the latencies contain that",
+                    run.name,
+                    count(role.held_back)
+                );
+            }
             for (reason, failed) in role.failures.iter() {
                 let first = &failed.first;
                 let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);
@@ -245,27 +263,6 @@ fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {
     std::iter::once(name.to_owned())
         .chain(runs.iter().map(cell))
         .collect()
-}
-
-/// Aligns names to the left and figures to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        let widths = rows.iter().filter_map(|row| row.get(column));
-        widths.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 => write!(text, "{cell:<width$}"),
-                _ => write!(text, "   {cell:>width$}"),
-            };
-        }
-        text.push('\n');
-    }
-    text
 }
 
 /// Formats milliseconds: `12.3 ms`, `4.56 s`, or `never`.
@@ -295,7 +292,7 @@ pub fn count(number: u64) -> String {
 /// Formats bytes, in powers of ten: `1.5 MB`.
 pub fn bytes(number: u64) -> String {
     let mut value = number as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
+    for unit in ["B", "kB", "MB", "GB", "TB", "PB"] {
         if value < 1000.0 {
             return match unit {
                 "B" => format!("{value:.0} {unit}"),
@@ -304,5 +301,5 @@ pub fn bytes(number: u64) -> String {
         }
         value /= 1000.0;
     }
-    format!("{value:.1} TB")
+    format!("{value:.1} EB")
 }

@@ -78,7 +78,8 @@ pub(super) async fn patch(
     handles: web::Data<AdminHandles>,
 ) -> Result<HttpResponse, ApiError> {
     let parse = |body: &[u8]| Status::from_patch(utf8(body)?).map_err(at(0));
-    let (admission, status) = receive(&request, body, &handles, JSON_OR_PATCH, parse).await?;
+    let received = receive(&request, body, &handles, JSON_OR_PATCH, parse).await;
+    let (admission, status) = received.map_err(ApiError::of_one)?;
     let old = stored(&request, &app).await?;
     let new = Challenge {
         status,
@@ -86,7 +87,8 @@ pub(super) async fn patch(
     };
     let (old, new) = (Box::new(old), Box::new(new));
     let operation = Operation::ReplaceChallenge { old, new };
-    let receipt = handles.writer.write(admission, operation).await?;
+    let written = handles.writer.write(admission, operation).await;
+    let receipt = written.map_err(|error| ApiError::from(error).of_one())?;
     Ok(acknowledge(receipt))
 }
 
@@ -97,7 +99,8 @@ fn authenticate(request: &HttpRequest, handles: &AdminHandles) -> Result<(), Api
 
 /// Reads the challenge that the path names.
 async fn stored(request: &HttpRequest, app: &App) -> Result<Challenge, ApiError> {
-    let id = id_of_path(request.path(), "challenge_id").map_err(at(0))?;
+    let id =
+        id_of_path(request.path(), "challenge_id").map_err(|invalid| at(0)(invalid).of_one())?;
     let read = app
         .handles
         .feed

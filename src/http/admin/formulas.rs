@@ -113,7 +113,7 @@ async fn wanted(request: &HttpRequest, app: &App) -> Result<Formula, ApiError> {
 async fn challenge(request: &HttpRequest, app: &App) -> Result<Challenge, ApiError> {
     let path = request.path();
     let id = id_of_path(path.strip_suffix(FORMULA).unwrap_or(path), "challenge_id");
-    let id = id.map_err(at(0))?;
+    let id = id.map_err(|invalid| at(0)(invalid).of_one())?;
     let store = app.handles.health.store.clone();
     let deadline = Instant::now() + app.handles.feed.read_timeout();
     let read = web::block(move || store.challenge(&id, deadline)).await;

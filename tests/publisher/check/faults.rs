@@ -1,6 +1,6 @@
 //! Broken rules, and the checks that must name them.
 
-use super::foreign::{Answer, Asked, Fault, edited};
+use crate::foreign::{Answer, Asked, Fault, edited};
 
 type Case = (&'static str, Fault, &'static [&'static str]);
 

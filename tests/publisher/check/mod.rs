@@ -9,7 +9,6 @@
 //! - an invalid URL, a file of keys and a certificate that cannot be read give one clear line
 
 mod faults;
-mod foreign;
 
 use std::{
     process::{Command as Process, Stdio},
@@ -29,9 +28,9 @@ use tempfile::TempDir;
 
 use crate::{
     app::{Data, eventually, live_answer},
+    foreign::{self, Fault, Foreign},
     process::{Guard, Service, run, serve},
 };
-use foreign::Fault;
 
 /// Runs the checks in this process.
 fn check(url: &str, options: &[&str], keys: Option<PublicKeys>) -> Report {
@@ -106,22 +105,15 @@ fn the_saved_answers_of_the_production_service_keep_the_contract() {
 
 #[test]
 fn another_publisher_passes_and_what_it_does_not_have_is_not_offered() {
-    let report = check(&foreign::start(Fault::None), &[], None);
+    let report = check(&Foreign::with_samples(Fault::None).url, &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
     assert_eq!(names(&report, Verdict::NotOffered), ["active-cnf"]);
     assert_eq!(
         seen(&report, "signatures"),
         format!("{} valid", foreign::ROWS)
     );
-    // As the service was before: neither waiting, nor the order of commits, nor keys, nor a coding.
-    let old = Fault::Asked(|asked| {
-        asked.remove("accept-encoding");
-        asked.query.remove("since_seq");
-        if asked.path.ends_with("/changes") || asked.path.ends_with("jwks.json") {
-            asked.path = "/x".to_owned();
-        }
-    });
-    let report = check(&foreign::start(old), &[], None);
+    let old = Fault::Asked(foreign::as_before);
+    let report = check(&Foreign::with_samples(old).url, &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
     assert_eq!(
         names(&report, Verdict::NotOffered),
@@ -142,7 +134,7 @@ fn another_publisher_passes_and_what_it_does_not_have_is_not_offered() {
             *text = text.replace("challenge-4", "challenge-5");
         }
     });
-    let report = check(&foreign::start(older), &[], None);
+    let report = check(&Foreign::with_samples(older).url, &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
     // Behind nginx, which refuses a field that comes twice.
     let proxied = Fault::Answer(|asked, answer| {
@@ -156,7 +148,7 @@ fn another_publisher_passes_and_what_it_does_not_have_is_not_offered() {
             answer.set("server", "nginx/1.27.0");
         }
     });
-    let report = check(&foreign::start(proxied), &[], None);
+    let report = check(&Foreign::with_samples(proxied).url, &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
     let not_offered = names(&report, Verdict::NotOffered);
     assert!(
@@ -169,7 +161,7 @@ fn another_publisher_passes_and_what_it_does_not_have_is_not_offered() {
         answer.set("date", &httpdate::fmt_http_date(date));
         answer.set("age", "3600");
     });
-    let report = check(&foreign::start(kept), &[], None);
+    let report = check(&Foreign::with_samples(kept).url, &[], None);
     assert_eq!(report.failed(), Vec::<&str>::new(), "{report:#?}");
 }
 
@@ -177,7 +169,11 @@ fn another_publisher_passes_and_what_it_does_not_have_is_not_offered() {
 fn each_broken_rule_is_named() {
     let mut wrong = Vec::new();
     for (name, fault, expected) in faults::all() {
-        let report = check(&foreign::start(fault), &["--max-stale", "0"], None);
+        let report = check(
+            &Foreign::with_samples(fault).url,
+            &["--max-stale", "0"],
+            None,
+        );
         if report.failed() != expected {
             let failed = report
                 .checks
@@ -232,26 +228,22 @@ fn a_file_server_fails_with_reasons() {
 #[test]
 fn a_server_that_never_ends_an_answer_or_is_not_there_is_left_in_time() {
     let head = "HTTP/1.1 200 x\r\ncontent-type: application/json\r\n\r\n";
+    let sends = |head, piece, pause_ms| {
+        let pause = Duration::from_millis(pause_ms);
+        Foreign::with_samples(Fault::Bytes(head, piece, pause)).url
+    };
     for (url, name, reason) in [
         // Bytes as fast as they are read.
-        (
-            foreign::endless(head, &[b' '; 65_536], Duration::ZERO),
-            "board",
-            "more than",
-        ),
+        (sends(head, &[b' '; 65_536], 0), "board", "more than"),
         // One byte after the other.
         (
-            foreign::endless(head, b" ", Duration::from_millis(50)),
+            sends(head, b" ", 50),
             "connection",
             "no complete answer in 1 s",
         ),
         // A head without an end.
         (
-            foreign::endless(
-                "HTTP/1.1 200 x\r\n",
-                b"x-y: z\r\n",
-                Duration::from_millis(1),
-            ),
+            sends("HTTP/1.1 200 x\r\n", b"x-y: z\r\n", 1),
             "connection",
             "",
         ),
@@ -265,7 +257,11 @@ fn a_server_that_never_ends_an_answer_or_is_not_there_is_left_in_time() {
     }
     // Every answer is in time, all together are not.
     let slow = Fault::Answer(|_, _| std::thread::sleep(Duration::from_millis(100)));
-    let report = check(&foreign::start(slow), &["--total-timeout", "2"], None);
+    let report = check(
+        &Foreign::with_samples(slow).url,
+        &["--total-timeout", "2"],
+        None,
+    );
     let last = report.checks.last().unwrap();
     assert!(last.seen.contains("--total-timeout"), "{report:#?}");
 }
@@ -279,7 +275,7 @@ fn the_table_and_the_json_have_the_same_content_and_the_exit_code_says_whether_a
         }
     });
     for (fault, code) in [(Fault::None, 0), (broken, 1)] {
-        let url = foreign::start(fault);
+        let url = Foreign::with_samples(fault).url;
         let table = run(&["check", &url]);
         let json = run(&["check", &url, "--json"]);
         let text = String::from_utf8(table.stdout).unwrap();

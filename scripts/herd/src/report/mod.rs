@@ -2,21 +2,35 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `figures` | what is drawn of a run |
-//! | `chart` | scales, axes and lines, as SVG |
+//! | `page`, `sheet` | the HTML page, the SVG file |
+//! | `story` | what happened, in words |
+//! | `picture` | the picture of a run, and the scales that all runs share |
+//! | `load`, `heat`, `strips` | its parts: load, latency, failures |
+//! | `tables` | the tables behind the charts |
+//! | `columns` | a run in columns of time |
+//! | `plot`, `scale`, `canvas` | axes and lines, positions, SVG |
+//! | `units` | numbers with few characters |
 
-mod chart;
-mod figures;
+mod canvas;
+mod columns;
+mod heat;
+mod load;
+mod page;
+mod picture;
+mod plot;
+mod scale;
+mod sheet;
+mod story;
+mod strips;
+mod tables;
+mod units;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use chart::escaped;
-use figures::picture;
-
-use crate::{run::Run, table::table};
+use crate::run::Run;
 
 /// Reasons why a report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -69,33 +83,8 @@ pub fn check(paths: &[PathBuf]) -> Result<(), ReportError> {
 /// [`ReportError`].
 pub fn write(runs: &[Run], path: &Path) -> Result<(), ReportError> {
     let bytes = match Format::of(path)? {
-        Format::Html => page(runs).into_bytes(),
-        Format::Svg => picture(runs).into_bytes(),
+        Format::Html => page::page(runs).into_bytes(),
+        Format::Svg => sheet::sheet(runs).into_bytes(),
     };
     Ok(fs::write(path, bytes)?)
-}
-
-/// Returns the HTML page: the picture, the table, and the URL of each run.
-fn page(runs: &[Run]) -> String {
-    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-    let title = escaped(&names.join(", "));
-    let sources: String = runs
-        .iter()
-        .map(|run| {
-            let (name, url) = (escaped(&run.name), escaped(&run.url));
-            let (began, seconds) = (escaped(&run.began_at), run.seconds);
-            format!("<p>{name}: {url}, {seconds:.0} s from {began}</p>\n")
-        })
-        .collect();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>:root{{color-scheme:light dark}}body{{margin:0 auto;max-width:1200px;padding:1rem;\
-         background:#fff;color:#17202a;font:14px/1.5 system-ui,sans-serif}}\
-         svg{{width:100%;height:auto}}pre{{overflow-x:auto}}\
-         @media (prefers-color-scheme:dark){{body{{background:#14181d;color:#e8edf2}}}}</style>\n\
-         {}<pre>{}</pre>\n{sources}</html>\n",
-        picture(runs),
-        escaped(&table(runs)),
-    )
 }

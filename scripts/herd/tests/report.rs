@@ -1,0 +1,146 @@
+//! Reports of runs, as text, as a page and as a drawing:
+//!
+//! - the summary tells in words what the figures show: a collapse, a recovery, a calm run, no answer at all
+//! - a report of an empty, a short, a long or a huge run is a valid document, with all names escaped
+//! - a page fits 360 to 1920 pixels, light and dark: no text under 11 pixels, none outside of its drawing or upon another
+//!   one, enough contrast, no horizontal scrolling, at most 700 pixels for one run (in Chromium)
+//! - a drawing of one run is legible at 360 pixels (in Chromium)
+//! - the table of two runs fits 80 columns
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "report/chromium.rs"]
+mod chromium;
+#[path = "report/runs.rs"]
+mod runs;
+
+use std::{fs, path::Path};
+
+use chromium::measure;
+use herd::{report, run::Run, table::table};
+use runs::{calm, collapse, empty, huge, recovery, refused, short};
+use tempfile::TempDir;
+
+fn written(folder: &Path, name: &str, runs: &[Run]) -> String {
+    let path = folder.join(name);
+    report::write(runs, &path).unwrap();
+    fs::read_to_string(path).unwrap()
+}
+
+fn page(runs: &[Run]) -> String {
+    let folder = TempDir::new().unwrap();
+    // Spaces that do not break are spaces to a reader.
+    written(folder.path(), "run.html", runs).replace('\u{a0}', " ")
+}
+
+#[test]
+fn the_summary_tells_what_happened() {
+    for (run, sentences) in [
+        (
+            collapse(),
+            &[
+                "Collapsed at 18 s and did not recover",
+                "Of the polls due before 18 s, 100 % got an answer within the timeout of 1 s; after that, 0 %.",
+                "No more polls were due than before (40/s), but with retries clients sent 210 requests/s.",
+            ][..],
+        ),
+        (recovery(), &["Broke down at 18 s, recovered at 30 s"]),
+        (calm(), &["Every poll got an answer", "No request failed."]),
+        (
+            refused(),
+            &[
+                "No poll got an answer",
+                "1,600 polls due in 40 s, none answered",
+            ],
+        ),
+        (empty(), &["No poll was due"]),
+        (short(), &["Every poll got an answer", "Of 1 poll,"]),
+    ] {
+        let page = page(&[run]);
+        for sentence in sentences {
+            assert!(page.contains(sentence), "{sentence}: {page}");
+        }
+    }
+}
+
+#[test]
+fn reports_of_strange_runs_are_valid_documents() {
+    let folder = TempDir::new().unwrap();
+    let strange = [empty(), short(), huge(), refused()];
+    let mut many: Vec<Run> = (0..12).map(|_| collapse()).collect();
+    many.push(huge());
+    for runs in strange.map(|run| vec![run]).iter().chain([&many]) {
+        for name in ["run.html", "run.svg"] {
+            let text = written(folder.path(), name, runs);
+            assert!(
+                !text.contains("<script") && !text.contains("<img"),
+                "{name}"
+            );
+            assert!(!text.contains("NaN") && !text.contains("inf%"), "{name}");
+            assert!(!text.contains(['\u{0}', '\u{1b}']), "{name}");
+            if name == "run.svg" {
+                well_formed(&text);
+            }
+        }
+        assert!(!table(runs).contains(['\u{0}', '\u{1b}', '\u{202e}']));
+    }
+}
+
+/// Checks that every element is closed, in order.
+fn well_formed(xml: &str) {
+    let mut open = Vec::new();
+    for tag in xml.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').unwrap();
+        let name = tag.split([' ', '\n']).next().unwrap();
+        match name.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name)),
+            None if tag.ends_with('/') => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn the_table_of_two_runs_fits_80_columns() {
+    let mut long = collapse();
+    long.name =
+        "a name that is longer than its column, and a_word_that_is_longer_than_it".to_owned();
+    let table = table(&[long, recovery()]);
+    let figures = table.lines().take_while(|line| !line.contains("first"));
+    for line in figures {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(
+        table.contains("timed out") || table.contains("timeouts"),
+        "{table}"
+    );
+}
+
+#[test]
+fn pages_and_drawings_are_legible_at_every_width() {
+    let folder = TempDir::new().unwrap();
+    let four = [collapse(), recovery(), calm(), refused()];
+    let mut twelve: Vec<Run> = four.iter().cycle().take(10).cloned().collect();
+    twelve.extend([huge(), short()]);
+    for (name, runs) in [
+        ("one.html", &four[..1]),
+        ("four.html", &four),
+        ("twelve.html", &twelve),
+        ("huge.html", &[huge()]),
+        ("empty.html", &[empty()]),
+        ("one.svg", &four[1..2]),
+        ("four.svg", &four),
+    ] {
+        written(folder.path(), name, runs);
+    }
+    let Some(faults) = measure(folder.path()) else {
+        return;
+    };
+    assert_eq!(faults, Vec::<String>::new());
+}
