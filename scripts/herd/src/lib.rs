@@ -173,13 +173,14 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     server_side::sample(&plan, &side).await;
     let cpu = generator::cpu_of_process().saturating_sub(cpu_before);
     let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
+    let timeout_ms = plan.policy.timeout.as_secs_f64() * 1e3;
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
         url: plan.pollers.target.url.to_string(),
         began_at,
         seconds,
-        timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
+        timeout_ms,
         pollers: pollers.role(),
         validators: measured.validators.map(|tally| tally.role()),
         writers: measured.writers.map(|tally| tally.role()),
@@ -187,7 +188,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         slices: pollers.slices(),
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
-        generator: generator::figures(measured.shards, &pollers, cpu, seconds),
+        generator: generator::figures(measured.shards, &pollers, cpu, seconds, timeout_ms),
     })
 }
 
