@@ -41,6 +41,16 @@ struct Entry {
     outdated: bool,
 }
 
+impl Entry {
+    /// Returns what was found, if that counts.
+    fn current(&self, now: Instant) -> Option<&Found> {
+        let is_recent = now.saturating_duration_since(self.at) < LOOK_EVERY;
+        self.found
+            .as_ref()
+            .filter(|_| is_recent && self.check.is_none())
+    }
+}
+
 /// What a request for a file does next.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -70,6 +80,12 @@ impl Table {
         })))
     }
 
+    /// Returns what was found of a file, unless somebody must look at it now, or does.
+    pub(super) fn known(&self, hash: &FileHash, now: Instant) -> Option<Found> {
+        let mut entries = self.lock();
+        entries.files.get(hash)?.current(now).cloned()
+    }
+
     /// Returns what is known of a file, or who finds out.
     pub(super) fn begin(&self, hash: FileHash, now: Instant) -> Step {
         let mut entries = self.lock();
@@ -78,12 +94,11 @@ impl Table {
             if let Some(check) = &entry.check {
                 return Step::Wait(check.clone());
             }
-            if let Some(found) = &entry.found {
-                if now.saturating_duration_since(entry.at) < LOOK_EVERY {
-                    return Step::Use(found.clone());
-                }
-                before = found.as_ref().ok().cloned();
+            if let Some(found) = entry.current(now) {
+                return Step::Use(found.clone());
             }
+            let found = entry.found.as_ref().and_then(|found| found.as_ref().ok());
+            before = found.cloned();
         }
         let (end, check) = watch::channel(());
         let entry = Entry {

@@ -11,7 +11,10 @@ mod log_filter;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::NonEmptyStringValueParser,
+};
 
 use crate::{
     check,
@@ -265,6 +268,10 @@ pub struct Serve {
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    /// Serve a database that was copied by --follow as one of its own, and accept writes: from now on it follows nobody.
+    /// Without this option such a database is refused. Any other database is served as always.
+    #[arg(long, env = "PUBLISHER_PROMOTE")]
+    pub promote: bool,
     #[command(flatten)]
     pub follow: follow::Settings,
     // Last: its help headings hold for all that follows.
@@ -343,7 +350,7 @@ pub struct Import {
     #[arg(long)]
     pub batches: bool,
     /// Import eval runs only if keys of this JWK set have signed them: a file, or the URL of a server's.
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub jwks: Option<String>,
     /// A file with the certificates, as PEM, that may have issued the one of the JWK set's server [default: those that
     /// the system trusts].
@@ -420,11 +427,11 @@ pub struct Sample {
     /// What to write.
     pub kind: SampleKind,
     /// How many challenges or eval runs.
-    #[arg(long, value_name = "ITEMS")]
+    #[arg(long, value_name = "ITEMS", value_parser = units::number::<u32>(..))]
     #[arg(required_if_eq_any([("kind", "board"), ("kind", "rows")]))]
     pub count: Option<u32>,
     /// The same seed gives the same data.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = units::number::<u64>(..))]
     pub seed: u64,
     /// Write the formula of each challenge to this folder, as `serve --cnf-dir` expects it: random 3-SAT that has a
     /// solution. Without this option the hashes of challenges are random digits.
@@ -442,7 +449,7 @@ pub struct Verify {
     pub file: PathBuf,
     /// The JWK set with the public keys: a file, or the URL of a server's, such as
     /// `https://example.org/.well-known/cathedral-jwks.json`.
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub jwks: String,
     /// A file with the certificates, as PEM, that may have issued that server's [default: those that the system
     /// trusts].
@@ -461,7 +468,8 @@ pub struct Demo {
         long,
         env = "PUBLISHER_DEMO_ROWS",
         default_value_t = 5000,
-        value_name = "ROWS"
+        value_name = "ROWS",
+        value_parser = units::number::<u32>(..)
     )]
     pub rows: u32,
     #[command(flatten)]

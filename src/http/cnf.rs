@@ -22,7 +22,8 @@ use crate::{
 /// Why there is no active-cnf without a folder.
 pub(super) const NO_FOLDER: &str = "this server has no formulas";
 
-fn media() -> Media {
+/// How formulas are described.
+pub(super) fn media() -> Media {
     Media {
         content_type: "text/plain; charset=utf-8",
         fields: vec![(ACCEPT_RANGES.as_str(), Cow::Borrowed("bytes"))],

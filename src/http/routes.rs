@@ -34,7 +34,7 @@ pub(super) const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/change
 pub(super) const CURRENT: &str = "/v1/synthetic-boolean/current-challenge";
 /// Another name of the board.
 const BROADCAST: &str = "/v1/synthetic-boolean/challenge-broadcast";
-const FORMULA: &str = "/v1/synthetic-boolean/active-cnf";
+pub(super) const FORMULA: &str = "/v1/synthetic-boolean/active-cnf";
 /// What the board links to and another service serves.
 const SUBMIT: &str = "/v1/agents/submit";
 pub(super) const FEED: &str = "/v1/leaderboard/recent";

@@ -97,10 +97,12 @@ pub struct Settings {
     /// from one /64, 16 times as many from one /48, 256 times as many from one /32. Health and the admin
     /// address are not limited.
     #[arg(long, env = "PUBLISHER_RATE_LIMIT", value_name = "REQUESTS")]
+    #[arg(value_parser = units::positive())]
     pub rate_limit: Option<NonZeroU32>,
     /// How many of those may come at once [default: those of one minute].
     #[arg(long, env = "PUBLISHER_RATE_LIMIT_BURST", value_name = "REQUESTS")]
     #[arg(requires = "rate_limit")]
+    #[arg(value_parser = units::positive())]
     pub rate_limit_burst: Option<NonZeroU32>,
     /// The longest path with its query, in bytes; a longer one gets 414.
     #[arg(long, env = "PUBLISHER_MAX_TARGET_BYTES", value_name = "BYTES")]

@@ -1,7 +1,7 @@
 //! active-cnf, the formulas of challenges:
 //!
 //! - a formula is served whole, with the tag of its SHA-256, and caches may keep it for ever
-//! - a client that has the formula gets 304
+//! - a client that has the formula gets 304, from memory if the file was looked at just before
 //! - a range is served as 206, also of the coding that the client has a part of
 //! - codings are made beside the formula, and each decodes to it
 //! - codings are deleted with their challenge, and wrong ones are replaced
@@ -125,8 +125,39 @@ async fn a_client_that_has_the_formula_gets_304() {
             );
         }
     }
-    let other = app.get_with(&path, &[("if-none-match", "\"x\"")]).await;
-    assert_eq!(other.status, 200);
+    for field in [&*tag, "*", "\"x\""] {
+        let from_memory = async || {
+            let fast = async || app.metric("publisher_http_fast_path_requests_total").await;
+            let before = fast().await;
+            let memory = app.get_with(&path, &[("if-none-match", field)]).await;
+            let is_fast = fast().await > before;
+            // This field is one for the application.
+            let headers = [("if-none-match", field), ("te", "x")];
+            let application = app.get_with(&path, &headers).await;
+            assert_eq!(memory.status, application.status, "{field}");
+            for name in [
+                "etag",
+                "vary",
+                "cache-control",
+                "content-type",
+                "content-length",
+            ] {
+                assert_eq!(
+                    memory.header(name),
+                    application.header(name),
+                    "{field}: {name}"
+                );
+            }
+            assert!(memory.body == application.body);
+            is_fast
+        };
+        if field == "\"x\"" {
+            assert!(!from_memory().await, "the application sends files");
+        } else {
+            // Once a second the application looks at the file.
+            wait_until("an answer from memory", from_memory).await;
+        }
+    }
     let refused = app.get_with(&path, &[("if-match", "\"x\"")]).await;
     refused.assert_error(412, "precondition failed");
     let matched = app

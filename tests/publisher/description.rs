@@ -180,10 +180,10 @@ fn options_page() -> String {
         let under = serve.iter().filter(|it| it.get_help_heading() == heading);
         table(&mut page, heading.unwrap_or("General"), under);
     }
-    let is_in = |options: &[Arg], option: &Arg| options.iter().any(|it| row(it) == row(option));
+    let rows: BTreeSet<String> = serve.iter().map(row).collect();
     let has_name =
         |options: &[Arg], option: &Arg| options.iter().any(|it| it.get_long() == option.get_long());
-    let own = demo.iter().filter(|it| !is_in(&serve, it));
+    let own = demo.iter().filter(|it| !rows.contains(&row(it)));
     table(&mut page, "Only in `demo`", own);
     let missing = serve.iter().filter(|it| !has_name(&demo, it));
     let missing: Vec<String> = missing.map(name).collect();

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::resolve::Resolve;
+
 /// Loads a polled HTTP endpoint as real clients do, and reports what they measured.
 ///
 /// Each poller sends its requests at fixed times, however slow the server is (an open loop): a slow
@@ -25,7 +27,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The URL that the pollers request: `http://HOST[:PORT]/PATH`.
+    /// The URL that the pollers request: `http[s]://HOST[:PORT]/PATH`.
     #[arg(required = true, value_name = "URL")]
     pub url: Option<String>,
     #[command(flatten)]
@@ -74,6 +76,8 @@ pub struct RunOptions {
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     #[command(flatten)]
+    pub connection: ConnectionOptions,
+    #[command(flatten)]
     pub pollers: Pollers,
     #[command(flatten)]
     pub validators: Validators,
@@ -89,6 +93,29 @@ pub struct RunOptions {
     /// Exit with 1 unless every poll got a response, without a timeout, a lost connection or a 5xx.
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
+}
+
+/// How clients connect.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectionOptions {
+    /// Use these addresses for a host and port of a URL, instead of those that the name has. May be given more than
+    /// once.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS")]
+    pub resolve: Vec<Resolve>,
+    /// Speak HTTP/2 only: over http with prior knowledge, over https by ALPN. Each client has one connection, and
+    /// requests that overlap are streams of it.
+    #[arg(long, conflicts_with = "http1")]
+    pub http2: bool,
+    /// Speak HTTP/1.1 only [default: over https the version that the server chooses, over http HTTP/1.1].
+    #[arg(long)]
+    pub http1: bool,
+    /// Trust the certificate authorities in this PEM file, instead of those of the system.
+    #[arg(long, conflicts_with = "insecure", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate.
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// The clients that poll the URL.

@@ -3,6 +3,8 @@
 use cathedral_publisher::domain::ran_at::NotATime;
 use http::header::InvalidHeaderValue;
 
+use crate::tls::TlsError;
+
 /// Reasons why the options are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -14,12 +16,15 @@ pub enum PlanError {
         /// The argument.
         url: String,
     },
-    /// The scheme of the URL is not `http`.
-    #[error("{url}: only http is supported; put a proxy that terminates TLS in front")]
+    /// The scheme of the URL is neither `http` nor `https`.
+    #[error("{url}: the scheme must be http or https")]
     Scheme {
         /// The argument.
         url: String,
     },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host cannot be resolved.
     #[error("{host}: {source}")]
     Host {

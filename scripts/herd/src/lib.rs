@@ -13,14 +13,14 @@
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
-//! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
+//! | `http1`, `http2`, `transport`, `tls` | one connection: a version of HTTP, and the bytes below it |
 //! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
 //! | `failures` | why requests failed |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
 //! | `news` | when something was written, and how long it takes to reach clients |
-//! | `target` | URLs and addresses |
+//! | `target`, `resolve` | URLs, their servers and addresses |
 //! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
@@ -47,6 +47,7 @@ pub mod failures;
 mod follower;
 mod generator;
 mod http1;
+mod http2;
 pub mod invalid;
 mod latencies;
 mod limits;
@@ -59,6 +60,7 @@ pub mod plan;
 mod poller;
 pub mod processes;
 pub mod report;
+pub mod resolve;
 mod response;
 pub mod retry;
 pub mod run;
@@ -70,6 +72,7 @@ mod tally;
 mod target;
 #[cfg_attr(not(target_os = "linux"), path = "timer_coarse.rs")]
 mod timer;
+pub mod tls;
 mod transport;
 mod validator;
 mod writer;

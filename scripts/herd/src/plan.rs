@@ -149,7 +149,7 @@ impl Plan {
         options: &config::RunOptions,
         token: Option<String>,
     ) -> Result<Self, PlanError> {
-        let mut targets = Targets::new(options.i_own_this_server);
+        let mut targets = Targets::new(options.i_own_this_server, &options.connection);
         let duration = Duration::from_secs(options.duration_secs);
         let pollers = pollers(targets.target(url)?, &options.pollers, duration)?;
         let validators = match &options.validators.feed_url {

@@ -9,7 +9,8 @@
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
 //! - several threads: see `load_generator/threads.rs`
-//! - clients that wait: see `load_generator/waiting.rs`
+//! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`;
+//!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
 //! - the program prints a table or JSON, writes self-contained reports, and compares runs
@@ -26,6 +27,10 @@ mod client;
 #[path = "../examples/lab/mod.rs"]
 #[allow(dead_code)]
 mod lab;
+#[path = "load_generator/nginx.rs"]
+mod nginx;
+#[path = "load_generator/strange.rs"]
+mod strange;
 #[path = "load_generator/threads.rs"]
 mod threads;
 #[path = "load_generator/waiting.rs"]
@@ -507,7 +512,10 @@ fn invalid_or_dangerous_options_are_rejected() {
             vec!["http://192.0.2.1/x"],
             "192.0.2.1:80 is not this machine",
         ),
-        (vec!["https://127.0.0.1/x"], "only http is supported"),
+        (
+            vec!["ftp://127.0.0.1/x"],
+            "the scheme must be http or https",
+        ),
         (vec!["nonsense"], "invalid URL"),
         (vec![here, "--clients", "2000"], "raise --max-connections"),
         (vec![here, "--rate=-1"], "--rate must be"),

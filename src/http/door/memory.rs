@@ -1,7 +1,7 @@
-//! Requests that memory can answer: the board, its changes, current-challenge, the JWK set and cached pages of the
-//! feed.
+//! Requests that memory can answer: the board, its changes, current-challenge, the JWK set, cached pages of the feed,
+//! and whether a client has a formula.
 
-use std::{io, task::Context};
+use std::{borrow::Cow, io, task::Context};
 
 use super::{
     Door, Scratch,
@@ -10,13 +10,14 @@ use super::{
     head::{Framing, Head},
 };
 use crate::{
-    answer::{CachePolicy, Conditions, Decision, Media, Representation},
+    answer::{CachePolicy, Chosen, Conditions, Decision, Media, Representation},
     domain::coding::Acceptable,
     http::{
         board::chosen,
         cache_status::CacheStatus,
+        cnf,
         query::{self, Changes, Choice, FeedQuery},
-        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, JWKS, public_path},
+        routes::{BOARD, CHANGES, CURRENT, EVENTS, FEED, FORMULA, JWKS, public_path},
         waiting::{Next, Reason},
     },
     metrics::{Source, requests::Route},
@@ -33,6 +34,8 @@ pub(super) enum Target<'t> {
     Current(Choice<'t>),
     Page(FeedQuery),
     Events,
+    /// That of the challenge with this id.
+    Formula(Cow<'t, str>),
     JwkSet,
 }
 
@@ -49,6 +52,7 @@ impl<'t> Target<'t> {
             CHANGES => query::changes(query).ok().map(Self::Changes),
             CURRENT => Choice::parse(query).ok().map(Self::Current),
             EVENTS => Some(Self::Events),
+            FORMULA => query::challenge_id(query).ok().map(Self::Formula),
             JWKS => Some(Self::JwkSet),
             FEED => query::feed(query).ok().map(Self::Page),
             _ => None,
@@ -78,7 +82,7 @@ struct Reply<'r> {
     decision: Decision<'r>,
     media: &'r Media,
     cache_policy: CachePolicy,
-    cache_status: CacheStatus,
+    cache_status: Option<CacheStatus>,
     next: Option<Next>,
 }
 
@@ -99,31 +103,36 @@ impl Connection {
         let acceptable = scratch.acceptable.parse(&head.accept_encoding);
         let if_none_match = head.if_none_match.iter().copied();
         let conditions = Conditions::new(acceptable, [], if_none_match);
-        let mut reply = |representation: &Representation, status, next: Option<Next>| {
-            let decision = conditions.decide(representation).ok()?;
+        // `saved` are the bytes that a 304 and a coding save.
+        let mut send = |reply: Reply<'_>, saved: (usize, usize), count: &dyn Fn()| {
             if let Err(refused) = exchange.admit(door) {
                 return Some(self.reject(door, scratch, exchange, &refused));
             }
-            match status {
+            count();
+            door.counters.saved(saved.0, saved.1);
+            door.counters.on_fast_path();
+            Some(self.reply(cx, door, scratch, exchange, reply))
+        };
+        let mut reply = |representation: &Representation, status, next: Option<Next>| {
+            let decision = conditions.decide(representation).ok()?;
+            let saved = decision.saved_bytes(representation);
+            let count = || match status {
                 CacheStatus::Board(_) if exchange.route == Route::Current => {}
                 CacheStatus::Board(freshness) => {
                     door.counters.from_snapshot(freshness.is_stale());
                 }
                 CacheStatus::Page(_) => door.handles.feed.count_hit(),
                 CacheStatus::Document => {}
-            }
-            let (not_modified_bytes, coding_bytes) = decision.saved_bytes(representation);
-            door.counters.saved(not_modified_bytes, coding_bytes);
-            door.counters.on_fast_path();
+            };
             let policy = next.as_ref().map(Next::cache_policy);
             let reply = Reply {
                 decision,
                 media: representation.media(),
                 cache_policy: policy.unwrap_or(representation.cache_policy()),
-                cache_status: status,
+                cache_status: Some(status),
                 next,
             };
-            Some(self.reply(cx, door, scratch, exchange, reply))
+            send(reply, saved, &count)
         };
         match &asked.target {
             Target::Board => door.handles.board.try_read(|published, freshness| {
@@ -139,6 +148,27 @@ impl Connection {
             })?,
             // A stream: see `events`.
             Target::Events => None,
+            // The application looks at files, and sends them.
+            Target::Formula(_) if head.if_none_match.is_empty() => None,
+            Target::Formula(id) => door.handles.board.try_read(|published, freshness| {
+                let formula = published.snapshot.formula(id)?;
+                let checked = door.handles.cnf.as_ref()?.opened(formula)?;
+                let Ok(Chosen::NotModified(tag)) = conditions.choose(&*checked) else {
+                    return None;
+                };
+                let bytes = checked.bytes(tag.coding()).unwrap_or(0);
+                let reply = Reply {
+                    decision: Decision::NotModified(tag),
+                    media: &cnf::media(),
+                    cache_policy: CachePolicy::Immutable,
+                    cache_status: None,
+                    next: None,
+                };
+                let saved = usize::try_from(bytes).unwrap_or(usize::MAX);
+                send(reply, (saved, 0), &|| {
+                    door.counters.from_snapshot(freshness.is_stale());
+                })
+            })?,
             Target::JwkSet => {
                 let set = door.handles.jwk_set.get()?;
                 reply(&set.representation, CacheStatus::Document, None)
@@ -184,7 +214,8 @@ impl Connection {
         let edge = &door.handles.edge_cache;
         decision.write_head(reply.media, reply.cache_policy, edge, output);
         if door.handles.settings.cache_status {
-            for (name, value) in reply.cache_status.fields() {
+            let status = reply.cache_status.into_iter();
+            for (name, value) in status.flat_map(CacheStatus::fields) {
                 write_field(output, name, &value);
             }
         }

@@ -219,6 +219,7 @@ impl Door {
             | Target::Current(_)
             | Target::Page(_)
             | Target::Events
+            | Target::Formula(_)
             | Target::JwkSet => return Err(Reason::AtOnce),
         };
         if self.is_closing() {

@@ -128,7 +128,7 @@ impl Trial {
 
     /// Returns the time from the trigger to the last failed request: 0 if no request failed, infinite if requests fail to the end.
     pub fn over(&self) -> f64 {
-        let failed = |slice: &&Slice| slice.timeouts + slice.errors > 0;
+        let failed = |slice: &&Slice| !slice.failures.is_empty();
         let last = self.after().filter(failed).last();
         match last.map(|slice| slice.at + slice.seconds) {
             None => 0.0,

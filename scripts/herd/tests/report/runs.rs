@@ -52,13 +52,17 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
     let within = answered as f64 / due.max(1) as f64;
     let quantile = |share: f64| (answered > 0 && within >= share).then_some(most);
     let failed = sent - answered.min(sent);
+    let role_failures = match failed {
+        0 => json!({}),
+        _ => json!({ "timed out": { "count": failed, "first": "no complete response in time" } }),
+    };
     let run = json!({
         "format": 2, "name": name, "url": "http://127.0.0.1:8080/board", "began_at": "2026-01-01T00:00:00Z",
         "seconds": seconds.len() as f64 * length, "timeout_ms": TIMEOUT_MS,
         "pollers": {
             "clients": 600, "due": due, "answered": answered, "failed": due - answered.min(due), "missed": 0,
-            "attempts": sent, "statuses": { "200": answered }, "in_flight": 0, "reopened": 0, "held_back": 0,
-            "failures": if failed > 0 { json!({ "timed out": { "count": failed, "first": "no response" } }) } else { json!({}) },
+            "attempts": sent, "statuses": { "200": answered }, "failures": role_failures,
+            "in_flight": 0, "reopened": 0, "held_back": 0,
             "retries_after_timeout": sent - due.min(sent), "retries_after_other": 0, "body_bytes": 1_000_000,
             "saved_bytes": 0, "rows": 0,
             "latency": { "p50_ms": quantile(0.5), "p90_ms": quantile(0.9), "p99_ms": quantile(0.99),
