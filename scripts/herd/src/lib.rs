@@ -29,7 +29,7 @@
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
-//! | `live`, `table`, `aligned`, `report` | output: during the run, as text, in columns, as a picture |
+//! | `live`, `table`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
@@ -71,6 +71,7 @@ mod poller;
 pub mod polls;
 pub mod processes;
 mod quantity;
+mod remarks;
 pub mod report;
 pub mod resolve;
 mod response;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     condition::strict,
-    failures::{Failures, Reason},
+    failures::{Failed, Failures, Reason},
 };
 
 /// The version of this format.
@@ -295,12 +295,9 @@ impl Role {
 
     /// Returns why requests failed, how often, and what the first of each kind failed with; the most frequent reason
     /// first.
-    pub fn reasons(&self) -> Vec<(String, u64, Option<String>)> {
-        let failures = self.failures.iter();
-        let mut reasons: Vec<_> = failures
-            .map(|(reason, failed)| (reason.to_string(), failed.count, Some(failed.first.clone())))
-            .collect();
-        reasons.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+    pub fn reasons(&self) -> Vec<(Reason, &Failed)> {
+        let mut reasons: Vec<_> = self.failures.iter().collect();
+        reasons.sort_by_key(|(_, failed)| std::cmp::Reverse(failed.count));
         reasons
     }
 
