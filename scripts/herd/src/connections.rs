@@ -3,14 +3,19 @@
 use std::{
     cell::{Cell, RefCell},
     net::IpAddr,
+    rc::Rc,
     sync::Arc,
 };
 
+use tokio::sync::Mutex;
+
 use crate::{
     answer::{Answer, Failed},
+    failures::Reason,
     http1::{Http1, Unanswered},
+    http2::Http2,
     response::Keep,
-    target::{Origin, Outgoing},
+    target::{Origin, Outgoing, Version},
     transport::Stream,
 };
 
@@ -19,14 +24,26 @@ use crate::{
 pub(super) struct Connections {
     /// The address that they come from.
     from: Option<IpAddr>,
-    idle: RefCell<Vec<Idle>>,
+    pools: RefCell<Vec<Rc<Pool>>>,
     reopened: Cell<u64>,
 }
 
-/// An idle connection.
-struct Idle {
+/// The connections to one server.
+struct Pool {
     origin: Arc<Origin>,
-    connection: Http1,
+    /// Idle connections of HTTP/1.1.
+    idle: RefCell<Vec<Box<Http1>>>,
+    /// The connection of HTTP/2.
+    shared: RefCell<Option<Http2>>,
+    /// Held while a connection is opened that may become the shared one.
+    opening: Mutex<()>,
+    /// Whether the server has chosen HTTP/1.1.
+    speaks_http1: Cell<bool>,
+}
+
+enum Connection {
+    Http1(Box<Http1>),
+    Http2(Http2),
 }
 
 impl Connections {
@@ -49,11 +66,12 @@ impl Connections {
         keep: Keep,
         request: impl Fn() -> Outgoing,
     ) -> Result<Answer, Failed> {
-        if let Some(connection) = self.take_idle(origin) {
+        let pool = self.pool(origin);
+        if let Some(connection) = pool.take() {
             let request = request();
             // Others may have been carried out (RFC 9110 §9.2.2).
             let may_repeat = request.method().is_idempotent();
-            match self.send_on(connection, origin, keep, request).await {
+            match pool.send(connection, keep, request).await {
                 Ok(answer) => return Ok(answer),
                 Err(lost) if lost.unsent || (lost.silent && may_repeat) => {
                     self.reopened.set(self.reopened.get() + 1);
@@ -61,9 +79,8 @@ impl Connections {
                 Err(lost) => return Err(lost.failed),
             }
         }
-        let stream = Stream::connect(origin, self.from).await?;
-        let connection = Http1::new(stream).await?;
-        let answer = self.send_on(connection, origin, keep, request()).await;
+        let connection = pool.open(self.from).await?;
+        let answer = pool.send(connection, keep, request()).await;
         answer.map_err(|lost| lost.failed)
     }
 
@@ -72,26 +89,115 @@ impl Connections {
         self.reopened.take()
     }
 
-    async fn send_on(
+    fn pool(&self, origin: &Arc<Origin>) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        let known = pools.iter().find(|pool| Arc::ptr_eq(&pool.origin, origin));
+        if let Some(pool) = known {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(Pool {
+            origin: Arc::clone(origin),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: Mutex::default(),
+            speaks_http1: Cell::default(),
+        });
+        pools.push(Rc::clone(&pool));
+        pool
+    }
+}
+
+impl Pool {
+    /// Returns a connection that is already there.
+    fn take(&self) -> Option<Connection> {
+        let idle = self.idle.borrow_mut().pop();
+        let shared = || self.shared.borrow().clone().map(Connection::Http2);
+        idle.map(Connection::Http1).or_else(shared)
+    }
+
+    async fn send(
         &self,
-        mut connection: Http1,
-        origin: &Arc<Origin>,
+        connection: Connection,
         keep: Keep,
         request: Outgoing,
     ) -> Result<Answer, Unanswered> {
-        let answer = connection.send(request, keep).await?;
-        if connection.is_idle().await {
-            let origin = Arc::clone(origin);
-            self.idle.borrow_mut().push(Idle { origin, connection });
+        match connection {
+            Connection::Http1(mut connection) => {
+                let answer = connection.send(request, keep).await?;
+                if connection.is_idle().await {
+                    self.idle.borrow_mut().push(connection);
+                }
+                Ok(answer)
+            }
+            Connection::Http2(connection) => {
+                let mut request_sent = Sent {
+                    pool: self,
+                    before: connection.received.count(),
+                    connection,
+                    is_over: false,
+                };
+                let answer = request_sent.connection.send(request, keep).await;
+                request_sent.is_over = true;
+                answer
+            }
         }
-        Ok(answer)
     }
 
-    fn take_idle(&self, origin: &Arc<Origin>) -> Option<Http1> {
-        let mut idle = self.idle.borrow_mut();
-        let at = idle
-            .iter()
-            .rposition(|idle| Arc::ptr_eq(&idle.origin, origin))?;
-        Some(idle.swap_remove(at).connection)
+    /// Opens a connection. Requests that wait for the shared one get it when it is there.
+    async fn open(&self, from: Option<IpAddr>) -> Result<Connection, Failed> {
+        let may_share = self.origin.version != Version::Http1 && !self.speaks_http1.get();
+        let _opening = match may_share {
+            true => Some(self.opening.lock().await),
+            false => None,
+        };
+        let shared = self.shared.borrow().clone();
+        if let Some(shared) = shared.filter(Http2::is_open) {
+            return Ok(Connection::Http2(shared));
+        }
+        let stream = Stream::connect(&self.origin, from).await?;
+        if self.is_http2(&stream)? {
+            let connection = Http2::new(stream).await?;
+            self.shared.replace(Some(connection.clone()));
+            return Ok(Connection::Http2(connection));
+        }
+        self.speaks_http1.set(true);
+        Ok(Connection::Http1(Box::new(Http1::new(stream).await?)))
+    }
+
+    fn is_http2(&self, stream: &Stream) -> Result<bool, Failed> {
+        match (self.origin.version, stream.has_chosen_http2()) {
+            (Version::Http1, _) => Ok(false),
+            (Version::Http2, Some(false)) => {
+                let detail = "the server does not offer HTTP/2 (ALPN)";
+                Err(Failed::new(Reason::Tls, detail))
+            }
+            (Version::Http2, Some(true) | None) => Ok(true),
+            (Version::Any, chosen) => Ok(chosen == Some(true)),
+        }
+    }
+}
+
+/// A request on a shared connection, which is given up with it if nothing was received meanwhile: a server that is gone
+/// without a trace would otherwise keep the connection for ever.
+struct Sent<'a> {
+    pool: &'a Pool,
+    connection: Http2,
+    before: u64,
+    is_over: bool,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        let is_dead = !self.is_over && self.connection.received.count() == self.before;
+        if is_dead || !self.connection.is_open() {
+            let mut shared = self.pool.shared.borrow_mut();
+            // Another request may have replaced it.
+            if shared
+                .as_ref()
+                .is_some_and(|shared| shared.is_same(&self.connection))
+            {
+                *shared = None;
+            }
+        }
     }
 }

@@ -38,11 +38,9 @@ pub(super) struct Unanswered {
 }
 
 /// What makes a connection work while it is polled.
-struct Driver {
-    connection: Connection<TokioIo<Stream>, Full<Bytes>>,
-    /// Whether the connection has ended, and must not be polled again.
-    ended: bool,
-}
+///
+/// `None` when the connection has ended: dropping it fails a request that it has not taken.
+struct Driver(Option<Connection<TokioIo<Stream>, Full<Bytes>>>);
 
 impl Http1 {
     /// Speaks HTTP/1.1 on this stream.
@@ -59,10 +57,7 @@ impl Http1 {
         let (sender, connection) = connection.map_err(|error| failure(&error, Reason::Closed))?;
         Ok(Self {
             sender,
-            driver: Driver {
-                connection,
-                ended: false,
-            },
+            driver: Driver(Some(connection)),
             received,
         })
     }
@@ -76,7 +71,7 @@ impl Http1 {
         request: Outgoing,
         keep: Keep,
     ) -> Result<Answer, Unanswered> {
-        self.received.take();
+        let before = self.received.count();
         let sending = self.sender.try_send_request(in_origin_form(request));
         let answer = async {
             match sending.await {
@@ -89,7 +84,7 @@ impl Http1 {
         };
         let answer = self.driver.run(answer).await;
         answer.map_err(|(failed, unsent)| Unanswered {
-            silent: !self.received.take()
+            silent: self.received.count() == before
                 && matches!(failed.reason, Reason::Closed | Reason::Reset),
             failed,
             unsent,
@@ -103,7 +98,7 @@ impl Http1 {
             // The connection may still have to notice that the response is complete.
             self.driver.run(async {}).await;
         }
-        !self.driver.ended && self.sender.is_ready()
+        self.driver.0.is_some() && self.sender.is_ready()
     }
 }
 
@@ -112,8 +107,11 @@ impl Driver {
     async fn run<T>(&mut self, wanted: impl Future<Output = T>) -> T {
         let mut wanted = pin!(wanted);
         poll_fn(|cx| {
+            let connection = self.0.as_mut();
             // Its error is also that of `wanted`.
-            self.ended = self.ended || Pin::new(&mut self.connection).poll(cx).is_ready();
+            if connection.is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+                self.0 = None;
+            }
             wanted.as_mut().poll(cx)
         })
         .await

@@ -3,8 +3,12 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `config` | the command line |
+//! | `config` | the options, with their defaults |
+//! | `plan_file` | options in a file: TOML, or the results of a run |
 //! | `plan`, `invalid` | what a run does: the options, checked, and what is wrong with them |
+//! | `polls`, `mix`, `fields`, `web_url` | what pollers send: targets and their weights, header fields, URLs |
+//! | `pace`, `stage`, `curve`, `quantity` | how fast they poll: stages, and the moment of poll number *n* |
+//! | `condition` | conditions under which a run has failed |
 //! | `shard` | one thread of a run, with its runtime, clients and counters |
 //! | `clients` | the clients of a shard |
 //! | `limits` | the limits of the whole run, and the part of them that a shard gets |
@@ -13,19 +17,19 @@
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
-//! | `http1`, `transport` | one connection: HTTP/1.1, and the bytes below it |
+//! | `http1`, `http2`, `transport`, `tls` | one connection: a version of HTTP, and the bytes below it |
 //! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
 //! | `failures` | why requests failed |
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
 //! | `news` | when something was written, and how long it takes to reach clients |
-//! | `target` | URLs and addresses |
+//! | `target`, `resolve` | URLs, their servers and addresses |
 //! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run` | the results; the JSON format |
-//! | `live`, `table`, `aligned`, `report` | output: during the run, as text, in columns, as a picture |
+//! | `live`, `table`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
@@ -40,38 +44,52 @@ mod aligned;
 mod answer;
 pub mod bands;
 mod clients;
+pub mod condition;
 pub mod config;
 mod connections;
+pub mod curve;
 mod exchange;
 pub mod failures;
+pub mod fields;
 mod follower;
 mod generator;
 mod http1;
+mod http2;
 pub mod invalid;
 mod latencies;
 mod limits;
 pub mod link;
 mod live;
+pub mod mix;
 mod news;
 mod operator;
+pub mod pace;
 mod page;
 pub mod plan;
+pub mod plan_file;
 mod poller;
+pub mod polls;
 pub mod processes;
+mod quantity;
+mod remarks;
 pub mod report;
+pub mod resolve;
 mod response;
 pub mod retry;
 pub mod run;
 pub mod schedule;
 mod server_side;
 mod shard;
+pub mod stage;
 pub mod table;
 mod tally;
 mod target;
 #[cfg_attr(not(target_os = "linux"), path = "timer_coarse.rs")]
 mod timer;
+pub mod tls;
 mod transport;
 mod validator;
+mod web_url;
 mod writer;
 
 use std::{
@@ -85,6 +103,7 @@ use news::Writes;
 use plan::Plan;
 use run::{FORMAT, Run};
 use shard::{Common, Measured, Shard};
+use target::Origin;
 
 /// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -152,9 +171,10 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let began_at = jiff::Timestamp::now().to_string();
     let shown = shards.iter().map(|shard| shard.progress.clone()).collect();
     let seconds = Cell::new(plan.duration.as_secs_f64());
+    let until_now = || seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
     let stop = async {
         stop.await;
-        seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
+        until_now();
         // Fails if all shards have ended.
         let _ = stop_shards.send(true);
         std::future::pending::<Infallible>().await
@@ -170,13 +190,20 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         measured = all(shards) => measured?,
         (never, ..) = meanwhile => match never {},
     };
+    // A limited number of polls may be answered before the end of the run.
+    if plan.pollers.schedule.polls.is_some() {
+        until_now();
+    }
     server_side::sample(&plan, &side).await;
     let cpu = generator::cpu_of_process().saturating_sub(cpu_before);
     let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
+    let mut slices = pollers.slices();
+    slices.retain(|slice| slice.at < seconds);
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan.pollers.target.url.to_string(),
+        url: plan.pollers.polls.first.url.to_string(),
+        plan: plan.written.clone(),
         began_at,
         seconds,
         timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
@@ -184,7 +211,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         validators: measured.validators.map(|tally| tally.role()),
         writers: measured.writers.map(|tally| tally.role()),
         bands_ms: bands::ends_ms(),
-        slices: pollers.slices(),
+        slices,
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
         generator: generator::figures(measured.shards, &pollers, cpu, seconds),
@@ -217,9 +244,13 @@ async fn all(shards: Vec<Shard>) -> Result<Measured, HerdError> {
     whole.ok_or(HerdError::Thread)
 }
 
-/// Checks that the target accepts a connection. Sends no request, which might warm a cache.
+/// Checks that each target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
-    let origin = &plan.pollers.target.origin;
+    let mut targets = plan.pollers.polls.mix.targets().iter();
+    targets.try_for_each(|target| accepts(&target.origin))
+}
+
+fn accepts(origin: &Origin) -> Result<(), HerdError> {
     let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
     for address in &origin.addresses {
         match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {

@@ -1,6 +1,6 @@
 //! Reading a response to its end, and what its connection failed with if it has none.
 
-use std::{error::Error as _, io};
+use std::{error::Error, io};
 
 use http::Response;
 use http_body_util::BodyExt as _;
@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use crate::{
     answer::{Answer, Failed},
     failures::Reason,
-    transport,
+    tls, transport,
 };
 
 /// Maximum length of a body that is kept.
@@ -57,23 +57,54 @@ pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
     if error.is_parse() {
         return Failed::new(Reason::Malformed, detail);
     }
+    let reason = match (cause::<io::Error>(error), cause::<h2::Error>(error)) {
+        (Some(error), _) => of_stream(error, ended),
+        (None, Some(error)) => of_http2(error, ended),
+        (None, None) => ended,
+    };
+    Failed::new(reason, detail)
+}
+
+fn of_stream(error: &io::Error, ended: Reason) -> Reason {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ended,
+        // A chunk of HTTP/1.1.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if !tls::is_cause(error) => {
+            Reason::Malformed
+        }
+        _ => transport::failure(error, ended).reason,
+    }
+}
+
+/// Returns the reason of an error of HTTP/2: the server has ended the stream or the connection, or it has sent something
+/// that is not HTTP/2.
+fn of_http2(error: &h2::Error, ended: Reason) -> Reason {
+    match error.get_io() {
+        Some(error) => of_stream(error, ended),
+        None if error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR) => ended,
+        None if error.is_remote() => Reason::Reset,
+        None => Reason::Malformed,
+    }
+}
+
+/// Returns whether the server has refused a stream of HTTP/2 without reading the request (RFC 9113 §8.7).
+pub(super) fn is_refused(error: &hyper::Error) -> bool {
+    let error = cause::<h2::Error>(error);
+    error.is_some_and(|error| {
+        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
+}
+
+/// Returns the first cause of this type.
+fn cause<T: Error + 'static>(error: &hyper::Error) -> Option<&T> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return match error.kind() {
-                io::ErrorKind::UnexpectedEof => Failed::new(ended, detail),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                    Failed::new(Reason::Malformed, detail)
-                }
-                _ => Failed {
-                    detail,
-                    ..transport::failure(error, ended)
-                },
-            };
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
         }
         cause = error.source();
     }
-    Failed::new(ended, detail)
+    None
 }
 
 /// Joins an error and its causes.

@@ -1,11 +1,12 @@
 //! The results of runs as a table, side by side.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use crate::{
     aligned::{aligned, printable},
     failures::Reason,
-    run::{Latency, Role, Run, Verdict, Waits},
+    remarks::remarks,
+    run::{Latency, Role, Run, Waits},
 };
 
 /// Selects one quantile of a latency.
@@ -31,11 +32,13 @@ pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
             rebuilds.map_or("-".to_owned(), |rebuilds| count(rebuilds.total))
         }));
     }
-    rows.push(row(runs, "generator: threads, CPU, delay p99", |run| {
+    rows.push(row(runs, "generator: threads / CPU", |run| {
         let generator = &run.generator;
         let cpu = 100.0 * generator.cpu_secs / run.seconds.max(1e-9);
-        let late = milliseconds(generator.delay.p99_ms);
-        format!("{}, {cpu:.0} %, {late}", generator.threads)
+        format!("{} / {cpu:.0} %", generator.threads)
+    }));
+    rows.push(row(runs, "generator: delay, p99", |run| {
+        milliseconds(run.generator.delay.p99_ms)
     }));
     if runs.iter().any(|run| run.server.is_some()) {
         rows.push(row(runs, "server CPU per request", |run| {
@@ -104,6 +107,9 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
         rows.push(row(runs, &format!("failed: {reason}"), |run| {
             count(run.pollers.failures.of(reason))
         }));
+    }
+    if runs.iter().any(|run| run.pollers.in_flight > 0) {
+        rows.push(of("in flight at the end", |role| count(role.in_flight)));
     }
     if runs.iter().any(|run| run.pollers.reopened > 0) {
         rows.push(of("connections opened again", |role| count(role.reopened)));
@@ -203,51 +209,6 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         }
     }
     rows
-}
-
-/// Says that the load generator was the bottleneck, and why, if it was.
-fn bottleneck(run: &Run) -> Option<String> {
-    let generator = &run.generator;
-    let percent = |seconds: f64| 100.0 * seconds / run.seconds.max(1e-9);
-    let busiest = percent(generator.busiest_cpu_secs);
-    let threads = generator.threads;
-    match generator.verdict {
-        Verdict::OnTime => None,
-        Verdict::Saturated => Some(format!(
-            "the load generator was the bottleneck: the busiest of its {threads} threads used {busiest:.0} % of a processor"
-        )),
-        Verdict::Late => {
-            let queued = generator.shards.iter().map(|shard| shard.queued_secs);
-            let queued = percent(queued.fold(0.0, f64::max));
-            Some(format!(
-                "the load generator was late, by {} at p99: the latencies contain part of that \
-                 (its busiest thread used {busiest:.0} % of a processor; threads waited up to {queued:.0} % of the time for one)",
-                milliseconds(generator.delay.p99_ms)
-            ))
-        }
-    }
-}
-
-/// Returns warnings that belong to the figures.
-pub(crate) fn remarks(runs: &[Run]) -> String {
-    let mut text = String::new();
-    for run in runs {
-        if let Some(remark) = bottleneck(run) {
-            let _ = writeln!(text, "{}: {remark}", run.name);
-        }
-        let others = [&run.validators, &run.writers].into_iter().flatten();
-        for role in std::iter::once(&run.pollers).chain(others) {
-            for (reason, failed) in role.failures.iter() {
-                let first = &failed.first;
-                let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);
-            }
-            let waits = role.waits.as_ref();
-            if let Some(reason) = waits.and_then(|waits| waits.first_without_next.as_ref()) {
-                let _ = writeln!(text, "{}: clients could not go on: {reason}", run.name);
-            }
-        }
-    }
-    text
 }
 
 fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {

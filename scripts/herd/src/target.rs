@@ -11,15 +11,25 @@ use http::{
     header::{HOST, HeaderValue, USER_AGENT},
 };
 use http_body_util::Full;
+use rustls::pki_types::ServerName;
 use url::Url;
 
-use crate::invalid::PlanError;
+use crate::{
+    config::ConnectionOptions,
+    invalid::PlanError,
+    resolve::Resolve,
+    tls::{self, Tls, TlsError, Trust},
+    web_url::check_url,
+};
 
 /// A request with its whole body.
 pub(super) type Outgoing = Request<Full<Bytes>>;
 
 /// The value of User-Agent.
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!("herd/", env!("CARGO_PKG_VERSION")));
+/// The name of HTTP/2 in ALPN (RFC 9113 §3.2).
+pub(super) const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 /// Fields of a request without allocation for more.
 const FIELDS: usize = 6;
 
@@ -32,6 +42,21 @@ pub struct Origin {
     pub host: HeaderValue,
     /// The addresses, resolved once before the run; at least one.
     pub addresses: Vec<SocketAddr>,
+    /// TLS, if the scheme is https.
+    pub(super) tls: Option<Tls>,
+    /// The version of HTTP.
+    pub version: Version,
+}
+
+/// The version of HTTP that a server is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, without TLS by prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// The one that the server chooses in the handshake of TLS; without TLS HTTP/1.1.
+    Any,
 }
 
 /// A URL and its server.
@@ -75,23 +100,38 @@ impl Target {
 pub(super) struct Targets {
     /// Whether servers may be other machines.
     own: bool,
-    known: Vec<Arc<Origin>>,
+    version: Version,
+    trust: Trust,
+    resolve: Vec<Resolve>,
+    known: Vec<(bool, Arc<Origin>)>,
 }
 
 impl Targets {
     /// No servers yet. They must be this machine unless `own` is set.
-    pub(super) fn new(own: bool) -> Self {
+    pub(super) fn new(own: bool, options: &ConnectionOptions) -> Self {
         Self {
             own,
+            version: match (options.http1, options.http2) {
+                (true, _) => Version::Http1,
+                (false, true) => Version::Http2,
+                (false, false) => Version::Any,
+            },
+            trust: match &options.ca_file {
+                _ if options.insecure => Trust::Everybody,
+                Some(path) => Trust::File(path.clone()),
+                None => Trust::System,
+            },
+            resolve: options.resolve.clone(),
             known: Vec::new(),
         }
     }
 
-    /// Parses an absolute http URL.
+    /// Parses an absolute http or https URL.
     ///
     /// # Errors
     /// If the text is not such a URL, or its host is unknown or another machine.
     pub(super) fn target(&mut self, text: &str) -> Result<Target, PlanError> {
+        check_url(text)?;
         let not_a_url = || PlanError::Url {
             url: text.to_owned(),
         };
@@ -100,7 +140,7 @@ impl Targets {
         if url.cannot_be_a_base() || named || url.port() == Some(0) {
             return Err(not_a_url());
         }
-        if url.scheme() != "http" {
+        if !matches!(url.scheme(), "http" | "https") {
             return Err(PlanError::Scheme {
                 url: text.to_owned(),
             });
@@ -112,33 +152,79 @@ impl Targets {
         let authority = format!("{host}:{port}");
         let field = uri.authority().map(|authority| authority.as_str());
         let field = HeaderValue::from_str(field.unwrap_or_default()).map_err(|_| not_a_url())?;
-        let origin = self.origin(authority, field)?;
+        let is_https = url.scheme() == "https";
+        let mut known = self.known.iter();
+        let known = known.find(|(https, one)| (*https, &one.authority) == (is_https, &authority));
+        let origin = match known {
+            Some((_, known)) => Arc::clone(known),
+            None => {
+                let addresses = self.addresses(&authority, host, port)?;
+                let origin = Arc::new(Origin {
+                    authority,
+                    host: field,
+                    addresses,
+                    tls: is_https.then(|| self.tls(&url)).transpose()?,
+                    version: self.version,
+                });
+                self.known.push((is_https, Arc::clone(&origin)));
+                origin
+            }
+        };
         Ok(Target { url: uri, origin })
     }
 
-    fn origin(&mut self, authority: String, host: HeaderValue) -> Result<Arc<Origin>, PlanError> {
-        let known = self.known.iter().find(|one| one.authority == authority);
-        if let Some(known) = known {
-            return Ok(Arc::clone(known));
-        }
-        let addresses = match authority.to_socket_addrs() {
-            Ok(addresses) => addresses.collect::<Vec<_>>(),
-            Err(source) => {
-                let host = authority;
-                return Err(PlanError::Host { host, source });
+    /// Returns how to speak TLS with the host of the URL.
+    fn tls(&self, url: &Url) -> Result<Tls, TlsError> {
+        let known = self
+            .known
+            .iter()
+            .find_map(|(_, origin)| origin.tls.as_ref());
+        let config = match known {
+            Some(tls) => Arc::clone(&tls.config),
+            None => tls::config(
+                &self.trust,
+                match self.version {
+                    Version::Http1 => &[HTTP1],
+                    Version::Http2 => &[HTTP2],
+                    Version::Any => &[HTTP2, HTTP1],
+                },
+            )?,
+        };
+        let host = url.host_str().unwrap_or_default();
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(name)?.to_owned();
+        Ok(Tls { config, name })
+    }
+
+    /// Returns the addresses of the host, which are those of `--resolve` if it is named there.
+    fn addresses(
+        &self,
+        authority: &str,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, PlanError> {
+        let mut given = self.resolve.iter();
+        let given = given.find(|given| given.host == host && given.port == port);
+        let addresses: Vec<SocketAddr> = match given {
+            Some(given) => {
+                let addresses = given.addresses.iter();
+                addresses.map(|ip| SocketAddr::new(*ip, port)).collect()
             }
+            None => match authority.to_socket_addrs() {
+                Ok(addresses) => addresses.collect(),
+                Err(source) => {
+                    let host = authority.to_owned();
+                    return Err(PlanError::Host { host, source });
+                }
+            },
         };
         let here = addresses.iter().all(|address| is_loopback(address.ip()));
-        if !here && !self.own {
-            return Err(PlanError::NotLoopback { host: authority });
+        if here || self.own {
+            Ok(addresses)
+        } else {
+            let host = authority.to_owned();
+            Err(PlanError::NotLoopback { host })
         }
-        let origin = Arc::new(Origin {
-            authority,
-            host,
-            addresses,
-        });
-        self.known.push(Arc::clone(&origin));
-        Ok(origin)
     }
 }
 

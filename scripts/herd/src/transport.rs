@@ -1,4 +1,4 @@
-//! The bytes below HTTP: connecting, and whether anything was received.
+//! The bytes below HTTP: connecting, TLS, and whether anything was received.
 
 use std::{
     cell::Cell,
@@ -13,24 +13,41 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpSocket, TcpStream},
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{answer::Failed, failures::Reason, target::Origin};
+use crate::{
+    answer::Failed,
+    failures::Reason,
+    target::{HTTP2, Origin},
+    tls,
+};
 
 /// A connection to a server.
 #[derive(Debug)]
 pub(super) struct Stream {
-    tcp: TcpStream,
+    bytes: Bytes,
     received: Received,
 }
 
-/// Whether a connection has received anything, since this was last asked.
+#[derive(Debug)]
+enum Bytes {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// How often a connection has received something.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Received(Rc<Cell<bool>>);
+pub(super) struct Received(Rc<Cell<u64>>);
 
 impl Received {
-    /// Returns whether there was anything, and forgets it.
-    pub(super) fn take(&self) -> bool {
-        self.0.take()
+    /// Returns the number of reads so far that brought something.
+    pub(super) fn count(&self) -> u64 {
+        self.0.get()
+    }
+
+    /// Returns whether both are of the same connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -38,25 +55,51 @@ impl Stream {
     /// Connects to the first address that accepts, from the address `from`. The caller bounds the time.
     ///
     /// # Errors
-    /// The failure of the last address.
+    /// The failure of the last address, or of TLS.
     pub(super) async fn connect(origin: &Origin, from: Option<IpAddr>) -> Result<Self, Failed> {
-        let mut failed = Failed::new(Reason::Unresolved, "no address");
-        for address in &origin.addresses {
-            match connect_to(*address, from).await {
-                Ok(tcp) => {
-                    let received = Received::default();
-                    return Ok(Self { tcp, received });
-                }
-                Err(error) => failed = failure(&error, Reason::Unreachable),
+        let tcp = connect_to_one(&origin.addresses, from).await?;
+        let bytes = match &origin.tls {
+            None => Bytes::Plain(tcp),
+            Some(tls) => {
+                let connector = TlsConnector::from(tls.config.clone());
+                let stream = connector.connect(tls.name.clone(), tcp).await;
+                Bytes::Tls(Box::new(
+                    stream.map_err(|error| failure(&error, Reason::Tls))?,
+                ))
             }
-        }
-        Err(failed)
+        };
+        Ok(Self {
+            bytes,
+            received: Received::default(),
+        })
     }
 
-    /// Returns a view on whether the connection has received anything.
+    /// Returns whether the server has chosen HTTP/2 in the handshake of TLS; `None` without TLS.
+    pub(super) fn has_chosen_http2(&self) -> Option<bool> {
+        match &self.bytes {
+            Bytes::Plain(_) => None,
+            Bytes::Tls(tls) => Some(tls.get_ref().1.alpn_protocol() == Some(HTTP2)),
+        }
+    }
+
+    /// Returns a view on how often the connection has received something.
     pub(super) fn received(&self) -> Received {
         self.received.clone()
     }
+}
+
+async fn connect_to_one(
+    addresses: &[SocketAddr],
+    from: Option<IpAddr>,
+) -> Result<TcpStream, Failed> {
+    let mut failed = Failed::new(Reason::Unresolved, "no address");
+    for address in addresses {
+        match connect_to(*address, from).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = failure(&error, Reason::Unreachable),
+        }
+    }
+    Err(failed)
 }
 
 async fn connect_to(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -72,16 +115,31 @@ async fn connect_to(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Tcp
     socket.connect(address).await
 }
 
-/// Returns the reason of an error of a socket; `other` if it says too little.
+/// Returns the reason of an error of a stream; `other` if it says too little.
 pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
     use io::ErrorKind as Kind;
     let reason = match error.kind() {
+        _ if tls::is_cause(error) => Reason::Tls,
         Kind::ConnectionRefused => Reason::Refused,
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Reason::Reset,
         Kind::TimedOut => Reason::TimedOut,
         _ => other,
     };
     Failed::new(reason, error.to_string())
+}
+
+/// A stream of either kind.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+impl Stream {
+    fn bytes(&mut self) -> Pin<&mut dyn Duplex> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => Pin::new(stream),
+            Bytes::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -91,9 +149,9 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        let read = self.bytes().poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.received.0.set(true);
+            self.received.0.set(self.received.0.get() + 1);
         }
         read
     }
@@ -105,7 +163,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        self.bytes().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -113,18 +171,21 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, pieces)
+        self.bytes().poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.bytes {
+            Bytes::Plain(stream) => stream.is_write_vectored(),
+            Bytes::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        self.bytes().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        self.bytes().poll_shutdown(cx)
     }
 }

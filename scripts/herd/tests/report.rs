@@ -1,6 +1,7 @@
 //! Reports of runs, as text, as a page and as a drawing:
 //!
 //! - the summary tells in words what the figures show: a collapse, a recovery, a calm run, no answer at all
+//! - a page has the options as a plan file, and what failed first
 //! - a report of an empty, a short, a long or a huge run is a valid document, with all names escaped
 //! - a page fits 360 to 1920 pixels, light and dark: no text under 11 pixels, none outside of its drawing or upon another
 //!   one, enough contrast, no horizontal scrolling, at most 700 pixels for one run (in Chromium)
@@ -23,7 +24,7 @@ use std::{fs, path::Path};
 
 use chromium::measure;
 use herd::{report, run::Run, table::table};
-use runs::{calm, collapse, empty, huge, recovery, refused, short};
+use runs::{calm, collapse, empty, huge, recovery, refused, short, uneven};
 use tempfile::TempDir;
 
 fn written(folder: &Path, name: &str, runs: &[Run]) -> String {
@@ -46,7 +47,7 @@ fn the_summary_tells_what_happened() {
             &[
                 "Collapsed at 18 s and did not recover",
                 "Of the polls due before 18 s, 100 % got an answer within the timeout of 1 s; after that, 0 %.",
-                "No more polls were due than before (40/s), but with retries clients sent 210 requests/s.",
+                "No more polls were offered than before (40/s), but with retries clients sent 210 requests/s.",
             ][..],
         ),
         (recovery(), &["Broke down at 18 s, recovered at 30 s"]),
@@ -65,6 +66,19 @@ fn the_summary_tells_what_happened() {
         for sentence in sentences {
             assert!(page.contains(sentence), "{sentence}: {page}");
         }
+    }
+}
+
+#[test]
+fn a_page_has_the_options_as_a_plan_file_and_what_failed_first() {
+    let page = page(&[collapse()]);
+    for text in [
+        "url = &quot;http://127.0.0.1:8080/board&quot;\n",
+        "clients = 600\n",
+        r#"[&quot;Accept: a/b&quot;, &quot;X: \&quot;&lt;b&gt;\&quot;&quot;]"#,
+        "<td class=\"text\">no response</td>",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
     }
 }
 
@@ -134,6 +148,7 @@ fn pages_and_drawings_are_legible_at_every_width() {
         ("twelve.html", &twelve),
         ("huge.html", &[huge()]),
         ("empty.html", &[empty()]),
+        ("uneven.html", &[uneven()]),
         ("one.svg", &four[1..2]),
         ("four.svg", &four),
     ] {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::{Run, Slice};
+use crate::{
+    failures::Reason,
+    run::{Run, Slice},
+};
 
 /// The most columns of a chart.
 const MOST: f64 = 120.0;
@@ -22,7 +25,7 @@ pub(super) struct Column {
     pub(super) sent: u64,
     pub(super) in_flight: u64,
     /// Requests that failed, by reason.
-    pub(super) failures: BTreeMap<String, u64>,
+    pub(super) failures: BTreeMap<Reason, u64>,
     /// Rebuilds of the server.
     pub(super) rebuilds: u64,
     /// Polls due in this time that got a response, by latency band.
@@ -64,11 +67,7 @@ fn column(slices: &[&Slice]) -> Column {
             answered: slice.answered,
             sent: slice.attempts,
             in_flight: slice.in_flight,
-            failures: slice
-                .failures
-                .iter()
-                .map(|(reason, count)| (reason.to_string(), *count))
-                .collect(),
+            failures: slice.failures.clone(),
             rebuilds: 0,
             bands: slice.histogram.clone(),
             never: slice.unanswered,
@@ -97,7 +96,7 @@ impl Column {
             sum.rebuilds += part.rebuilds;
             sum.never += part.never;
             for (reason, count) in &part.failures {
-                *sum.failures.entry(reason.clone()).or_default() += count;
+                *sum.failures.entry(*reason).or_default() += count;
             }
             sum.bands.resize(sum.bands.len().max(part.bands.len()), 0);
             for (sum, count) in sum.bands.iter_mut().zip(&part.bands) {

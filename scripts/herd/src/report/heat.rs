@@ -4,7 +4,7 @@
 use std::{array, fmt::Write as _};
 
 use super::{
-    canvas::{At, Canvas, LEFT, WIDTH},
+    canvas::{At, Canvas, LEFT, WIDTH, unit},
     columns::Column,
     plot::{LABELS, LINE, Plot, Step, caption},
     scale::{Scale, Tick},
@@ -179,74 +179,52 @@ fn cell_count(least: u64, last: bool) -> String {
     }
 }
 
-/// Returns the cells as one path for each colour, in a grid of one unit for each column and each band.
+/// Returns the cells as one path for each colour; a row of a path is one unit high.
 fn cells(plot: &Plot, key: &Key, columns: &[Column]) -> String {
     let (first, last) = key.bands;
-    let rows = last - first + 1;
-    let mut paths: [String; LEVELS] = array::from_fn(|_| String::new());
+    let mut paths = Paths::default();
     for band in first..=last {
-        let row = last - band;
-        let level = |column: &Column| {
-            let count = column.bands.get(band).copied().unwrap_or(0);
-            key.level(count)
-        };
-        runs_of(columns, level, |level, from, length| {
-            if let Some(path) = paths.get_mut(level - 1) {
-                let _ = write!(path, "M{from} {row}h{length}v1h-{length}z");
-            }
-        });
+        let level = |column: &Column| key.level(column.bands.get(band).copied().unwrap_or(0));
+        row(&mut paths, plot, last - band, columns, level);
     }
-    group(
-        "c",
-        &paths,
-        (plot.top, plot.height / rows as f64),
-        plot,
-        columns,
-    )
+    let rows = last - first + 1;
+    group("c", &paths, plot.top, plot.height / rows as f64)
 }
 
 fn never_cells(plot: &Plot, key: &Key, columns: &[Column]) -> String {
-    let mut paths: [String; LEVELS] = array::from_fn(|_| String::new());
-    runs_of(
-        columns,
-        |column| key.level(column.never),
-        |level, from, length| {
-            if let Some(path) = paths.get_mut(level - 1) {
-                let _ = write!(path, "M{from} 0h{length}v1h-{length}z");
-            }
-        },
-    );
-    group("n", &paths, (plot.top, plot.height), plot, columns)
+    let mut paths = Paths::default();
+    row(&mut paths, plot, 0, columns, |column| {
+        key.level(column.never)
+    });
+    group("n", &paths, plot.top, plot.height)
 }
 
-/// Calls `found` with each level, first column and number of columns of neighbours that have the same colour.
-fn runs_of(
+/// A path for each colour.
+type Paths = [String; LEVELS];
+
+/// Adds a row of cells; neighbours of the same colour are one rectangle.
+fn row(
+    paths: &mut Paths,
+    plot: &Plot,
+    row: usize,
     columns: &[Column],
     level: impl Fn(&Column) -> Option<usize>,
-    mut found: impl FnMut(usize, usize, usize),
 ) {
-    let mut from = 0;
     for same in columns.chunk_by(|left, right| level(left) == level(right)) {
-        if let Some(level) = same.first().and_then(&level) {
-            found(level, from, same.len());
+        let (Some(first), Some(last)) = (same.first(), same.last()) else {
+            continue;
+        };
+        let path = level(first).and_then(|level| paths.get_mut(level - 1));
+        if let Some(path) = path {
+            let (from, to) = (plot.x.place(first.from), plot.x.place(last.to));
+            let _ = write!(path, "M{} {row}H{}v1H{}z", unit(from), unit(to), unit(from));
         }
-        from += same.len();
     }
 }
 
-fn group(
-    class: &str,
-    paths: &[String; LEVELS],
-    (top, row): (f64, f64),
-    plot: &Plot,
-    columns: &[Column],
-) -> String {
-    // All columns but the last one are equally long.
-    let first = columns.first().map_or(0.0, |column| column.to);
-    let column = WIDTH * plot.x.place(first);
-    let mut group = format!(
-        "<g class=\"cells\" transform=\"translate(0,{top:.2}) scale({column:.4},{row:.4})\">\n"
-    );
+fn group(class: &str, paths: &Paths, top: f64, row: f64) -> String {
+    let mut group =
+        format!("<g class=\"cells\" transform=\"translate(0,{top:.2}) scale(1,{row:.4})\">\n");
     for (level, d) in paths.iter().enumerate().filter(|(_, d)| !d.is_empty()) {
         let _ = writeln!(group, r#"<path class="{class}{}" d="{d}"/>"#, level + 1);
     }

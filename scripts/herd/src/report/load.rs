@@ -15,7 +15,7 @@ const HEIGHT: f64 = 120.0;
 const SPREAD: f64 = 10.0;
 
 const LEGEND: [Entry<'_>; 3] = [
-    ("offered", "M0 0H16", "due"),
+    ("offered", "M0 0H16", "offered"),
     ("sent", "M0 0H16", "sent"),
     ("answered edge", "M0 5V-4H16V5z", "answered"),
 ];

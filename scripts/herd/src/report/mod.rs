@@ -6,7 +6,7 @@
 //! | `story` | what happened, in words |
 //! | `picture` | the picture of a run, and the scales that all runs share |
 //! | `load`, `heat`, `strips` | its parts: load, latency, failures |
-//! | `tables` | the tables behind the charts |
+//! | `tables`, `options` | the tables behind the charts, the options that made the run |
 //! | `columns` | a run in columns of time |
 //! | `plot`, `scale`, `canvas` | axes and lines, positions, SVG |
 //! | `units` | numbers with few characters |
@@ -15,6 +15,7 @@ mod canvas;
 mod columns;
 mod heat;
 mod load;
+mod options;
 mod page;
 mod picture;
 mod plot;

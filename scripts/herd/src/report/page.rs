@@ -4,12 +4,14 @@
 use super::{
     canvas::{LEFT, RIGHT, escaped},
     columns::Column,
+    options::options,
     picture::{self, Picture, Scales},
     story::{percent, story},
     tables::{html_row, tables},
     units::{rate, short, time_of_run},
 };
 use crate::{
+    remarks::{bottleneck, remarks},
     run::Run,
     table::{count, milliseconds, rows},
 };
@@ -72,7 +74,7 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
     );
     let role = &run.pollers;
     let per_second = |number: u64| rate(number as f64 / run.seconds.max(1e-9));
-    let failed: u64 = role.reasons().iter().map(|(_, times, _)| times).sum();
+    let failed = role.failures.count(|_| true);
     let tiles = [
         ("answered", percent(role.answered, role.due)),
         (
@@ -88,19 +90,25 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         ("p50", milliseconds(role.latency.p50_ms)),
         ("p99", milliseconds(role.latency.p99_ms)),
     ];
+    let warning = bottleneck(run).map_or(String::new(), |warning| {
+        format!(
+            "<p class=\"warning\"><strong>Beware: {}.</strong></p>",
+            escaped(&warning)
+        )
+    });
     let tiles: String = tiles
         .iter()
         .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
         .collect();
     format!(
-        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<p class=\"sentence\">{}</p>\n\
+        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<div><p>{}</p>{warning}</div>\n\
          <dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
         escaped(&run.name),
         escaped(&story.headline),
         escaped(&story.sentence),
         embedded(picture::run(run, columns, scales), &label),
         tables(run, columns),
-        options(run),
+        options(&run.plan),
         about(run),
     )
 }
@@ -127,11 +135,6 @@ fn about(run: &Run) -> String {
     )
 }
 
-/// Returns the options that made the run.
-fn options(_run: &Run) -> String {
-    String::new()
-}
-
 /// Returns the table of all figures, one column for each run.
 fn figures(runs: &[Run]) -> String {
     let rows = rows(runs);
@@ -143,7 +146,7 @@ fn figures(runs: &[Run]) -> String {
         .map(|name| format!("<th scope=\"col\"><bdi>{}</bdi></th>", escaped(name)))
         .collect();
     let rows: String = rows.iter().map(|row| html_row(row)).collect();
-    let notes: String = crate::table::remarks(runs)
+    let notes: String = remarks(runs)
         .lines()
         .map(|line| format!("<p>{}</p>\n", escaped(line)))
         .collect();

@@ -105,7 +105,7 @@ fn hint(run: &Run, column: &Column) -> String {
         .map(|(reason, count)| format!("\n{reason}: {}/s", per_second(*count)))
         .collect();
     format!(
-        "{} to {}\ndue {}/s, sent {}/s, answered {}/s\np50 {}, p99 {}\nnever answered: {}{}",
+        "{} to {}\noffered {}/s, sent {}/s, answered {}/s\np50 {}, p99 {}\nnever answered: {}{}",
         time_of_run(column.from),
         time_of_run(column.to),
         per_second(column.due),

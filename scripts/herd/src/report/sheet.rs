@@ -7,7 +7,7 @@ use super::{
     story::{percent, story},
     units::{rate, unbroken},
 };
-use crate::{run::Run, table::milliseconds};
+use crate::{remarks::bottleneck, run::Run, table::milliseconds};
 
 /// Width of a run: at 360 pixels its texts are at least 11 pixels high.
 const COLUMN: f64 = 392.0;
@@ -64,7 +64,7 @@ pub(super) fn sheet(runs: &[Run]) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height:.0}\" width=\"{width}\" \
          height=\"{height:.0}\" style=\"max-width:100%;height:auto\" role=\"img\">\n<title>{}</title>\n\
-         <style>\n{}{PICTURE_CSS}.name{{font-size:17px;font-weight:600}}.story{{font-weight:600}}</style>\n\
+         <style>\n{}{PICTURE_CSS}.name{{font-size:17px;font-weight:600}}.story{{font-weight:600}}.warning{{fill:var(--sent)}}</style>\n\
          <rect width=\"{width}\" height=\"{height:.0}\" style=\"fill:var(--back)\"/>\n{body}</svg>\n",
         names.join(", "),
         colours(),
@@ -105,6 +105,13 @@ fn texts(run: &Run, columns: &[super::columns::Column]) -> Vec<(&'static str, St
     let sentences = wrapped(&story.sentence).into_iter().take(LINES);
     let figures = unbroken(&figures);
     lines.extend(sentences.chain(wrapped(&figures)).map(|line| ("", line)));
+    if let Some(warning) = bottleneck(run) {
+        lines.extend(
+            wrapped(&format!("Beware: {warning}."))
+                .into_iter()
+                .map(|line| ("warning", line)),
+        );
+    }
     lines
 }
 

@@ -63,10 +63,10 @@ fn told(run: &Run, columns: &[Column]) -> Story {
     }
     if role.answered == 0 {
         let why = match reasons.first() {
-            Some((reason, times, _)) => {
+            Some((reason, failed)) => {
                 format!(
                     "the most frequent failure was “{reason}”, {}.",
-                    often(*times)
+                    often(failed.count)
                 )
             }
             None => "no request had ended when the run did.".to_owned(),
@@ -82,16 +82,16 @@ fn told(run: &Run, columns: &[Column]) -> Story {
     if let Some(outage) = longest_outage(run, columns, limit) {
         return of_outage(run, columns, limit, outage);
     }
-    let failed: u64 = reasons.iter().map(|(_, times, _)| times).sum();
+    let all = role.failures.count(|_| true);
     let failures = match reasons.first() {
         None => "No request failed.".to_owned(),
-        Some((reason, times, _)) if *times == failed => {
-            format!("Failed requests: {} ({reason}).", count(failed))
+        Some((reason, failed)) if failed.count == all => {
+            format!("Failed requests: {} ({reason}).", count(all))
         }
-        Some((reason, times, _)) => format!(
-            "Failed requests: {}, most of them “{reason}” ({}).",
-            count(failed),
-            count(*times)
+        Some((reason, failed)) => format!(
+            "Failed requests: {}, most often “{reason}” ({}).",
+            count(all),
+            count(failed.count)
         ),
     };
     let in_time: u64 = columns
@@ -178,11 +178,14 @@ fn of_outage(run: &Run, columns: &[Column], limit: f64, outage: Outage) -> Story
     let same = !before.is_empty() && lasts && load <= SAME_LOAD * load_before;
     sentence += &match (same, many) {
         (true, true) => format!(
-            " No more polls were due than before ({}/s), but with retries clients sent {} requests/s.",
+            " No more polls were offered than before ({}/s), but with retries clients sent {} requests/s.",
             rate(load),
             rate(sent)
         ),
-        (true, false) => format!(" No more polls were due than before ({}/s).", rate(load)),
+        (true, false) => format!(
+            " No more polls were offered than before ({}/s).",
+            rate(load)
+        ),
         (false, true) => format!(
             " With retries, {} polls/s became {} requests/s.",
             rate(load),

@@ -1,5 +1,7 @@
 //! Counts over time below each other, each with its name and its total: failures by reason, requests in flight, rebuilds.
 
+use std::collections::BTreeMap;
+
 use super::{
     canvas::{At, Canvas, LEFT},
     columns::Column,
@@ -7,7 +9,7 @@ use super::{
     scale::{Scale, Tick},
     units::{rate, short},
 };
-use crate::{run::Run, table::count};
+use crate::{failures::Reason, run::Run, table::count};
 
 const HEIGHT: f64 = 24.0;
 const GAP: f64 = 8.0;
@@ -20,9 +22,9 @@ const SHORTEST: f64 = 1.5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Requests that failed for one reason.
-    Failed(String),
+    Failed(Reason),
     /// Requests that failed for any reason but these.
-    FailedOtherwise(Vec<String>),
+    FailedOtherwise(Vec<Reason>),
     /// Requests in flight.
     InFlight,
     /// Rebuilds of the server.
@@ -55,7 +57,7 @@ impl Kind {
 
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Failed(reason) => reason_name(reason),
+            Self::Failed(reason) => reason_name(*reason),
             Self::FailedOtherwise(_) => "other failures".to_owned(),
             Self::InFlight => "requests in flight".to_owned(),
             Self::Rebuilds => "rebuilds by the server".to_owned(),
@@ -72,39 +74,26 @@ impl Kind {
 }
 
 /// Returns the name of a reason: a status gets its phrase.
-pub(super) fn reason_name(reason: &str) -> String {
-    let status: Option<u16> = reason.parse().ok();
-    let phrase = status.and_then(|status| match status {
-        301 => Some("Moved Permanently"),
-        302 => Some("Found"),
-        304 => Some("Not Modified"),
-        400 => Some("Bad Request"),
-        401 => Some("Unauthorized"),
-        403 => Some("Forbidden"),
-        404 => Some("Not Found"),
-        408 => Some("Request Timeout"),
-        429 => Some("Too Many Requests"),
-        500 => Some("Internal Server Error"),
-        502 => Some("Bad Gateway"),
-        503 => Some("Service Unavailable"),
-        504 => Some("Gateway Timeout"),
-        _ => None,
-    });
+pub(super) fn reason_name(reason: Reason) -> String {
+    let status = if let Reason::Status(status) = reason {
+        http::StatusCode::from_u16(status).ok()
+    } else {
+        None
+    };
+    let phrase = status.and_then(|status| status.canonical_reason());
     match phrase {
         Some(phrase) => format!("{reason} {phrase}"),
-        None => reason.to_owned(),
+        None => reason.to_string(),
     }
 }
 
 /// Returns the strips that these runs have in common, so that they lie beside each other.
 pub(super) fn strips(runs: &[Run], columns: &[Vec<Column>]) -> Vec<Strip> {
-    let mut totals: Vec<(String, u64)> = Vec::new();
-    for (reason, times, _) in runs.iter().flat_map(|run| run.pollers.reasons()) {
-        match totals.iter_mut().find(|(other, _)| *other == reason) {
-            Some((_, total)) => *total += times,
-            None => totals.push((reason, times)),
-        }
+    let mut totals: BTreeMap<Reason, u64> = BTreeMap::new();
+    for (reason, failed) in runs.iter().flat_map(|run| run.pollers.failures.iter()) {
+        *totals.entry(reason).or_default() += failed.count;
     }
+    let mut totals: Vec<(Reason, u64)> = totals.into_iter().collect();
     totals.sort_by_key(|(_, total)| std::cmp::Reverse(*total));
     let mut kinds: Vec<Kind> = Vec::new();
     let shown = if totals.len() > MOST_REASONS {
@@ -112,11 +101,11 @@ pub(super) fn strips(runs: &[Run], columns: &[Vec<Column>]) -> Vec<Strip> {
     } else {
         totals.len()
     };
-    let reasons: Vec<String> = totals.into_iter().map(|(reason, _)| reason).collect();
-    let named: Vec<String> = reasons.iter().take(shown).cloned().collect();
-    kinds.extend(named.iter().cloned().map(Kind::Failed));
+    let reasons: Vec<Reason> = totals.into_iter().map(|(reason, _)| reason).collect();
+    let named = reasons.get(..shown).unwrap_or(&reasons);
+    kinds.extend(named.iter().copied().map(Kind::Failed));
     if reasons.len() > shown {
-        kinds.push(Kind::FailedOtherwise(named));
+        kinds.push(Kind::FailedOtherwise(named.to_vec()));
     }
     kinds.push(Kind::InFlight);
     if runs.iter().any(|run| run.rebuilds.is_some()) {
@@ -234,16 +223,10 @@ fn one(
 }
 
 fn total(kind: &Kind, run: &Run) -> u64 {
-    let reasons = run.pollers.reasons().into_iter();
+    let failures = &run.pollers.failures;
     match kind {
-        Kind::Failed(name) => reasons
-            .filter(|(reason, ..)| reason == name)
-            .map(|(_, times, _)| times)
-            .sum(),
-        Kind::FailedOtherwise(names) => reasons
-            .filter(|(reason, ..)| !names.contains(reason))
-            .map(|(_, times, _)| times)
-            .sum(),
+        Kind::Failed(reason) => failures.of(*reason),
+        Kind::FailedOtherwise(named) => failures.count(|reason| !named.contains(&reason)),
         Kind::InFlight => 0,
         Kind::Rebuilds => run.rebuilds.as_ref().map_or(0, |rebuilds| rebuilds.total),
     }

@@ -8,6 +8,7 @@ use super::{
     units::{rate, time_of_run},
 };
 use crate::{
+    failures::Reason,
     run::Run,
     table::{count, milliseconds},
 };
@@ -33,13 +34,19 @@ pub(super) fn tables(run: &Run, columns: &[Column]) -> String {
         row.push(count(column.in_flight));
         row
     });
-    let heads = ["time", "due/s", "sent/s", "answered/s", "most in flight"];
+    let heads = [
+        "time",
+        "offered/s",
+        "sent/s",
+        "answered/s",
+        "most in flight",
+    ];
     let load = details("Load as a table", &heads.map(str::to_owned), load);
-    let reasons: Vec<String> = run
+    let reasons: Vec<Reason> = run
         .pollers
         .reasons()
         .into_iter()
-        .map(|(reason, ..)| reason)
+        .map(|(reason, _)| reason)
         .collect();
     load + &latency(run, &merged) + &failures(&reasons, &merged) + &causes(run)
 }
@@ -67,12 +74,12 @@ fn latency(run: &Run, merged: &[Column]) -> String {
     details("Latency as a table: polls by latency", &heads, rows)
 }
 
-fn failures(reasons: &[String], merged: &[Column]) -> String {
+fn failures(reasons: &[Reason], merged: &[Column]) -> String {
     if reasons.is_empty() {
         return String::new();
     }
     let mut heads = vec!["time".to_owned()];
-    heads.extend(reasons.iter().map(|reason| reason_name(reason)));
+    heads.extend(reasons.iter().map(|reason| reason_name(*reason)));
     let failed = |column: &&Column| !column.failures.is_empty();
     let rows = merged.iter().filter(failed).map(|column| {
         let mut row = vec![time(column)];
@@ -93,14 +100,13 @@ fn causes(run: &Run) -> String {
     }
     let rows: String = reasons
         .iter()
-        .map(|(reason, times, first)| {
-            let first = first.as_deref().unwrap_or("-");
+        .map(|(reason, failed)| {
             format!(
                 "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"text\">{}</td></tr>\n",
-                escaped(&reason_name(reason)),
-                count(*times),
-                percent(*times, run.pollers.attempts),
-                escaped(first)
+                escaped(&reason_name(*reason)),
+                count(failed.count),
+                percent(failed.count, run.pollers.attempts),
+                escaped(&failed.first)
             )
         })
         .collect();

@@ -57,7 +57,8 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "seconds": seconds.len() as f64 * length, "timeout_ms": TIMEOUT_MS,
         "pollers": {
             "clients": 600, "due": due, "answered": answered, "failed": due - answered.min(due), "missed": 0,
-            "attempts": sent, "statuses": { "200": answered }, "timeouts": failed, "broken": 0, "first_broken": null,
+            "attempts": sent, "statuses": { "200": answered }, "in_flight": 0, "reopened": 0,
+            "failures": if failed > 0 { json!({ "timed out": { "count": failed, "first": "no response" } }) } else { json!({}) },
             "retries_after_timeout": sent - due.min(sent), "retries_after_other": 0, "body_bytes": 1_000_000,
             "saved_bytes": 0, "rows": 0,
             "latency": { "p50_ms": quantile(0.5), "p90_ms": quantile(0.9), "p99_ms": quantile(0.99),
@@ -69,7 +70,10 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "validators": null, "writers": null, "bands_ms": ends, "slices": slices,
         "rebuilds": { "total": sent, "seen": seconds.iter().enumerate()
             .map(|(at, second)| json!({ "at": at, "count": second.sent })).collect::<Vec<_>>() },
-        "server": null, "late_p99_ms": 0.5,
+        "server": null,
+        "plan": { "url": "http://127.0.0.1:8080/board", "clients": 600, "rate": 40.0, "header": ["Accept: a/b", "X: \"<b>\""] },
+        "generator": { "threads": 2, "verdict": "on-time", "delay": latency(Some(0.1)), "cpu_secs": 2.0,
+            "busiest_cpu_secs": 1.0, "shards": [] },
     });
     serde_json::from_value(run).unwrap()
 }
@@ -124,6 +128,11 @@ pub fn refused() -> Run {
     run("refused", &seconds(40, |_| bad(40)), 1.0)
 }
 
+/// The last column of time is shorter than the others.
+pub fn uneven() -> Run {
+    run("uneven", &seconds(41, |_| good(9.0)), 0.25)
+}
+
 /// One poll in one second.
 pub fn short() -> Run {
     let mut run = run(
@@ -162,13 +171,18 @@ pub fn huge() -> Run {
         360.0,
     );
     run.url = format!("http://[::1]:65535/{}", "long/".repeat(60));
-    for (at, slice) in run.slices.iter_mut().enumerate() {
-        for status in 400..420 {
-            slice
-                .failures
-                .insert(herd::failures::Reason::Status(status), at as u64);
-            run.pollers.statuses.insert(status, 28_680);
+    let mut failures = serde_json::Map::new();
+    for status in 400..420 {
+        let first = "<img src=x onerror=alert(1)> \u{1b}[2J";
+        failures.insert(
+            format!("{status}"),
+            json!({ "count": 28_680, "first": first }),
+        );
+        for (at, slice) in run.slices.iter_mut().enumerate() {
+            let reason = status.to_string().parse().unwrap();
+            slice.failures.insert(reason, at as u64);
         }
     }
+    run.pollers.failures = serde_json::from_value(failures.into()).unwrap();
     run
 }

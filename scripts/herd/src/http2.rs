@@ -1,0 +1,104 @@
+//! A connection that speaks HTTP/2 (RFC 9113): all requests of a client share it, each as a stream. A task of its own
+//! drives it.
+
+use bytes::Bytes;
+use http::{Uri, header::HOST, uri::Authority};
+use http_body_util::Full;
+use hyper::{
+    client::conn::http2::{Builder, SendRequest},
+    rt::Executor,
+};
+use hyper_util::rt::TokioIo;
+use tokio::task::spawn_local;
+
+use crate::{
+    answer::{Answer, Failed},
+    failures::Reason,
+    http1::Unanswered,
+    response::{Keep, failure, is_refused, read},
+    target::Outgoing,
+    transport::{Received, Stream},
+};
+
+/// A connection.
+#[derive(Clone)]
+pub(super) struct Http2 {
+    sender: SendRequest<Full<Bytes>>,
+    /// How often it has received something.
+    pub received: Received,
+}
+
+/// Runs the tasks of a connection on this thread.
+#[derive(Debug, Clone, Copy)]
+struct ThisThread;
+
+impl<F: Future<Output: 'static> + 'static> Executor<F> for ThisThread {
+    fn execute(&self, task: F) {
+        spawn_local(task);
+    }
+}
+
+impl Http2 {
+    /// Speaks HTTP/2 on this stream, with prior knowledge or after ALPN.
+    ///
+    /// # Errors
+    /// If the connection fails at once.
+    pub(super) async fn new(stream: Stream) -> Result<Self, Failed> {
+        let received = stream.received();
+        let connection = Builder::new(ThisThread)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (sender, connection) = connection.map_err(|error| failure(&error, Reason::Closed))?;
+        // Its error is also that of each request.
+        spawn_local(async { drop(connection.await) });
+        Ok(Self { sender, received })
+    }
+
+    /// Sends a request with an absolute URL and reads the response.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn send(&self, request: Outgoing, keep: Keep) -> Result<Answer, Unanswered> {
+        let sending = self
+            .sender
+            .clone()
+            .try_send_request(with_authority(request));
+        let response = sending.await.map_err(|mut error| {
+            let unsent = error.take_message().is_some() || is_refused(error.error());
+            let failed = failure(error.error(), Reason::Closed);
+            Unanswered {
+                silent: failed.reason == Reason::Closed,
+                failed,
+                unsent,
+            }
+        })?;
+        read(response, keep).await.map_err(|failed| Unanswered {
+            failed,
+            unsent: false,
+            silent: false,
+        })
+    }
+
+    /// Returns whether both are the same connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.received.is_same(&other.received)
+    }
+
+    /// Returns whether another request can be sent.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
+
+/// Moves the field Host into the URL, for the pseudo-header `:authority` (RFC 9113 §8.3.1).
+fn with_authority(mut request: Outgoing) -> Outgoing {
+    let host = request.headers_mut().remove(HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    if authority.is_some() && authority.as_ref() != request.uri().authority() {
+        let mut parts = request.uri().clone().into_parts();
+        parts.authority = authority;
+        // An absolute URL with another authority is still one.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+    request
+}
