@@ -1,11 +1,8 @@
 //! One run against the server that collapses, and its figures.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
+use cathedral_publisher::{demo::simulation::populate, store::sqlite::open::open_writer};
 use herd::run::{Run, Slice};
 use tempfile::TempDir;
 
@@ -15,8 +12,8 @@ use crate::{
 };
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
-/// As many challenges as the live board has.
-const CHALLENGES: &str = "51";
+const EVAL_RUNS: u32 = 500;
+const BUSY: Duration = Duration::from_secs(30);
 /// What one rebuild takes longer, in milliseconds: a slow database. The server can do about 190 per second.
 pub const REBUILD_MS: &str = "5";
 pub const CLIENTS: u32 = 120;
@@ -55,23 +52,8 @@ pub struct Server {
 impl Lab {
     pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let publisher = lab::publisher();
-        let sample = Command::new(&publisher)
-            .args(["sample", "board", "--count", CHALLENGES])
-            .output()
-            .unwrap();
-        let board = folder.path().join("board.json");
-        fs::write(&board, sample.stdout).unwrap();
-        let imported = Command::new(&publisher)
-            .args(["import", "board"])
-            .arg(&board)
-            .arg("--database")
-            .arg(folder.path().join("data.db"))
-            .env("PUBLISHER_LOG", "warn")
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(imported.success(), "the board cannot be imported");
+        let mut connection = open_writer(&folder.path().join("data.db"), BUSY).unwrap();
+        populate(&mut connection, EVAL_RUNS, None).unwrap();
         Self { folder }
     }
 
@@ -143,9 +125,11 @@ impl Trial {
         sum(|slice| slice.attempts) as f64 / sum(|slice| slice.due) as f64
     }
 
+    /// Returns the rebuilds during the run, without those of requests that are still in the queue at its end.
     pub fn rebuilds(&self) -> f64 {
-        let rebuilds = self.run.rebuilds.as_ref();
-        rebuilds.map_or(f64::NAN, |rebuilds| rebuilds.total as f64)
+        let seen = self.run.rebuilds.iter().flat_map(|rebuilds| &rebuilds.seen);
+        let inside = seen.filter(|growth| growth.at <= SECONDS);
+        inside.map(|growth| growth.count as f64).sum()
     }
 
     /// Returns how many requests the server refused with 503.
