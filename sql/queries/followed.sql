@@ -9,4 +9,9 @@ CREATE TABLE IF NOT EXISTS followed (
 -- What the upstream was copied of whole at least once: before that it is not served.
 CREATE TABLE IF NOT EXISTS copied (
     part TEXT NOT NULL PRIMARY KEY CHECK (part IN ('board', 'feed'))
+) STRICT;
+-- Where the upstream was with the board that is stored: an older board does not take its place. No row if it is not known.
+CREATE TABLE IF NOT EXISTS followed_board (
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    position TEXT    NOT NULL
 ) STRICT

@@ -154,10 +154,16 @@ impl CacheActor {
             let _ = waiter.send(answer);
         }
         match step.change {
-            Some(HealthChange::Failing) => log::warn!(
-                "cannot rebuild the board ({}): serving the last one, retrying with back-off",
-                mem::take(&mut self.last_error)
-            ),
+            Some(HealthChange::Failing) => {
+                let serving = match self.cell.load().is_some() {
+                    true => "serving the last one",
+                    false => "there is none to serve yet",
+                };
+                log::warn!(
+                    "cannot build the board ({}): {serving}, retrying with back-off",
+                    mem::take(&mut self.last_error)
+                );
+            }
             Some(HealthChange::Recovered { failures }) => {
                 log::info!("rebuilt the board after {failures} failures");
             }

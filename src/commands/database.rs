@@ -14,7 +14,13 @@ use cathedral_publisher::{
             Options, PostgresStore, import::PostgresImport, prune::PostgresPrune, url::PostgresUrl,
         },
         prune::PruneSession,
-        sqlite::{SqliteStore, import::SqliteImport, mirror::claim, prune::SqlitePrune},
+        sqlite::{
+            SqliteStore,
+            import::SqliteImport,
+            mirror::claim::{FollowerLock, claim, expect_own, release},
+            open::open_reader,
+            prune::SqlitePrune,
+        },
     },
 };
 
@@ -83,17 +89,39 @@ impl Opened {
         }
     }
 
-    /// Marks the database as that of a follower.
+    /// Checks that the database is not that of a follower, or makes it one of its own.
     ///
     /// # Errors
-    /// If it has other data, or is not a file.
-    pub(crate) fn claim(&self, upstream: &str, busy_timeout: Duration) -> anyhow::Result<()> {
+    /// If it is and stays one.
+    pub(crate) fn expect_own(&self, promote: bool, busy_timeout: Duration) -> anyhow::Result<()> {
+        let path = match self {
+            // If it is opened later, the writer checks it.
+            Self::File(opening) if opening.file().path().exists() => opening.file().path(),
+            Self::File(_) | Self::Server(_) => return Ok(()),
+        };
+        if promote && let Some(upstream) = release(path, busy_timeout)? {
+            let path = path.display();
+            log::info!(
+                "{path}: is a database of its own from now on, and was a copy of {upstream}"
+            );
+        }
+        Ok(expect_own(&open_reader(path, busy_timeout)?, path)?)
+    }
+
+    /// Marks the database as that of a follower, and keeps other followers away until it is closed.
+    ///
+    /// # Errors
+    /// If it has other data, another process follows with it, or it is not a file.
+    pub(crate) fn claim(&mut self, upstream: &str, busy_timeout: Duration) -> anyhow::Result<()> {
         match self {
             Self::File(opening) => {
                 let path = opening.file().path();
                 // It may not be mounted: see `Opening::begin`.
                 anyhow::ensure!(path.exists(), "{}: cannot be opened", path.display());
-                Ok(claim(path, upstream, busy_timeout)?)
+                let lock = FollowerLock::take(path)?;
+                claim(path, upstream, busy_timeout)?;
+                opening.keep(lock);
+                Ok(())
             }
             // Refused before it was opened.
             Self::Server(_) => Ok(()),

@@ -9,7 +9,7 @@ use std::{
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
-    store::sqlite::{file::DatabaseFile, kept_open::KeptOpen},
+    store::sqlite::{file::DatabaseFile, kept_open::KeptOpen, mirror::claim::FollowerLock},
 };
 
 /// The time between two attempts to open the database.
@@ -20,6 +20,8 @@ pub(crate) struct Opening {
     file: DatabaseFile,
     busy_timeout: Duration,
     kept: Arc<Mutex<Option<KeptOpen>>>,
+    /// If it is that of a follower.
+    follower_lock: Option<FollowerLock>,
 }
 
 impl Opening {
@@ -45,6 +47,7 @@ impl Opening {
                 file,
                 busy_timeout,
                 kept,
+                follower_lock: None,
             });
         }
         let file = DatabaseFile::new(path, read_only);
@@ -52,6 +55,7 @@ impl Opening {
             file: file.clone(),
             busy_timeout,
             kept: Arc::default(),
+            follower_lock: None,
         };
         match KeptOpen::open_existing(&file, busy_timeout) {
             Ok(kept) => opening.put(kept),
@@ -66,6 +70,11 @@ impl Opening {
     /// Returns the database file.
     pub(crate) fn file(&self) -> &DatabaseFile {
         &self.file
+    }
+
+    /// Keeps the lock until the database is closed.
+    pub(crate) fn keep(&mut self, lock: FollowerLock) {
+        self.follower_lock = Some(lock);
     }
 
     /// Closes the database: see [`KeptOpen::close`].
@@ -92,6 +101,7 @@ impl Opening {
             file: self.file.clone(),
             busy_timeout: self.busy_timeout,
             kept: Arc::clone(&self.kept),
+            follower_lock: None,
         };
         let retry = move || {
             let kept = loop {

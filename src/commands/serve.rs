@@ -56,6 +56,7 @@ async fn run(
     let upstream = follow.as_ref().map(|follow| follow.upstream().to_string());
     let opening = {
         let (database, read_only) = (options.database, options.read_only);
+        let promote = options.promote;
         let store = options.settings.store;
         let snapshot_file = options
             .settings
@@ -63,9 +64,12 @@ async fn run(
             .clone()
             .map(SnapshotFile::new);
         actix_web::rt::task::spawn_blocking(move || {
-            let opened = Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())?;
+            let mut opened =
+                Opened::for_serving(&database, read_only, store, snapshot_file.as_ref())?;
             if let Some(upstream) = upstream {
                 opened.claim(&upstream, store.busy_timeout)?;
+            } else if !read_only {
+                opened.expect_own(promote, store.busy_timeout)?;
             }
             Ok::<_, anyhow::Error>(opened)
         })

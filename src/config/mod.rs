@@ -268,6 +268,10 @@ pub struct Serve {
     /// are no admin routes.
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
+    /// Serve a database that was copied by --follow as one of its own, and accept writes: from now on it follows nobody.
+    /// Without this option such a database is refused. Any other database is served as always.
+    #[arg(long, env = "PUBLISHER_PROMOTE")]
+    pub promote: bool,
     #[command(flatten)]
     pub follow: follow::Settings,
     // Last: its help headings hold for all that follows.

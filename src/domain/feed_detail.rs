@@ -66,6 +66,11 @@ impl FeedDetail {
         let mut ordinals: Vec<u32> = known.iter().map(|known| known.lineage.ordinal).collect();
         ordinals.dedup();
         let is_ordered = ordinals.len() == known.len() && ordinals.is_sorted();
+        let mut ids: Vec<u64> = known.iter().map(|known| known.lineage.id).collect();
+        ids.sort_unstable();
+        if !ids.is_sorted_by(|a, b| a < b) {
+            return None;
+        }
         Some(Self {
             next: SeqCursor::parse(&wire.next_since_seq).ok()?,
             seqs: wire.seqs,
@@ -142,6 +147,7 @@ mod tests {
             (r#""shared_through":3"#, r#""shared_through":-1"#),
             ("\"2-", "\"1-"),
             ("\"2-", "\"4-"),
+            ("\"2-0000020000000000", "\"2-0000030000000000"),
         ] {
             assert_eq!(
                 FeedDetail::of_page(&page.replace(part, other)),

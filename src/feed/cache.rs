@@ -11,7 +11,10 @@ use super::{
     page::Page,
     pages::{self, Answer, Pages, ReadToken},
 };
-use crate::{domain::cursor::Cursor, store::FeedStamp};
+use crate::{
+    domain::{cursor::Cursor, seq_cursor::SeqCursor},
+    store::FeedStamp,
+};
 
 /// The cached pages and the reads in flight, behind one short lock. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -113,7 +116,9 @@ impl FeedCache {
     fn change<T>(&self, change: impl FnOnce(&mut Pages) -> T) -> T {
         let mut pages = self.pages();
         let result = change(&mut pages);
-        let (changes, end) = (pages.changes(), pages.end());
+        // A follower that has copied nothing yet has no end to tell.
+        let end = pages.end().filter(|end| *end != SeqCursor::Start);
+        let changes = pages.changes();
         drop(pages);
         let news = &self.0.news;
         news.send_if_modified(|news| news.update(changes, end));

@@ -25,9 +25,11 @@ pub(super) fn read(body: &str) -> Result<Vec<Challenge>, Lie> {
     let mut challenges = Vec::with_capacity(board.items.len());
     for (index, item) in board.items.iter().enumerate() {
         let challenge = Challenge::from_item(item.get());
-        let challenge = challenge.map_err(|error| form(format!("item {index}: {error}")))?;
+        let name = || format!("challenge {} of {}", index + 1, board.items.len());
+        let challenge = challenge.map_err(|error| form(format!("{}: {error}", name())))?;
         if challenge.status != Status::Active {
-            return Err(form(format!("item {index} is {}", challenge.status)));
+            let (name, id) = (name(), &challenge.challenge_id);
+            return Err(form(format!("{name}, {id:?}, is {}", challenge.status)));
         }
         challenges.push(challenge);
     }

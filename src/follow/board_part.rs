@@ -1,12 +1,16 @@
 //! Copies the board: by waiting for its changes, or by polling if the upstream does not offer that.
 
-use std::time::{Duration, Instant};
+use std::{
+    cmp::Ordering,
+    time::{Duration, Instant},
+};
 
 use super::{
     PROBE_AGAIN, board,
     copy::{Copy, LEAST_PAUSE, SHORT_WAIT, Stop, TIMEOUT, Told, WAIT_TIMEOUT},
     hand::Hand,
     pace::Pace,
+    slots::Age,
     source::{Question, Reply, position_of},
     status::Part,
 };
@@ -28,6 +32,12 @@ enum Way {
     Waiting(String),
     /// When the upstream last refused to let this process wait.
     Polling(Instant),
+}
+
+/// Returns whether a position is older than the stored one, in one history.
+fn is_older(position: Option<Position>, stored: Option<Position>) -> bool {
+    let order = position.zip(stored);
+    order.and_then(|(new, stored)| new.order(stored)) == Some(Ordering::Less)
 }
 
 /// Copies the board.
@@ -79,7 +89,12 @@ impl BoardPart {
             self.way = Way::Unknown;
         }
         // Another process may have replaced the database, or the feed has brought other lineages.
-        let Mirrored { board, cursor, .. } = self.copy.mirrored(&self.hand).await?;
+        let Mirrored {
+            board,
+            board_position: before,
+            cursor,
+            ..
+        } = self.copy.mirrored(&self.hand).await?;
         let version = board.version;
         if self
             .stored
@@ -105,13 +120,23 @@ impl BoardPart {
         let (new, fields) = match reply {
             Reply::New(new, fields) => (Some(new), fields),
             Reply::NotModified(fields) => (None, fields),
-            Reply::Status(400 | 404 | 405 | 410 | 501, _) if self.way == Way::Unknown => {
+            Reply::Refused(refusal)
+                if self.way == Way::Unknown
+                    && matches!(refusal.status, 400 | 404 | 405 | 410 | 501) =>
+            {
                 self.way = Way::Polling(begun);
                 return Ok(Duration::ZERO);
             }
-            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+            Reply::Refused(refusal) => {
+                let path = match self.way {
+                    Way::Polling(_) => BOARD,
+                    Way::Unknown | Way::Waiting(_) => CHANGES,
+                };
+                return Err(Stop::Status(path.to_owned(), refusal));
+            }
         };
         let position = fields.next.as_deref().and_then(position_of);
+        let is_older = is_older(position, before);
         let is_new = new.is_some();
         let (challenges, bytes) = new.map_or((None, 0), |(it, bytes)| (Some(it), bytes));
         if is_new || position != self.position {
@@ -119,19 +144,26 @@ impl BoardPart {
                 // Without them the position says nothing. If it fails, the board does not wait for it.
                 let _ = self.copy.learn_lineages(&self.hand).await;
             }
-            self.store(challenges, bytes, position).await?;
+            self.store(challenges, bytes, position, is_older).await?;
             let version = self.copy.mirrored(&self.hand).await?.board.version;
             let before = self.stored.take().map(|(tag, _)| tag);
             let tag = if is_new { fields.tag } else { before };
             self.stored = tag.map(|tag| (tag, version));
             self.position = position;
         }
-        self.copy.status.confirmed(Part::Board);
+        // The same board at an older position is that of a replica which began earlier, or of a cache.
+        if is_older && fields.by_slot != Age::New {
+            return Err(Stop::Old(CHANGES.to_owned()));
+        }
+        self.copy.status.confirmed(Part::Board, fields.age);
         // Before the first copy there was nothing to build from.
         if is_new {
             self.copy.cache.retry();
         }
-        self.told.succeeded(&self.copy, &mut self.pace);
+        // An upstream that answers at once, and never at the end of a wait, is not well.
+        if self.way != Way::Unknown {
+            self.told.succeeded(&self.copy, &mut self.pace);
+        }
         match (&self.way, fields.next) {
             (Way::Polling(_), _) => {}
             (_, Some(query)) => self.way = Way::Waiting(query),
@@ -153,6 +185,7 @@ impl BoardPart {
         challenges: Option<Vec<Challenge>>,
         bytes: usize,
         position: Option<Position>,
+        is_older: bool,
     ) -> Result<(), Stop> {
         let board = |challenges| Mirror::Board {
             challenges,
@@ -162,9 +195,13 @@ impl BoardPart {
         let Err(Stop::Refused(_)) = stored else {
             return stored.map(drop);
         };
-        // The other part may be faster.
-        let _ = self.copy.learn_lineages(&self.hand).await;
-        let stored = self.copy.write(bytes, board(challenges)).await;
+        let stored = if is_older {
+            stored
+        } else {
+            // The other part may be faster.
+            let _ = self.copy.learn_lineages(&self.hand).await;
+            self.copy.write(bytes, board(challenges)).await
+        };
         if let Err(Stop::Refused(_)) = &stored {
             let metrics = &self.copy.source.metrics;
             metrics.rejected(FollowRejected::Numbers);

@@ -10,8 +10,8 @@ use crate::{
 /// The codings that a follower accepts.
 pub(super) const ACCEPT_ENCODING: &str = "br, zstd, gzip";
 
-/// Decodes a body of up to `max_bytes`, and checks that it is what its tag says, if that has the form of the wire
-/// contract.
+/// Decodes a body of up to `max_bytes`, and checks that it is what its tag says. A tag that is missing, or does
+/// not have the form of the wire contract, says nothing: then nothing is known of the body.
 ///
 /// # Errors
 /// [`Lie`].
@@ -28,9 +28,14 @@ pub(super) fn decoded(
         };
         Lie::new(reason, error.to_string())
     })?;
-    if let Some(digits) = tag.and_then(digits_of)
-        && !EntityTag::of(&identity).to_string()[1..].starts_with(digits)
-    {
+    let Some(digits) = tag.and_then(digits_of) else {
+        let text = match tag {
+            Some(tag) => format!("the entity-tag {tag:?} does not name its bytes"),
+            None => "it has no entity-tag".to_owned(),
+        };
+        return Err(Lie::new(FollowRejected::Tag, text));
+    };
+    if !EntityTag::of(&identity).to_string()[1..].starts_with(digits) {
         let text = format!("the body is not that of {}", tag.unwrap_or_default());
         return Err(Lie::new(FollowRejected::Tag, text));
     }
@@ -69,7 +74,7 @@ mod tests {
             assert_eq!(rejected(b"a", "", tag), None, "{tag}");
             assert_eq!(rejected(b"b", "", tag), Some(FollowRejected::Tag), "{tag}");
         }
-        // Tags of another form say nothing of the body.
+        // Tags of another form say nothing of the body, so it is not believed.
         for tag in [
             "",
             "\"\"",
@@ -78,8 +83,11 @@ mod tests {
             "\"ca978112ca1bbdcab\"",
             "ca978112ca1bbdca",
         ] {
-            assert_eq!(rejected(b"b", "identity", tag), None, "{tag}");
+            let reason = Some(FollowRejected::Tag);
+            assert_eq!(rejected(b"b", "identity", tag), reason, "{tag}");
         }
+        let untagged = decoded(b"a", "", None, 10);
+        assert_eq!(untagged.map_err(|lie| lie.reason), Err(FollowRejected::Tag));
     }
 
     #[test]
@@ -88,6 +96,7 @@ mod tests {
         for coding in ["deflate", "gzip", "br", "zstd"] {
             assert_eq!(rejected(b"abc", coding, ""), Some(FollowRejected::Coding));
         }
-        assert_eq!(rejected(b"\xff", "", ""), Some(FollowRejected::Form));
+        let tag = EntityTag::of(b"\xff").to_string();
+        assert_eq!(rejected(b"\xff", "", &tag), Some(FollowRejected::Form));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use tokio::sync::Mutex;
@@ -13,12 +13,13 @@ use super::{
     lie::Lie,
     pace::Pace,
     rows::{self, LeftOut, NumberedPage},
-    source::{Failure, Question, Reply, Source},
+    slots::{Age, Slots},
+    source::{Failure, Fields, Question, Refusal, Reply, Source, slot_of},
     status::{Part, UpstreamStatus},
 };
 use crate::{
     cache::handle::CacheHandle,
-    domain::{clock::Clock, cursor::PageLimit, seq_cursor::SeqCursor},
+    domain::{clock::Clock, cursor::PageLimit, eval_run::EvalRun, seq_cursor::SeqCursor},
     keys::JwkSetHandle,
     metrics::FollowRejected,
     store::{
@@ -61,18 +62,23 @@ pub(super) struct Copy {
     /// Verifies eval runs, if there is one.
     pub(super) jwk_set: JwkSetHandle,
     pub(super) left_out: Arc<Mutex<HashSet<String>>>,
+    /// Bounds the lines of the log about single eval runs, and about those that the upstream has removed.
     pub(super) told: Arc<Throttle<FollowRejected>>,
     /// Locked while a page is asked for that nobody waits for: both parts may ask.
     pub(super) asking: Arc<Mutex<()>>,
+    /// What the answers so far tell of the upstream's clock.
+    pub(super) slots: Arc<SyncMutex<Slots>>,
 }
 
 /// Why a step came to nothing.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// No answer, or one that is rejected.
-    Upstream(Failure),
-    /// A status that is no answer.
-    Status(u16, Option<Duration>),
+    /// No answer at this path, or one that is rejected.
+    Upstream(String, Failure),
+    /// A status that is no answer, at this path.
+    Status(String, Refusal),
+    /// An answer that a cache has kept, at this path.
+    Old(String),
     /// What was said does not fit what is stored.
     Refused(String),
     /// Another page was stored meanwhile.
@@ -84,8 +90,9 @@ pub(super) enum Stop {
 impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Upstream(failure) => failure.fmt(f),
-            Self::Status(status, _) => write!(f, "it answers {status}"),
+            Self::Upstream(path, failure) => write!(f, "{path}: {failure}"),
+            Self::Status(path, refusal) => write!(f, "{path}: {refusal}"),
+            Self::Old(path) => write!(f, "{path}: its answer is old: a cache answers in its place"),
             Self::Refused(reason) => write!(f, "its answer is rejected: numbers: {reason}"),
             Self::Overtaken => f.write_str("another page was stored meanwhile"),
             Self::Own(reason) => write!(f, "what it says cannot be stored: {reason}"),
@@ -106,9 +113,27 @@ impl Copy {
         read: impl FnOnce(&str) -> Result<T, Lie> + Send + 'static,
     ) -> Result<Reply<T>, Stop> {
         let source = Arc::clone(&self.source);
+        // Without the query: the log tells each failure once.
+        let path = question.target.split('?').next().unwrap_or_default();
+        let path = path.to_owned();
         let asked = hand.run(move || source.ask(&question, read)).await;
         let asked = asked.map_err(|error| Stop::Own(error.to_string()))?;
-        asked.map_err(Stop::Upstream)
+        let mut reply = asked.map_err(|failure| Stop::Upstream(path.clone(), failure))?;
+        if let Reply::New(_, fields) | Reply::NotModified(fields) = &mut reply {
+            fields.by_slot = self.age_of(fields);
+            if fields.by_slot == Age::Old {
+                return Err(Stop::Old(path));
+            }
+        }
+        Ok(reply)
+    }
+
+    fn age_of(&self, fields: &Fields) -> Age {
+        let slot = fields.next.as_deref().and_then(slot_of);
+        let slots = self.slots.lock();
+        let mut slots = slots.unwrap_or_else(PoisonError::into_inner);
+        let since_1970 = self.clock.wall().duration_since(UNIX_EPOCH);
+        slots.note(slot, self.now(), since_1970.unwrap_or_default().as_secs())
     }
 
     /// Returns how far the copy has got.
@@ -164,10 +189,10 @@ impl Copy {
             let page = rows::numbered_page(body, PageLimit::default(), jwk_set.get().as_deref())?;
             Ok((page, body.len()))
         };
-        let (page, bytes, next) = match self.ask(hand, question, read).await? {
-            Reply::New((page, bytes), fields) => (page, bytes, fields.next),
-            Reply::NotModified(_) => return Err(Stop::Status(304, None)),
-            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+        let (page, bytes, fields) = match self.ask(hand, question, read).await? {
+            Reply::New((page, bytes), fields) => (page, bytes, fields),
+            Reply::NotModified(_) => return Err(feed_status(Refusal::of(304))),
+            Reply::Refused(refusal) => return Err(feed_status(refusal)),
         };
         let NumberedPage {
             accepted,
@@ -176,11 +201,26 @@ impl Copy {
         } = page;
         let is_last = count < PageLimit::default().rows();
         self.tell(accepted.left_out).await;
+        // All pages up to there say it.
+        if let Some(kept_from) = &fields.kept_from
+            && asked != SeqCursor::Start
+            && self
+                .told
+                .admit(FollowRejected::Numbers, Instant::now())
+                .is_some()
+        {
+            log::warn!(
+                "{} has removed eval runs that ran before {} and may not have been copied: the copy says so by Kept-From",
+                self.source.upstream,
+                kept_from.ran_at
+            );
+        }
         let page = MirroredPage {
             asked,
             detail,
             rows: accepted.rows,
             is_last,
+            kept_from: fields.kept_from,
         };
         if let Err(stop) = self.write(bytes, Mirror::Page(page)).await {
             let is_refused = matches!(stop, Stop::Refused(_));
@@ -194,9 +234,22 @@ impl Copy {
             return Err(stop);
         }
         if is_last {
-            self.status.confirmed(Part::Feed);
+            self.status.confirmed(Part::Feed, fields.age);
         }
-        Ok((NumberedStep { count, is_last }, next))
+        Ok((NumberedStep { count, is_last }, fields.next))
+    }
+
+    /// Returns the ids of those eval runs that are stored with other bytes.
+    pub(super) async fn conflicting(
+        &self,
+        hand: &Hand,
+        rows: Arc<Vec<EvalRun>>,
+    ) -> Result<Vec<String>, Stop> {
+        let store = self.store.clone();
+        let read = move || store.conflicting(&rows, Instant::now() + READ_TIMEOUT);
+        let read = hand.run(read).await;
+        let read = read.map_err(|error| Stop::Own(error.to_string()))?;
+        read.map_err(|error| Stop::Own(error.to_string()))
     }
 
     /// Counts and logs eval runs that were left out, each once.
@@ -212,7 +265,7 @@ impl Copy {
             self.source.metrics.rejected(reason);
             if let Some(suppressed) = self.told.admit(reason, Instant::now()) {
                 log::error!(
-                    "the eval run {id:?} of the upstream is not published: {text} ({suppressed} more before it)"
+                    "the eval run {id:?} of the upstream is left out for good: {text} ({suppressed} more before it)"
                 );
             }
         }
@@ -230,9 +283,14 @@ pub(super) fn throttle() -> Arc<Throttle<FollowRejected>> {
     Arc::new(Throttle::new(LEFT_OUT_LINES, Duration::from_secs(60)))
 }
 
+/// A status that is no answer of the feed.
+pub(super) fn feed_status(refusal: Refusal) -> Stop {
+    Stop::Status(FEED.to_owned(), refusal)
+}
+
 fn refused(rejected: Rejected) -> Stop {
     match rejected {
-        Rejected::Item { .. } => Stop::Refused(rejected.to_string()),
+        Rejected::Item { error, .. } => Stop::Refused(error.to_string()),
         Rejected::Store(_)
         | Rejected::Refused(_)
         | Rejected::Busy
@@ -266,8 +324,12 @@ impl Told {
             self.failure = Some(text);
         }
         let retry_after = match stop {
-            Stop::Status(_, retry_after) => *retry_after,
-            Stop::Upstream(_) | Stop::Refused(_) | Stop::Overtaken | Stop::Own(_) => None,
+            Stop::Status(_, refusal) => refusal.retry_after,
+            Stop::Upstream(..)
+            | Stop::Old(_)
+            | Stop::Refused(_)
+            | Stop::Overtaken
+            | Stop::Own(_) => None,
         };
         pace.failed(retry_after)
     }

@@ -8,11 +8,12 @@ use std::{
 
 use super::{
     PROBE_AGAIN,
-    copy::{Copy, FEED, LEAST_PAUSE, SHORT_WAIT, Stop, TIMEOUT, Told},
+    behind::Behind,
+    copy::{Copy, FEED, LEAST_PAUSE, SHORT_WAIT, Stop, TIMEOUT, Told, feed_status},
     hand::Hand,
     pace::Pace,
     rows::{self, LeftOut},
-    source::{Question, Reply},
+    source::{Question, Refusal, Reply},
     status::Part,
     walk::Walk,
 };
@@ -44,6 +45,16 @@ enum Way {
     Places(Walk, Instant, Phase),
 }
 
+impl Way {
+    /// In the order of commits, from the start.
+    fn anew() -> Self {
+        Self::Numbered {
+            next: None,
+            starts_again: true,
+        }
+    }
+}
+
 /// Where a poll of the pages is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -59,7 +70,20 @@ pub(super) struct FeedPart {
     overlap: Duration,
     pace: Pace,
     told: Told,
+    behind: Behind,
+    /// Whether all is being read anew: the end of that says nothing of the next request.
+    is_anew: bool,
     way: Way,
+}
+
+/// What a step came to.
+enum Done {
+    /// Another request must follow: nothing is known yet of how the upstream is.
+    On,
+    /// The pause before the next request. The upstream has answered as it should.
+    End(Duration),
+    /// Likewise, but it may be another server that answers next.
+    Perhaps(Duration),
 }
 
 impl FeedPart {
@@ -71,6 +95,8 @@ impl FeedPart {
             overlap,
             pace: Pace::new(fastrand::Rng::new()),
             told: Told::new("feed"),
+            behind: Behind::default(),
+            is_anew: false,
             way: Way::Unknown,
         }
     }
@@ -78,19 +104,26 @@ impl FeedPart {
     /// Asks once, and stores the answer. Returns the pause before the next request.
     pub(super) async fn step(&mut self) -> Duration {
         match self.try_step().await {
-            Ok(pause) => {
+            Ok(Done::On) => Duration::ZERO,
+            Ok(Done::Perhaps(pause)) => pause,
+            Ok(Done::End(pause)) => {
+                self.behind.caught_up();
                 self.told.succeeded(&self.copy, &mut self.pace);
                 pause
             }
             Err(stop) => {
                 // The next answer may come from another program.
                 self.way = Way::Unknown;
+                let is_behind = matches!(&stop, Stop::Status(_, refusal) if refusal.is_behind());
+                if is_behind && self.behind.is_for_good(self.copy.now()) {
+                    self.way = Way::anew();
+                }
                 self.told.failed(&self.copy, &mut self.pace, &stop)
             }
         }
     }
 
-    async fn try_step(&mut self) -> Result<Duration, Stop> {
+    async fn try_step(&mut self) -> Result<Done, Stop> {
         match &self.way {
             Way::Unknown => self.probe().await,
             Way::Numbered { .. } => self.numbered().await,
@@ -98,14 +131,14 @@ impl FeedPart {
                 if self.copy.now().saturating_duration_since(*since) > PROBE_AGAIN =>
             {
                 self.way = Way::Unknown;
-                Ok(Duration::ZERO)
+                Ok(Done::On)
             }
             Way::Places(..) => self.places().await,
         }
     }
 
     /// Asks for one eval run in either order, to see which one the upstream knows.
-    async fn probe(&mut self) -> Result<Duration, Stop> {
+    async fn probe(&mut self) -> Result<Done, Stop> {
         let cursor = self.copy.mirrored(&self.hand).await?.cursor;
         let first = first_place()?;
         let target = format!(
@@ -123,26 +156,29 @@ impl FeedPart {
             let limit = PageLimit::new(1).unwrap_or_default();
             rows::place_page(body, &first, limit, None).map(|_| false)
         };
-        let numbered = |starts_again| Way::Numbered {
-            next: None,
-            starts_again,
-        };
         let places = || Way::Places(Walk::new(self.overlap), self.copy.now(), Phase::Begins);
         self.way = match self.copy.ask(&self.hand, question, read).await? {
-            Reply::New(true, _) => numbered(false),
+            Reply::New(true, _) => Way::Numbered {
+                next: None,
+                starts_again: false,
+            },
             Reply::New(false, _) => places(),
-            Reply::Status(410, _) if cursor != SeqCursor::Start => numbered(true),
+            Reply::Refused(Refusal { status: 410, .. }) if cursor != SeqCursor::Start => {
+                Way::anew()
+            }
             // It may be strict about parameters that it does not know.
-            Reply::Status(400 | 422, _) => places(),
-            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
-            Reply::NotModified(_) => return Err(Stop::Status(304, None)),
+            Reply::Refused(Refusal {
+                status: 400 | 422, ..
+            }) => places(),
+            Reply::Refused(refusal) => return Err(feed_status(refusal)),
+            Reply::NotModified(_) => return Err(feed_status(Refusal::of(304))),
         };
-        Ok(Duration::ZERO)
+        Ok(Done::On)
     }
 
-    async fn numbered(&mut self) -> Result<Duration, Stop> {
+    async fn numbered(&mut self) -> Result<Done, Stop> {
         let Way::Numbered { next, starts_again } = &self.way else {
-            return Ok(Duration::ZERO);
+            return Ok(Done::On);
         };
         let begun = self.copy.now();
         let asking = Arc::clone(&self.copy.asking).lock_owned().await;
@@ -153,6 +189,7 @@ impl FeedPart {
             stored
         };
         if *starts_again {
+            self.is_anew = true;
             let upstream = &self.copy.source.upstream;
             log::warn!(
                 "{upstream} does not know the eval runs that were copied: reading all of them anew"
@@ -161,50 +198,53 @@ impl FeedPart {
         // The other part may have stored a page meanwhile.
         let target = next.as_ref().filter(|(from, _)| *from == cursor);
         let target = target.map(|(_, query)| query.clone());
+        let was_waited_for = target.is_some();
         // The other part must not wait for what this one waits for.
         let _asking = Some(asking).filter(|_| target.is_none());
         let step = self.copy.numbered_step(&self.hand, cursor, target).await;
         let (step, link) = match step {
             Ok(step) => step,
-            Err(Stop::Status(410, _)) if cursor != SeqCursor::Start => {
-                self.way = Way::Numbered {
-                    next: None,
-                    starts_again: true,
-                };
-                return Ok(Duration::ZERO);
-            }
             Err(Stop::Overtaken) => {
                 self.way = Way::Numbered {
                     next: None,
                     starts_again: false,
                 };
-                return Ok(Duration::ZERO);
+                return Ok(Done::Perhaps(LEAST_PAUSE));
             }
+            // Also 410: two servers that do not know each other's cursors must not be read in turns without a pause.
             Err(stop) => return Err(stop),
         };
         let cursor = self.copy.mirrored(&self.hand).await?.cursor;
+        // An upstream that answers at once, and never at the end of a wait, is not well.
+        let is_well = (was_waited_for || link.is_none()) && !self.is_anew;
         self.way = Way::Numbered {
             next: link.filter(|_| step.is_last).map(|query| (cursor, query)),
             starts_again: false,
         };
+        if !step.is_last {
+            return Ok(Done::On);
+        }
+        self.is_anew = false;
         let lasted = self.copy.now().saturating_duration_since(begun);
-        Ok(match step.is_last {
-            false => Duration::ZERO,
-            true if step.count == 0 && lasted < SHORT_WAIT => SHORT_WAIT,
-            true => LEAST_PAUSE,
+        let is_short = step.count == 0 && lasted < SHORT_WAIT;
+        let pause = if is_short { SHORT_WAIT } else { LEAST_PAUSE };
+        Ok(if is_well {
+            Done::End(pause)
+        } else {
+            Done::Perhaps(pause)
         })
     }
 
-    async fn places(&mut self) -> Result<Duration, Stop> {
+    async fn places(&mut self) -> Result<Done, Stop> {
         let newest = self.copy.mirrored(&self.hand).await?.newest;
         let Way::Places(walk, _, phase) = &mut self.way else {
-            return Ok(Duration::ZERO);
+            return Ok(Done::On);
         };
         if *phase == Phase::Begins {
             walk.begin(newest.as_ref(), &first_place()?);
         }
         let Some((after, tag)) = walk.ask() else {
-            return Ok(Duration::ZERO);
+            return Ok(Done::On);
         };
         let after = after.clone();
         let question = Question {
@@ -219,23 +259,23 @@ impl FeedPart {
             Ok((page, body.len()))
         };
         let reply = self.copy.ask(&self.hand, question, read).await?;
-        let fresh_for;
+        let (fresh_for, age);
         let goes_on = match reply {
             Reply::New((page, bytes), fields) => {
-                fresh_for = fields.fresh_for;
+                (fresh_for, age) = (fields.fresh_for, fields.age);
                 let is_last = page.next.is_none();
                 self.store(page.accepted, page.merkle_epoch_latest, bytes, is_last)
                     .await?;
                 let Way::Places(walk, ..) = &mut self.way else {
-                    return Ok(Duration::ZERO);
+                    return Ok(Done::On);
                 };
                 walk.stored(fields.tag, page.next)
             }
             Reply::NotModified(fields) => {
-                fresh_for = fields.fresh_for;
+                (fresh_for, age) = (fields.fresh_for, fields.age);
                 walk.not_modified()
             }
-            Reply::Status(status, retry_after) => return Err(Stop::Status(status, retry_after)),
+            Reply::Refused(refusal) => return Err(feed_status(refusal)),
         };
         if let Way::Places(_, _, phase) = &mut self.way {
             *phase = if goes_on {
@@ -245,10 +285,10 @@ impl FeedPart {
             };
         }
         if goes_on {
-            return Ok(Duration::ZERO);
+            return Ok(Done::On);
         }
-        self.copy.status.confirmed(Part::Feed);
-        Ok(self.pace.poll(self.poll, fresh_for))
+        self.copy.status.confirmed(Part::Feed, age);
+        Ok(Done::End(self.pace.poll(self.poll, fresh_for)))
     }
 
     async fn store(
@@ -259,18 +299,21 @@ impl FeedPart {
         is_last: bool,
     ) -> Result<(), Stop> {
         self.copy.tell(accepted.left_out).await;
-        let ids: Vec<String> = accepted.rows.iter().map(|run| run.id.clone()).collect();
+        let rows = Arc::new(accepted.rows);
         let mirrored = Mirror::Rows {
-            rows: accepted.rows,
+            rows: Arc::clone(&rows),
             merkle_epoch_latest,
             is_last,
         };
         let counts = self.copy.write(bytes, mirrored).await?.counts;
-        if counts.inserted + counts.unchanged < ids.len() as u64 {
-            let id = ids.join(", ");
-            let text = "an eval run of this page is stored with other bytes".to_owned();
-            let reason = FollowRejected::Conflict;
-            self.copy.tell(vec![LeftOut { reason, id, text }]).await;
+        if counts.inserted + counts.unchanged < rows.len() as u64 {
+            let ids = self.copy.conflicting(&self.hand, rows).await?;
+            let left_out = ids.into_iter().map(|id| LeftOut {
+                reason: FollowRejected::Conflict,
+                id,
+                text: "it is stored with other bytes, which stay".to_owned(),
+            });
+            self.copy.tell(left_out.collect()).await;
         }
         Ok(())
     }

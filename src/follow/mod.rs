@@ -15,11 +15,14 @@
 //! | `body` | decodes a body within bounds, and compares it with its entity-tag |
 //! | `board`, `rows` | what is accepted of a board, and of a page of the feed (pure) |
 //! | `walk` | which page of an upstream without `since_seq` to ask for next (pure) |
+//! | `slots` | whether an answer comes from the upstream itself, and not from a cache (pure) |
+//! | `behind` | for how long the upstream has been behind the copy (pure) |
 //! | `pace` | pauses between requests (pure) |
 //! | `lie` | why an answer is rejected |
 //! | `hand` | a thread that asks and waits |
 //! | `status` | when the upstream last confirmed what is here |
 
+mod behind;
 mod board;
 mod board_part;
 mod body;
@@ -30,6 +33,7 @@ mod lie;
 mod pace;
 mod rows;
 mod settings;
+mod slots;
 mod source;
 mod status;
 mod walk;
@@ -162,6 +166,7 @@ impl Follow {
             left_out: Arc::default(),
             told: copy::throttle(),
             asking: Arc::default(),
+            slots: Arc::default(),
         };
         let (poll, overlap) = (self.settings.follow_poll, self.settings.follow_overlap);
         let mut board = BoardPart::new(copy.clone(), hands.0, poll);

@@ -18,6 +18,9 @@ use crate::{
     metrics::FollowRejected,
 };
 
+/// More lineages than a database of this program knows: the last 1,000 that it continues, and 256 that it has left.
+const MAX_LINEAGES: usize = 1300;
+
 /// The accepted eval runs of a page, and why others were left out.
 #[derive(Debug, Default)]
 pub(super) struct Accepted<T> {
@@ -135,6 +138,12 @@ pub(super) fn numbered_page(
     if !detail.seqs.is_sorted_by(|a, b| a < b) {
         return Err(Lie::new(FollowRejected::Order, "numbers do not ascend"));
     }
+    if detail.lineages.known().len() > MAX_LINEAGES {
+        let count = detail.lineages.known().len();
+        return Err(form(format!(
+            "it has {count} lineages, and may have {MAX_LINEAGES}"
+        )));
+    }
     let rows = page.items.iter().zip(places).zip(&detail.seqs);
     let numbered = rows.map(|((row, place), seq)| (*seq, *row, place));
     Ok(NumberedPage {
@@ -147,7 +156,7 @@ pub(super) fn numbered_page(
 fn items(body: &str) -> Result<(Items<'_>, Vec<Cursor>), Lie> {
     let page: Items<'_> = serde_json::from_str(body).map_err(|error| form(error.to_string()))?;
     let place = |(index, row): (usize, &&RawValue)| {
-        let invalid = |error: String| form(format!("item {index}: {error}"));
+        let invalid = |error: String| form(format!("eval run {} of the page: {error}", index + 1));
         let place = serde_json::from_str(row.get());
         let Place { ran_at, id } = place.map_err(|error| invalid(error.to_string()))?;
         Cursor::of_row(&ran_at, id).map_err(|error| invalid(error.to_string()))

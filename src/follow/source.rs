@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use super::{body, lie::Lie, settings::Upstream};
+use super::{body, lie::Lie, settings::Upstream, slots::Age};
 use crate::{
-    domain::position::Position,
+    domain::{position::Position, ran_at::RanAt, seq_cursor::SeqCursor},
     fetch::{Ask, FetchError, Fetched, Fetcher},
     metrics::{FollowMetrics, FollowOutcome, FollowRejected},
+    store::KeptFrom,
 };
 
 /// The longest body, encoded or not: a board of ten thousand challenges, or a page of 200 rows of the greatest length.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 /// The longest link to the next request.
 const MAX_LINK_BYTES: usize = 1000;
+/// The longest body of an error that is read.
+const MAX_DETAIL_BYTES: usize = 1000;
 
 /// Asks the upstream.
 #[derive(Debug)]
@@ -40,17 +43,79 @@ pub(super) enum Reply<T> {
     /// 304.
     NotModified(Fields),
     /// Another status.
-    Status(u16, Option<Duration>),
+    Refused(Refusal),
+}
+
+/// An answer with another status than 200 and 304.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
+    /// What it says, if that has the form of the wire contract.
+    detail: String,
+}
+
+impl Refusal {
+    /// A status that says nothing more.
+    pub(super) fn of(status: u16) -> Self {
+        Self {
+            status,
+            retry_after: None,
+            detail: String::new(),
+        }
+    }
+
+    fn new(fetched: &Fetched) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            detail: String,
+        }
+        let retry_after = fetched.field("retry-after");
+        let retry_after = retry_after.and_then(|secs| secs.trim().parse().ok());
+        let body = fetched.body.get(..MAX_DETAIL_BYTES.min(fetched.body.len()));
+        let body = body.and_then(|body| serde_json::from_slice(body).ok());
+        Self {
+            status: fetched.status,
+            retry_after: retry_after.map(Duration::from_secs),
+            detail: body.map_or_else(String::new, |Body { detail }| detail),
+        }
+    }
+
+    /// Returns whether the upstream does not know the cursor yet (WIRE.md, "The order of commits").
+    pub(super) fn is_behind(&self) -> bool {
+        self.status == 503 && self.detail.contains("behind since_seq")
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it answers {}", self.status)?;
+        if self.is_behind() {
+            f.write_str(
+                ": it is behind the copy, as a replica that lags, or an older database that took its place; if it still is after an hour, all is copied anew",
+            )
+        } else if self.detail.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {:?}", self.detail)
+        }
+    }
 }
 
 /// Header fields of a 200 or 304.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fields {
     pub(super) tag: Option<String>,
     /// The query of the next request, with its question mark, if the answer links to one.
     pub(super) next: Option<String>,
     /// For how long a cache may answer with it.
     pub(super) fresh_for: Option<Duration>,
+    /// For how long caches have kept it, by their own account (RFC 9111 §5.1).
+    pub(super) age: Duration,
+    /// What the slot that it links to tells of its age.
+    pub(super) by_slot: Age,
+    /// From where on the upstream has all eval runs.
+    pub(super) kept_from: Option<KeptFrom>,
 }
 
 /// Why there is no answer.
@@ -117,7 +182,7 @@ fn outcome<T>(reply: &Result<Reply<T>, Failure>) -> FollowOutcome {
     match reply {
         Ok(Reply::New(..)) => FollowOutcome::Ok,
         Ok(Reply::NotModified(_)) => FollowOutcome::NotModified,
-        Ok(Reply::Status(..)) => FollowOutcome::Status,
+        Ok(Reply::Refused(_)) => FollowOutcome::Status,
         Err(Failure::Fetch(FetchError::TimedOut(_))) => FollowOutcome::TimedOut,
         Err(Failure::Fetch(_)) => FollowOutcome::Failed,
         Err(Failure::Lie(_)) => FollowOutcome::Rejected,
@@ -133,6 +198,17 @@ fn reply<T>(
         tag: fetched.field("etag").map(str::to_owned),
         next: fetched.values("link").into_iter().find_map(next),
         fresh_for: fresh_for(&fetched),
+        age: age(&fetched),
+        by_slot: Age::Unknown,
+        kept_from: match fetched.field("kept-from") {
+            Some(text) => Some(kept_from(text).ok_or_else(|| {
+                Lie::new(
+                    FollowRejected::Form,
+                    "Kept-From is not as the wire contract has it",
+                )
+            })?),
+            None => None,
+        },
     };
     match fetched.status {
         200 => {
@@ -146,11 +222,7 @@ fn reply<T>(
             FollowRejected::Form,
             "it is a 304 to a request without an entity-tag",
         )),
-        status => {
-            let retry_after = fetched.field("retry-after");
-            let retry_after = retry_after.and_then(|secs| secs.trim().parse().ok());
-            Ok(Reply::Status(status, retry_after.map(Duration::from_secs)))
-        }
+        _ => Ok(Reply::Refused(Refusal::new(&fetched))),
     }
 }
 
@@ -169,20 +241,56 @@ pub(super) fn position_of(next: &str) -> Option<Position> {
     parameters.find_map(|it| it.strip_prefix("after=")?.parse().ok())
 }
 
+/// Returns the time slot that the link of an answer names.
+pub(super) fn slot_of(next: &str) -> Option<u64> {
+    let mut parameters = next.trim_start_matches('?').split('&');
+    parameters.find_map(|it| it.strip_prefix("slot=")?.parse().ok())
+}
+
 /// Returns for how long a cache may answer with it (RFC 9111 §4.2).
 fn fresh_for(fetched: &Fetched) -> Option<Duration> {
     let control = fetched.values("cache-control").join(",");
     let mut directives = control.split(',').map(str::trim);
     let max_age = directives.find_map(|it| it.strip_prefix("max-age=")?.parse::<u64>().ok())?;
-    let age = fetched.field("age").and_then(|age| age.parse::<u64>().ok());
-    Some(Duration::from_secs(
-        max_age.saturating_sub(age.unwrap_or(0)),
-    ))
+    Some(Duration::from_secs(max_age).saturating_sub(age(fetched)))
+}
+
+fn age(fetched: &Fetched) -> Duration {
+    let age = fetched.field("age").and_then(|age| age.parse().ok());
+    Duration::from_secs(age.unwrap_or(0))
+}
+
+/// Reads `Kept-From` (WIRE.md, "The order of commits").
+fn kept_from(text: &str) -> Option<KeptFrom> {
+    let (cursor, ran_at) = text.strip_prefix('"')?.split_once("\";ran-at=\"")?;
+    let ran_at = RanAt::parse(ran_at.strip_suffix('"')?).ok()?;
+    Some(KeptFrom {
+        cursor: SeqCursor::parse(cursor).ok()?,
+        ran_at: ran_at.as_str().to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kept_from_is_read_as_it_is_written() {
+        let text = "\"9-0000000000000007.17\";ran-at=\"2026-06-01T00:00:00.000Z\"";
+        let kept = kept_from(text);
+        let parts = kept.map(|kept| (kept.cursor.to_string(), kept.ran_at));
+        let expected = ("9-0000000000000007.17", "2026-06-01T00:00:00.000Z");
+        assert_eq!(parts, Some((expected.0.to_owned(), expected.1.to_owned())));
+        for text in [
+            "",
+            "\"0\"",
+            "0;ran-at=x",
+            &text.replace("06-01", "06-31"),
+            &text.replace("-000", "-"),
+        ] {
+            assert!(kept_from(text).is_none(), "{text}");
+        }
+    }
 
     #[test]
     fn only_a_relative_link_to_the_next_request_is_followed() {

@@ -35,8 +35,14 @@ impl UpstreamStatus {
         }
     }
 
-    pub(super) fn confirmed(&self, part: Part) {
-        self.confirmed_at()[part as usize] = Some(self.clock.now());
+    /// Notes an answer that caches have kept for `age`: it confirms what was so before.
+    pub(super) fn confirmed(&self, part: Part, age: Duration) {
+        let now = self.clock.now();
+        // Nothing is older than the process.
+        let at = now.checked_sub(age).unwrap_or(self.begun_at);
+        let at = at.max(self.begun_at);
+        let confirmed_at = &mut self.confirmed_at()[part as usize];
+        *confirmed_at = Some(confirmed_at.map_or(at, |before| before.max(at)));
     }
 
     /// Returns how long ago the copy of board or feed was confirmed, whichever is longer ago; since the start of the
@@ -75,16 +81,19 @@ mod tests {
 
     #[test]
     fn the_part_that_was_confirmed_longest_ago_counts() {
+        const NOW: Duration = Duration::ZERO;
         let clock = ManualClock::default();
         let status = UpstreamStatus::new(Arc::new(clock.clone()), [false; 2]);
         let max_age = Duration::from_secs(600);
-        status.confirmed(Part::Board);
+        status.confirmed(Part::Board, NOW);
         clock.advance(Duration::from_secs(7));
         assert_eq!(status.lag(), Duration::from_secs(7));
         assert_eq!(status.check(max_age), Err("not copied yet".into()));
-        status.confirmed(Part::Feed);
+        status.confirmed(Part::Feed, NOW);
         clock.advance(max_age);
-        status.confirmed(Part::Board);
+        status.confirmed(Part::Board, NOW);
+        // A cache has kept it for so long.
+        status.confirmed(Part::Feed, max_age);
         assert_eq!((status.lag(), status.check(max_age)), (max_age, Ok(())));
         clock.advance(Duration::from_secs(1));
         assert_eq!(status.check(max_age), Err("not confirmed for 601 s".into()));

@@ -1,6 +1,8 @@
 //! The operations that are written in groups.
 
-use super::{WriteError, Written};
+use std::sync::Arc;
+
+use super::{WriteError, Written, state::KeptFrom};
 use crate::domain::{
     Invalid, challenge::Challenge, eval_run::EvalRun, feed_detail::FeedDetail, position::Position,
     seq_cursor::SeqCursor,
@@ -48,7 +50,7 @@ pub enum Mirror {
     /// are left out, and counted neither as inserted nor as unchanged.
     Rows {
         /// The eval runs.
-        rows: Vec<EvalRun>,
+        rows: Arc<Vec<EvalRun>>,
         /// The greatest epoch.
         merkle_epoch_latest: Option<i64>,
         /// Whether the upstream has no further ones.
@@ -67,6 +69,8 @@ pub struct MirroredPage {
     pub rows: Vec<(i64, EvalRun)>,
     /// Whether the upstream has no further ones.
     pub is_last: bool,
+    /// If the upstream has removed eval runs after `asked`.
+    pub kept_from: Option<KeptFrom>,
 }
 
 impl Operation {

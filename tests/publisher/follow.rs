@@ -6,7 +6,7 @@
 //! - a follower without its upstream serves what it has, and one that never had anything is not ready
 //! - what was copied first is served at once, and nothing is served before
 //! - a new follower is ready when it serves the board of an upstream that is older than its database
-//! - nobody writes to a follower, and a database with other data is not overwritten
+//! - nobody writes to a follower, no second process follows with its database, and one with other data is not overwritten
 
 use std::{
     fs::File,
@@ -24,38 +24,42 @@ use crate::{
     process::{Service, activated, get, post, publisher, run, serve},
 };
 
-const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
+pub const CHANGES: &str = "/v1/synthetic-boolean/active-challenges/changes";
 
 /// An upstream that keeps its address when its process is another one.
-struct Upstream {
+pub struct Upstream {
     listener: TcpListener,
-    process: Service,
+    pub process: Service,
 }
 
 impl Upstream {
-    fn start(database: &Path) -> Self {
+    pub fn start(database: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let process = Service::start(activated(database, &listener, &[]));
         Self { listener, process }
     }
 
-    fn restart(&mut self, database: &Path) {
-        self.process.signal("-KILL");
-        self.process.ended_unread();
-        self.process = Service::start(activated(database, &self.listener, &[]));
+    pub fn restart(&mut self, database: &Path) {
+        self.restart_with(database, &[]);
     }
 
-    fn address(&self) -> String {
+    pub fn restart_with(&mut self, database: &Path, options: &[&str]) {
+        self.process.signal("-KILL");
+        self.process.ended_unread();
+        self.process = Service::start(activated(database, &self.listener, options));
+    }
+
+    pub fn address(&self) -> String {
         self.listener.local_addr().unwrap().to_string()
     }
 
-    fn follow(&self, folder: &TempDir) -> Service {
+    pub fn follow(&self, folder: &TempDir) -> Service {
         let url = format!("http://{}", self.address());
         let options = ["--follow", &url, "--change-poll-ms", "50"];
         Service::start(serve(&folder.path().join("copy.db"), &options))
     }
 
-    fn put(&self, method: &str, path: &str, body: &str) {
+    pub fn put(&self, method: &str, path: &str, body: &str) {
         let fields = format!("Authorization: Bearer {}\r\n", TOKENS[0]);
         let mut connection = Connection::open(&self.address()).unwrap();
         let (status, answer) = connection
@@ -64,11 +68,11 @@ impl Upstream {
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
     }
 
-    fn post_rows(&self, rows: &[String]) {
+    pub fn post_rows(&self, rows: &[String]) {
         self.put("POST", "/v1/admin/eval-runs", &rows.join("\n"));
     }
 
-    fn put_challenge(&self, seed: u64) {
+    pub fn put_challenge(&self, seed: u64) {
         let mut item = Vec::new();
         Sample::new(seed)
             .challenge(1)
@@ -82,13 +86,13 @@ impl Upstream {
     }
 }
 
-fn row(id: &str, time: &str) -> String {
+pub fn row(id: &str, time: &str) -> String {
     format!(
         r#"{{"id":"{id}","ran_at":"2026-06-07T{time}Z","weighted_score":1.0,"eval_output_schema_version":5}}"#
     )
 }
 
-fn rows(ids: std::ops::Range<u32>) -> Vec<String> {
+pub fn rows(ids: std::ops::Range<u32>) -> Vec<String> {
     // In another order than that of their times; each seventh is not published.
     let row = |id: u32| {
         let time = id * 7919 % 3600;
@@ -105,13 +109,13 @@ fn rows(ids: std::ops::Range<u32>) -> Vec<String> {
     ids.map(row).collect()
 }
 
-fn data() -> Data {
+pub fn data() -> Data {
     let data = Data::sample();
     data.import(Kind::Rows, rows(0..450).join("\n").as_bytes());
     data
 }
 
-fn part<'a>(answer: &'a str, name: &str) -> &'a str {
+pub fn part<'a>(answer: &'a str, name: &str) -> &'a str {
     let field = answer
         .lines()
         .find(|line| line.to_lowercase().starts_with(name));
@@ -119,7 +123,7 @@ fn part<'a>(answer: &'a str, name: &str) -> &'a str {
 }
 
 /// What clients see: status, entity-tag and body.
-fn seen(address: &str, target: &str) -> (String, String, String) {
+pub fn seen(address: &str, target: &str) -> (String, String, String) {
     let answer = get(address, target, "");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let tag = if head.starts_with("HTTP/1.1 200") {
@@ -131,7 +135,7 @@ fn seen(address: &str, target: &str) -> (String, String, String) {
 }
 
 /// Returns the pages in the order of commits, as a client reads them.
-fn walk(address: &str, from: &str) -> Vec<(String, String, String)> {
+pub fn walk(address: &str, from: &str) -> Vec<(String, String, String)> {
     let (mut cursor, mut pages) = (from.to_owned(), Vec::new());
     loop {
         let page = seen(address, &format!("{FEED}?since_seq={cursor}&limit=100"));
@@ -172,7 +176,7 @@ fn targets() -> Vec<String> {
 }
 
 /// Waits until both answer alike.
-fn until_same(upstream: &str, follower: &str) {
+pub fn until_same(upstream: &str, follower: &str) {
     for target in targets() {
         eventually(&target, || {
             let theirs = seen(upstream, &target);
@@ -494,11 +498,49 @@ fn nobody_writes_to_a_follower_and_a_database_with_other_data_is_not_overwritten
         "SQLite",
     );
     refused(&copy, &["--read-only"], "cannot be used with");
-    // Once it was written to on its own, it is no copy any more.
+    // Nor do other processes, until it is no copy any more.
     let file = folder.path().join("row.json");
     std::fs::write(&file, row("mine", "00:00:00")).unwrap();
+    let backup = folder.path().join("backup.db");
     let (file, path) = (file.to_str().unwrap(), copy.to_str().unwrap());
-    let imported = run(&["import", "rows", file, "--database", path]);
-    assert!(imported.status.success(), "{imported:?}");
-    refused(&copy, &[], "was written to since it followed");
+    let backup = backup.to_str().unwrap();
+    let backed_up = run(&["backup", backup, "--database", path]);
+    assert!(backed_up.status.success(), "{backed_up:?}");
+    for command in [
+        &["import", "rows", file][..],
+        &["restore", backup],
+        &["serve", "--address", "127.0.0.1:0"],
+    ] {
+        let output = run(&[command, &["--database", path]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let is_told = said.contains("is a copy of http://") && said.contains("serve --promote");
+        assert!(!output.status.success() && is_told, "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let follower = upstream.follow(&folder);
+    until_same(&upstream.address(), &follower.address);
+    refused(&copy, &[], "another process follows with it");
+    let promoted = run(&[
+        "serve",
+        "--promote",
+        "--database",
+        path,
+        "--address",
+        "127.0.0.1:0",
+    ]);
+    let said = String::from_utf8(promoted.stderr).unwrap();
+    assert!(
+        !promoted.status.success() && said.contains("another process follows"),
+        "{said}"
+    );
+    let before = walk(&follower.address, "0");
+    follower.signal("-KILL");
+    drop(follower);
+    let own = Service::start(serve(&copy, &["--promote"]));
+    assert_eq!(walk(&own.address, "0"), before);
+    let stored = post(&own.address, &row("mine", "00:00:00"));
+    assert!(stored.starts_with("HTTP/1.1 200"), "{stored}");
+    own.signal("-TERM");
+    own.ended();
+    refused(&copy, &[], "needs a database of its own");
 }

@@ -5,6 +5,7 @@
 //! - while nothing changes, polls are answered by 304
 //! - an upstream that dies, lies or breaks loses nothing that was copied, and is followed again when it returns
 //! - with `--jwks` only eval runs with a valid signature are copied, and the live ones are
+//! - the log names the path, the eval run and the challenge that something was wrong with
 //! - an eval run with other bytes or invalid content is left out, and the others go on
 
 use std::time::Duration;
@@ -154,7 +155,7 @@ fn an_upstream_that_dies_lies_or_breaks_loses_nothing_and_is_followed_again() {
 }
 
 /// What the upstream does, and what is counted then.
-fn faults() -> [(&'static str, Fault, &'static str); 13] {
+fn faults() -> [(&'static str, Fault, &'static str); 14] {
     let now = Duration::ZERO;
     let failed = "requests_total{outcome=\"failed\"}";
     let status = "requests_total{outcome=\"status\"}";
@@ -192,6 +193,11 @@ fn faults() -> [(&'static str, Fault, &'static str); 13] {
                 let text = text.replacen(":1", ":7", 1).replacen(":0", ":7", 1);
                 answer.body = text.into_bytes();
             }),
+            "rejected_total{reason=\"tag\"}",
+        ),
+        (
+            "no entity-tag",
+            Fault::Answer(|_, answer| answer.remove("etag")),
             "rejected_total{reason=\"tag\"}",
         ),
         (
@@ -325,6 +331,53 @@ fn an_eval_run_with_other_bytes_or_invalid_content_is_left_out_and_the_others_go
         body(&get(&follower.address, &target, ""))
             .contains(r#""id":"c","ran_at":"2026-06-07T00:00:03.000Z","weighted_score":1.0"#)
     );
+}
+
+#[test]
+fn the_log_names_what_was_wrong_and_where() {
+    let folder = TempDir::new().unwrap();
+    let upstream = Foreign::start();
+    let mut challenges = Sample::new(7).board();
+    challenges.sort_by_key(|it| (it.tier, it.challenge_id.clone()));
+    upstream.world().board = board(&challenges);
+    for number in 0..20 {
+        upstream.put_row(&row(
+            &format!("r{number}"),
+            &format!("00:00:{number:02}.000"),
+        ));
+    }
+    let follower = follow(&folder, &upstream);
+    until_same(&upstream, &follower);
+    let rejected = |reason: &str| {
+        let name = format!("publisher_follow_rejected_total{{reason=\"{reason}\"}}");
+        metric(&follower.address, &name)
+    };
+    upstream.put_row(&row("r3", "00:00:03.000").replace("1.0", "2.0"));
+    eventually("the conflict", || rejected("conflict") == 1);
+    challenges[0].cnf_sha256 = "0".repeat(64);
+    upstream.world().board = board(&challenges);
+    eventually("the other formula", || {
+        is_same(
+            upstream.url.strip_prefix("http://").unwrap(),
+            &follower.address,
+            BOARD,
+        )
+    });
+    let text = board(&challenges).replacen("\"storage\":\"file\"", "\"storage\":\"tape\"", 1);
+    upstream.world().board = text;
+    eventually("the board", || rejected("form") > 0);
+    follower.signal("-TERM");
+    let (_, log) = follower.ended();
+    for said in [
+        "the eval run \"r3\" of the upstream is left out for good: it is stored with other bytes",
+        "the upstream has changed the formula of challenge",
+        "/v1/synthetic-boolean/active-challenges: its answer is rejected: form: challenge ",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    for not_said in ["item 0", "r4"] {
+        assert!(!log.contains(not_said), "{not_said}: {log}");
+    }
 }
 
 #[test]

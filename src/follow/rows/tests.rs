@@ -173,3 +173,23 @@ fn a_page_in_the_order_of_commits_has_ascending_numbers() {
     let few = numbered_page(&page("3,9"), PageLimit::new(1).unwrap(), None);
     assert_eq!(few.unwrap_err().reason, FollowRejected::Form);
 }
+
+#[test]
+fn a_page_with_more_lineages_than_a_database_knows_is_rejected() {
+    let page = |lineages: usize| {
+        let known = (1..=lineages).map(|ordinal| {
+            format!(
+                r#"{{"lineage":"{ordinal}-{ordinal:016x}","first_seq":1,"shared_through":null,"is_restore":true}}"#
+            )
+        });
+        let known: Vec<String> = known.collect();
+        format!(
+            r#"{{"items":[],"next_since_seq":"1-0000000000000001.0","seqs":[],"lineages":[{}],"merkle_epoch_latest":null}}"#,
+            known.join(",")
+        )
+    };
+    let read = |body: &str| numbered_page(body, PageLimit::default(), None);
+    assert!(read(&page(MAX_LINEAGES)).is_ok());
+    let lie = read(&page(100_000)).unwrap_err();
+    assert_eq!(lie.reason, FollowRejected::Form);
+}

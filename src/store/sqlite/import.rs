@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{kept_open::KeptOpen, open::OpenError, read, scratch::folder_of, write};
+use super::{
+    kept_open::KeptOpen, mirror::claim::expect_own, open::OpenError, read, scratch::folder_of,
+    write,
+};
 use crate::store::{
     Counts, StoreError, WriteError, Written,
     import::{ImportFault, ImportItem},
@@ -54,7 +57,12 @@ impl SqliteImport {
     }
 
     fn open(&self) -> Result<KeptOpen, OpenError> {
-        KeptOpen::open(&self.path, false, BUSY_TIMEOUT)
+        let connection = KeptOpen::open(&self.path, false, BUSY_TIMEOUT)?;
+        if let Err(error) = expect_own(&connection, &self.path) {
+            connection.close();
+            return Err(error);
+        }
+        Ok(connection)
     }
 
     pub(in crate::store) fn begin(&mut self) -> Result<(), ImportFault> {

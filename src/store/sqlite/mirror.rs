@@ -8,22 +8,21 @@
 //! their new numbers they have negative ones: they are in the order of (ran_at, id) as before, and not in the order of
 //! commits. When the upstream has no further eval runs, those that it did not tell are deleted.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+mod board;
+pub mod claim;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{
-    open::{OpenError, open_writer},
-    read, write,
-};
+use super::{read, write};
 use crate::{
     domain::{
-        Invalid, challenge::Challenge, cursor::Cursor, eval_run::EvalRun, lineages::Lineages,
-        position::Position, seq_cursor::SeqCursor,
+        Invalid, cursor::Cursor, eval_run::EvalRun, lineages::Lineages, position::Position,
+        seq_cursor::SeqCursor,
     },
     store::{
         BoardStamp, Counts, RefusedItem, StoreError, WriteError, Written,
         operation::{Mirror, MirroredPage, Operation},
+        state::Pruned,
     },
 };
 
@@ -40,6 +39,8 @@ pub struct Mirrored {
     pub newest: Option<Cursor>,
     /// The state of the board.
     pub board: BoardStamp,
+    /// Where the upstream was with the board that is stored, if that is known in its present history.
+    pub board_position: Option<Position>,
     /// Whether the board was copied at least once.
     pub has_board: bool,
     /// Whether the feed was copied to its end at least once.
@@ -85,73 +86,30 @@ impl Part {
     }
 }
 
-/// Why a database cannot be that of a follower.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    /// It has content that did not come from an upstream.
-    #[error(
-        "{0}: has data that were not copied from another publisher: --follow needs a database of its own"
-    )]
-    HasData(String),
-    /// It was written to while it did not follow.
-    #[error("{0}: was written to since it followed {1}: to follow again, use another database")]
-    Written(String, String),
-    /// It cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// SQLite says why.
-    #[error("{0}: {1}")]
-    Sqlite(String, rusqlite::Error),
-    /// Its lineages are invalid.
-    #[error("{0}: {1}")]
-    Store(String, StoreError),
+/// Returns whether cursors of the database mean anything to clients: it is not that of a follower, or something was
+/// copied. Before that it has a lineage of its own, which the upstream's takes the place of.
+pub(super) fn has_numbers(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(claim::upstream_of(connection)?.is_none()
+        || Part::Feed.is_copied(connection)?
+        || connection.query_row("SELECT lineage IS NOT NULL FROM followed", [], |row| {
+            row.get(0)
+        })?)
 }
 
-/// Marks a database as that of a follower of `upstream`: an empty one, or one that followed before.
-///
-/// # Errors
-/// [`ClaimError`].
-pub fn claim(path: &Path, upstream: &str, busy_timeout: Duration) -> Result<(), ClaimError> {
-    let name = || path.display().to_string();
-    let failed = |error| ClaimError::Sqlite(name(), error);
-    let mut connection = open_writer(path, busy_timeout)?;
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
-    transaction
-        .execute_batch(include_str!("../../../sql/queries/followed.sql"))
-        .map_err(failed)?;
-    let claimed: Option<(String, Option<String>)> = transaction
-        .query_row("SELECT upstream, lineage FROM followed", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()
-        .map_err(failed)?;
-    match claimed {
-        None => {
-            let is_empty = "SELECT NOT EXISTS (SELECT 1 FROM challenges)
-                AND NOT EXISTS (SELECT 1 FROM eval_runs) AND NOT EXISTS (SELECT 1 FROM merkle_epochs)";
-            let is_empty = transaction.query_row(is_empty, [], |row| row.get(0));
-            if !is_empty.map_err(failed)? {
-                return Err(ClaimError::HasData(name()));
-            }
+/// Returns the ids of those eval runs that are stored with other bytes.
+pub(super) fn conflicting(
+    connection: &Connection,
+    rows: &[EvalRun],
+) -> Result<Vec<String>, StoreError> {
+    let mut other = connection.prepare_cached("SELECT body <> ?2 FROM eval_runs WHERE id = ?1")?;
+    let mut ids = Vec::new();
+    for run in rows {
+        let is_other = other.query_row(params![run.id, run.body], |row| row.get(0));
+        if is_other.optional()?.unwrap_or(false) {
+            ids.push(run.id.clone());
         }
-        Some((before, Some(lineage))) => {
-            let current = read::lineage(&transaction);
-            if current.map_err(|error| ClaimError::Store(name(), error))? != lineage {
-                return Err(ClaimError::Written(name(), before));
-            }
-        }
-        Some((_, None)) => {}
     }
-    transaction
-        .execute(
-            "INSERT INTO followed (only_row, upstream) VALUES (1, ?1)
-             ON CONFLICT (only_row) DO UPDATE SET upstream = ?1",
-            [upstream],
-        )
-        .and_then(|_| transaction.commit())
-        .map_err(failed)
+    Ok(ids)
 }
 
 /// Returns how far a follower has got. One transaction.
@@ -164,8 +122,10 @@ pub(super) fn mirrored(connection: &Connection) -> Result<Mirrored, StoreError> 
         )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
+    let lineages = read::lineages(&transaction)?;
     Ok(Mirrored {
-        cursor: cursor(&transaction, &read::lineages(&transaction)?)?,
+        cursor: cursor(&transaction, &lineages)?,
+        board_position: board::position(&transaction, &lineages)?,
         newest: newest.and_then(|(ran_at, id)| Cursor::of_row(&ran_at, id).ok()),
         board: read::board_stamp(&transaction)?,
         has_board: Part::Board.is_copied(&transaction)?,
@@ -197,7 +157,7 @@ pub(super) fn apply(connection: &Connection, mirrored: &Mirror) -> Result<Counts
         Mirror::Board {
             challenges,
             position,
-        } => put_board(connection, challenges.as_deref(), *position),
+        } => board::put(connection, challenges.as_deref(), *position),
         Mirror::Page(page) => put_page(connection, page),
         Mirror::Rows {
             rows,
@@ -228,55 +188,6 @@ fn cursor(connection: &Connection, lineages: &Lineages) -> Result<SeqCursor, Sto
     Ok(lineages.canonical(read::last_seq(connection)?))
 }
 
-fn put_board(
-    connection: &Connection,
-    challenges: Option<&[Challenge]>,
-    position: Option<Position>,
-) -> Result<Counts, WriteError> {
-    let before = read::board_version(connection)?.count;
-    let mut counts = Counts::default();
-    if let Some(challenges) = challenges {
-        let mut stored = HashMap::new();
-        read::every_challenge::<StoreError>(connection, |challenge| {
-            stored.insert(challenge.challenge_id.clone(), challenge);
-            Ok(())
-        })?;
-        for challenge in challenges {
-            if stored.remove(&challenge.challenge_id).as_ref() == Some(challenge) {
-                counts.add(Written::Unchanged);
-            } else {
-                write::insert_challenge(connection, challenge)?;
-                counts.add(Written::Inserted);
-            }
-        }
-        for id in stored.keys() {
-            connection
-                .prepare_cached("DELETE FROM challenges WHERE challenge_id = ?1")?
-                .execute([id])?;
-            counts.add(Written::Inserted);
-        }
-        Part::Board.set_copied(connection)?;
-    }
-    if let Some(position) = position
-        && lineage(connection)?.is_some()
-    {
-        let lineages = read::lineages(connection)?;
-        let mut known = lineages.known().iter();
-        if known.all(|known| known.lineage != position.lineage) {
-            return Err(refused("the lineage of the board is not known yet"));
-        }
-        // A position of before the last restore says nothing of the present count.
-        let is_present = lineages.last_restore() <= Some(position.lineage);
-        if is_present && position.number > before {
-            connection.execute(
-                "UPDATE board_version SET version = ?1, change_id = random()",
-                [position.number],
-            )?;
-        }
-    }
-    Ok(counts)
-}
-
 fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, WriteError> {
     let (known, last_seq) = (read::lineages(connection)?, read::last_seq(connection)?);
     // The start may be asked for at any time: all is read anew.
@@ -289,17 +200,45 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     let after = lineages.resolve(page.asked, MAX_SEQ, 0);
     let after =
         after.map_err(|_| refused("the page does not know the cursor that was asked for"))?;
-    let seqs = page.rows.iter().map(|(seq, _)| *seq);
-    let last = seqs.clone().next_back().unwrap_or(after);
-    let are_ascending = [after]
-        .into_iter()
-        .chain(seqs.clone())
-        .is_sorted_by(|a, b| a < b);
-    if !are_ascending || next.number < last || next.number > MAX_SEQ {
+    // Those of eval runs that were left out included.
+    let seqs = &page.detail.seqs;
+    let last = seqs.last().copied().unwrap_or(after);
+    let are_ascending = [&after].into_iter().chain(seqs).is_sorted_by(|a, b| a < b);
+    if !are_ascending || last > MAX_SEQ {
         return Err(refused("the numbers of the page do not ascend"));
     }
+    // A greater number would leave out what the upstream has not told.
+    if lineages.canonical(last) != page.detail.next {
+        return Err(refused(
+            "the cursor of the page is not that of its last eval run",
+        ));
+    }
+    if page.asked != SeqCursor::Start && lineages.current() < known.current() {
+        return Err(refused("the page is older than what is stored"));
+    }
+    let mut last_seq_now = next.number;
+    let pruned = match &page.kept_from {
+        Some(kept_from) => {
+            let through = lineages.resolve(kept_from.cursor, MAX_SEQ, 0);
+            let through = through.map_err(|_| refused("Kept-From is of another database"))?;
+            if through > MAX_SEQ {
+                return Err(refused("Kept-From has a number that is too great"));
+            }
+            if page.is_last {
+                // The upstream's last eval runs may be among those that were removed.
+                last_seq_now = last_seq_now.max(through);
+            }
+            Some(Pruned {
+                before: kept_from.ran_at.clone(),
+                // Of what lies behind the page, the next page tells.
+                through_seq: through.min(last_seq_now),
+            })
+        }
+        None => None,
+    };
     if page.asked == SeqCursor::Start {
         set_numbers_aside(connection)?;
+        board::forget_position(connection)?;
         // What was pruned here had other numbers, and comes again.
         connection.execute("DELETE FROM pruned", [])?;
     } else if after < last_seq {
@@ -309,8 +248,9 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     }
     if *lineages != known {
         write::put_lineages(connection, lineages)?;
-        if lineages.last_restore() != known.last_restore() {
-            // The count of the upstream's board may be less than before.
+        if lineages.current() != known.current() {
+            // The count of the upstream's board may be less than before: after a restore, or after the promotion of a
+            // standby that was behind.
             connection.execute(
                 "UPDATE board_version SET version = 0, change_id = random()",
                 [],
@@ -326,7 +266,10 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
         connection.execute("DELETE FROM eval_runs WHERE seq < 0", [])?;
         Part::Feed.set_copied(connection)?;
     }
-    set_last_seq(connection, next.number)?;
+    if let Some(pruned) = pruned {
+        write::note_pruned(connection, &pruned)?;
+    }
+    set_last_seq(connection, last_seq_now)?;
     set_epoch(connection, page.detail.merkle_epoch_latest)?;
     let current = lineages.current().map(|current| current.id_text());
     set_lineage(connection, current.as_deref())?;

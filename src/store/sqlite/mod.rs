@@ -53,6 +53,7 @@ use super::{
 use crate::domain::{
     challenge::{Challenge, Status},
     cursor::{Cursor, PageLimit},
+    eval_run::EvalRun,
     ran_at::RanAt,
     seq_cursor::SeqCursor,
 };
@@ -82,7 +83,7 @@ impl SqliteStore {
         }
     }
 
-    /// Serves board and feed only once they were copied: the database is that of a follower (see `mirror::claim`).
+    /// Serves board and feed only once they were copied: the database is that of a follower (see `mirror::claim::claim`).
     #[must_use]
     pub fn following(mut self) -> Self {
         self.follows = true;
@@ -171,6 +172,18 @@ impl SqliteStore {
     /// [`StoreError`]; also if the database was not claimed.
     pub(crate) fn mirrored(&self, deadline: Instant) -> Result<Mirrored, StoreError> {
         self.read(deadline, |reader| mirror::mirrored(reader))
+    }
+
+    /// Returns the ids of those eval runs that are stored with other bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn conflicting(
+        &self,
+        rows: &[EvalRun],
+        deadline: Instant,
+    ) -> Result<Vec<String>, StoreError> {
+        self.read(deadline, |reader| mirror::conflicting(reader, rows))
     }
 
     fn expect_copied(&self, part: Part, reader: &Reader) -> Result<(), StoreError> {

@@ -65,6 +65,16 @@ pub enum OpenError {
         /// Its `user_version`.
         found: i64,
     },
+    /// It is the copy of another publisher's, and not to be written by anybody else.
+    #[error(
+        "{path}: is a copy of {upstream} that `serve --follow` keeps: serve it with --follow {upstream}, or write to the upstream; `serve --promote` makes it a database of its own, which cannot follow again"
+    )]
+    Followed {
+        /// The file.
+        path: PathBuf,
+        /// The publisher that it is a copy of.
+        upstream: String,
+    },
     /// The file or its folder is not writable.
     #[error("{path}: cannot be written")]
     NotWritable {

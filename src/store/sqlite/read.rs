@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, DefaultHasher};
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, types::ToSqlOutput};
 
+use super::mirror;
 use crate::{
     domain::{
         challenge::{Challenge, Status, Storage},
@@ -251,8 +252,12 @@ fn feed_stamp_of(connection: &Connection, lineages: &Lineages) -> Result<FeedSta
             .prepare_cached("SELECT version, change_id FROM feed_version")?
             .query_row([], version)?,
         merkle_epoch_latest: merkle_epoch_latest(connection)?,
-        // Below 0 are the rows that a follower has not found again yet.
-        end: lineages.canonical(last.unwrap_or_default().max(0)),
+        end: if last_seq == 0 && !mirror::has_numbers(connection)? {
+            SeqCursor::Start
+        } else {
+            // Below 0 are the rows that a follower has not found again yet.
+            lineages.canonical(last.unwrap_or_default().max(0))
+        },
         lineage: current,
         last_seq,
         last_row: row_at(connection, last_seq)?,

@@ -16,6 +16,7 @@ use super::{
         SIDE_FILES, beside, file_mark, is_same_file, open_immutable, remove_mark, target,
         write_mark,
     },
+    mirror::claim::expect_own,
     open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
     page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
     read,
@@ -184,6 +185,10 @@ impl Restore {
     ) -> Result<Option<Contents>, CopyError> {
         let failed = CopyError::sqlite(&self.database);
         let mut into = open_destination(&self.database)?;
+        // It may be damaged, and then it is unknown.
+        if let Err(error @ OpenError::Followed { .. }) = expect_own(&into, &self.database) {
+            return Err(error.into());
+        }
         let mark = file_mark(&self.database);
         write_mark(&from, mark.as_deref()).map_err(&failed)?;
         let from = self.with_page_size_of(&into, from)?;

@@ -68,6 +68,7 @@ impl WriteConnection {
             },
             None => None,
         };
+        let opened_now = known.is_none();
         let (connection, log_end) = match known {
             Some(known) => known,
             None => (self.open()?, None),
@@ -76,6 +77,13 @@ impl WriteConnection {
         let mut transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let history = &self.file.condition().history;
+        if opened_now
+            && operations
+                .iter()
+                .any(|it| !matches!(it, Operation::Mirror(_)))
+        {
+            mirror::claim::expect_own(&transaction, self.file.path())?;
+        }
         let keeps_lineages = mirror::keeps_lineages(&transaction, operations)?;
         if keeps_lineages {
             history.keep_lineages();

@@ -1,14 +1,20 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+use std::{sync::Arc, time::Duration};
+
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    demo::sample::Sample,
     domain::{
         cursor::PageLimit, feed_detail::FeedDetail, lineages::KnownLineage, position::Lineage,
     },
-    store::sqlite::read::feed_page_by_seq,
+    store::{
+        KeptFrom,
+        sqlite::{open::open_writer, read::feed_page_by_seq},
+    },
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -22,7 +28,7 @@ impl Follower {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("copy.db");
-        claim(&path, "http://a", WAIT).unwrap();
+        claim::claim(&path, "http://a", WAIT).unwrap();
         Self {
             connection: open_writer(&path, WAIT).unwrap(),
             _folder: folder,
@@ -69,6 +75,7 @@ impl Follower {
                     merkle_epoch_latest: page.stamp.merkle_epoch_latest,
                 },
                 is_last,
+                kept_from: page.kept_from,
             }))
             .unwrap();
             if is_last {
@@ -193,7 +200,7 @@ proptest! {
 fn page(asked: SeqCursor, seqs: &[i64], lineages: Vec<KnownLineage>, next: i64) -> Mirror {
     let lineages = Lineages::new(lineages).unwrap();
     let lineage = lineages.current().unwrap();
-    let number = |seq: &i64| u32::try_from(*seq).unwrap();
+    let number = |seq: &i64| u32::try_from(*seq % 100).unwrap();
     Mirror::Page(MirroredPage {
         asked,
         rows: seqs.iter().map(|seq| (*seq, run(number(seq), 5))).collect(),
@@ -207,6 +214,7 @@ fn page(asked: SeqCursor, seqs: &[i64], lineages: Vec<KnownLineage>, next: i64) 
             merkle_epoch_latest: None,
         },
         is_last: true,
+        kept_from: None,
     })
 }
 
@@ -245,8 +253,16 @@ fn a_page_that_does_not_fit_changes_nothing() {
             page(cursor, &[6], vec![known(10)], 6),
         ),
         (
+            "a cursor behind the last number",
+            page(cursor, &[6, 8], vec![known(9)], 9),
+        ),
+        (
+            "a cursor that goes on without eval runs",
+            page(cursor, &[], vec![known(9)], 6),
+        ),
+        (
             "a number that is too great",
-            page(cursor, &[], vec![known(9)], i64::MAX),
+            page(cursor, &[i64::MAX], vec![known(9)], i64::MAX),
         ),
     ] {
         assert!(follower.apply(&lie).is_err(), "{what}");
@@ -264,10 +280,30 @@ fn a_page_that_does_not_fit_changes_nothing() {
     assert!(follower.apply(&Mirror::Page(twice)).is_err());
     assert_eq!(seen(&follower.connection), before);
     // One that was left out is behind the cursor all the same.
-    follower
-        .apply(&page(cursor, &[7], vec![known(9)], 9))
-        .unwrap();
+    let Mirror::Page(mut left_out) = page(cursor, &[7, 9], vec![known(9)], 9) else {
+        panic!();
+    };
+    left_out.rows.pop();
+    follower.apply(&Mirror::Page(left_out)).unwrap();
     assert_eq!(follower.cursor().to_string(), "9-0000000000000007.9");
+    // A page that a cache has kept from before a lineage began.
+    let cursor = follower.cursor();
+    let restarted = KnownLineage {
+        lineage: Lineage { ordinal: 11, id: 8 },
+        first_seq: 10,
+        is_restore: false,
+        ..known(9)
+    };
+    let mut newer = page(cursor, &[], vec![known(9), restarted], 9);
+    let Mirror::Page(page_of_it) = &mut newer else {
+        panic!();
+    };
+    page_of_it.detail.next = cursor;
+    follower.apply(&newer).unwrap();
+    let before = seen(&follower.connection);
+    let older = page(cursor, &[], vec![known(9)], 9);
+    assert!(follower.apply(&older).is_err());
+    assert_eq!(seen(&follower.connection), before);
 }
 
 #[test]
@@ -282,7 +318,7 @@ fn an_upstream_that_tells_no_numbers_any_more_begins_a_lineage_here() {
     };
     first.is_last = false;
     follower.apply(&Mirror::Page(first)).unwrap();
-    let rows = vec![run(2, 5), run(8, 5)];
+    let rows = Arc::new(vec![run(2, 5), run(8, 5)]);
     let counts = follower.apply(&Mirror::Rows {
         rows,
         merkle_epoch_latest: Some(3),
@@ -302,4 +338,127 @@ fn an_upstream_that_tells_no_numbers_any_more_begins_a_lineage_here() {
     );
     assert_eq!((lineages.known().len(), epoch), (2, Some(3)));
     assert_eq!(follower.cursor(), SeqCursor::Start);
+}
+
+fn board(number: i64, challenges: &[u32]) -> Mirror {
+    let mut sample = Sample::new(1);
+    let mut all: Vec<_> = (0..9).map(|_| sample.challenge(1)).collect();
+    all.sort_by_key(|it| it.challenge_id.clone());
+    let challenges = challenges.iter().map(|at| all[*at as usize].clone());
+    Mirror::Board {
+        challenges: Some(challenges.collect()),
+        position: Some(Position {
+            lineage: known(9).lineage,
+            number,
+        }),
+    }
+}
+
+fn in_lineage(ordinal: u32, mirrored: Mirror) -> Mirror {
+    let Mirror::Board {
+        challenges,
+        position,
+    } = mirrored
+    else {
+        panic!();
+    };
+    let number = position.unwrap().number;
+    let id = if ordinal == 9 { 7 } else { 8 };
+    let lineage = Lineage { ordinal, id };
+    let position = Some(Position { lineage, number });
+    Mirror::Board {
+        challenges,
+        position,
+    }
+}
+
+#[test]
+fn a_board_of_a_known_history_never_goes_back() {
+    let follower = Follower::new();
+    let stored = || {
+        let mut ids = Vec::new();
+        read::every_challenge::<StoreError>(&follower.connection, |it| {
+            ids.push(it.challenge_id);
+            Ok(())
+        })
+        .unwrap();
+        let Mirrored {
+            board,
+            board_position,
+            ..
+        } = mirrored(&follower.connection).unwrap();
+        (ids, board, board_position.map(|it| it.to_string()))
+    };
+    follower
+        .apply(&page(SeqCursor::Start, &[2], vec![known(9)], 2))
+        .unwrap();
+    follower.apply(&board(20, &[0, 1])).unwrap();
+    follower.apply(&board(30, &[1, 2])).unwrap();
+    let before = stored();
+    assert_eq!(before.2.as_deref(), Some("9-0000000000000007.30"));
+    assert_eq!(before.1.version.count, 30);
+    // Another board is refused, and the same one changes nothing.
+    assert!(follower.apply(&board(20, &[0, 1])).is_err());
+    assert!(follower.apply(&board(29, &[])).is_err());
+    follower.apply(&board(20, &[1, 2])).unwrap();
+    assert_eq!(stored(), before);
+    // A standby that was behind is promoted: the number is less, and the lineage is new.
+    let promoted = KnownLineage {
+        lineage: Lineage { ordinal: 10, id: 8 },
+        first_seq: 3,
+        is_restore: false,
+        ..known(9)
+    };
+    let lineages = vec![known(9), promoted];
+    assert!(follower.apply(&in_lineage(10, board(25, &[0, 2]))).is_err());
+    let mut told = page(follower.cursor(), &[3], lineages, 3);
+    if let Mirror::Page(told) = &mut told {
+        told.rows[0].1 = run(3, 5);
+    }
+    follower.apply(&told).unwrap();
+    assert!(follower.apply(&board(20, &[0, 1])).is_err());
+    for number in [25, 26] {
+        let now = in_lineage(10, board(number, &[0, u32::try_from(number - 20).unwrap()]));
+        follower.apply(&now).unwrap();
+        assert_eq!(stored().1.version.count, number);
+    }
+    assert!(follower.apply(&in_lineage(10, board(25, &[0, 5]))).is_err());
+    assert!(follower.apply(&board(99, &[0, 5])).is_err());
+    // All is read anew from an older copy of the database.
+    follower
+        .apply(&page(SeqCursor::Start, &[2], vec![known(9)], 2))
+        .unwrap();
+    follower.apply(&board(20, &[0, 1])).unwrap();
+    assert_eq!(stored().2.as_deref(), Some("9-0000000000000007.20"));
+}
+
+#[test]
+fn what_the_upstream_has_removed_is_known_as_far_as_it_was_copied() {
+    let follower = Follower::new();
+    let kept = |through: i64| {
+        Some(KeptFrom {
+            cursor: SeqCursor::At(Position {
+                lineage: known(9).lineage,
+                number: through,
+            }),
+            ran_at: "2026-06-01T00:00:00.000Z".to_owned(),
+        })
+    };
+    let pruned = || read::pruned(&follower.connection).unwrap();
+    let store = |asked, seqs: &[i64], next, is_last, kept_from| {
+        let Mirror::Page(mut page) = page(asked, seqs, vec![known(9)], next) else {
+            panic!();
+        };
+        (page.is_last, page.kept_from) = (is_last, kept_from);
+        follower.apply(&Mirror::Page(page))
+    };
+    store(SeqCursor::Start, &[2, 5], 5, false, kept(9)).unwrap();
+    assert_eq!(pruned().unwrap().through_seq, 5);
+    // The last ones are gone: a cursor behind them is not ahead of the copy.
+    store(follower.cursor(), &[7], 7, true, kept(9)).unwrap();
+    assert_eq!(pruned().unwrap().through_seq, 9);
+    assert_eq!(follower.cursor().to_string(), "9-0000000000000007.9");
+    assert!(store(follower.cursor(), &[10], 10, true, kept(i64::MAX)).is_err());
+    store(follower.cursor(), &[10], 10, true, None).unwrap();
+    assert_eq!(pruned().unwrap().before, "2026-06-01T00:00:00.000Z");
 }
