@@ -225,7 +225,12 @@ fn faults() -> [(&'static str, Fault, &'static str); 14] {
                 answer.fields.clear();
                 answer.body = b"<html>".to_vec();
             }),
-            form,
+            "rejected_total{reason=\"tag\"}",
+        ),
+        (
+            "no entity-tag",
+            Fault::Answer(|_, answer| answer.remove("etag")),
+            "rejected_total{reason=\"tag\"}",
         ),
         (
             "a redirect",

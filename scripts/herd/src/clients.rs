@@ -21,8 +21,8 @@ use crate::{
     news::{News, Seen},
     operator::Changer,
     plan::{Plan, share},
-    poller::Poller,
-    schedule::Times,
+    poller::{Known, Poller},
+    schedule::{Pace, Times, rng},
     tally::Tally,
     target::{Origin, source},
     timer::Timer,
@@ -49,8 +49,6 @@ pub(super) struct Herd {
     pub made: u32,
     /// What was written when.
     pub news: Rc<RefCell<News>>,
-    /// Random numbers.
-    pub rng: Rng,
 }
 
 /// Where a client that waits begins.
@@ -74,38 +72,41 @@ impl Herd {
     /// Starts the pollers.
     pub(super) fn pollers(&mut self) -> Result<Shared, HerdError> {
         let plan = Rc::new(self.plan.pollers.clone());
+        let schedule = &plan.schedule;
         let tally = self.tally()?;
+        let targets = plan.polls.mix.targets();
         if self.plan.wait {
             let kind = Kind::Board {
-                conditional: plan.conditional,
+                conditional: plan.polls.conditional,
             };
             let start = Start {
-                url: Rc::new(Url::parse(&plan.target.url.to_string())?),
-                origin: Arc::clone(&plan.target.origin),
+                url: Rc::new(Url::parse(&plan.polls.first.url.to_string())?),
+                origin: Arc::clone(&plan.polls.first.origin),
             };
-            for number in 0..plan.clients {
-                let first = share(plan.ramp, number, plan.clients);
+            for number in 0..schedule.clients {
+                let first = schedule.first(number);
                 self.follower(&tally, &start, kind, plan.accept_encoding.as_ref(), first);
             }
             return Ok(tally);
         }
-        for number in 0..plan.clients {
+        for number in 0..schedule.clients {
             let Some(mut own) = self.client() else {
                 continue;
             };
             let poller = Poller {
                 exchange: self.exchange(&tally, &mut own),
                 plan: Rc::clone(&plan),
-                etag: RefCell::default(),
-                bytes: Cell::default(),
+                known: RefCell::new(vec![Known::default(); targets.len()]),
+                polls: Cell::default(),
+                phase: own.rng.f64(),
                 seen: RefCell::new(Seen::new(&self.news)),
             };
-            let times = plan.times(number, self.plan.duration);
-            if plan.interval.is_zero() {
-                let first = self.began + times.first;
-                self.clients.spawn_local(poller.saturate(first));
+            if schedule.is_closed() {
+                let first = self.began + schedule.first(number);
+                let polls = schedule.polls_of(number);
+                self.clients.spawn_local(poller.saturate(first, polls));
             } else {
-                let due = self.due(&times, &mut own);
+                let due = self.due(schedule.times(number), &mut own);
                 self.clients.spawn_local(poller.run(due));
             }
         }
@@ -126,7 +127,7 @@ impl Herd {
                 origin: Arc::clone(&plan.target.origin),
             };
             for number in 0..plan.clients {
-                let first = share(self.plan.pollers.ramp, number, plan.clients);
+                let first = share(self.plan.pollers.schedule.ramp, number, plan.clients);
                 let codings = plan.accept_encoding.as_ref();
                 self.follower(&tally, &start, Kind::Feed, codings, first);
             }
@@ -198,13 +199,13 @@ impl Herd {
         if let Some(plan) = operator
             && let Some(mut own) = self.client()
         {
-            let due = plan.at.iter().map(|at| self.began + *at).collect();
+            let due: Vec<_> = plan.at.iter().map(|at| self.began + *at).collect();
             let operator = Changer {
                 exchange: self.exchange(&tally, &mut own),
                 plan,
                 news: Rc::clone(&self.news),
             };
-            self.clients.spawn_local(operator.run(due));
+            self.clients.spawn_local(operator.run(due.into_iter()));
         }
         Ok(Some(tally))
     }
@@ -216,9 +217,12 @@ impl Herd {
 
     /// Counts a client; returns it if it is of this shard.
     fn client(&mut self) -> Option<Own> {
-        let (number, rng) = (self.made, self.rng.fork());
+        let number = self.made;
         self.made += 1;
-        self.part.has(number).then_some(Own { number, rng })
+        self.part.has(number).then(|| Own {
+            number,
+            rng: rng(self.plan.seed, number),
+        })
     }
 
     fn exchange(&self, tally: &Shared, own: &mut Own) -> Exchange {
@@ -235,19 +239,28 @@ impl Herd {
     }
 
     /// Returns the times of a client that starts within the first interval and then keeps to it.
-    fn steady(&self, number: u32, clients: u32, interval: Duration, own: &mut Own) -> Vec<Instant> {
+    fn steady(
+        &self,
+        number: u32,
+        clients: u32,
+        interval: Duration,
+        own: &mut Own,
+    ) -> impl Iterator<Item = Instant> + use<> {
         let times = Times {
-            first: share(interval, number, clients),
-            interval,
+            pace: Pace::Every {
+                first: share(interval, number, clients),
+                interval,
+            },
             jitter: 0.1,
             bursts: Vec::new(),
+            polls: None,
             end: self.plan.duration,
         };
-        self.due(&times, own)
+        self.due(times, own)
     }
 
-    fn due(&self, times: &Times, own: &mut Own) -> Vec<Instant> {
-        let due = times.due(&mut own.rng);
-        due.into_iter().map(|at| self.began + at).collect()
+    fn due(&self, times: Times, own: &mut Own) -> impl Iterator<Item = Instant> + use<> {
+        let began = self.began;
+        times.due(own.rng.fork()).map(move |at| began + at)
     }
 }

@@ -1,4 +1,5 @@
-//! The command line.
+//! The options of a run, and the only place of their defaults. The command line, a plan file and the plan in the results
+//! of a run are three forms of them, with the same names: see `plan_file`.
 
 #![expect(
     missing_docs,
@@ -7,9 +8,49 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::ArgPredicate};
+use serde::Serialize;
 
-use crate::resolve::Resolve;
+use crate::{
+    condition::Condition,
+    fields,
+    quantity::{LONGEST_SECS, parse_plain_rate, parse_second},
+    resolve::Resolve,
+    stage::Stage,
+};
+
+/// Longest time between two requests of a client, in milliseconds.
+const LONGEST_MS: u64 = LONGEST_SECS * 1000;
+
+const EXAMPLES: &str = r#"Examples:
+  # 64 clients poll once per second for 30 s, with If-None-Match.
+  herd http://127.0.0.1:8080/board
+
+  # 500 polls per second; exit 1 if they are slow, or if one in a thousand fails.
+  herd http://127.0.0.1:8080/board --rate 500 --fail-if 'p99>50ms' --fail-if 'errors>0.1%'
+
+  # 10,000 requests by 8 clients, as fast as the server answers.
+  herd http://127.0.0.1:8080/ --interval-ms 0 --clients 8 -n 10000
+
+  # A rise, a plateau, and a burst in the middle of it.
+  herd http://127.0.0.1:8080/board --stage 'ramp 10s to 500/s' --stage 'hold 20s at 500/s' \
+      --stage 'burst 1000' --stage 'hold 20s at 500/s'
+
+  # Three of four polls go to the first URL; the token stays out of the results and of `ps`.
+  herd --target '3 http://127.0.0.1:8080/board' --target '1 http://127.0.0.1:8080/feed' \
+      -H 'Authorization: Bearer ${TOKEN}'
+
+  # A plan in a file, with another rate; then the same run again, from its results.
+  herd --plan board.toml --rate 800 --json >run.json
+  herd --plan run.json
+
+  # board.toml: options without their dashes, lists where they may be given more than once.
+  url = "http://127.0.0.1:8080/board"
+  clients = 200
+  rate = 500
+  header = ["Accept: application/json", "Authorization: Bearer ${TOKEN}"]
+  fail-if = ["p99>50ms", "errors>0.1%"]
+"#;
 
 /// Loads a polled HTTP endpoint as real clients do, and reports what they measured.
 ///
@@ -22,14 +63,16 @@ use crate::resolve::Resolve;
     version,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
+    subcommand_negates_reqs = true,
+    after_help = EXAMPLES
 )]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The URL that the pollers request: `http[s]://HOST[:PORT]/PATH`.
-    #[arg(required = true, value_name = "URL")]
-    pub url: Option<String>,
+    /// Read options from this file, TOML, or repeat the run whose results this file has, JSON. Options on the command
+    /// line win; `--wait=false` switches off what the file switches on. Paths are relative to the current folder.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunOptions,
 }
@@ -42,17 +85,37 @@ pub enum Command {
 }
 
 /// Options of a run.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RunOptions {
+    /// The URL that the pollers request: `http[s]://HOST[:PORT]/PATH`.
+    #[arg(value_name = "URL", group = "where", required_unless_present_any = ["plan", "target"])]
+    pub url: Option<String>,
     /// Name of the run in tables and reports.
-    #[arg(long, default_value = "herd", value_name = "NAME")]
+    #[arg(long, default_value = "herd", value_parser = parse_name, value_name = "NAME")]
     pub name: String,
-    /// Allow a host that is not this machine: you own the server, or its owner agrees.
+    /// Allow a host that is not this machine: you own the server, or its owner agrees. On the command line only.
     #[arg(long)]
+    #[serde(skip)]
     pub i_own_this_server: bool,
-    /// Duration of the run, in seconds. Requests in flight at its end may still finish.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
-    pub duration_secs: u64,
+    /// Duration of the run, in seconds. Requests in flight at its end may still finish. With --stage: the length of all
+    /// stages [default], or less. With -n: until the last one [default], or less.
+    #[arg(
+        long,
+        default_value = "30",
+        default_value_ifs = [
+            ("stage", ArgPredicate::IsPresent, None),
+            ("interval_ms", ArgPredicate::Equals("0".into()), Some("30")),
+            ("requests", ArgPredicate::IsPresent, None),
+        ],
+        value_parser = clap::value_parser!(u64).range(1..=LONGEST_SECS),
+        value_name = "SECONDS"
+    )]
+    pub duration_secs: Option<u64>,
+    /// End after this number of polls of all pollers together; retries do not count. The clients share them evenly. Without
+    /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "REQUESTS")]
+    pub requests: Option<u64>,
     /// Maximum of open connections, including those of validators and writers.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
@@ -61,8 +124,10 @@ pub struct RunOptions {
     pub max_rate: u32,
     /// Wait instead of polling: pollers and validators follow `Link: <…>; rel="next"` of each response.
     /// The URL is that of the board's changes, the feed is read by since_seq. A client starts at its
-    /// time of the ramp; intervals, bursts and --arrival do not matter.
-    #[arg(long)]
+    /// time of the ramp.
+    #[arg(long, conflicts_with_all = [
+        "rate", "stage", "burst_at", "arrival", "requests", "target", "method", "body", "body_file", "cache_buster",
+    ])]
     pub wait: bool,
     /// Connect from so many addresses, 127.0.0.1 and the following ones, in turn: for servers that limit
     /// the waits of one address, and for more than 28,000 connections.
@@ -71,32 +136,53 @@ pub struct RunOptions {
     /// Threads that send requests; each client belongs to one [default: the processors that herd may use].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "THREADS")]
     pub threads: Option<u32>,
-    /// Seed of the random numbers: the same seed gives the same times, whatever the
-    /// number of threads.
+    /// Seed of the random numbers: the same seed gives the same times and the same order of targets,
+    /// whatever the number of threads.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     #[command(flatten)]
+    #[serde(flatten)]
     pub connection: ConnectionOptions,
     #[command(flatten)]
-    pub pollers: Pollers,
+    #[serde(flatten)]
+    pub schedule: Schedule,
     #[command(flatten)]
+    #[serde(flatten)]
+    pub polls: Requests,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub failures: Failures,
+    #[command(flatten)]
+    #[serde(flatten)]
     pub validators: Validators,
     #[command(flatten)]
+    #[serde(flatten)]
     pub writers: Writers,
     #[command(flatten)]
+    #[serde(flatten)]
     pub server: ServerSide,
     #[command(flatten)]
+    #[serde(skip)]
     pub output: Output,
-    /// Print the run as JSON instead of the table, as input of `herd compare`.
+    /// Print the run as JSON instead of the table, as input of `herd compare` and `herd --plan`.
     #[arg(long, help_heading = "Output")]
+    #[serde(skip)]
     pub json: bool,
-    /// Exit with 1 unless every poll got a response, without a timeout, a lost connection or a 5xx.
+    /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p99, p99.9, max (a time; `never`
+    /// is more than every limit); errors (polls without a response), failures (of requests, retries too), timeouts, lost
+    /// (connections), 404 or 5xx (responses), each a number or a share such as 0.1%; rate (answered polls per
+    /// second); lateness (of this program, p99). With `validators.` or `writers.` before it, a figure of theirs. May be given more than once.
+    #[arg(long, help_heading = "Output", value_name = "CONDITION")]
+    pub fail_if: Vec<Condition>,
+    /// Exit with 1 unless every request of every client got a response that counts: --fail-if 'errors>0',
+    /// 'failures>0' and so on.
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
 }
 
 /// How clients connect.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionOptions {
     /// Use these addresses for a host and port of a URL, instead of those that the name has. May be given more than
@@ -118,10 +204,11 @@ pub struct ConnectionOptions {
     pub insecure: bool,
 }
 
-/// The clients that poll the URL.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Pollers")]
-pub struct Pollers {
+/// When polls are due.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Schedule")]
+pub struct Schedule {
     /// Number of pollers.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CLIENTS")]
     pub clients: u32,
@@ -129,32 +216,85 @@ pub struct Pollers {
     /// at once (a closed loop, which measures throughput and hides latency).
     #[arg(
         long,
-        default_value_t = 1000,
-        conflicts_with = "rate",
+        group = "pace",
+        default_value = "1000",
+        default_value_ifs = [
+            ("rate", ArgPredicate::IsPresent, None),
+            ("stage", ArgPredicate::IsPresent, None),
+        ],
+        value_parser = clap::value_parser!(u64).range(0..=LONGEST_MS),
         value_name = "MS"
     )]
-    pub interval_ms: u64,
+    pub interval_ms: Option<u64>,
     /// Polls per second of all clients together, instead of the interval.
-    #[arg(long, value_name = "POLLS")]
+    #[arg(long, group = "pace", value_parser = parse_plain_rate, value_name = "POLLS")]
     pub rate: Option<f64>,
+    /// A stage of the run, instead of the interval: 'ramp 10s to 500/s', 'hold 1m at 500/s' or 'burst 1000' (so many
+    /// polls at one moment). Rates are polls per second of all clients together. May be given more than once: stages
+    /// follow each other, and a ramp begins at the rate of the stage before it.
+    #[arg(long, group = "pace", value_name = "STAGE")]
+    pub stage: Vec<Stage>,
+    /// At this second of the run every client sends one more poll, all at the same moment, as cron jobs
+    /// do at a full minute. May be given more than once.
+    #[arg(long, value_parser = parse_second, value_name = "SECOND")]
+    pub burst_at: Vec<f64>,
     /// Random deviation of each poll from its time, in percent of the interval.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=50), value_name = "PERCENT")]
     pub jitter_percent: u32,
     /// Time over which the clients start one after the other, in milliseconds; with 0 all start at
     /// the same moment [default: the interval].
-    #[arg(long, value_name = "MS")]
+    #[arg(long, conflicts_with = "stage", value_parser = clap::value_parser!(u64).range(0..=LONGEST_MS), value_name = "MS")]
     pub ramp_ms: Option<u64>,
-    /// At this second of the run every client sends one more poll, all at the same moment, as cron jobs
-    /// do at a full minute. May be given more than once.
-    #[arg(long, value_name = "SECOND")]
-    pub burst_at: Vec<f64>,
     /// What happens to a poll that is due while its client still waits for the previous response.
     #[arg(long, value_enum, default_value_t = Arrival::Open)]
     pub arrival: Arrival,
+}
+
+/// What pollers send.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Requests")]
+pub struct Requests {
+    /// One of several URLs, with its weight: '3 http://HOST/PATH' gets three times as many polls as a target
+    /// of weight 1. Instead of the URL; may be given more than once.
+    #[arg(long, group = "where", value_name = "WEIGHT URL")]
+    pub target: Vec<String>,
+    /// Method of the pollers' requests [default: GET, with a body POST].
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Send this header field with the pollers' requests: 'Name: value'. ${NAME} in a value is an environment variable.
+    /// Values of Authorization, Cookie and the like are not written with the results: a run that is
+    /// repeated from them needs the variables. May be given more than once.
+    #[arg(short = 'H', long, value_name = "FIELD")]
+    #[serde(serialize_with = "fields::serialize")]
+    pub header: Vec<String>,
+    /// Send this text as the body; a Content-Type is a header field. It is written with the results.
+    #[arg(long, group = "content", value_name = "TEXT")]
+    pub body: Option<String>,
+    /// Send this file as the body.
+    #[arg(long, group = "content", value_name = "FILE")]
+    pub body_file: Option<PathBuf>,
+    /// Add a query parameter of this name to each request, with a value that was never sent before, so that no cache can
+    /// have the response. Implies --unconditional.
+    #[arg(long, value_name = "NAME")]
+    pub cache_buster: Option<String>,
+    /// Send no If-None-Match, so that every response has a body. Methods other than GET and HEAD never have one.
+    #[arg(long)]
+    pub unconditional: bool,
+    /// Send this Accept-Encoding. Body bytes are counted as received, encoded.
+    #[arg(long, value_name = "CODINGS")]
+    pub accept_encoding: Option<String>,
+}
+
+/// What clients do with slow and failed requests.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Failures")]
+pub struct Failures {
     /// Timeout for a complete response, in milliseconds.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=600_000), value_name = "MS")]
     pub timeout_ms: u64,
-    /// What a client does after a timeout, a lost connection, 429 or 5xx.
+    /// What a client does after a timeout, a lost connection, 429 or 5xx, whatever the method.
     #[arg(long, value_enum, default_value_t = OnFailure::BackOff)]
     pub on_failure: OnFailure,
     /// Wait at least as long as Retry-After says (RFC 9110 §10.2.3).
@@ -163,16 +303,11 @@ pub struct Pollers {
     /// Maximum of retries of one poll [default: until the run ends].
     #[arg(long, value_name = "RETRIES")]
     pub max_retries: Option<u32>,
-    /// Send no If-None-Match, so that every response has a body.
-    #[arg(long)]
-    pub unconditional: bool,
-    /// Send this Accept-Encoding. Body bytes are counted as received, encoded.
-    #[arg(long, value_name = "CODINGS")]
-    pub accept_encoding: Option<String>,
 }
 
 /// When a client sends a poll that is due while it waits for a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Arrival {
     /// At once, on another connection.
     Open,
@@ -182,7 +317,8 @@ pub enum Arrival {
 }
 
 /// What a client does when a poll fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     /// Retry at once.
     Retry,
@@ -193,7 +329,8 @@ pub enum OnFailure {
 }
 
 /// The clients that read a feed by its cursor.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Validators")]
 pub struct Validators {
     /// Number of validators, which read the feed. They retry as the pollers do.
@@ -203,6 +340,7 @@ pub struct Validators {
         requires = "feed_url",
         value_name = "CLIENTS"
     )]
+    #[serde(skip_serializing_if = "is_zero")]
     pub validators: u32,
     /// The feed, without its query: `http://HOST[:PORT]/v1/leaderboard/recent`.
     #[arg(long, value_name = "URL")]
@@ -219,12 +357,13 @@ pub struct Validators {
     pub feed_accept_encoding: Option<String>,
     /// Time between two pulls of one validator, in milliseconds. A pull reads page by page up to the
     /// end of the feed.
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..), value_name = "MS")]
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=LONGEST_MS), value_name = "MS")]
     pub feed_interval_ms: u64,
 }
 
 /// The clients that write.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Writers")]
 pub struct Writers {
     /// Number of writers, which post sample eval runs with the token in PUBLISHER_ADMIN_TOKEN.
@@ -234,19 +373,20 @@ pub struct Writers {
         requires = "write_url",
         value_name = "CLIENTS"
     )]
+    #[serde(skip_serializing_if = "is_zero")]
     pub writers: u32,
     /// The URL to post to: `http://HOST[:PORT]/v1/admin/eval-runs`.
     #[arg(long, value_name = "URL")]
     pub write_url: Option<String>,
     /// Time between two posts of one writer, in milliseconds.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..), value_name = "MS")]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=LONGEST_MS), value_name = "MS")]
     pub write_interval_ms: u64,
     /// Eval runs per post.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "ROWS")]
     pub write_rows: u32,
     /// At this second of the run the board is changed, with the token in PUBLISHER_ADMIN_TOKEN: one
     /// challenge, `herd`, gets another size. May be given more than once.
-    #[arg(long, requires = "change_url", value_name = "SECOND")]
+    #[arg(long, requires = "change_url", value_parser = parse_second, value_name = "SECOND")]
     pub change_at: Vec<f64>,
     /// The URL of the challenges: `http://HOST[:PORT]/v1/admin/challenges`.
     #[arg(long, value_name = "URL")]
@@ -254,7 +394,8 @@ pub struct Writers {
 }
 
 /// The server's own figures.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Server")]
 pub struct ServerSide {
     /// The server's metrics in Prometheus' text format, for the number of rebuilds.
@@ -269,7 +410,8 @@ pub struct ServerSide {
     pub rebuild_metric: String,
     /// Process id of the server on this machine: measures its processor time and memory, including its
     /// children's. May be given more than once.
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..), value_name = "PID")]
+    #[serde(skip)]
     pub server_pid: Vec<i32>,
 }
 
@@ -280,6 +422,23 @@ pub struct Output {
     /// Write a report with charts to this file: .html or .svg. May be given more than once.
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
+}
+
+/// Returns whether there are no clients of a kind: their URL, which they need, may be missing then.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(clients: &u32) -> bool {
+    *clients == 0
+}
+
+/// Checks the name of a run, which is a heading of tables.
+fn parse_name(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() || text.contains(char::is_control) {
+        return Err("expected a name of one line");
+    }
+    Ok(text.to_owned())
 }
 
 /// Options of `compare`.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use http::header::IF_NONE_MATCH;
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -123,7 +123,9 @@ impl Exchange {
         let conditional = Cell::new(false);
         let request = || {
             let request = request();
-            conditional.set(request.headers().contains_key(IF_NONE_MATCH));
+            let fields = request.headers();
+            let conditions = [IF_NONE_MATCH, IF_MODIFIED_SINCE];
+            conditional.set(conditions.iter().any(|name| fields.contains_key(name)));
             request
         };
         let answer = self.connections.send(origin, keep, request);

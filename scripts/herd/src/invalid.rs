@@ -3,7 +3,7 @@
 use cathedral_publisher::domain::ran_at::NotATime;
 use http::header::InvalidHeaderValue;
 
-use crate::tls::TlsError;
+use crate::{fields::NotAField, tls::TlsError};
 
 /// Reasons why the options are invalid.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +50,112 @@ pub enum PlanError {
         /// `--max-connections`.
         limit: u32,
     },
-    /// The rate is invalid.
-    #[error("--rate must be a positive number of polls per second")]
-    Rate,
+    /// The URL has a user or a password.
+    #[error("a user or a password in front of {host}: use --header 'Authorization: …' instead")]
+    User {
+        /// Host and port.
+        host: String,
+    },
+    /// The URL has a fragment.
+    #[error("{url}: a fragment is never sent; remove it")]
+    Fragment {
+        /// The argument.
+        url: String,
+    },
+    /// The port is invalid.
+    #[error("'{port}' is not a port: expected 1 to 65535")]
+    Port {
+        /// The port.
+        port: String,
+    },
+    /// There is neither a URL nor a target.
+    #[error("a URL or a --target is missing")]
+    NoTarget,
+    /// A target has no valid weight. Its URL, which may have a password, is not shown.
+    #[error(
+        "--target: '{0}' is not a weight from 1 to 1000000; expected '3 http://127.0.0.1:8080/path'"
+    )]
+    Weight(String),
+    /// There are too many targets.
+    #[error("there are more than {0} targets")]
+    TooManyTargets(usize),
+    /// The method is not a token (RFC 9110 §9.1), or not one that a poll can have.
+    #[error("--method {method}: {reason}")]
+    Method {
+        /// The argument.
+        method: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A header field is invalid.
+    #[error("--header: {0}")]
+    Field(#[from] NotAField),
+    /// A header field has an option of its own.
+    #[error("--header: {field} is also set by {option}")]
+    FieldTwice {
+        /// The field.
+        field: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+    /// The body cannot be read.
+    #[error("--body-file {path}: {source}")]
+    Body {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The body is too long.
+    #[error("--body-file: the body is longer than {0} bytes")]
+    BodyTooLong(u64),
+    /// The name of the cache buster is not that of a query parameter.
+    #[error("--cache-buster must be letters, digits, - and _")]
+    CacheBuster,
+    /// The rate is higher than the maximum.
+    #[error("{rate:.0} polls per second are more than --max-rate {limit}: raise it")]
+    TooFast {
+        /// Polls per second.
+        rate: f64,
+        /// `--max-rate`.
+        limit: u32,
+    },
+    /// A burst is larger than what may be sent at once.
+    #[error(
+        "a burst of {polls} polls is more than --max-rate {limit}, which holds for a second: raise it"
+    )]
+    TooLargeABurst {
+        /// Polls of the burst.
+        polls: u32,
+        /// `--max-rate`.
+        limit: u32,
+    },
+    /// The stages are too short, or have nothing to send.
+    #[error("--stage: {0}")]
+    Stages(&'static str),
+    /// The run is longer than its stages.
+    #[error("--duration-secs {duration} is longer than all stages, {stages} s")]
+    LongerThanStages {
+        /// `--duration-secs`.
+        duration: u64,
+        /// Seconds.
+        stages: f64,
+    },
+    /// The polls take longer than a day.
+    #[error("{polls} polls take longer than a day: raise --rate, or lower --requests")]
+    TooManyPolls {
+        /// `--requests`.
+        polls: u64,
+    },
+    /// A condition is about clients that the run does not have.
+    #[error("--fail-if '{condition}': the run has no such clients")]
+    NoSuchClients {
+        /// The condition.
+        condition: String,
+    },
+    /// The options cannot be written with the results.
+    #[error("the options cannot be written: {0}")]
+    Written(#[from] serde_json::Error),
     /// A moment is outside of the run.
     #[error("--{option} must be a second of the run")]
     Moment {

@@ -3,8 +3,12 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `config` | the command line |
+//! | `config` | the options, with their defaults |
+//! | `plan_file` | options in a file: TOML, or the results of a run |
 //! | `plan`, `invalid` | what a run does: the options, checked, and what is wrong with them |
+//! | `polls`, `mix`, `fields`, `web_url` | what pollers send: targets and their weights, header fields, URLs |
+//! | `pace`, `stage`, `curve`, `quantity` | how fast they poll: stages, and the moment of poll number *n* |
+//! | `condition` | conditions under which a run has failed |
 //! | `shard` | one thread of a run, with its runtime, clients and counters |
 //! | `clients` | the clients of a shard |
 //! | `limits` | the limits of the whole run, and the part of them that a shard gets |
@@ -40,10 +44,13 @@ mod aligned;
 mod answer;
 pub mod bands;
 mod clients;
+pub mod condition;
 pub mod config;
 mod connections;
+pub mod curve;
 mod exchange;
 pub mod failures;
+pub mod fields;
 mod follower;
 mod generator;
 mod http1;
@@ -53,12 +60,17 @@ mod latencies;
 mod limits;
 pub mod link;
 mod live;
+pub mod mix;
 mod news;
 mod operator;
+pub mod pace;
 mod page;
 pub mod plan;
+pub mod plan_file;
 mod poller;
+pub mod polls;
 pub mod processes;
+mod quantity;
 pub mod report;
 pub mod resolve;
 mod response;
@@ -67,6 +79,7 @@ pub mod run;
 pub mod schedule;
 mod server_side;
 mod shard;
+pub mod stage;
 pub mod table;
 mod tally;
 mod target;
@@ -75,6 +88,7 @@ mod timer;
 pub mod tls;
 mod transport;
 mod validator;
+mod web_url;
 mod writer;
 
 use std::{
@@ -88,6 +102,7 @@ use news::Writes;
 use plan::Plan;
 use run::{FORMAT, Run};
 use shard::{Common, Measured, Shard};
+use target::Origin;
 
 /// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,9 +170,10 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let began_at = jiff::Timestamp::now().to_string();
     let shown = shards.iter().map(|shard| shard.progress.clone()).collect();
     let seconds = Cell::new(plan.duration.as_secs_f64());
+    let until_now = || seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
     let stop = async {
         stop.await;
-        seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
+        until_now();
         // Fails if all shards have ended.
         let _ = stop_shards.send(true);
         std::future::pending::<Infallible>().await
@@ -173,13 +189,20 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         measured = all(shards) => measured?,
         (never, ..) = meanwhile => match never {},
     };
+    // A limited number of polls may be answered before the end of the run.
+    if plan.pollers.schedule.polls.is_some() {
+        until_now();
+    }
     server_side::sample(&plan, &side).await;
     let cpu = generator::cpu_of_process().saturating_sub(cpu_before);
     let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
+    let mut slices = pollers.slices();
+    slices.retain(|slice| slice.at < seconds);
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan.pollers.target.url.to_string(),
+        url: plan.pollers.polls.first.url.to_string(),
+        plan: plan.written.clone(),
         began_at,
         seconds,
         timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
@@ -187,7 +210,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         validators: measured.validators.map(|tally| tally.role()),
         writers: measured.writers.map(|tally| tally.role()),
         bands_ms: bands::ends_ms(),
-        slices: pollers.slices(),
+        slices,
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
         generator: generator::figures(measured.shards, &pollers, cpu, seconds),
@@ -220,9 +243,13 @@ async fn all(shards: Vec<Shard>) -> Result<Measured, HerdError> {
     whole.ok_or(HerdError::Thread)
 }
 
-/// Checks that the target accepts a connection. Sends no request, which might warm a cache.
+/// Checks that each target accepts a connection. Sends no request, which might warm a cache.
 fn is_there(plan: &Plan) -> Result<(), HerdError> {
-    let origin = &plan.pollers.target.origin;
+    let mut targets = plan.pollers.polls.mix.targets().iter();
+    targets.try_for_each(|target| accepts(&target.origin))
+}
+
+fn accepts(origin: &Origin) -> Result<(), HerdError> {
     let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
     for address in &origin.addresses {
         match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {

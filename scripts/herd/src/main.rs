@@ -8,34 +8,51 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use clap::Parser as _;
 use herd::{
-    config::{Cli, Command, CompareOptions, RunOptions},
+    condition::strict,
+    config::{Command, CompareOptions, RunOptions},
     plan::Plan,
+    plan_file::{self, OptionsError, options},
     report,
     run::{FORMAT, Run},
     table::table,
 };
 use tokio::{runtime::Builder, task::LocalSet};
 
+/// Exit status for options that make no sense.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match options(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        // The help and the version are no errors.
+        Err(OptionsError::Clap(error)) if !error.use_stderr() => error.exit(),
+        Err(OptionsError::Clap(error)) => return refused(&plan_file::one_line(&error)),
+        Err(OptionsError::File(error)) => return refused(&one_line(&error)),
+    };
     let filter = env_logger::Env::new().filter_or("PUBLISHER_LOG", "warn");
     env_logger::Builder::from_env(filter).init();
-    let done = match (cli.command, cli.url) {
-        (Some(Command::Compare(options)), _) => compare(&options),
-        (None, Some(url)) => run(&url, &cli.run),
-        // Clap rejects a command line without either.
-        (None, None) => Ok(()),
+    let done = match cli.command {
+        Some(Command::Compare(options)) => compare(&options),
+        None => match plan(&cli.run) {
+            Ok(plan) => run(plan, &cli.run),
+            Err(error) => return refused(&one_line(&error)),
+        },
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One line, whatever the log level.
-            let _ = writeln!(io::stderr(), "herd: {}", one_line(&error));
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        print_error(&one_line(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn refused(error: &str) -> ExitCode {
+    print_error(error);
+    ExitCode::from(USAGE)
+}
+
+/// Prints one line, whatever the log level.
+fn print_error(error: &str) {
+    let _ = writeln!(io::stderr(), "herd: {error}");
 }
 
 /// Joins the error and its causes, without causes that the text already contains.
@@ -52,10 +69,13 @@ fn one_line(error: &anyhow::Error) -> String {
     })
 }
 
-fn run(url: &str, options: &RunOptions) -> anyhow::Result<()> {
-    let plan = Plan::new(url, options, std::env::var("PUBLISHER_ADMIN_TOKEN").ok())?;
-    // Before the run, which would otherwise be lost.
+/// Checks the options before the run, which would otherwise be lost.
+fn plan(options: &RunOptions) -> anyhow::Result<Plan> {
     report::check(&options.output.report)?;
+    Ok(Plan::new(options, &|name| std::env::var(name).ok())?)
+}
+
+fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let run = LocalSet::new().block_on(
         &runtime,
@@ -75,14 +95,27 @@ fn run(url: &str, options: &RunOptions) -> anyhow::Result<()> {
         write!(out, "{}", table(std::slice::from_ref(&run)))?;
     }
     out.flush()?;
-    ensure!(
-        !options.strict || run.is_clean(),
-        "a poll failed, timed out, lost its connection or got 5xx (--strict)"
-    );
-    Ok(())
+    Ok(verdict(&run, options))
 }
 
-fn compare(options: &CompareOptions) -> anyhow::Result<()> {
+/// Prints a line for each condition under which the run has failed.
+fn verdict(run: &Run, options: &RunOptions) -> ExitCode {
+    let strict = options.strict.then(|| strict(run)).unwrap_or_default();
+    let conditions = strict.iter().chain(&options.fail_if);
+    let failures: Vec<String> = conditions
+        .filter_map(|condition| condition.failure(run))
+        .collect();
+    for failure in &failures {
+        print_error(&format!("failed: {failure}"));
+    }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn compare(options: &CompareOptions) -> anyhow::Result<ExitCode> {
     report::check(&options.output.report)?;
     let runs: Vec<Run> = options
         .runs
@@ -91,7 +124,7 @@ fn compare(options: &CompareOptions) -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()?;
     write_reports(&runs, &options.output.report)?;
     write!(io::stdout(), "{}", table(&runs))?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read(path: &Path) -> anyhow::Result<Run> {

@@ -25,7 +25,7 @@ pub(super) struct Changer {
 
 impl Changer {
     /// Changes the board at these times, or later if the previous response was late.
-    pub(super) async fn run(self, due: Vec<Instant>) {
+    pub(super) async fn run(self, due: impl Iterator<Item = Instant>) {
         for due in due {
             self.exchange.timer.until(due).await;
             let mut item = Vec::new();

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use cathedral_publisher::domain::ran_at::RanAt;
 use http::header::HeaderValue;
+use serde_json::{Map, Value};
 
 use crate::{
-    config::{self, Arrival},
+    condition::Clients,
+    config::{self, Arrival, RunOptions},
     invalid::PlanError,
     news::CHALLENGE,
+    pace::Schedule,
+    plan_file::written,
+    polls::Polls,
     retry::RetryPolicy,
-    schedule::Times,
     target::{Target, Targets},
 };
 
@@ -23,6 +27,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(35);
 /// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// The options, as a plan file has them.
+    pub written: Map<String, Value>,
     /// Name of the run.
     pub name: String,
     /// Time in which polls are due.
@@ -55,26 +61,16 @@ pub struct Plan {
     pub server_pids: Vec<i32>,
 }
 
-/// The clients that poll one URL.
+/// The clients that poll.
 #[derive(Debug, Clone)]
 pub struct Pollers {
-    /// The URL and its server.
-    pub target: Target,
-    /// Number of clients.
-    pub clients: u32,
-    /// Time between two polls of one client; zero for a closed loop.
-    pub interval: Duration,
-    /// Random deviation of a poll from its time, as a share of the interval.
-    pub jitter: f64,
-    /// Time over which the clients start.
-    pub ramp: Duration,
-    /// Times at which all clients send one more poll.
-    pub bursts: Vec<Duration>,
+    /// What they send.
+    pub polls: Polls,
+    /// When they do.
+    pub schedule: Schedule,
     /// What happens to a poll that is due while its client waits.
     pub arrival: Arrival,
-    /// Whether they send If-None-Match.
-    pub conditional: bool,
-    /// Value of Accept-Encoding.
+    /// Value of Accept-Encoding of clients that wait.
     pub accept_encoding: Option<HeaderValue>,
 }
 
@@ -140,18 +136,25 @@ pub struct Counter {
 }
 
 impl Plan {
-    /// Checks the URL of the pollers and the options. `token` is that of the writers.
+    /// Checks the options. `environment` has the token of the writers, and variables of header fields.
     ///
     /// # Errors
     /// [`PlanError`] for the first invalid option.
     pub fn new(
-        url: &str,
-        options: &config::RunOptions,
-        token: Option<String>,
+        options: &RunOptions,
+        environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, PlanError> {
         let mut targets = Targets::new(options.i_own_this_server, &options.connection);
-        let duration = Duration::from_secs(options.duration_secs);
-        let pollers = pollers(targets.target(url)?, &options.pollers, duration)?;
+        let token = environment("PUBLISHER_ADMIN_TOKEN").filter(|token| !token.is_empty());
+        let timeout = Duration::from_millis(options.failures.timeout_ms);
+        let schedule = Schedule::new(options, timeout)?;
+        let duration = schedule.duration;
+        let pollers = Pollers {
+            polls: Polls::new(options, &mut targets, environment)?,
+            schedule,
+            arrival: options.schedule.arrival,
+            accept_encoding: codings(options.polls.accept_encoding.as_deref())?,
+        };
         let validators = match &options.validators.feed_url {
             Some(url) if options.validators.validators > 0 => {
                 let url = targets.target(url)?;
@@ -184,7 +187,8 @@ impl Plan {
             }),
             None => None,
         };
-        let clients = pollers.clients + options.validators.validators + options.writers.writers;
+        let clients =
+            pollers.schedule.clients + options.validators.validators + options.writers.writers;
         if clients > options.max_connections {
             return Err(PlanError::TooManyClients {
                 clients,
@@ -192,11 +196,17 @@ impl Plan {
             });
         }
         let feed = validators.as_ref().map(|validators| &validators.target);
-        let mut all = std::iter::once(&pollers.target).chain(feed);
+        let mut all = pollers.polls.mix.targets().iter().chain(feed);
         if options.from_addresses.is_some() && !all.all(Target::is_loopback_v4) {
             return Err(PlanError::Addresses);
         }
+        conditions(
+            options,
+            validators.is_some(),
+            writers.is_some() || operator.is_some(),
+        )?;
         Ok(Self {
+            written: written(options)?,
             name: options.name.clone(),
             duration,
             wait: options.wait,
@@ -207,11 +217,11 @@ impl Plan {
             seed: options.seed,
             pollers,
             policy: RequestPolicy {
-                timeout: Duration::from_millis(options.pollers.timeout_ms),
+                timeout,
                 retry: RetryPolicy {
-                    on_failure: options.pollers.on_failure,
-                    honour_retry_after: options.pollers.honour_retry_after,
-                    max_retries: options.pollers.max_retries,
+                    on_failure: options.failures.on_failure,
+                    honour_retry_after: options.failures.honour_retry_after,
+                    max_retries: options.failures.max_retries,
                     least: Duration::ZERO,
                 },
             },
@@ -229,7 +239,7 @@ impl Plan {
     pub(super) fn clients(&self) -> u32 {
         let validators = self.validators.as_ref().map_or(0, |plan| plan.clients);
         let writers = self.writers.as_ref().map_or(0, |plan| plan.clients);
-        self.pollers.clients + validators + writers + u32::from(self.operator.is_some())
+        self.pollers.schedule.clients + validators + writers + u32::from(self.operator.is_some())
     }
 }
 
@@ -239,47 +249,27 @@ fn processors() -> u32 {
     processors.map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
 
-impl Pollers {
-    /// Returns when the polls of client `number` are due.
-    pub fn times(&self, number: u32, end: Duration) -> Times {
-        Times {
-            first: share(self.ramp, number, self.clients),
-            interval: self.interval,
-            jitter: self.jitter,
-            bursts: self.bursts.clone(),
-            end,
-        }
-    }
-}
-
 /// Returns the start of client `number` of `clients` that start one after the other over `whole`.
 pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
 }
 
-fn pollers(
-    target: Target,
-    options: &config::Pollers,
-    duration: Duration,
-) -> Result<Pollers, PlanError> {
-    let interval = match options.rate {
-        None => Duration::from_millis(options.interval_ms),
-        Some(rate) => Duration::try_from_secs_f64(f64::from(options.clients) / rate)
-            .ok()
-            .filter(|interval| !interval.is_zero())
-            .ok_or(PlanError::Rate)?,
-    };
-    Ok(Pollers {
-        target,
-        clients: options.clients,
-        interval,
-        jitter: f64::from(options.jitter_percent) / 100.0,
-        ramp: options.ramp_ms.map_or(interval, Duration::from_millis),
-        bursts: moments(&options.burst_at, duration, "burst-at")?,
-        arrival: options.arrival,
-        conditional: !options.unconditional,
-        accept_encoding: codings(options.accept_encoding.as_deref())?,
-    })
+/// Checks that each condition is about clients of the run.
+fn conditions(options: &RunOptions, validators: bool, writers: bool) -> Result<(), PlanError> {
+    let wrong = options
+        .fail_if
+        .iter()
+        .find(|condition| match condition.clients {
+            Clients::Pollers => false,
+            Clients::Validators => !validators,
+            Clients::Writers => !writers,
+        });
+    match wrong {
+        Some(condition) => Err(PlanError::NoSuchClients {
+            condition: condition.to_string(),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn validators(
@@ -313,7 +303,7 @@ fn cursor(text: &str) -> Result<String, PlanError> {
 }
 
 /// Parses seconds of the run.
-fn moments(
+pub(super) fn moments(
     seconds: &[f64],
     duration: Duration,
     option: &'static str,
@@ -336,7 +326,8 @@ fn bearer(token: Option<&str>) -> Result<HeaderValue, PlanError> {
     Ok(value)
 }
 
-fn codings(value: Option<&str>) -> Result<Option<HeaderValue>, PlanError> {
+/// Checks the value of an Accept-Encoding.
+pub(super) fn codings(value: Option<&str>) -> Result<Option<HeaderValue>, PlanError> {
     Ok(value.map(HeaderValue::from_str).transpose()?)
 }
 

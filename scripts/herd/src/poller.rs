@@ -1,20 +1,24 @@
-//! A client that polls one URL.
+//! A client that polls.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
 };
 
-use bytes::Bytes;
 use http::{
-    Method, StatusCode,
-    header::{ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH},
+    StatusCode,
+    header::{HeaderValue, IF_NONE_MATCH},
 };
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    answer::Answer, config::Arrival, exchange::Exchange, news::Seen, plan::Pollers, response::Keep,
-    target::Outgoing,
+    answer::Answer,
+    config::Arrival,
+    exchange::Exchange,
+    news::Seen,
+    plan::Pollers,
+    response::Keep,
+    target::{Outgoing, Target},
 };
 
 /// A poller, with the validator of its last response.
@@ -23,24 +27,33 @@ pub(super) struct Poller {
     pub exchange: Exchange,
     /// The plan of all pollers.
     pub plan: Rc<Pollers>,
-    /// Entity-tag of the last response with a body.
-    pub etag: RefCell<Option<HeaderValue>>,
-    /// Length of that body.
-    pub bytes: Cell<u64>,
+    /// What it knows of each target.
+    pub known: RefCell<Vec<Known>>,
+    /// Number of polls so far.
+    pub polls: Cell<u64>,
+    /// Where in the mix of targets it begins, from 0 to 1.
+    pub phase: f64,
     /// What it has seen of what was written.
     pub seen: RefCell<Seen>,
 }
 
+/// The last response with a body of a target.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    etag: Option<HeaderValue>,
+    bytes: u64,
+}
+
 impl Poller {
     /// Polls at these times.
-    pub(super) async fn run(self, due: Vec<Instant>) {
+    pub(super) async fn run(self, due: impl Iterator<Item = Instant>) {
         match self.plan.arrival {
             Arrival::Open => self.run_open(due).await,
             Arrival::Loop => self.run_loop(due).await,
         }
     }
 
-    async fn run_open(self, due: Vec<Instant>) {
+    async fn run_open(self, due: impl Iterator<Item = Instant>) {
         let client = Rc::new(self);
         let mut in_flight = JoinSet::new();
         for due in due {
@@ -54,7 +67,7 @@ impl Poller {
         while in_flight.join_next().await.is_some() {}
     }
 
-    async fn run_loop(self, due: Vec<Instant>) {
+    async fn run_loop(self, due: impl Iterator<Item = Instant>) {
         let mut last = None;
         for due in due {
             match last {
@@ -71,10 +84,11 @@ impl Poller {
         }
     }
 
-    /// Polls from `first` on, each time as soon as the response is there (a closed loop).
-    pub(super) async fn saturate(self, first: Instant) {
+    /// Polls from `first` on, each time as soon as the response is there (a closed loop), at most `polls` times.
+    pub(super) async fn saturate(self, first: Instant, polls: Option<u64>) {
         self.exchange.timer.until(first).await;
-        while Instant::now() < self.exchange.limits.end {
+        let is_next = || polls.is_none_or(|most| self.polls.get() < most);
+        while is_next() && Instant::now() < self.exchange.limits.end {
             self.poll(Instant::now()).await;
         }
     }
@@ -85,44 +99,48 @@ impl Poller {
             true => Keep::Body,
             false => Keep::Nothing,
         };
-        let origin = &self.plan.target.origin;
-        let answer = self.exchange.poll(due, origin, keep, || self.request());
+        let polls = &self.plan.polls;
+        let number = self.polls.replace(self.polls.get() + 1);
+        let index = polls.mix.index(self.phase, number);
+        let target = polls.target(index);
+        let answer = self
+            .exchange
+            .poll(due, &target.origin, keep, || self.request(index, target));
         let answer = answer.await;
         let answered = answer.is_some();
         if let Some(answer) = answer {
-            self.remember(answer);
+            self.remember(index, answer);
         }
         answered
     }
 
-    fn request(&self) -> Outgoing {
-        let mut request = self.plan.target.request(Method::GET, Bytes::new());
-        let fields = request.headers_mut();
-        if let Some(codings) = &self.plan.accept_encoding {
-            fields.insert(ACCEPT_ENCODING, codings.clone());
-        }
-        if let Some(etag) = self
-            .etag
-            .borrow()
-            .as_ref()
-            .filter(|_| self.plan.conditional)
-        {
-            fields.insert(IF_NONE_MATCH, etag.clone());
+    fn request(&self, index: usize, target: &Target) -> Outgoing {
+        let mut request = self.plan.polls.request(target);
+        if self.plan.polls.conditional {
+            let known = self.known.borrow();
+            let etag = known.get(index).and_then(|known| known.etag.clone());
+            if let Some(etag) = etag {
+                request.headers_mut().insert(IF_NONE_MATCH, etag);
+            }
         }
         request
     }
 
-    fn remember(&self, answer: Answer) {
+    fn remember(&self, index: usize, answer: Answer) {
+        let mut known = self.known.borrow_mut();
+        let Some(known) = known.get_mut(index) else {
+            return;
+        };
         if answer.status == StatusCode::NOT_MODIFIED {
-            self.exchange.tally.borrow_mut().saved(self.bytes.get());
+            self.exchange.tally.borrow_mut().saved(known.bytes);
         } else {
-            self.bytes.set(answer.bytes);
+            known.bytes = answer.bytes;
             let mut seen = self.seen.borrow_mut();
             if seen.wanted() {
                 let taken = seen.board(&answer, Instant::now());
                 self.exchange.tally.borrow_mut().news(&taken);
             }
-            *self.etag.borrow_mut() = answer.etag;
+            known.etag = answer.etag;
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `--resolve`: the addresses of a host, given on the command line.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::{Serialize, Serializer};
 
 /// The addresses of one host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,19 @@ impl FromStr for Resolve {
     }
 }
 
+impl fmt::Display for Resolve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        write!(f, "{}:{}:{}", self.host, self.port, addresses.join(","))
+    }
+}
+
+impl Serialize for Resolve {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
@@ -63,7 +78,9 @@ mod tests {
             name.addresses,
             ["127.0.0.1", "::1"].map(|one| one.parse::<IpAddr>().unwrap())
         );
+        assert_eq!(name.to_string().parse(), Ok(name));
         let six: Resolve = "[::2]:80:::1".parse().unwrap();
+        assert_eq!(six.to_string(), "[::2]:80:::1");
         assert_eq!((six.host.as_str(), six.port), ("[::2]", 80));
         for text in [
             "",

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::failures::{Failures, Reason};
+use crate::{
+    condition::strict,
+    failures::{Failures, Reason},
+};
 
 /// The version of this format.
 pub const FORMAT: u32 = 2;
@@ -16,8 +20,11 @@ pub struct Run {
     pub format: u32,
     /// Name of the run.
     pub name: String,
-    /// The polled URL.
+    /// The polled URL; of several, the first one.
     pub url: String,
+    /// The options, as a plan file has them; `herd --plan` reads them and repeats the run. Without secrets, and without
+    /// what is of this run only: the process ids of the server, and where results are written.
+    pub plan: Map<String, Value>,
     /// Start of the run, RFC 3339.
     pub began_at: String,
     /// Duration of the run.
@@ -267,12 +274,12 @@ impl Run {
         Some(server.cpu_secs * 1e6 / self.attempts().max(1) as f64)
     }
 
-    /// Returns whether every poll of every client got a response at the first attempt.
+    /// Returns whether every poll of every client got a response at the first attempt: no condition of `--strict` holds.
     pub fn is_clean(&self) -> bool {
-        let others = [&self.validators, &self.writers].into_iter().flatten();
-        std::iter::once(&self.pollers)
-            .chain(others)
-            .all(Role::is_clean)
+        let conditions = strict(self);
+        conditions
+            .iter()
+            .all(|condition| condition.failure(self).is_none())
     }
 }
 
@@ -311,10 +318,5 @@ impl Role {
     pub fn amplification(&self) -> f64 {
         let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);
         self.attempts as f64 / (self.due + cut_off).max(1) as f64
-    }
-
-    fn is_clean(&self) -> bool {
-        let without_next = self.waits.as_ref().map_or(0, |waits| waits.without_next);
-        self.failed + self.failures.count(|_| true) + without_next == 0
     }
 }

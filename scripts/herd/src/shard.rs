@@ -3,7 +3,6 @@
 
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, thread, time::Duration};
 
-use fastrand::Rng;
 use tokio::{
     runtime,
     sync::{oneshot, watch},
@@ -149,7 +148,6 @@ async fn load(
         clients: JoinSet::new(),
         made: 0,
         news: Rc::new(RefCell::new(News::new(writes))),
-        rng: Rng::with_seed(plan.seed),
         plan,
     };
     let pollers = herd.pollers()?;

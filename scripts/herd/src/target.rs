@@ -19,6 +19,7 @@ use crate::{
     invalid::PlanError,
     resolve::Resolve,
     tls::{self, Tls, TlsError, Trust},
+    web_url::check_url,
 };
 
 /// A request with its whole body.
@@ -130,6 +131,7 @@ impl Targets {
     /// # Errors
     /// If the text is not such a URL, or its host is unknown or another machine.
     pub(super) fn target(&mut self, text: &str) -> Result<Target, PlanError> {
+        check_url(text)?;
         let not_a_url = || PlanError::Url {
             url: text.to_owned(),
         };

@@ -34,7 +34,7 @@ struct Cursor {
 
 impl Validator {
     /// Reads the feed up to its end at each of these times.
-    pub(super) async fn run(mut self, due: Vec<Instant>) {
+    pub(super) async fn run(mut self, due: impl Iterator<Item = Instant>) {
         let mut cursor = Cursor {
             ran_at: self.plan.since.clone(),
             id: String::new(),

@@ -26,7 +26,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Posts at these times, or later if the previous response was late.
-    pub(super) async fn run(self, due: Vec<Instant>) {
+    pub(super) async fn run(self, due: impl Iterator<Item = Instant>) {
         // A random seed: ids must not repeat those of other data.
         let mut sample = Sample::new(fastrand::u64(..));
         for due in due {

@@ -1,6 +1,7 @@
 //! The load generator against the real server, started as a process, and against stub servers:
 //!
-//! - polls are sent at their times and the rate stays constant, however slow the server is
+//! - when polls are due, and which target they go to: see `load_generator/schedule.rs`
+//! - plan files, conditions and options of requests: see `load_generator/plans.rs`
 //! - conditional pollers get one body each, and the bytes saved by 304s are counted
 //! - a timeout is followed by a retry at once, and both are counted
 //! - a client in a loop skips polls while it waits, and its latency includes them; an open one does not
@@ -29,6 +30,10 @@ mod client;
 mod lab;
 #[path = "load_generator/nginx.rs"]
 mod nginx;
+#[path = "load_generator/plans.rs"]
+mod plans;
+#[path = "load_generator/schedule.rs"]
+mod schedule;
 #[path = "load_generator/strange.rs"]
 mod strange;
 #[path = "load_generator/threads.rs"]
@@ -55,9 +60,9 @@ use fastrand::Rng;
 use herd::{
     config::{Cli, OnFailure},
     plan::Plan,
+    plan_file::one_line,
     retry::{Failure, RetryPolicy},
     run::Run,
-    schedule::Times,
 };
 use lab::{Process, TOKEN, serve_at};
 use proptest::prelude::*;
@@ -147,9 +152,14 @@ fn silent() -> String {
 
 /// Makes a plan of these options, with a token for writers.
 fn plan(arguments: &[&str]) -> Result<Plan, String> {
-    let cli = Cli::try_parse_from(std::iter::once(&"herd").chain(arguments)).unwrap();
-    let token = Some(TOKEN.to_owned());
-    Plan::new(&cli.url.unwrap(), &cli.run, token).map_err(|error| error.to_string())
+    let cli = Cli::try_parse_from(std::iter::once(&"herd").chain(arguments));
+    let cli = cli.map_err(|error| one_line(&error))?;
+    let environment = |name: &str| match name {
+        "PUBLISHER_ADMIN_TOKEN" => Some(TOKEN.to_owned()),
+        "BROKEN" => Some("two\nlines".to_owned()),
+        _ => None,
+    };
+    Plan::new(&cli.run, &environment).map_err(|error| error.to_string())
 }
 
 async fn run(arguments: &[&str]) -> Run {
@@ -173,43 +183,6 @@ fn program(arguments: &[&str]) -> Output {
 }
 
 proptest! {
-    #[test]
-    fn polls_are_due_at_their_times_and_the_rate_stays(
-        first_ms in 0_u64..2000,
-        interval_ms in 1_u64..500,
-        jitter in 0.0..0.5_f64,
-        bursts_ms in prop::collection::vec(0_u64..12_000, 0..4),
-        seed: u64,
-    ) {
-        let end = Duration::from_secs(10);
-        let times = Times {
-            first: Duration::from_millis(first_ms),
-            interval: Duration::from_millis(interval_ms),
-            jitter,
-            bursts: bursts_ms.iter().map(|ms| Duration::from_millis(*ms)).collect(),
-            end,
-        };
-        let due = times.due(&mut Rng::with_seed(seed));
-        prop_assert!(due.is_sorted());
-        let bursts = times.bursts.iter().filter(|at| **at < end);
-        let mut regular = due.clone();
-        for burst in bursts.clone() {
-            let at = regular.iter().position(|at| at == burst);
-            prop_assert!(at.is_some(), "a burst is not at its moment");
-            regular.remove(at.unwrap());
-        }
-        let expected = (10_000 - first_ms).div_ceil(interval_ms);
-        prop_assert_eq!(regular.len() as u64, expected);
-        prop_assert!(regular.contains(&times.first));
-        // Nobody is further from its time than the jitter allows, however late in the run.
-        let reach = times.interval.mul_f64(jitter) + Duration::from_micros(1);
-        for (at, due) in regular.iter().enumerate() {
-            let time = times.first + times.interval * at as u32;
-            prop_assert!(*due + reach >= time && *due <= time + reach);
-        }
-        prop_assert_eq!(times.due(&mut Rng::with_seed(seed)), due);
-    }
-
     #[test]
     fn a_wait_is_never_longer_than_the_manners_say(retries in 0_u32..100, seed: u64) {
         let rng = &mut Rng::with_seed(seed);
@@ -393,9 +366,9 @@ async fn a_response_that_is_cut_off_counts_as_a_lost_connection_for_clients_of_e
         socket.shutdown(Shutdown::Both)
     });
     for url in [by_length, chunked] {
-        for options in ["--on-failure give-up", "--wait"] {
+        for options in ["--on-failure give-up --interval-ms 300", "--wait"] {
             let options = format!(
-                "--clients 2 --interval-ms 300 --ramp-ms 0 --duration-secs 1 --validators 2 --feed-interval-ms 300 --feed-url {url} {options}"
+                "--clients 2 --ramp-ms 0 --duration-secs 1 --validators 2 --feed-interval-ms 300 --feed-url {url} {options}"
             );
             let run = herd_of(&url, &options).await;
             for role in [Some(&run.pollers), run.validators.as_ref()] {
@@ -518,10 +491,13 @@ fn invalid_or_dangerous_options_are_rejected() {
         ),
         (vec!["nonsense"], "invalid URL"),
         (vec![here, "--clients", "2000"], "raise --max-connections"),
-        (vec![here, "--rate=-1"], "--rate must be"),
-        (vec![here, "--rate", "inf"], "--rate must be"),
+        (vec![here, "--rate=-1"], "from 0.001 to 1000000"),
+        (vec![here, "--rate", "inf"], "from 0.001 to 1000000"),
         (vec![here, "--burst-at", "31"], "--burst-at must be"),
-        (vec![here, "--burst-at", "NaN"], "--burst-at must be"),
+        (
+            vec![here, "--burst-at", "NaN"],
+            "expected a second of the run",
+        ),
         (
             vec![here, "--metrics-url", "http://192.0.2.1/m"],
             "is not this machine",
@@ -597,7 +573,7 @@ fn a_run_that_cannot_start_is_one_clear_line() {
         // The server is not there, so that a run would fail with another error.
         let output = program(&[&url, "--report", name]);
         let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(2));
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("must end in .html or .svg"), "{text}");
     }

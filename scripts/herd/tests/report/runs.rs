@@ -73,7 +73,9 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "validators": null, "writers": null, "bands_ms": ends, "slices": slices,
         "rebuilds": { "total": sent, "seen": seconds.iter().enumerate()
             .map(|(at, second)| json!({ "at": at, "count": second.sent })).collect::<Vec<_>>() },
-        "server": null, "late_p99_ms": 0.5,
+        "server": null, "plan": { "clients": 600, "rate": 40.0 },
+        "generator": { "threads": 1, "verdict": "on-time", "delay": latency(Some(0.5)), "cpu_secs": 1.0,
+            "busiest_cpu_secs": 1.0, "shards": [] },
     });
     serde_json::from_value(run).unwrap()
 }
