@@ -32,6 +32,7 @@ pub(super) struct Connections {
 struct Pool {
     origin: Arc<Origin>,
     /// Idle connections of HTTP/1.1.
+    #[expect(clippy::vec_box, reason = "each request takes one out, which is large")]
     idle: RefCell<Vec<Box<Http1>>>,
     /// The connection of HTTP/2.
     shared: RefCell<Option<Http2>>,

@@ -66,14 +66,16 @@ pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
 }
 
 fn of_stream(error: &io::Error, ended: Reason) -> Reason {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => ended,
-        // A chunk of HTTP/1.1.
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if !tls::is_cause(error) => {
-            Reason::Malformed
-        }
-        _ => transport::failure(error, ended).reason,
+    use io::ErrorKind as Kind;
+    let kind = error.kind();
+    if kind == Kind::UnexpectedEof {
+        return ended;
     }
+    // A chunk of HTTP/1.1.
+    if matches!(kind, Kind::InvalidInput | Kind::InvalidData) && !tls::is_cause(error) {
+        return Reason::Malformed;
+    }
+    transport::failure(error, ended).reason
 }
 
 /// Returns the reason of an error of HTTP/2: the server has ended the stream or the connection, or it has sent something

@@ -118,12 +118,20 @@ async fn connect_to(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Tcp
 /// Returns the reason of an error of a stream; `other` if it says too little.
 pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
     use io::ErrorKind as Kind;
-    let reason = match error.kind() {
-        _ if tls::is_cause(error) => Reason::Tls,
-        Kind::ConnectionRefused => Reason::Refused,
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Reason::Reset,
-        Kind::TimedOut => Reason::TimedOut,
-        _ => other,
+    let kind = error.kind();
+    let reason = if tls::is_cause(error) {
+        Reason::Tls
+    } else if kind == Kind::ConnectionRefused {
+        Reason::Refused
+    } else if kind == Kind::TimedOut {
+        Reason::TimedOut
+    } else if matches!(
+        kind,
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
+    ) {
+        Reason::Reset
+    } else {
+        other
     };
     Failed::new(reason, error.to_string())
 }

@@ -266,4 +266,18 @@ async fn a_server_that_closes_connections_after_some_requests_costs_no_answer() 
         );
         assert_eq!(run.pollers.answered, 200);
     }
+    // The same while other streams of the connection are still open (GOAWAY, RFC 9113 §6.8).
+    let options = format!(
+        "--clients 2 --interval-ms 100 --duration-secs 2 --unconditional {}",
+        nginx.trusted()
+    );
+    let run = nginx.herd("https", "/large", &options).await;
+    let role = &run.pollers;
+    assert_eq!(
+        (role.answered, role.body_bytes),
+        (40, 40 * 300_000),
+        "{:?}",
+        role.failures
+    );
+    assert!(run.is_clean(), "{:?}", role.failures);
 }

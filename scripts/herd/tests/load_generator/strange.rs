@@ -388,6 +388,50 @@ async fn a_name_gets_the_addresses_of_resolve_and_a_literal_of_version_6_is_reac
             thread::spawn(move || answer(socket, &[(web, Stay)]));
         }
     });
-    let run = herd_of(&url, TWO_POLLS).await;
-    assert_eq!(says(&run.pollers), "0 bytes", "{run:?}");
+    // A name with addresses of both versions, of which only the second one listens.
+    let port = url.trim_end_matches('/').rsplit(':').next().unwrap();
+    let name = format!("http://herd.invalid:{port}/");
+    let resolve = format!("{TWO_POLLS} --resolve herd.invalid:{port}:127.0.0.1,::1");
+    for (url, options) in [(url.as_str(), TWO_POLLS), (&name, resolve.as_str())] {
+        let run = herd_of(url, options).await;
+        assert_eq!(
+            says(&run.pollers),
+            "0 bytes",
+            "{url}: {:?}",
+            run.pollers.failures
+        );
+    }
+}
+
+#[actix_web::test]
+async fn host_has_the_port_and_the_brackets_of_the_url() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        println!("skipped: this machine has no IPv6");
+        return;
+    };
+    let host = listener.local_addr().unwrap().to_string();
+    let (send, heads) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            let length = socket.read(&mut head).unwrap_or(0);
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            let _ = send.send(String::from_utf8_lossy(&head[..length]).into_owned());
+        }
+    });
+    for (path, line) in [
+        ("", "/"),
+        ("/a%20b/ü?x=%2F&y", "/a%20b/%C3%BC?x=%2F&y"),
+        ("?x", "/?x"),
+    ] {
+        herd_of(&format!("http://{host}{path}"), TWO_POLLS).await;
+        let head = heads
+            .try_iter()
+            .filter(|head| !head.is_empty())
+            .last()
+            .unwrap();
+        let mut lines = head.lines();
+        assert_eq!(lines.next(), Some(format!("GET {line} HTTP/1.1").as_str()));
+        assert_eq!(lines.next(), Some(format!("host: {host}").as_str()));
+    }
 }
