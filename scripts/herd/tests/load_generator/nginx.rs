@@ -18,7 +18,7 @@ use std::{
 use herd::{failures::Reason, run::Run};
 use tempfile::TempDir;
 
-use super::herd_of;
+use super::{herd_of, skipped};
 
 /// A running nginx.
 struct Nginx {
@@ -63,7 +63,7 @@ impl Nginx {
             command.arg(argument).output().is_ok()
         };
         if !is_there("nginx", "-v") || !is_there("openssl", "version") {
-            println!("skipped: nginx and openssl are needed");
+            skipped("nginx and openssl are needed");
             return None;
         }
         let folder = TempDir::new().unwrap();
