@@ -99,7 +99,7 @@ pub struct RunOptions {
     #[serde(skip)]
     pub i_own_this_server: bool,
     /// Duration of the run, in seconds. Requests in flight at its end may still finish. With --stage: the length of all
-    /// stages [default], or less. With -n: until the last one [default], or less.
+    /// stages (default), or less. With -n: until the last one (default), or less.
     #[arg(
         long,
         default_value = "30",
