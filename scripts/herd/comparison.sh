@@ -124,7 +124,8 @@ measure() { # TOOL URL RATE SECONDS
         ;;
     autocannon)
         own=()
-        [ "$rate" = 0 ] || own=(-R "$rate")
+        # Each of its two workers sends at the whole rate that it is given.
+        [ "$rate" = 0 ] || own=(-R $((rate / 2)))
         "$autocannon" --json -n -w 2 -c $connections -d "$for" "${fields[@]/: /=}" "${own[@]}" "$url" >"$to" 2>/dev/null
         jq -r '[.requests.total, .latency.p50, .latency.p90, .latency.p99, .latency.max] | @tsv' "$to"
         ;;
@@ -146,6 +147,8 @@ for tool in "$oha" wrk hey h2load "$autocannon"; do
     command -v "$tool" >/dev/null && tools+=" $(basename "$tool")"
 done
 
+figures_of() { echo "$out/${1//[^a-z0-9]/_}.$2.figures"; } # CASE TOOL
+
 # Runs a generator; adds a line to the figures of this case: requests p50 p90 p99 max server-cpu own-cpu.
 run() { # CASE PID TOOL URL RATE SECONDS
     local before after figures own
@@ -155,7 +158,7 @@ run() { # CASE PID TOOL URL RATE SECONDS
     after=$(cpu_of "$2")
     figures=$(tr '\t\n' '  ' <"$work/figures")
     own=$(awk '{ print ($1 + $2) * 1e6 }' "$work/time")
-    echo "$figures $((after - before)) $own" >>"$out/$1.$3.figures"
+    echo "$figures $((after - before)) $own" >>"$(figures_of "$1" "$3")"
 }
 
 medians() { # FILE, prints the median of each column
@@ -202,8 +205,8 @@ model=$(sed -n 's/^model name\t: //p' /proc/cpuinfo | head -1)
         name=${case%%|*} for=$seconds of=${case%%|*}
         [ "$name" = "the server stalls" ] && for=4 of=stall
         for tool in $tools; do
-            [ -f "$out/$of.$tool.figures" ] || continue
-            medians "$out/$of.$tool.figures" | awk -v name="$name" -v tool="$tool" -v seconds="$for" '{
+            [ -f "$(figures_of "$of" "$tool")" ] || continue
+            medians "$(figures_of "$of" "$tool")" | awk -v name="$name" -v tool="$tool" -v seconds="$for" '{
                 printf "%-20s %-11s %11.0f %10.2f %10.2f %10.2f %10.1f %12.1f %12.1f\n",
                     name, tool, $1 / seconds, $2, $3, $4, $5, $6 / $1, $7 / $1 }'
             name=

@@ -109,15 +109,11 @@ impl Exchange {
         request: &impl Fn() -> Outgoing,
         read: &mut impl FnMut(&Answer) -> Result<T, String>,
     ) -> Option<Result<(Answer, T), Failed>> {
-        let room = async {
-            let permit = self.limits.connections.acquire().await;
-            self.limits.pace(&self.timer).await;
-            permit
-        };
-        let _permit = timeout_at(self.limits.end + self.policy.timeout, room)
+        let held_back = || self.tally.borrow_mut().held_back();
+        let admitted = self.limits.admit(&self.timer, held_back);
+        let _permit = timeout_at(self.limits.end + self.policy.timeout, admitted)
             .await
-            .ok()?
-            .ok()?;
+            .ok()??;
         let sent = Instant::now();
         self.tally.borrow_mut().sent(sent);
         let conditional = Cell::new(false);

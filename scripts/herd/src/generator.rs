@@ -69,20 +69,22 @@ fn time_of(clock: rustix::time::ClockId) -> Duration {
         .unwrap_or_default()
 }
 
-/// Returns the figures of a run of `seconds` in which the process used `cpu`.
+/// Returns the figures of a run of `seconds` in which the process used `cpu`. Polls without a response took longer than
+/// `timeout_ms`.
 pub(super) fn figures(
     shards: Vec<ShardUse>,
     pollers: &Tally,
     cpu: Duration,
     seconds: f64,
+    timeout_ms: f64,
 ) -> Generator {
     let busiest = shards.iter().map(|shard| shard.cpu_secs);
     let busiest = busiest.fold(0.0, f64::max);
     let delay = pollers.scheduling_delay().latency();
-    let latency = pollers.latency().latency();
+    let p99_ms = pollers.latency().latency().p99_ms.unwrap_or(timeout_ms);
     Generator {
         threads: u32::try_from(shards.len()).unwrap_or(u32::MAX),
-        verdict: verdict(busiest / seconds.max(1e-9), &delay, &latency),
+        verdict: verdict(busiest / seconds.max(1e-9), &delay, p99_ms),
         delay,
         cpu_secs: cpu.as_secs_f64(),
         busiest_cpu_secs: busiest,
@@ -90,11 +92,10 @@ pub(super) fn figures(
     }
 }
 
-/// `busiest` is the share of the time in which the busiest thread had a processor.
-fn verdict(busiest: f64, delay: &Latency, latency: &Latency) -> Verdict {
+/// `busiest` is the share of the time in which the busiest thread had a processor, `p99_ms` a quantile of the latency.
+fn verdict(busiest: f64, delay: &Latency, p99_ms: f64) -> Verdict {
     let late_ms = delay.p99_ms.unwrap_or(0.0);
-    // A quantile that is `never` is longer than any delay.
-    let shows = latency.p99_ms.is_some_and(|p99| late_ms > LATE_SHARE * p99);
+    let shows = late_ms > LATE_SHARE * p99_ms;
     if busiest > SATURATED {
         Verdict::Saturated
     } else if late_ms > LATE_MS && shows {
@@ -108,21 +109,20 @@ fn verdict(busiest: f64, delay: &Latency, latency: &Latency) -> Verdict {
 mod tests {
     use super::*;
 
-    fn of(busiest: f64, late_ms: f64, p99_ms: Option<f64>) -> Verdict {
-        let quantiles = |p99_ms| Latency {
-            p99_ms,
+    fn of(busiest: f64, late_ms: f64, p99_ms: f64) -> Verdict {
+        let delay = Latency {
+            p99_ms: Some(late_ms),
             ..Latency::default()
         };
-        verdict(busiest, &quantiles(Some(late_ms)), &quantiles(p99_ms))
+        verdict(busiest, &delay, p99_ms)
     }
 
     #[test]
     fn the_generator_is_the_bottleneck_if_a_thread_has_no_time_left_or_its_delay_shows() {
-        assert_eq!(of(0.5, 0.2, Some(1.0)), Verdict::OnTime);
-        assert_eq!(of(0.95, 0.2, Some(1.0)), Verdict::Saturated);
-        assert_eq!(of(0.5, 3.0, Some(10.0)), Verdict::Late);
+        assert_eq!(of(0.5, 0.2, 1.0), Verdict::OnTime);
+        assert_eq!(of(0.95, 0.2, 1.0), Verdict::Saturated);
+        assert_eq!(of(0.5, 3.0, 10.0), Verdict::Late);
         // Of a second these three milliseconds are nothing.
-        assert_eq!(of(0.5, 3.0, Some(1000.0)), Verdict::OnTime);
-        assert_eq!(of(0.5, 3.0, None), Verdict::OnTime);
+        assert_eq!(of(0.5, 3.0, 1000.0), Verdict::OnTime);
     }
 }

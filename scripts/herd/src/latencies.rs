@@ -120,3 +120,33 @@ impl Latencies {
         points
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use super::*;
+
+    #[test]
+    fn no_latency_is_too_long_to_be_recorded_or_added_and_the_largest_is_kept() {
+        let mut short = Latencies::new(3).unwrap();
+        for micros in [0, 1, 250, 999] {
+            short.record(Duration::from_micros(micros));
+        }
+        let mut long = Latencies::new(3).unwrap();
+        long.record(Duration::from_secs(86_400));
+        long.record_or_unanswered(None);
+        // In both orders: the histogram of the short ones has to grow.
+        for (first, second) in [(&short, &long), (&long, &short)] {
+            let mut both = first.clone();
+            both.merge(second).unwrap();
+            assert_eq!((both.recorded(), both.quantile_ms(1.0)), (5, None));
+            let longest = both.quantile_ms(5.0 / 6.0).unwrap();
+            assert!((longest / 86_400_000.0 - 1.0).abs() < 0.001, "{longest}");
+            assert_eq!(both.quantile_ms(0.5), Some(0.25));
+            // The unanswered one is in the whole, and within no time.
+            let within = both.distribution().last().unwrap().share;
+            assert!((within - 5.0 / 6.0).abs() < 1e-9, "{within}");
+        }
+    }
+}

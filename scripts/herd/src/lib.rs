@@ -199,6 +199,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
     let mut slices = pollers.slices();
     slices.retain(|slice| slice.at < seconds);
+    let timeout_ms = plan.policy.timeout.as_secs_f64() * 1e3;
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
@@ -206,7 +207,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         plan: plan.written.clone(),
         began_at,
         seconds,
-        timeout_ms: plan.policy.timeout.as_secs_f64() * 1e3,
+        timeout_ms,
         pollers: pollers.role(),
         validators: measured.validators.map(|tally| tally.role()),
         writers: measured.writers.map(|tally| tally.role()),
@@ -214,7 +215,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         slices,
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
-        generator: generator::figures(measured.shards, &pollers, cpu, seconds),
+        generator: generator::figures(measured.shards, &pollers, cpu, seconds, timeout_ms),
     })
 }
 

@@ -3,7 +3,10 @@
 
 use std::{cell::Cell, time::Duration};
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use crate::timer::Timer;
 
@@ -54,7 +57,7 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct Limits {
     /// As many as requests may be in flight.
-    pub connections: Semaphore,
+    connections: Semaphore,
     /// Time between two requests at the maximum rate.
     gap: Duration,
     /// Earliest time of the next request at that rate.
@@ -84,12 +87,29 @@ impl Limits {
         }
     }
 
-    /// Waits until the rate allows another request (a leaky bucket of one second, and of one request at least).
-    pub(super) async fn pace(&self, timer: &Timer) {
+    /// Waits until the limits allow another request: a free connection, and the rate (a leaky bucket of one second, and of
+    /// one request at least). `held_back` is called if it has to wait.
+    pub(super) async fn admit(
+        &self,
+        timer: &Timer,
+        held_back: impl FnOnce(),
+    ) -> Option<SemaphorePermit<'_>> {
+        let free = self.connections.try_acquire().ok();
+        let had_to_wait = free.is_none();
+        let permit = match free {
+            Some(permit) => permit,
+            // The semaphore is never closed.
+            None => self.connections.acquire().await.ok()?,
+        };
         let next = self.reserve(Instant::now());
-        if next > Instant::now() {
+        let paced = next > Instant::now();
+        if had_to_wait || paced {
+            held_back();
+        }
+        if paced {
             timer.until(next).await;
         }
+        Some(permit)
     }
 
     /// Returns when the next request may be sent, which takes its place.

@@ -100,7 +100,11 @@ fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
 
 /// Prints a line for each condition under which the run has failed.
 fn verdict(run: &Run, options: &RunOptions) -> ExitCode {
-    let strict = options.strict.then(|| strict(run)).unwrap_or_default();
+    let strict = if options.strict {
+        strict(run)
+    } else {
+        Vec::new()
+    };
     let conditions = strict.iter().chain(&options.fail_if);
     let failures: Vec<String> = conditions
         .filter_map(|condition| condition.failure(run))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     run::{Run, Verdict},
-    table::milliseconds,
+    table::{count, milliseconds},
 };
 
 /// Says that the load generator was the bottleneck, and why, if it was.
@@ -39,6 +39,15 @@ pub(crate) fn remarks(runs: &[Run]) -> String {
         }
         let others = [&run.validators, &run.writers].into_iter().flatten();
         for role in std::iter::once(&run.pollers).chain(others) {
+            if role.held_back > 0 {
+                let share = 100.0 * role.held_back as f64 / role.attempts.max(1) as f64;
+                let _ = writeln!(
+                    text,
+                    "{}: {} requests ({share:.0} %) waited for --max-rate or --max-connections: the latencies contain that",
+                    run.name,
+                    count(role.held_back)
+                );
+            }
             for (reason, failed) in role.failures.iter() {
                 let first = &failed.first;
                 let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);

@@ -24,7 +24,10 @@ impl FromStr for Resolve {
     type Err = InvalidResolve;
 
     fn from_str(text: &str) -> Result<Self, InvalidResolve> {
-        let after_brackets = text.find(']').map_or(0, |at| at + 1);
+        let after_brackets = match text.strip_prefix('[') {
+            Some(rest) => rest.find(']').ok_or(InvalidResolve)? + 2,
+            None => 0,
+        };
         let end = text[after_brackets..].find(':').ok_or(InvalidResolve)? + after_brackets;
         let (host, rest) = text.split_at(end);
         let (port, addresses) = rest[1..].split_once(':').ok_or(InvalidResolve)?;

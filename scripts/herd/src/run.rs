@@ -74,6 +74,9 @@ pub struct Role {
     /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
     /// §9.3.1).
     pub reopened: u64,
+    /// Requests that waited for the limits of the run (`--max-rate`, `--max-connections`) before they were sent. The latencies
+    /// contain that time, which is the generator's and not the server's.
+    pub held_back: u64,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.

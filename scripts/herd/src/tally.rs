@@ -47,6 +47,7 @@ pub(super) struct Tally {
     statuses: BTreeMap<u16, u64>,
     failures: Failures,
     reopened: u64,
+    held_back: u64,
     retries_after_timeout: u64,
     retries_after_other: u64,
     body_bytes: u64,
@@ -131,6 +132,7 @@ impl Tally {
             statuses: BTreeMap::new(),
             failures: Failures::default(),
             reopened: 0,
+            held_back: 0,
             retries_after_timeout: 0,
             retries_after_other: 0,
             body_bytes: 0,
@@ -156,6 +158,11 @@ impl Tally {
         self.due += 1;
         self.scheduling_delay.record(now - due);
         self.bucket(due, |bucket| bucket.due += 1);
+    }
+
+    /// Counts a request that has to wait for a limit of the run.
+    pub(super) fn held_back(&mut self) {
+        self.held_back += 1;
     }
 
     /// Counts a request that is sent now.
@@ -299,6 +306,7 @@ impl Tally {
             statuses,
             failures,
             reopened,
+            held_back,
             retries_after_timeout,
             retries_after_other,
             body_bytes,
@@ -324,6 +332,7 @@ impl Tally {
         }
         self.failures.merge(failures);
         self.reopened += reopened;
+        self.held_back += held_back;
         self.retries_after_timeout += retries_after_timeout;
         self.retries_after_other += retries_after_other;
         self.body_bytes += body_bytes;
@@ -376,6 +385,7 @@ impl Tally {
             in_flight: self.in_flight,
             failures: self.failures.clone(),
             reopened: self.reopened,
+            held_back: self.held_back,
             retries_after_timeout: self.retries_after_timeout,
             retries_after_other: self.retries_after_other,
             body_bytes: self.body_bytes,

@@ -57,7 +57,7 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         "seconds": seconds.len() as f64 * length, "timeout_ms": TIMEOUT_MS,
         "pollers": {
             "clients": 600, "due": due, "answered": answered, "failed": due - answered.min(due), "missed": 0,
-            "attempts": sent, "statuses": { "200": answered }, "in_flight": 0, "reopened": 0,
+            "attempts": sent, "statuses": { "200": answered }, "in_flight": 0, "reopened": 0, "held_back": 0,
             "failures": if failed > 0 { json!({ "timed out": { "count": failed, "first": "no response" } }) } else { json!({}) },
             "retries_after_timeout": sent - due.min(sent), "retries_after_other": 0, "body_bytes": 1_000_000,
             "saved_bytes": 0, "rows": 0,
