@@ -28,7 +28,7 @@ pub fn picture(trials: &[&Trial]) -> String {
         let top = HEAD + STEP * number as f64;
         svg.text("bold", MARGIN, top + 14.0, cure.name);
         let over = match trial.over() {
-            over if over == 0.0 => "does not begin".to_owned(),
+            0.0 => "does not begin".to_owned(),
             over if over.is_infinite() => "does not end".to_owned(),
             over => format!("over after {}", seconds(over)),
         };
