@@ -9,8 +9,7 @@
 # rises slowly and falls again: the collapse begins at one load and ends at a much lower one.
 #
 # Prints the medians of all rounds and writes cures.svg, hysteresis.svg, and a report of herd for each cure beside the run
-# without one, to OUT. Fails if the run without a cure recovers, or if one with single flight, with stale answers or with
-# all of them collapses. A rebuild waits for 5 ms instead of computing, so that the figures depend little on the machine.
+# without one, to OUT. Fails if a collapse ends, or does not, other than scripts/herd/README.md says. A rebuild waits for 5 ms instead of computing, so that the figures depend little on the machine.
 # Where it does other work as well: `chrt --rr 1 scripts/cures.sh`, after a build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
