@@ -30,7 +30,7 @@ const EXAMPLES: &str = r#"Examples:
   herd http://127.0.0.1:8080/board --rate 500 --fail-if 'p99>50ms' --fail-if 'errors>0.1%'
 
   # 10,000 requests by 8 clients, as fast as the server answers.
-  herd http://127.0.0.1:8080/ --interval-ms 0 --clients 8 -n 10000
+  herd http://127.0.0.1:8080/ --interval-ms 0 --clients 8 -n 10000 --max-rate 1000000
 
   # A rise, a plateau, and a burst in the middle of it.
   herd http://127.0.0.1:8080/board --stage 'ramp 10s to 500/s' --stage 'hold 20s at 500/s' \
@@ -112,9 +112,10 @@ pub struct RunOptions {
         value_name = "SECONDS"
     )]
     pub duration_secs: Option<u64>,
-    /// End after this number of polls of all pollers together; retries do not count. The clients share them evenly. Without
+    /// End after this number of polls of all pollers together; retries do not count. The clients share them evenly; stages
+    /// say by themselves how many there are. Without
     /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
-    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "REQUESTS")]
+    #[arg(short = 'n', long, conflicts_with = "stage", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
     /// Maximum of open connections, including those of validators and writers.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]

@@ -65,7 +65,9 @@ impl Exchange {
         mut read: impl FnMut(&Answer) -> Result<T, String>,
     ) -> Option<(Answer, T)> {
         self.tally.borrow_mut().started(due, Instant::now());
-        let answer = self.until_answered(origin, keep, &request, &mut read).await;
+        let answer = self
+            .until_answered(due, origin, keep, &request, &mut read)
+            .await;
         let mut tally = self.tally.borrow_mut();
         match &answer {
             Some(_) => tally.answered(due, Instant::now()),
@@ -76,15 +78,22 @@ impl Exchange {
 
     async fn until_answered<T>(
         &self,
+        due: Instant,
         origin: &Arc<Origin>,
         keep: Keep,
         request: &impl Fn() -> Outgoing,
         read: &mut impl FnMut(&Answer) -> Result<T, String>,
     ) -> Option<(Answer, T)> {
         for retries in 0.. {
-            let failed = match self.attempt(origin, keep, request, read).await? {
-                Ok(answer) => return Some(answer),
-                Err(failed) => failed,
+            let failed = match self.attempt(origin, keep, request, read).await {
+                Some(Ok(answer)) => return Some(answer),
+                Some(Err(failed)) => failed,
+                None if retries > 0 => return None,
+                None => {
+                    let limits = "--max-rate or --max-connections left no turn";
+                    self.tally.borrow_mut().not_sent(due, limits);
+                    return None;
+                }
             };
             let failure = Failure::of(failed.reason, failed.retry_after)?;
             let wait = self
@@ -101,7 +110,7 @@ impl Exchange {
         None
     }
 
-    /// Sends one request. Returns `None` if no connection was free within a timeout after the end of the run.
+    /// Sends one request. Returns `None` if the limits left it no turn before the end of the run.
     async fn attempt<T>(
         &self,
         origin: &Arc<Origin>,
@@ -111,9 +120,7 @@ impl Exchange {
     ) -> Option<Result<(Answer, T), Failed>> {
         let held_back = || self.tally.borrow_mut().held_back();
         let admitted = self.limits.admit(&self.timer, held_back);
-        let _permit = timeout_at(self.limits.end + self.policy.timeout, admitted)
-            .await
-            .ok()??;
+        let _permit = timeout_at(self.limits.end, admitted).await.ok()??;
         let sent = Instant::now();
         self.tally.borrow_mut().sent(sent);
         let conditional = Cell::new(false);
@@ -127,12 +134,14 @@ impl Exchange {
         let answer = self.connections.send(origin, keep, request);
         let answer = match timeout_at(sent + self.policy.timeout, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(Failed::new(
-                Reason::TimedOut,
-                "no complete response in time",
-            )),
+            Err(_) => Err(timed_out()),
         };
         let now = Instant::now();
+        // Whoever looks late would otherwise find a response that came late.
+        let answer = match answer {
+            Ok(_) if now - sent > self.policy.timeout => Err(timed_out()),
+            answer => answer,
+        };
         self.tally
             .borrow_mut()
             .ended(sent, now, answer.as_ref().ok());
@@ -151,4 +160,8 @@ impl Exchange {
         drop(tally);
         Some(answered)
     }
+}
+
+fn timed_out() -> Failed {
+    Failed::new(Reason::TimedOut, "no complete response in time")
 }

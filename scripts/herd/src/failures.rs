@@ -32,10 +32,12 @@ pub enum Reason {
     Status(u16),
     /// The body is not a page of the feed.
     InvalidPage,
+    /// The poll was never sent: `--max-rate` or `--max-connections` left it no turn before the end of the run.
+    NotSent,
 }
 
 /// The names of the reasons that are no statuses.
-const NAMES: [(Reason, &str); 11] = [
+const NAMES: [(Reason, &str); 12] = [
     (Reason::Unresolved, "unresolved"),
     (Reason::Refused, "refused"),
     (Reason::Unreachable, "unreachable"),
@@ -47,12 +49,16 @@ const NAMES: [(Reason, &str); 11] = [
     (Reason::Malformed, "malformed"),
     (Reason::TooLarge, "too large"),
     (Reason::InvalidPage, "invalid page"),
+    (Reason::NotSent, "not sent"),
 ];
 
 impl Reason {
     /// Returns whether no complete response came, for another reason than a timeout.
     pub fn is_lost(self) -> bool {
-        !matches!(self, Self::TimedOut | Self::Status(_) | Self::InvalidPage)
+        !matches!(
+            self,
+            Self::TimedOut | Self::Status(_) | Self::InvalidPage | Self::NotSent
+        )
     }
 }
 

@@ -12,6 +12,8 @@ const SATURATED: f64 = 0.9;
 /// Polls that start later than this, and than [`LATE_SHARE`] of the latency, are late.
 const LATE_MS: f64 = 1.0;
 const LATE_SHARE: f64 = 0.1;
+/// Polls that start later than this are late in any case.
+const VERY_LATE_MS: f64 = 50.0;
 
 /// Processor time that was used, and time in which a processor was wanted and not given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +71,7 @@ fn time_of(clock: rustix::time::ClockId) -> Duration {
         .unwrap_or_default()
 }
 
-/// Returns the figures of a run of `seconds` in which the process used `cpu`. Polls without a response took longer than
+/// Returns the figures of a run whose last response came after `seconds`, in which the process used `cpu`. Polls without a response took longer than
 /// `timeout_ms`.
 pub(super) fn figures(
     shards: Vec<ShardUse>,
@@ -86,6 +88,7 @@ pub(super) fn figures(
         threads: u32::try_from(shards.len()).unwrap_or(u32::MAX),
         verdict: verdict(busiest / seconds.max(1e-9), &delay, p99_ms),
         delay,
+        secs: seconds,
         cpu_secs: cpu.as_secs_f64(),
         busiest_cpu_secs: busiest,
         shards,
@@ -98,7 +101,7 @@ fn verdict(busiest: f64, delay: &Latency, p99_ms: f64) -> Verdict {
     let shows = late_ms > LATE_SHARE * p99_ms;
     if busiest > SATURATED {
         Verdict::Saturated
-    } else if late_ms > LATE_MS && shows {
+    } else if late_ms > LATE_MS && (shows || late_ms > VERY_LATE_MS) {
         Verdict::Late
     } else {
         Verdict::OnTime

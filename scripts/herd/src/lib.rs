@@ -190,6 +190,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         measured = all(shards) => measured?,
         (never, ..) = meanwhile => match never {},
     };
+    let load_secs = began.elapsed().as_secs_f64();
     // A limited number of polls may be answered before the end of the run.
     if plan.pollers.schedule.polls.is_some() {
         until_now();
@@ -215,7 +216,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         slices,
         rebuilds: side.rebuilds(),
         server: (!plan.server_pids.is_empty()).then(|| side.server_use()),
-        generator: generator::figures(measured.shards, &pollers, cpu, seconds, timeout_ms),
+        generator: generator::figures(measured.shards, &pollers, cpu, load_secs, timeout_ms),
     })
 }
 

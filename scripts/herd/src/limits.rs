@@ -1,15 +1,18 @@
 //! The limits of a run, and the part of them that a shard gets. The parts add up to the whole, so that no shard asks
 //! another one on the path of a request.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::Instant,
 };
 
 use crate::timer::Timer;
 
+/// Polls of a run that may be without an answer at the same time, those that wait for a connection included. Each takes
+/// some kilobytes. There is room for more if more clients or connections are allowed.
+const MOST_POLLS: u32 = 50_000;
 /// Time whose requests may be sent at once.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,8 @@ impl Part {
 pub(super) struct Limits {
     /// As many as requests may be in flight.
     connections: Semaphore,
+    /// As many as polls may be without an answer.
+    polls: Arc<Semaphore>,
     /// Time between two requests at the maximum rate.
     gap: Duration,
     /// Earliest time of the next request at that rate.
@@ -78,13 +83,24 @@ impl Limits {
         let second = Duration::from_secs(1).as_nanos();
         let own = u128::from(part.of(part.clients).max(1));
         let gap = (second * u128::from(part.clients)).div_ceil(own * u128::from(rate.max(1)));
+        let polls = MOST_POLLS.max(part.clients).max(connections);
         Self {
             connections: Semaphore::new(part.share(connections).max(1) as usize),
+            polls: Arc::new(Semaphore::new(part.share(polls) as usize)),
             gap: Duration::from_nanos(u64::try_from(gap).unwrap_or(u64::MAX)),
-            // Shards begin one after the other, at the rate of the whole.
-            next: Cell::new(began + Duration::from_secs(1) / rate.max(1) * part.shard),
+            // Shards send one after the other, at the rate of the whole. The first second's worth may be sent at once.
+            next: Cell::new(
+                (began + Duration::from_secs(1) / rate.max(1) * part.shard)
+                    .checked_sub(BURST)
+                    .unwrap_or(began),
+            ),
             end,
         }
+    }
+
+    /// Returns the room that a poll takes until it is over; `None` if there is none.
+    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.polls).try_acquire_owned().ok()
     }
 
     /// Waits until the limits allow another request: a free connection, and the rate (a leaky bucket of one second, and of

@@ -9,7 +9,10 @@ use http::{
     StatusCode,
     header::{HeaderValue, IF_NONE_MATCH},
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{JoinSet, consume_budget, yield_now},
+    time::Instant,
+};
 
 use crate::{
     answer::Answer,
@@ -58,10 +61,18 @@ impl Poller {
         let mut in_flight = JoinSet::new();
         for due in due {
             client.exchange.timer.until(due).await;
+            let Some(room) = client.exchange.limits.room() else {
+                client.exchange.tally.borrow_mut().turned_away(due);
+                // The others come first, however many polls are due.
+                yield_now().await;
+                continue;
+            };
             let client = Rc::clone(&client);
             in_flight.spawn_local(async move {
                 client.poll(due).await;
+                drop(room);
             });
+            consume_budget().await;
             while in_flight.try_join_next().is_some() {}
         }
         while in_flight.join_next().await.is_some() {}

@@ -3,14 +3,39 @@
 use std::fmt::Write as _;
 
 use crate::{
-    run::{Run, Verdict},
+    failures::Reason,
+    run::{Role, Run, Verdict},
     table::{count, milliseconds},
 };
 
-/// Says that the load generator was the bottleneck, and why, if it was.
+/// Says that the pollers' figures are those of the load generator rather than of the server, and why, if they are.
 pub(crate) fn bottleneck(run: &Run) -> Option<String> {
+    let reasons = [slow(run), limited(&run.pollers)];
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Says what the limits of the run did to these clients, if they did anything.
+fn limited(role: &Role) -> Option<String> {
+    let (held_back, not_sent) = (role.held_back, role.failures.of(Reason::NotSent));
+    if held_back + not_sent == 0 {
+        return None;
+    }
+    let share = 100.0 * held_back as f64 / role.attempts.max(1) as f64;
+    let never = match not_sent {
+        0 => String::new(),
+        polls => format!(", and {} polls were never sent", count(polls)),
+    };
+    Some(format!(
+        "{} requests ({share:.0} %) waited for --max-rate or --max-connections{never}: the latencies contain that",
+        count(held_back)
+    ))
+}
+
+fn slow(run: &Run) -> Option<String> {
     let generator = &run.generator;
-    let percent = |seconds: f64| 100.0 * seconds / run.seconds.max(1e-9);
+    let secs = generator.secs.max(run.seconds).max(1e-9);
+    let percent = |seconds: f64| 100.0 * seconds / secs;
     let busiest = percent(generator.busiest_cpu_secs);
     let threads = generator.threads;
     match generator.verdict {
@@ -38,16 +63,10 @@ pub(crate) fn remarks(runs: &[Run]) -> String {
             let _ = writeln!(text, "{}: {remark}", run.name);
         }
         let others = [&run.validators, &run.writers].into_iter().flatten();
+        for limit in others.clone().filter_map(|role: &Role| limited(role)) {
+            let _ = writeln!(text, "{}: {limit}", run.name);
+        }
         for role in std::iter::once(&run.pollers).chain(others) {
-            if role.held_back > 0 {
-                let share = 100.0 * role.held_back as f64 / role.attempts.max(1) as f64;
-                let _ = writeln!(
-                    text,
-                    "{}: {} requests ({share:.0} %) waited for --max-rate or --max-connections: the latencies contain that",
-                    run.name,
-                    count(role.held_back)
-                );
-            }
             for (reason, failed) in role.failures.iter() {
                 let first = &failed.first;
                 let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);

@@ -31,7 +31,7 @@ impl Failure {
         match reason {
             Reason::TimedOut => Some(Self::TimedOut),
             Reason::Status(429 | 500..) => Some(Self::Refused { retry_after }),
-            Reason::Status(_) | Reason::InvalidPage => None,
+            Reason::Status(_) | Reason::InvalidPage | Reason::NotSent => None,
             Reason::Unresolved
             | Reason::Refused
             | Reason::Unreachable

@@ -231,7 +231,10 @@ pub struct Generator {
     /// Scheduling delay: how much later than they were due polls were started. Unless it is small compared with the
     /// latencies, they contain it.
     pub delay: Latency,
-    /// Processor time of the whole process in the run, in seconds.
+    /// Time from the beginning of the run to the last response, in seconds.
+    #[serde(default)]
+    pub secs: f64,
+    /// Processor time of the whole process in this time, in seconds.
     pub cpu_secs: f64,
     /// Processor time of the thread that used most, in seconds.
     pub busiest_cpu_secs: f64,

@@ -222,6 +222,22 @@ impl Tally {
         self.bucket(due, |bucket| bucket.latency.record_or_unanswered(None));
     }
 
+    /// Counts a poll that was due at `due`, has no room, and fails.
+    pub(super) fn turned_away(&mut self, due: Instant) {
+        self.due += 1;
+        self.bucket(due, |bucket| bucket.due += 1);
+        self.not_sent(due, "there was no room for more polls without an answer");
+        self.failed(due);
+    }
+
+    /// Counts a poll that was due at `due` and never sent.
+    pub(super) fn not_sent(&mut self, due: Instant, detail: &str) {
+        self.failures.add(Reason::NotSent, detail);
+        self.bucket(due, |bucket| {
+            *bucket.failures.entry(Reason::NotSent).or_default() += 1;
+        });
+    }
+
     /// Counts a poll that was due at `due` and skipped, as its client still waited for a response. Its
     /// latency is measured up to that response at `free`; `None` if there was none. This corrects
     /// for coordinated omission.

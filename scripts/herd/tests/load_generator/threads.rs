@@ -75,7 +75,8 @@ async fn the_limits_hold_for_all_threads_together() {
     let run = herd_of(&url, options).await;
     assert_eq!(run.generator.threads, 2);
     // The last request of each client may wait for its turn when the run ends.
-    assert!(run.pollers.attempts <= 200 + 5 + 1, "{:?}", run.pollers);
+    // One second's worth may be sent at once.
+    assert!(run.pollers.attempts <= 300 + 5 + 1, "{:?}", run.pollers);
 }
 
 #[actix_web::test]
