@@ -176,7 +176,7 @@ impl Fetched {
 /// Reads an absolute URL.
 ///
 /// # Errors
-/// [`FetchError::Invalid`]: another scheme, no host, or a user.
+/// [`FetchError::Invalid`]: another scheme, no host, a user, or a port that is not a number up to 65535.
 pub fn uri(url: &str) -> Result<Uri, FetchError> {
     let invalid = |reason: &str| FetchError::Invalid(format!("{url:?}: {reason}"));
     let uri: Uri = url.parse().map_err(|_| invalid("is not a URL"))?;
@@ -187,8 +187,19 @@ pub fn uri(url: &str) -> Result<Uri, FetchError> {
     match authority {
         None | Some("") => Err(invalid("names no host")),
         Some(authority) if authority.contains('@') => Err(invalid("must not contain a user")),
+        // `Uri` takes any digits for a port.
+        Some(authority) if uri.port_u16().is_none() && has_port(authority) => {
+            Err(invalid("has an invalid port"))
+        }
         Some(_) => Ok(uri),
     }
+}
+
+/// Returns whether something follows the host and a colon.
+fn has_port(authority: &str) -> bool {
+    let after_host = authority.rfind(']').map_or(0, |end| end + 1);
+    let colon = authority[after_host..].find(':');
+    colon.is_some_and(|at| after_host + at + 1 < authority.len())
 }
 
 #[expect(

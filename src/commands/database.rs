@@ -1,6 +1,9 @@
 //! Opens what `--database` names.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
@@ -17,7 +20,7 @@ use cathedral_publisher::{
         sqlite::{
             SqliteStore,
             import::SqliteImport,
-            mirror::claim::{FollowerLock, claim, expect_own, release},
+            mirror::claim::{FollowerLock, claim, expect_own, release, was_released},
             open::open_reader,
             prune::SqlitePrune,
         },
@@ -99,11 +102,18 @@ impl Opened {
             Self::File(opening) if promote || opening.is_open() => opening.file().path(),
             Self::File(_) | Self::Server(_) => return Ok(()),
         };
-        if promote && let Some(upstream) = release(path, busy_timeout)? {
-            let path = path.display();
-            log::info!(
-                "{path}: is a database of its own from now on, and was a copy of {upstream}"
-            );
+        if promote {
+            let name = path.display();
+            match release(path, busy_timeout)? {
+                Some(upstream) => log::info!(
+                    "{name}: is a database of its own from now on, and was a copy of {upstream}"
+                ),
+                // A service that is started again with the same options goes on.
+                None => anyhow::ensure!(
+                    was_released(&open_reader(path, busy_timeout)?)?,
+                    "{name}: is no copy of another publisher: there is nothing to promote"
+                ),
+            }
         }
         Ok(expect_own(&open_reader(path, busy_timeout)?, path)?)
     }
@@ -135,6 +145,22 @@ impl Opened {
             Self::Server(_) => {}
         }
     }
+}
+
+/// Checks that there is a file that may be a copy.
+///
+/// # Errors
+/// If it does not exist or is empty, or the database is not a file.
+pub(crate) fn expect_file(location: &Location) -> anyhow::Result<()> {
+    let path = location.path();
+    let exists = path.is_some_and(|path| fs::metadata(path).is_ok_and(|found| found.len() > 0));
+    let reason = if path.is_some() {
+        "there is no database"
+    } else {
+        "it is not a file of SQLite"
+    };
+    anyhow::ensure!(exists, "{location}: {reason}: there is nothing to promote");
+    Ok(())
 }
 
 /// Prepares an import.

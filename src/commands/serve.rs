@@ -14,7 +14,7 @@ use cathedral_publisher::{
     store::Store,
 };
 
-use super::database::Opened;
+use super::database::{Opened, expect_file};
 
 pub(crate) fn serve(mut options: Serve, dropped: DroppedLines) -> anyhow::Result<()> {
     // Before there are threads: it changes the environment.
@@ -43,6 +43,17 @@ async fn run(
         follow.is_none() || options.database.database.path().is_some(),
         "--follow needs an SQLite file as --database: a copy is not shared by replicas"
     );
+    if options.promote {
+        anyhow::ensure!(
+            follow.is_none(),
+            "--promote ends following: it cannot be used with --follow"
+        );
+        anyhow::ensure!(
+            !options.read_only,
+            "--promote writes to the database: it cannot be used with --read-only"
+        );
+        expect_file(&options.database.database)?;
+    }
     let jwk_set = JwkSetHandle::default();
     // Not by clap, for which a variable that says no is given as well.
     anyhow::ensure!(

@@ -269,7 +269,7 @@ pub struct Serve {
     #[arg(long, env = "PUBLISHER_READ_ONLY")]
     pub read_only: bool,
     /// Serve a database that was copied by --follow as one of its own, and accept writes: from now on it follows nobody.
-    /// Without this option such a database is refused. Any other database is served as always.
+    /// Without this option such a database is refused. With it, a database that never was a copy is refused.
     #[arg(long, env = "PUBLISHER_PROMOTE")]
     pub promote: bool,
     #[command(flatten)]

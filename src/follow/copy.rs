@@ -23,6 +23,7 @@ use crate::{
     keys::JwkSetHandle,
     metrics::FollowRejected,
     store::{
+        WriteError,
         operation::{Mirror, MirroredPage, Operation},
         sqlite::{SqliteStore, mirror::Mirrored},
     },
@@ -81,6 +82,8 @@ pub(super) enum Stop {
     Old(String),
     /// What was said does not fit what is stored.
     Refused(String),
+    /// An eval run is stored with another number: the upstream has lost it since, and got it again.
+    Conflict(String),
     /// Another page was stored meanwhile.
     Overtaken,
     /// The own database cannot be read or written.
@@ -93,7 +96,9 @@ impl std::fmt::Display for Stop {
             Self::Upstream(path, failure) => write!(f, "{path}: {failure}"),
             Self::Status(path, refusal) => write!(f, "{path}: {refusal}"),
             Self::Old(path) => write!(f, "{path}: its answer is old: a cache answers in its place"),
-            Self::Refused(reason) => write!(f, "its answer is rejected: numbers: {reason}"),
+            Self::Refused(reason) | Self::Conflict(reason) => {
+                write!(f, "its answer is rejected: numbers: {reason}")
+            }
             Self::Overtaken => f.write_str("another page was stored meanwhile"),
             Self::Own(reason) => write!(f, "what it says cannot be stored: {reason}"),
         }
@@ -223,7 +228,7 @@ impl Copy {
             kept_from: fields.kept_from,
         };
         if let Err(stop) = self.write(bytes, Mirror::Page(page)).await {
-            let is_refused = matches!(stop, Stop::Refused(_));
+            let is_refused = matches!(stop, Stop::Refused(_) | Stop::Conflict(_));
             if is_refused && self.mirrored(hand).await?.cursor != asked && asked != SeqCursor::Start
             {
                 return Err(Stop::Overtaken);
@@ -290,6 +295,10 @@ pub(super) fn feed_status(refusal: Refusal) -> Stop {
 
 fn refused(rejected: Rejected) -> Stop {
     match rejected {
+        Rejected::Item {
+            error: error @ WriteError::Conflict { .. },
+            ..
+        } => Stop::Conflict(error.to_string()),
         Rejected::Item { error, .. } => Stop::Refused(error.to_string()),
         Rejected::Store(_)
         | Rejected::Refused(_)
@@ -328,6 +337,7 @@ impl Told {
             Stop::Upstream(..)
             | Stop::Old(_)
             | Stop::Refused(_)
+            | Stop::Conflict(_)
             | Stop::Overtaken
             | Stop::Own(_) => None,
         };

@@ -38,7 +38,7 @@ enum Way {
     Numbered {
         /// The query of the last link, and the cursor that it goes on from.
         next: Option<(SeqCursor, String)>,
-        /// Whether it does not know the stored cursor.
+        /// Whether it does not know the stored cursor, or contradicts what is stored.
         starts_again: bool,
     },
     /// In the order of (ran_at, id); since then it tells no numbers.
@@ -73,6 +73,8 @@ pub(super) struct FeedPart {
     behind: Behind,
     /// Whether all is being read anew: the end of that says nothing of the next request.
     is_anew: bool,
+    /// Whether all was read anew because of a conflict, and the upstream has not been well since.
+    has_resolved: bool,
     way: Way,
 }
 
@@ -97,6 +99,7 @@ impl FeedPart {
             told: Told::new("feed"),
             behind: Behind::default(),
             is_anew: false,
+            has_resolved: false,
             way: Way::Unknown,
         }
     }
@@ -108,6 +111,7 @@ impl FeedPart {
             Ok(Done::Perhaps(pause)) => pause,
             Ok(Done::End(pause)) => {
                 self.behind.caught_up();
+                self.has_resolved = false;
                 self.told.succeeded(&self.copy, &mut self.pace);
                 pause
             }
@@ -117,6 +121,10 @@ impl FeedPart {
                 let is_behind = matches!(&stop, Stop::Status(_, refusal) if refusal.is_behind());
                 if is_behind && self.behind.is_for_good(self.copy.now()) {
                     self.way = Way::anew();
+                }
+                // Once: an upstream that contradicts itself is not read in circles.
+                if matches!(stop, Stop::Conflict(_)) && !self.has_resolved {
+                    (self.way, self.has_resolved) = (Way::anew(), true);
                 }
                 self.told.failed(&self.copy, &mut self.pace, &stop)
             }
@@ -192,7 +200,7 @@ impl FeedPart {
             self.is_anew = true;
             let upstream = &self.copy.source.upstream;
             log::warn!(
-                "{upstream} does not know the eval runs that were copied: reading all of them anew"
+                "{upstream} has other eval runs than those that were copied: reading all of them anew"
             );
         }
         // The other part may have stored a page meanwhile.

@@ -79,6 +79,7 @@ mod tests {
         for (text, board) in [
             ("http://a:8080", "http://a:8080/v1"),
             ("https://a/", "https://a/v1"),
+            ("http://[::1]:65535", "http://[::1]:65535/v1"),
             ("https://a/api/cathedral//", "https://a/api/cathedral/v1"),
         ] {
             let upstream: Upstream = text.parse()?;
@@ -92,6 +93,8 @@ mod tests {
             "http://a?x",
             "http://a/#x",
             "http://u@a",
+            "http://127.0.0.1:99999",
+            "http://[::1]:65536/a",
         ] {
             assert!(text.parse::<Upstream>().is_err(), "{text}");
         }

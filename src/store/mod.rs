@@ -357,6 +357,11 @@ pub enum StoreError {
     /// The database is that of a follower, and nothing was copied into it yet.
     #[error("nothing was copied from the upstream yet")]
     NotCopied,
+    /// A follower finds a database that is no copy: another file has taken its place, or it was promoted.
+    #[error(
+        "the database is no copy of another publisher any more: put the copy back, or follow with a new file"
+    )]
+    NotACopy,
 }
 
 impl From<sqlite::open::OpenError> for StoreError {

@@ -36,6 +36,7 @@ mod database;
 mod events;
 #[path = "../publisher/feed_pages.rs"]
 mod feed_pages;
+mod follow;
 #[path = "../publisher/golden.rs"]
 mod golden;
 #[path = "../publisher/holdback.rs"]

@@ -6,6 +6,9 @@
 //! - a follower without its upstream serves what it has, and one that never had anything is not ready
 //! - what was copied first is served at once, and nothing is served before
 //! - a new follower is ready when it serves the board of an upstream that is older than its database
+//! - an upstream that has given an eval run another number is read anew
+//! - a follower whose database is not its copy any more is not ready, and says why
+//! - the backup of a follower is restored into a new file only, and only a copy is promoted
 //! - nobody writes to a follower, no second process follows with its database, and one with other data is not overwritten
 
 use std::{
@@ -450,6 +453,132 @@ fn a_new_follower_is_ready_when_it_serves_the_board_of_an_upstream_that_is_older
             get(&follower.address, "/health/ready", "").starts_with("HTTP/1.1 200")
         });
         assert_eq!(seen(&follower.address, BOARD), board);
+    }
+}
+
+#[test]
+fn an_upstream_that_has_given_an_eval_run_another_number_is_read_anew() {
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let database = PathBuf::from(data.location());
+    let upstream = Upstream::start(&database);
+    upstream.post_rows(&rows(450..460));
+    let follower = upstream.follow(&folder);
+    until_same(&upstream.address(), &follower.address);
+    let renumber = "UPDATE eval_runs SET seq = seq + 1000 WHERE id = 'r440';
+        UPDATE sqlite_sequence SET seq = seq + 1000 WHERE name = 'eval_runs'";
+    rusqlite::Connection::open(&database)
+        .unwrap()
+        .execute_batch(renumber)
+        .unwrap();
+    upstream.post_rows(&rows(460..470));
+    until_same(&upstream.address(), &follower.address);
+    follower.signal("-TERM");
+    let (_, log) = follower.ended();
+    assert_eq!(log.matches("reading all of them anew").count(), 1, "{log}");
+    assert!(
+        log.contains("is already stored with different bytes"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_follower_whose_database_is_not_its_copy_any_more_is_not_ready_and_says_why() {
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let upstream = Upstream::start(&PathBuf::from(data.location()));
+    let mut follower = upstream.follow(&folder);
+    until_same(&upstream.address(), &follower.address);
+    let ready = || get(&follower.address, "/health/ready", "");
+    eventually("readiness", || ready().starts_with("HTTP/1.1 200"));
+    let mut log = String::new();
+    let own = Data::sample();
+    own.import(Kind::Rows, rows(0..30).join("\n").as_bytes());
+    let moved = folder.path().join("moved.db");
+    // In one file.
+    let copied = rusqlite::Connection::open(own.location())
+        .unwrap()
+        .execute("VACUUM INTO ?1", [moved.to_str().unwrap()]);
+    copied.unwrap();
+    std::fs::rename(&moved, folder.path().join("copy.db")).unwrap();
+    eventually("a follower that is not ready", || {
+        let ready = ready();
+        ready.starts_with("HTTP/1.1 503")
+            && ready.contains(r#""database":"no copy of another publisher any more""#)
+    });
+    upstream.post_rows(&rows(450..460));
+    // The poll tells it, and so does what cannot store the new eval runs.
+    while log.matches("no copy of another publisher").count() < 2 {
+        log += &follower.log_line();
+    }
+    follower.signal("-TERM");
+    log += &follower.ended().1;
+    assert_eq!(
+        log.matches("the lineage of the upstream is").count(),
+        1,
+        "{log}"
+    );
+    assert!(!log.contains("no such table"), "{log}");
+}
+
+#[test]
+fn the_backup_of_a_follower_is_restored_into_a_new_file_only_and_only_a_copy_is_promoted() {
+    let (own, folder) = (data(), TempDir::new().unwrap());
+    let database = own.location().into_string().unwrap();
+    let upstream = Upstream::start(&PathBuf::from(&database));
+    let follower = upstream.follow(&folder);
+    until_same(&upstream.address(), &follower.address);
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (copy, backup, new) = (file("copy.db"), file("backup.db"), file("new.db"));
+    let succeeds = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let refused = |arguments: &[&str], reason: &str| {
+        let output = run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    };
+    succeeds(&["backup", &backup, "--database", &copy]);
+    let count = "SELECT count(*) FROM eval_runs";
+    let before = own.database.number(count);
+    refused(
+        &["restore", &backup, "--database", &database],
+        "restore it into a new file",
+    );
+    assert_eq!(own.database.number(count), before);
+    upstream.post_rows(&rows(450..451));
+    let url = format!("http://{}", upstream.address());
+    let promote = |database: &str, more: &[&str], reason: &str| {
+        let serve = [
+            "serve",
+            "--promote",
+            "--address",
+            "127.0.0.1:0",
+            "--database",
+            database,
+        ];
+        refused(&[&serve, more].concat(), reason);
+    };
+    let missing = file("missing.db");
+    promote(&missing, &[], "there is nothing to promote");
+    assert!(!Path::new(&missing).exists());
+    promote(&database, &[], "there is nothing to promote");
+    promote(&copy, &["--follow", &url], "cannot be used with --follow");
+    promote(&backup, &["--read-only"], "cannot be used with --read-only");
+    promote(
+        "postgres://127.0.0.1:1/x",
+        &[],
+        "there is nothing to promote",
+    );
+    succeeds(&["restore", &backup, "--database", &new]);
+    // A service that is started again with the same options goes on.
+    for _ in 0..2 {
+        let promoted = Service::start(serve(&new, &["--promote"]));
+        let stored = post(&promoted.address, &row("mine", "00:00:00"));
+        assert!(stored.starts_with("HTTP/1.1 200"), "{stored}");
+        promoted.signal("-TERM");
+        promoted.ended();
     }
 }
 

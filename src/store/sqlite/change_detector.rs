@@ -7,6 +7,7 @@ use rusqlite::{Connection, config::DbConfig};
 use super::{
     file::{DatabaseFile, FileConnection},
     history::Reached,
+    mirror::claim::expect_copy,
     open::{open_reader, open_writer},
     read,
 };
@@ -18,18 +19,25 @@ pub struct ChangeDetector {
     file: DatabaseFile,
     writable: bool,
     busy_timeout: Duration,
+    follows: bool,
     connection: Option<FileConnection>,
     data_version: Option<i64>,
 }
 
 impl ChangeDetector {
-    /// Watches the file. With `writable`, a file that takes its place is migrated. Blocks while it opens the
-    /// database; if that fails, the first poll tries again.
-    pub(crate) fn new(file: DatabaseFile, writable: bool, busy_timeout: Duration) -> Self {
+    /// Watches the file. With `writable`, a file that takes its place is migrated. If it `follows`, only a copy of
+    /// another publisher has a state. Blocks while it opens the database; if that fails, the first poll tries again.
+    pub(crate) fn new(
+        file: DatabaseFile,
+        writable: bool,
+        busy_timeout: Duration,
+        follows: bool,
+    ) -> Self {
         let mut detector = Self {
             file,
             writable,
             busy_timeout,
+            follows,
             connection: None,
             data_version: None,
         };
@@ -117,6 +125,9 @@ impl ChangeDetector {
         let data_version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
         if self.data_version == Some(data_version) {
             return Ok(None);
+        }
+        if self.follows {
+            expect_copy(connection)?;
         }
         let history = &self.file.condition().history;
         let (mut state, mut reached) = read_state(connection)?;

@@ -59,7 +59,7 @@ use crate::domain::{
 };
 use change_detector::ChangeDetector;
 use file::DatabaseFile;
-use mirror::{Mirrored, Part};
+use mirror::{Mirrored, Part, claim};
 use pool::{ReadPool, Reader};
 use writer::WriteConnection;
 
@@ -171,7 +171,10 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`]; also if the database was not claimed.
     pub(crate) fn mirrored(&self, deadline: Instant) -> Result<Mirrored, StoreError> {
-        self.read(deadline, |reader| mirror::mirrored(reader))
+        self.read(deadline, |reader| {
+            claim::expect_copy(reader)?;
+            mirror::mirrored(reader)
+        })
     }
 
     /// Returns the ids of those eval runs that are stored with other bytes.
@@ -188,6 +191,7 @@ impl SqliteStore {
 
     fn expect_copied(&self, part: Part, reader: &Reader) -> Result<(), StoreError> {
         if self.follows {
+            claim::expect_copy(reader)?;
             part.expect_copied(reader)?;
         }
         Ok(())
@@ -207,6 +211,9 @@ impl SqliteStore {
         let condition = self.file().condition();
         let probed = self.pool.reader(deadline).and_then(|reader| {
             read::probe(&reader)?;
+            if self.follows {
+                claim::expect_copy(&reader)?;
+            }
             Ok(condition.is_damaged(|| read::is_sound(&reader)))
         });
         match probed {
@@ -216,6 +223,7 @@ impl SqliteStore {
                 log::debug!("health: {error}");
                 Err(match error {
                     StoreError::File(fault) => fault.brief().into(),
+                    StoreError::NotACopy => "no copy of another publisher any more".into(),
                     StoreError::Pool(_)
                     | StoreError::Sqlite(_)
                     | StoreError::Open(_)
@@ -243,6 +251,7 @@ impl SqliteStore {
             self.file().clone(),
             self.writable,
             self.settings.busy_timeout,
+            self.follows,
         )
     }
 

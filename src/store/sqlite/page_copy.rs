@@ -40,6 +40,18 @@ pub enum CopyError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The backup is that of a follower: a server that has the database open could not write to it any more.
+    #[error(
+        "{}: is a copy of {upstream} that `serve --follow` has made: restore it into a new file, and use that with \
+         `serve --promote` or `serve --follow`",
+        path.display()
+    )]
+    OfFollower {
+        /// The file.
+        path: PathBuf,
+        /// The publisher that it is a copy of.
+        upstream: String,
+    },
     /// `PRAGMA integrity_check` found something.
     #[error("{}: is damaged: {finding}", path.display())]
     Damaged {

@@ -16,7 +16,7 @@ use super::{
         SIDE_FILES, beside, file_mark, is_same_file, open_immutable, remove_mark, target,
         write_mark,
     },
-    mirror::claim::expect_own,
+    mirror::claim::{expect_own, upstream_of},
     open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
     page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
     read,
@@ -116,6 +116,11 @@ impl Restore {
             return replace_content(store, &copy);
         }
         let exists = fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
+        let upstream = upstream_of(&copy).map_err(CopyError::sqlite(&self.file))?;
+        if let Some(upstream) = upstream.filter(|_| exists) {
+            let path = self.file;
+            return Err(CopyError::OfFollower { path, upstream });
+        }
         let live = exists.then(|| self.lineages()).flatten();
         renew_lineage(&mut copy, live.as_ref()).map_err(|error| self.store_error(error))?;
         let contents = Contents::of(&copy).map_err(CopyError::sqlite(&self.file))?;
@@ -145,6 +150,7 @@ impl Restore {
             | StoreError::Corrupt { .. }
             | StoreError::Postgres(_)
             | StoreError::NotCopied
+            | StoreError::NotACopy
             | StoreError::Lineage(_) => CopyError::refused(&self.file, "has invalid lineages"),
         }
     }

@@ -50,6 +50,7 @@ fn is_timeout(error: &StoreError) -> bool {
         | StoreError::Open(_)
         | StoreError::Corrupt { .. }
         | StoreError::NotCopied
+        | StoreError::NotACopy
         | StoreError::Lineage(_) => false,
     }
 }

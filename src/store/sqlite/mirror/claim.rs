@@ -144,6 +144,25 @@ pub fn upstream_of(connection: &Connection) -> rusqlite::Result<Option<String>> 
     upstream.optional()
 }
 
+/// Checks that a database is that of a follower. One look at the schema, and one at a table of one row.
+///
+/// # Errors
+/// [`StoreError::NotACopy`], [`StoreError::Sqlite`].
+pub(in crate::store) fn expect_copy(connection: &Connection) -> Result<(), StoreError> {
+    let is_copy = upstream_of(connection)?.is_some();
+    is_copy.then_some(()).ok_or(StoreError::NotACopy)
+}
+
+/// Returns whether a database was a copy, and was made one of its own.
+///
+/// # Errors
+/// An error of SQLite.
+pub fn was_released(connection: &Connection) -> rusqlite::Result<bool> {
+    let has_table =
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'promoted')";
+    connection.query_row(has_table, [], |row| row.get(0))
+}
+
 /// Checks that a database is not that of a follower: what was written to it would make it useless as a copy.
 ///
 /// # Errors
@@ -157,7 +176,7 @@ pub fn expect_own(connection: &Connection, path: &Path) -> Result<(), OpenError>
     }
 }
 
-/// Makes the database of a follower one of its own. Returns the upstream that it was a copy of; `None` if it was none.
+/// Makes the database of a follower one of its own: the table `promoted` remembers what it was a copy of. Returns the upstream that it was a copy of; `None` if it was none.
 ///
 /// # Errors
 /// [`ClaimError`], also if a process follows with it.
@@ -189,7 +208,8 @@ pub fn release(path: &Path, busy_timeout: Duration) -> Result<Option<String>, Cl
     }
     transaction
         .execute_batch(
-            "DROP TABLE followed; DROP TABLE copied; DROP TABLE IF EXISTS followed_board",
+            "DROP TABLE IF EXISTS promoted; ALTER TABLE followed RENAME TO promoted;
+             DROP TABLE copied; DROP TABLE IF EXISTS followed_board",
         )
         .and_then(|()| transaction.commit())
         .map_err(failed)?;
