@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     condition::Condition,
     fields,
-    quantity::{LONGEST_SECS, parse_plain_rate, parse_second},
+    quantity::{LONGEST_SECS, parse_plain_rate, parse_second, whole},
     resolve::Resolve,
     stage::Stage,
 };
@@ -108,20 +108,20 @@ pub struct RunOptions {
             ("interval_ms", ArgPredicate::Equals("0".into()), Some("30")),
             ("requests", ArgPredicate::IsPresent, None),
         ],
-        value_parser = clap::value_parser!(u64).range(1..=LONGEST_SECS),
+        allow_negative_numbers = true, value_parser = whole(1..=LONGEST_SECS),
         value_name = "SECONDS"
     )]
     pub duration_secs: Option<u64>,
     /// End after this number of polls of all pollers together; retries do not count. The clients share them evenly; stages
     /// say by themselves how many there are. Without
     /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
-    #[arg(short = 'n', long, conflicts_with = "stage", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "REQUESTS")]
+    #[arg(short = 'n', long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
     /// Maximum of open connections, including those of validators and writers.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
+    #[arg(long, default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
     /// Maximum of requests per second, retries included; one second's worth may be sent at once.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "REQUESTS")]
+    #[arg(long, default_value_t = 5000, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "REQUESTS")]
     pub max_rate: u32,
     /// Wait instead of polling: pollers and validators follow `Link: <…>; rel="next"` of each response.
     /// The URL is that of the board's changes, the feed is read by since_seq. A client starts at its
@@ -132,14 +132,19 @@ pub struct RunOptions {
     pub wait: bool,
     /// Connect from so many addresses, 127.0.0.1 and the following ones, in turn: for servers that limit
     /// the waits of one address, and for more than 28,000 connections.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "ADDRESSES")]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "ADDRESSES")]
     pub from_addresses: Option<u32>,
     /// Threads that send requests; each client belongs to one [default: the processors that herd may use].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "THREADS")]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "THREADS")]
     pub threads: Option<u32>,
     /// Seed of the random numbers: the same seed gives the same times and the same order of targets,
     /// whatever the number of threads.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    #[arg(
+        long,
+        default_value_t = 1,
+        allow_negative_numbers = true,
+        value_name = "NUMBER"
+    )]
     pub seed: u64,
     #[command(flatten)]
     #[serde(flatten)]
@@ -169,14 +174,17 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Output")]
     #[serde(skip)]
     pub json: bool,
-    /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p99, p99.9, max (a time; `never`
-    /// is more than every limit); errors (polls without a response), failures (of requests, retries too), timeouts, lost
-    /// (connections), 404 or 5xx (responses), each a number or a share such as 0.1%; rate (answered polls per
-    /// second); lateness (of this program, p99). With `validators.` or `writers.` before it, a figure of theirs. May be given more than once.
+    /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p99, p99.9, max (a time in us, ms, s,
+    /// m or h; `never` is more than every limit); lateness (of this program, p99, a time); rate (answered polls per second,
+    /// such as 500/s); errors (polls without a response), failures (of requests, retries too), timeouts, lost (connections),
+    /// dead-ends (of --wait: no next link), a status (404), a class of statuses (5xx), or a reason: unresolved, refused,
+    /// unreachable, tls, reset, closed, truncated, 'timed out', malformed, 'too large', 'invalid page', 'not sent'; each a number
+    /// or a share such as 0.1%. With `validators.` or `writers.` before it, a figure of theirs. A run that is interrupted has
+    /// failed. May be given more than once.
     #[arg(long, help_heading = "Output", value_name = "CONDITION")]
     pub fail_if: Vec<Condition>,
-    /// Exit with 1 unless every request of every client got a response that counts: --fail-if 'errors>0',
-    /// 'failures>0' and so on.
+    /// Exit with 1 unless every request of every client got a response that counts, up to the end of the run: --fail-if
+    /// 'errors>0', 'timeouts>0', 'lost>0', 'failures>0' and 'dead-ends>0', of each kind of client.
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
 }
@@ -211,7 +219,7 @@ pub struct ConnectionOptions {
 #[command(next_help_heading = "Schedule")]
 pub struct Schedule {
     /// Number of pollers.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CLIENTS")]
+    #[arg(long, default_value_t = 64, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CLIENTS")]
     pub clients: u32,
     /// Time between two polls of one client, in milliseconds. With 0 the next poll follows the response
     /// at once (a closed loop, which measures throughput and hides latency).
@@ -223,28 +231,28 @@ pub struct Schedule {
             ("rate", ArgPredicate::IsPresent, None),
             ("stage", ArgPredicate::IsPresent, None),
         ],
-        value_parser = clap::value_parser!(u64).range(0..=LONGEST_MS),
+        allow_negative_numbers = true, value_parser = whole(0..=LONGEST_MS),
         value_name = "MS"
     )]
     pub interval_ms: Option<u64>,
     /// Polls per second of all clients together, instead of the interval.
-    #[arg(long, group = "pace", value_parser = parse_plain_rate, value_name = "POLLS")]
+    #[arg(long, group = "pace", allow_negative_numbers = true, value_parser = parse_plain_rate, value_name = "POLLS")]
     pub rate: Option<f64>,
-    /// A stage of the run, instead of the interval: 'ramp 10s to 500/s', 'hold 1m at 500/s' or 'burst 1000' (so many
-    /// polls at one moment). Rates are polls per second of all clients together. May be given more than once: stages
+    /// A stage of the run, instead of the interval: 'ramp 10s to 500/s', 'ramp 10s from 5/s to 500/s', 'hold 1m at
+    /// 500/s' or 'burst 1000' (so many polls at one moment). Rates are polls per second of all clients together. May be given more than once: stages
     /// follow each other, and a ramp begins at the rate of the stage before it.
     #[arg(long, group = "pace", value_name = "STAGE")]
     pub stage: Vec<Stage>,
     /// At this second of the run every client sends one more poll, all at the same moment, as cron jobs
     /// do at a full minute. May be given more than once.
-    #[arg(long, value_parser = parse_second, value_name = "SECOND")]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_second, value_name = "SECOND")]
     pub burst_at: Vec<f64>,
     /// Random deviation of each poll from its time, in percent of the interval.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=50), value_name = "PERCENT")]
+    #[arg(long, default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=50), value_name = "PERCENT")]
     pub jitter_percent: u32,
     /// Time over which the clients start one after the other, in milliseconds; with 0 all start at
     /// the same moment [default: the interval].
-    #[arg(long, conflicts_with = "stage", value_parser = clap::value_parser!(u64).range(0..=LONGEST_MS), value_name = "MS")]
+    #[arg(long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(0..=LONGEST_MS), value_name = "MS")]
     pub ramp_ms: Option<u64>,
     /// What happens to a poll that is due while its client still waits for the previous response.
     #[arg(long, value_enum, default_value_t = Arrival::Open)]
@@ -264,8 +272,9 @@ pub struct Requests {
     #[arg(short = 'X', long, value_name = "METHOD")]
     pub method: Option<String>,
     /// Send this header field with the pollers' requests: 'Name: value'. ${NAME} in a value is an environment variable.
-    /// Values of Authorization, Cookie and the like are not written with the results: a run that is
-    /// repeated from them needs the variables. May be given more than once.
+    /// The value of a field with auth, cookie, credential, csrf, dpop, key, pass, secret, session, sign, token or xsrf in its
+    /// name is not written with the results: a run that is repeated from them needs the variables. URLs and bodies are
+    /// written as they are, secrets in them too. May be given more than once.
     #[arg(short = 'H', long, value_name = "FIELD")]
     #[serde(serialize_with = "fields::serialize")]
     pub header: Vec<String>,
@@ -293,7 +302,7 @@ pub struct Requests {
 #[command(next_help_heading = "Failures")]
 pub struct Failures {
     /// Timeout for a complete response, in milliseconds.
-    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=600_000), value_name = "MS")]
+    #[arg(long, default_value_t = 3000, allow_negative_numbers = true, value_parser = whole(1..=600_000), value_name = "MS")]
     pub timeout_ms: u64,
     /// What a client does after a timeout, a lost connection, 429 or 5xx, whatever the method.
     #[arg(long, value_enum, default_value_t = OnFailure::BackOff)]
@@ -302,7 +311,7 @@ pub struct Failures {
     #[arg(long)]
     pub honour_retry_after: bool,
     /// Maximum of retries of one poll [default: until the run ends].
-    #[arg(long, value_name = "RETRIES")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RETRIES")]
     pub max_retries: Option<u32>,
 }
 
@@ -339,6 +348,7 @@ pub struct Validators {
         long,
         default_value_t = 0,
         requires = "feed_url",
+        allow_negative_numbers = true,
         value_name = "CLIENTS"
     )]
     #[serde(skip_serializing_if = "is_zero")]
@@ -351,14 +361,14 @@ pub struct Validators {
     #[arg(long, value_name = "CURSOR")]
     pub feed_since: Option<String>,
     /// Rows per page.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "ROWS")]
+    #[arg(long, default_value_t = 200, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "ROWS")]
     pub feed_limit: u32,
     /// Send this Accept-Encoding to the feed; gzip, zstd and br are supported.
     #[arg(long, value_name = "CODINGS")]
     pub feed_accept_encoding: Option<String>,
     /// Time between two pulls of one validator, in milliseconds. A pull reads page by page up to the
     /// end of the feed.
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=LONGEST_MS), value_name = "MS")]
+    #[arg(long, default_value_t = 30_000, allow_negative_numbers = true, value_parser = whole(1..=LONGEST_MS), value_name = "MS")]
     pub feed_interval_ms: u64,
 }
 
@@ -372,6 +382,7 @@ pub struct Writers {
         long,
         default_value_t = 0,
         requires = "write_url",
+        allow_negative_numbers = true,
         value_name = "CLIENTS"
     )]
     #[serde(skip_serializing_if = "is_zero")]
@@ -380,14 +391,14 @@ pub struct Writers {
     #[arg(long, value_name = "URL")]
     pub write_url: Option<String>,
     /// Time between two posts of one writer, in milliseconds.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=LONGEST_MS), value_name = "MS")]
+    #[arg(long, default_value_t = 1000, allow_negative_numbers = true, value_parser = whole(1..=LONGEST_MS), value_name = "MS")]
     pub write_interval_ms: u64,
     /// Eval runs per post.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "ROWS")]
+    #[arg(long, default_value_t = 100, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "ROWS")]
     pub write_rows: u32,
     /// At this second of the run the board is changed, with the token in PUBLISHER_ADMIN_TOKEN: one
     /// challenge, `herd`, gets another size. May be given more than once.
-    #[arg(long, requires = "change_url", value_parser = parse_second, value_name = "SECOND")]
+    #[arg(long, requires = "change_url", allow_negative_numbers = true, value_parser = parse_second, value_name = "SECOND")]
     pub change_at: Vec<f64>,
     /// The URL of the challenges: `http://HOST[:PORT]/v1/admin/challenges`.
     #[arg(long, value_name = "URL")]
@@ -411,7 +422,7 @@ pub struct ServerSide {
     pub rebuild_metric: String,
     /// Process id of the server on this machine: measures its processor time and memory, including its
     /// children's. May be given more than once.
-    #[arg(long, value_parser = clap::value_parser!(i32).range(1..), value_name = "PID")]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..), value_name = "PID")]
     #[serde(skip)]
     pub server_pid: Vec<i32>,
 }

@@ -19,6 +19,9 @@ use crate::{
     transport::Stream,
 };
 
+/// A request that a server has not processed is sent again at most so often.
+const MOST_REPEATS: u32 = 8;
+
 /// The connections of one client.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -57,7 +60,8 @@ impl Connections {
     }
 
     /// Sends a request and reads the response. If an idle connection turns out to be closed by the server, opens a new one,
-    /// once (RFC 9112 §9.3.1). The caller bounds the time.
+    /// once (RFC 9112 §9.3.1). A request that the server says not to have processed is repeated a few times (RFC 9113 §8.7).
+    /// The caller bounds the time.
     ///
     /// # Errors
     /// Why there is no complete response.
@@ -68,21 +72,31 @@ impl Connections {
         request: impl Fn() -> Outgoing,
     ) -> Result<Answer, Failed> {
         let pool = self.pool(origin);
-        if let Some(connection) = pool.take() {
+        let mut known = pool.take();
+        let mut repeats = 0;
+        loop {
+            let was_known = known.is_some();
+            let connection = match known.take() {
+                Some(connection) => connection,
+                None => pool.open(self.from).await?,
+            };
             let request = request();
             // Others may have been carried out (RFC 9110 §9.2.2).
-            let may_repeat = request.method().is_idempotent();
-            match pool.send(connection, keep, request).await {
+            let is_idempotent = request.method().is_idempotent();
+            let lost = match pool.send(connection, keep, request).await {
                 Ok(answer) => return Ok(answer),
-                Err(lost) if lost.unsent || (lost.silent && may_repeat) => {
-                    self.reopened.set(self.reopened.get() + 1);
-                }
-                Err(lost) => return Err(lost.failed),
+                Err(lost) => lost,
+            };
+            let may_repeat = match lost.unprocessed {
+                true => repeats < MOST_REPEATS,
+                false => was_known && lost.silent && is_idempotent,
+            };
+            if !may_repeat {
+                return Err(lost.failed);
             }
+            repeats += 1;
+            self.reopened.set(self.reopened.get() + 1);
         }
-        let connection = pool.open(self.from).await?;
-        let answer = pool.send(connection, keep, request()).await;
-        answer.map_err(|lost| lost.failed)
     }
 
     /// Returns how many connections were opened again since this was last asked.
@@ -136,9 +150,13 @@ impl Pool {
                     before: connection.received.count(),
                     connection,
                     is_over: false,
+                    is_gone: false,
                 };
                 let answer = request_sent.connection.send(request, keep).await;
                 request_sent.is_over = true;
+                // The connection itself may notice it only later.
+                let closed = |lost: &Unanswered| lost.failed.reason == Reason::Closed;
+                request_sent.is_gone = answer.as_ref().err().is_some_and(closed);
                 answer
             }
         }
@@ -178,19 +196,20 @@ impl Pool {
     }
 }
 
-/// A request on a shared connection, which is given up with it if nothing was received meanwhile: a server that is gone
-/// without a trace would otherwise keep the connection for ever.
+/// A request on a shared connection, which is given up with it if the server has closed it, or if nothing was received
+/// meanwhile: a server that is gone without a trace would otherwise keep the connection for ever.
 struct Sent<'a> {
     pool: &'a Pool,
     connection: Http2,
     before: u64,
     is_over: bool,
+    is_gone: bool,
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
         let is_dead = !self.is_over && self.connection.received.count() == self.before;
-        if is_dead || !self.connection.is_open() {
+        if is_dead || self.is_gone || !self.connection.is_open() {
             let mut shared = self.pool.shared.borrow_mut();
             // Another request may have replaced it.
             if shared

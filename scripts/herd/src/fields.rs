@@ -18,18 +18,20 @@ const OF_THE_CLIENT: [&str; 9] = [
     "expect",
     "http2-settings",
 ];
-/// Parts of names of fields whose values are secrets.
-const SECRET: [&str; 10] = [
+/// Parts of names of fields whose values are secrets. Rather one too many than one too few: the help of --header names them.
+const SECRET: [&str; 12] = [
     "auth",
     "cookie",
-    "token",
-    "secret",
-    "password",
     "credential",
+    "csrf",
+    "dpop",
+    "key",
+    "pass",
+    "secret",
     "session",
-    "signature",
-    "api-key",
-    "apikey",
+    "sign",
+    "token",
+    "xsrf",
 ];
 
 /// Reasons why a text is not a header field. None of them shows the value, which may be a secret.

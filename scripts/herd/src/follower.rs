@@ -130,7 +130,7 @@ impl Follower {
             match link::next(&next, link.unwrap_or_default()) {
                 Ok(url) => next = url,
                 Err(reason) => {
-                    log::warn!("herd: {next}: {reason}");
+                    log::debug!("herd: {next}: {reason}");
                     tally.borrow_mut().lost(&reason);
                 }
             }

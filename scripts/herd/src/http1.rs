@@ -31,8 +31,8 @@ pub(super) struct Http1 {
 pub(super) struct Unanswered {
     /// Why.
     pub failed: Failed,
-    /// Whether nothing of the request was sent.
-    pub unsent: bool,
+    /// Whether the server has not processed the request, on a connection on which it has sent something before.
+    pub unprocessed: bool,
     /// Whether the connection has ended before the first byte of the response.
     pub silent: bool,
 }
@@ -84,10 +84,10 @@ impl Http1 {
         };
         let answer = self.driver.run(answer).await;
         answer.map_err(|(failed, unsent)| Unanswered {
+            unprocessed: unsent && before > 0,
             silent: self.received.count() == before
                 && matches!(failed.reason, Reason::Closed | Reason::Reset),
             failed,
-            unsent,
         })
     }
 

@@ -15,7 +15,7 @@ use crate::{
     answer::{Answer, Failed},
     failures::Reason,
     http1::Unanswered,
-    response::{Keep, failure, is_refused, read},
+    response::{Keep, failure, is_unprocessed, read},
     target::Outgoing,
     transport::{Received, Stream},
 };
@@ -64,17 +64,18 @@ impl Http2 {
             .clone()
             .try_send_request(with_authority(request));
         let response = sending.await.map_err(|mut error| {
-            let unsent = error.take_message().is_some() || is_refused(error.error());
+            let unsent = error.take_message().is_some() && self.received.count() > 0;
+            let unprocessed = unsent || is_unprocessed(error.error());
             let failed = failure(error.error(), Reason::Closed);
             Unanswered {
                 silent: failed.reason == Reason::Closed,
                 failed,
-                unsent,
+                unprocessed,
             }
         })?;
         read(response, keep).await.map_err(|failed| Unanswered {
             failed,
-            unsent: false,
+            unprocessed: false,
             silent: false,
         })
     }

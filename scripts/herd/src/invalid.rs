@@ -98,6 +98,17 @@ pub enum PlanError {
         /// The option.
         option: &'static str,
     },
+    /// There are two fields Host (RFC 9112 §3.2).
+    #[error("--header: a request has one Host")]
+    Hosts,
+    /// An option has nothing to work on.
+    #[error("{option} has no effect: {reason}")]
+    NoEffect {
+        /// The option.
+        option: &'static str,
+        /// What is missing, or stands against it.
+        reason: &'static str,
+    },
     /// The body cannot be read.
     #[error("--body-file {path}: {source}")]
     Body {

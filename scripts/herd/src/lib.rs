@@ -129,6 +129,17 @@ pub enum HerdError {
         /// The hard limit.
         allowed: u64,
     },
+    /// There is no such process.
+    #[error("--server-pid {0}: there is no such process on this machine")]
+    NoProcess(i32),
+    /// The counter of rebuilds cannot be read.
+    #[error("--metrics-url {url}: {reason}")]
+    Metrics {
+        /// The URL.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// A URL of a client that waits is invalid.
     #[error(transparent)]
     Url(#[from] url::ParseError),
@@ -152,10 +163,11 @@ pub enum HerdError {
 /// # Errors
 /// [`HerdError`], before any request is sent.
 pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, HerdError> {
+    processes::are_there(&plan.server_pids)?;
     is_there(&plan)?;
     allow_files(&plan)?;
     let plan = Arc::new(plan);
-    let side = server_side::begin(&plan).await;
+    let side = server_side::begin(&plan).await?;
     let clients = plan.clients();
     let began = Instant::now() + shard::set_up_time(clients);
     side.borrow_mut().began = Some(began);
@@ -171,9 +183,11 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let began_at = jiff::Timestamp::now().to_string();
     let shown = shards.iter().map(|shard| shard.progress.clone()).collect();
     let seconds = Cell::new(plan.duration.as_secs_f64());
+    let interrupted = Cell::new(false);
     let until_now = || seconds.set(began.elapsed().as_secs_f64().min(seconds.get()));
     let stop = async {
         stop.await;
+        interrupted.set(true);
         until_now();
         // Fails if all shards have ended.
         let _ = stop_shards.send(true);
@@ -196,6 +210,14 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         until_now();
     }
     server_side::sample(&plan, &side).await;
+    if let Some(counter) = plan
+        .metrics
+        .as_ref()
+        .filter(|_| side.borrow().rebuilds().is_none())
+    {
+        let name = &counter.name;
+        log::warn!("herd: --metrics-url: there is no counter {name}: the rebuilds are unknown");
+    }
     let cpu = generator::cpu_of_process().saturating_sub(cpu_before);
     let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
     let mut slices = pollers.slices();
@@ -208,6 +230,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         plan: plan.written.clone(),
         began_at,
         seconds,
+        interrupted: interrupted.get(),
         timeout_ms,
         pollers: pollers.role(),
         validators: measured.validators.map(|tally| tally.role()),

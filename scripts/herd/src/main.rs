@@ -71,31 +71,56 @@ fn one_line(error: &anyhow::Error) -> String {
 
 /// Checks the options before the run, which would otherwise be lost.
 fn plan(options: &RunOptions) -> anyhow::Result<Plan> {
-    report::check(&options.output.report)?;
+    check_reports(&options.output.report)?;
     Ok(Plan::new(options, &|name| std::env::var(name).ok())?)
 }
 
 fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let run = LocalSet::new().block_on(
-        &runtime,
-        herd::run(plan, async {
-            // Without signal handling the run cannot be stopped early.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }),
-    )?;
-    write_reports(std::slice::from_ref(&run), &options.output.report)?;
+    let run = LocalSet::new().block_on(&runtime, herd::run(plan, interrupted()))?;
+    // Each is tried, whatever the others do: the run cannot be had again.
+    let printed = print(&run, options.json);
+    let reported = write_reports(std::slice::from_ref(&run), &options.output.report);
+    let code = verdict(&run, options);
+    printed.and(reported).map(|()| code)
+}
+
+/// Waits for Ctrl-C or SIGTERM. Without signal handling the run cannot be stopped early.
+async fn interrupted() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = ctrl_c => {}
+        () = terminated() => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => drop(terminated.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
+}
+
+fn print(run: &Run, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    if options.json {
-        serde_json::to_writer(&mut out, &run)?;
+    if json {
+        serde_json::to_writer(&mut out, run)?;
         writeln!(out)?;
     } else {
-        write!(out, "{}", table(std::slice::from_ref(&run)))?;
+        write!(out, "{}", table(std::slice::from_ref(run)))?;
     }
-    out.flush()?;
-    Ok(verdict(&run, options))
+    Ok(out.flush()?)
 }
 
 /// Prints a line for each condition under which the run has failed.
@@ -106,9 +131,13 @@ fn verdict(run: &Run, options: &RunOptions) -> ExitCode {
         Vec::new()
     };
     let conditions = strict.iter().chain(&options.fail_if);
-    let failures: Vec<String> = conditions
+    let mut failures: Vec<String> = conditions
         .filter_map(|condition| condition.failure(run))
         .collect();
+    // What was not sent cannot have met them.
+    if run.interrupted && (options.strict || !options.fail_if.is_empty()) {
+        failures.push("the run was interrupted".to_owned());
+    }
     for failure in &failures {
         print_error(&format!("failed: {failure}"));
     }
@@ -120,14 +149,15 @@ fn verdict(run: &Run, options: &RunOptions) -> ExitCode {
 }
 
 fn compare(options: &CompareOptions) -> anyhow::Result<ExitCode> {
-    report::check(&options.output.report)?;
+    check_reports(&options.output.report)?;
     let runs: Vec<Run> = options
         .runs
         .iter()
         .map(|path| read(path).with_context(|| path.display().to_string()))
         .collect::<anyhow::Result<_>>()?;
+    let printed = write!(io::stdout(), "{}", table(&runs));
     write_reports(&runs, &options.output.report)?;
-    write!(io::stdout(), "{}", table(&runs))?;
+    printed?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -135,6 +165,14 @@ fn read(path: &Path) -> anyhow::Result<Run> {
     let run: Run = serde_json::from_slice(&fs::read(path)?)?;
     ensure!(run.format == FORMAT, "written by another version of herd");
     Ok(run)
+}
+
+fn check_reports(paths: &[PathBuf]) -> anyhow::Result<()> {
+    for path in paths {
+        let checked = report::check(std::slice::from_ref(path));
+        checked.with_context(|| path.display().to_string())?;
+    }
+    Ok(())
 }
 
 fn write_reports(runs: &[Run], paths: &[PathBuf]) -> anyhow::Result<()> {

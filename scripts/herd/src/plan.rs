@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     condition::Clients,
-    config::{self, Arrival, RunOptions},
+    config::{self, Arrival, OnFailure, RunOptions},
     invalid::PlanError,
     news::CHALLENGE,
     pace::Schedule,
@@ -145,8 +145,10 @@ impl Plan {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, PlanError> {
         let mut targets = Targets::new(options.i_own_this_server, &options.connection);
+        targets.check_trust()?;
         let token = environment("PUBLISHER_ADMIN_TOKEN").filter(|token| !token.is_empty());
         let timeout = Duration::from_millis(options.failures.timeout_ms);
+        without_effect(options)?;
         let schedule = Schedule::new(options, timeout)?;
         let duration = schedule.duration;
         let pollers = Pollers {
@@ -252,6 +254,51 @@ fn processors() -> u32 {
 /// Returns the start of client `number` of `clients` that start one after the other over `whole`.
 pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
+}
+
+/// Checks that options which are only for others do not stand alone.
+fn without_effect(options: &RunOptions) -> Result<(), PlanError> {
+    let (failures, feed, writers) = (&options.failures, &options.validators, &options.writers);
+    let gives_up = failures.on_failure == OnFailure::GiveUp;
+    let give_up = "--on-failure give-up sends nothing again";
+    let validators = "there are no --validators";
+    let has_url = feed.validators > 0;
+    let alone = [
+        (
+            "--max-retries",
+            gives_up && failures.max_retries.is_some(),
+            give_up,
+        ),
+        (
+            "--honour-retry-after",
+            gives_up && failures.honour_retry_after,
+            give_up,
+        ),
+        (
+            "--feed-url",
+            !has_url && feed.feed_url.is_some(),
+            validators,
+        ),
+        (
+            "--feed-since",
+            !has_url && feed.feed_since.is_some(),
+            validators,
+        ),
+        (
+            "--feed-accept-encoding",
+            !has_url && feed.feed_accept_encoding.is_some(),
+            validators,
+        ),
+        (
+            "--write-url",
+            writers.writers == 0 && writers.write_url.is_some(),
+            "there are no --writers",
+        ),
+    ];
+    match alone.into_iter().find(|(_, is_alone, _)| *is_alone) {
+        Some((option, _, reason)) => Err(PlanError::NoEffect { option, reason }),
+        None => Ok(()),
+    }
 }
 
 /// Checks that each condition is about clients of the run.

@@ -68,7 +68,7 @@ pub fn options(arguments: Vec<OsString>) -> Result<Cli, OptionsError> {
             return Err(error.context(context()).into());
         }
         if !(replaced.contains(key) || switched_off.contains(key)) {
-            from_file.extend(argument(key, value).with_context(context)?);
+            from_file.extend(argument(&command, key, value).with_context(context)?);
         }
     }
     let program = arguments.first().cloned().unwrap_or_default();
@@ -142,33 +142,55 @@ fn of_toml(key: &str, value: toml::Value) -> anyhow::Result<Value> {
     })
 }
 
-/// Returns the arguments of an option: one for each value.
-fn argument(key: &str, value: &Value) -> anyhow::Result<Vec<OsString>> {
+/// Returns the arguments of an option: one for each value. No value is an argument of its own, except for the URL, which
+/// begins like one: otherwise a value might be taken for an option or a subcommand.
+fn argument(command: &Command, key: &str, value: &Value) -> anyhow::Result<Vec<OsString>> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     ensure!(
         !key.is_empty() && key.bytes().all(is_plain),
         "'{}' is not an option",
         key.escape_debug()
     );
-    let of_text = |text: &str| match key {
-        "url" => OsString::from(text),
-        _ => format!("--{key}={text}").into(),
+    if key == "url" {
+        let text = value.as_str().filter(|text| is_url(text));
+        let text = text.context("url: expected one URL, such as http://127.0.0.1:8080/path")?;
+        return Ok(vec![text.into()]);
+    }
+    let option = command
+        .get_arguments()
+        .find(|option| option.get_long() == Some(key));
+    // Clap knows which name is like that of an option that does not exist.
+    let Some(option) = option else {
+        return Ok(vec![format!("--{key}").into()]);
     };
-    Ok(match value {
-        Value::Bool(true) => vec![format!("--{key}").into()],
-        Value::Bool(false) | Value::Null => Vec::new(),
-        Value::String(text) => vec![of_text(text)],
-        Value::Number(number) => vec![of_text(&number.to_string())],
-        Value::Array(list) => {
-            let each = list.iter().map(|value| match value {
-                Value::Array(_) | Value::Bool(_) => bail!("{key}: a list has texts or numbers"),
-                Value::Null | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                    argument(key, value)
-                }
-            });
-            each.collect::<anyhow::Result<Vec<_>>>()?.concat()
+    match (option.get_action(), value) {
+        (ArgAction::SetTrue, Value::Bool(true)) => Ok(vec![format!("--{key}").into()]),
+        (ArgAction::SetTrue, Value::Bool(false)) => Ok(Vec::new()),
+        (ArgAction::SetTrue, _) => bail!("{key}: expected true or false"),
+        (ArgAction::Append, Value::Array(list)) => {
+            list.iter().map(|value| with_value(key, value)).collect()
         }
-        Value::Object(_) => bail!("{key}: expected a text, a number, true, false, or a list"),
+        (_, value) => Ok(vec![with_value(key, value)?]),
+    }
+}
+
+/// Returns an option with its value, as one argument.
+fn with_value(key: &str, value: &Value) -> anyhow::Result<OsString> {
+    match value {
+        Value::String(text) => Ok(format!("--{key}={text}").into()),
+        Value::Number(number) => Ok(format!("--{key}={number}").into()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => bail!(
+            "{key}: expected a text or a number, and a list of them only if the option may be given more than once"
+        ),
+    }
+}
+
+/// Returns whether a text begins with a scheme, so that it is neither an option nor a subcommand. Its parts are checked with
+/// those of the command line.
+fn is_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric())
     })
 }
 

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use bytes::Bytes;
 use http::{
     Method, Uri,
-    header::{ACCEPT_ENCODING, HeaderName, HeaderValue, IF_NONE_MATCH},
+    header::{ACCEPT_ENCODING, HOST, HeaderName, HeaderValue, IF_NONE_MATCH},
 };
 
 use crate::{
@@ -80,6 +80,9 @@ impl Polls {
                 });
             }
             headers.push((ACCEPT_ENCODING, codings));
+        }
+        if headers.iter().filter(|(name, _)| *name == HOST).count() > 1 {
+            return Err(PlanError::Hosts);
         }
         let own_condition = headers.iter().any(|(name, _)| *name == IF_NONE_MATCH);
         let reads = method == Method::GET || method == Method::HEAD;

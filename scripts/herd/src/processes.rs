@@ -1,6 +1,6 @@
 //! Processor time and memory of other processes on this machine, from /proc.
 
-use crate::run::ServerUse;
+use crate::{HerdError, run::ServerUse};
 
 /// Returns the processor time since their start and the current proportional set size of these processes
 /// and their children. Processes that have ended count nothing.
@@ -42,6 +42,25 @@ pub fn used(pids: &[i32]) -> ServerUse {
         used.pss_bytes += pss.sum::<u64>();
     }
     used
+}
+
+/// Checks that these processes are there.
+///
+/// # Errors
+/// [`HerdError::NoProcess`] for the first one that is not.
+#[cfg(target_os = "linux")]
+pub(super) fn are_there(pids: &[i32]) -> Result<(), HerdError> {
+    let is_missing = |pid: &&i32| procfs::process::Process::new(**pid).is_err();
+    match pids.iter().find(is_missing) {
+        Some(pid) => Err(HerdError::NoProcess(*pid)),
+        None => Ok(()),
+    }
+}
+
+/// Checks nothing: only Linux has the figures.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn are_there(_: &[i32]) -> Result<(), HerdError> {
+    Ok(())
 }
 
 /// Returns zeros: only Linux has the figures.

@@ -1,6 +1,8 @@
 //! Numbers with units, as options have them: `50ms`, `500/s`, `0.1%`.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
+
+use clap::{builder::TypedValueParser, value_parser};
 
 /// Highest rate, in polls per second.
 pub(super) const HIGHEST_RATE: f64 = 1e6;
@@ -50,6 +52,12 @@ pub(super) fn unit_secs(unit: &str) -> Option<f64> {
         "h" => Some(3600.0),
         _ => None,
     }
+}
+
+/// Returns a parser of whole numbers that says the range also of a negative one.
+pub(super) fn whole(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = u64> {
+    let range = range.start().cast_signed()..=range.end().cast_signed();
+    value_parser!(i64).range(range).map(i64::unsigned_abs)
 }
 
 /// Parses a duration of a stage: more than zero, at most a day.

@@ -8,9 +8,15 @@ use crate::{
     table::{count, milliseconds},
 };
 
-/// Says that the pollers' figures are those of the load generator rather than of the server, and why, if they are.
+/// Says that the figures are not those of a whole run, or those of the load generator rather than of the server, and why, if
+/// they are.
 pub(crate) fn bottleneck(run: &Run) -> Option<String> {
-    let reasons = [slow(run), limited(&run.pollers)];
+    let interrupted = || {
+        let seconds = run.seconds;
+        format!("the run was interrupted after {seconds:.1} s")
+    };
+    let interrupted = run.interrupted.then(interrupted);
+    let reasons = [interrupted, slow(run), limited(&run.pollers)];
     let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }

@@ -2,9 +2,9 @@
 
 use std::{error::Error, io};
 
-use http::Response;
+use http::{Response, Version, header::CONTENT_LENGTH};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{Answer, Failed},
@@ -30,9 +30,17 @@ pub(super) enum Keep {
 /// If the connection fails or ends before the end of the body (RFC 9112 §8), or if the body is too long to be kept.
 pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Answer, Failed> {
     let mut answer = Answer::new(response.status(), response.headers());
+    let is_http2 = response.version() == Version::HTTP_2;
+    let has_length = response.headers().contains_key(CONTENT_LENGTH);
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| failure(&error, Reason::Truncated))?;
+        let frame = frame.map_err(|error| match is_http2 && is_of_length(&error) {
+            true if has_length => Failed::new(
+                Reason::Truncated,
+                "a body of another length than Content-Length says",
+            ),
+            true | false => failure(&error, Reason::Truncated),
+        })?;
         let Some(data) = frame.data_ref() else {
             continue;
         };
@@ -45,13 +53,26 @@ pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Ans
             answer.body.extend_from_slice(data);
         }
     }
+    // hyper takes a reset without an error for the end, wherever it comes.
+    if is_http2 && !body.is_end_stream() {
+        let detail = "the stream was reset before the end of the body";
+        return Err(Failed::new(Reason::Truncated, detail));
+    }
     Ok(answer)
+}
+
+/// Returns whether this is the error for a body of HTTP/2 with another length than its Content-Length, which it shares with
+/// few others (RFC 9113 §8.1.1).
+fn is_of_length(error: &hyper::Error) -> bool {
+    let error = cause::<h2::Error>(error).filter(|error| error.is_reset() && error.is_library());
+    error.is_some_and(|error| error.reason() == Some(h2::Reason::PROTOCOL_ERROR))
 }
 
 /// Returns what a connection failed with. `ended` is the reason if it has just ended.
 pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
     let detail = in_full(error);
     if error.is_parse_too_large() {
+        let detail = format!("{detail}: more than 100 fields, or more than 400 kB");
         return Failed::new(Reason::TooLarge, detail);
     }
     if error.is_parse() {
@@ -89,11 +110,15 @@ fn of_http2(error: &h2::Error, ended: Reason) -> Reason {
     }
 }
 
-/// Returns whether the server has refused a stream of HTTP/2 without reading the request (RFC 9113 §8.7).
-pub(super) fn is_refused(error: &hyper::Error) -> bool {
-    let error = cause::<h2::Error>(error);
-    error.is_some_and(|error| {
-        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+/// Returns whether a server of HTTP/2 says that it has not processed the request (RFC 9113 §8.7): it has refused the
+/// stream, or it ends the connection in an orderly way, with a stream before this one as the last.
+pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
+    let error = cause::<h2::Error>(error).filter(|error| error.is_remote());
+    error.is_some_and(|error| match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+        // Streams up to the last one do not get this error.
+        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+        Some(_) | None => false,
     })
 }
 

@@ -29,6 +29,9 @@ pub struct Run {
     pub began_at: String,
     /// Duration of the run.
     pub seconds: f64,
+    /// Whether it was stopped before its end.
+    #[serde(default)]
+    pub interrupted: bool,
     /// Timeout for a complete response.
     pub timeout_ms: f64,
     /// The pollers.

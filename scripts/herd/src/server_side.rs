@@ -7,6 +7,7 @@ use http::Method;
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
+    HerdError,
     connections::Connections,
     plan::{Counter, Plan},
     processes,
@@ -16,12 +17,16 @@ use crate::{
 
 /// Time between two samples.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// Maximum of the first one.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The figures so far.
 #[derive(Debug, Default)]
 pub(super) struct ServerSide {
     /// When the load begins.
     pub began: Option<Instant>,
+    /// Whether the counter was there.
+    is_known: bool,
     first: Option<u64>,
     last: u64,
     seen: Vec<Growth>,
@@ -31,8 +36,11 @@ pub(super) struct ServerSide {
 }
 
 impl ServerSide {
-    /// Returns the rebuilds, if the counter could be read.
+    /// Returns the rebuilds, if there is a counter.
     pub(super) fn rebuilds(&self) -> Option<Rebuilds> {
+        if !self.is_known {
+            return None;
+        }
         Some(Rebuilds {
             total: self.last - self.first?,
             seen: self.seen.clone(),
@@ -58,17 +66,34 @@ impl ServerSide {
             });
         }
         self.last = count;
+        self.is_known = true;
     }
 }
 
 /// Takes the first sample, before the load.
-pub(super) async fn begin(plan: &Plan) -> Rc<RefCell<ServerSide>> {
+///
+/// # Errors
+/// [`HerdError::Metrics`] if the metrics cannot be read: the run would not have what it is made for. A counter may be missing
+/// as long as it is zero.
+pub(super) async fn begin(plan: &Plan) -> Result<Rc<RefCell<ServerSide>>, HerdError> {
     let side = Rc::new(RefCell::new(ServerSide::default()));
+    if let Some(counter) = &plan.metrics {
+        let read = timeout(FIRST_TIMEOUT, read(counter)).await;
+        let read = read.unwrap_or_else(|_| Err("no response in time".to_owned()));
+        let count = read.map_err(|reason| HerdError::Metrics {
+            url: counter.target.url.to_string(),
+            reason,
+        })?;
+        let mut side = side.borrow_mut();
+        side.first = Some(count.unwrap_or(0));
+        side.last = count.unwrap_or(0);
+        side.is_known = count.is_some();
+    }
     sample(plan, &side).await;
     let mut first = side.borrow_mut();
     first.cpu_before = first.cpu_secs;
     drop(first);
-    side
+    Ok(side)
 }
 
 /// Takes samples until dropped.
@@ -84,7 +109,7 @@ pub(super) async fn watch(plan: &Plan, side: &RefCell<ServerSide>) -> Infallible
 pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
     if let Some(counter) = &plan.metrics {
         // A server that is too busy to respond is sampled again soon.
-        if let Ok(Some(count)) = timeout(Duration::from_secs(2), read(counter)).await {
+        if let Ok(Ok(Some(count))) = timeout(Duration::from_secs(2), read(counter)).await {
             side.borrow_mut().counted(count, Instant::now());
         }
     }
@@ -97,13 +122,17 @@ pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
     }
 }
 
-async fn read(counter: &Counter) -> Option<u64> {
+async fn read(counter: &Counter) -> Result<Option<u64>, String> {
     let target = &counter.target;
     let request = || target.request(Method::GET, Bytes::new());
     let connections = Connections::default();
     let answer = connections.send(&target.origin, Keep::Body, request);
-    let answer = answer.await.ok()?;
-    sum(std::str::from_utf8(&answer.body).ok()?, &counter.name)
+    let answer = answer.await.map_err(|failed| failed.detail)?;
+    if !answer.status.is_success() {
+        return Err(answer.status.to_string());
+    }
+    let text = std::str::from_utf8(&answer.body).map_err(|error| error.to_string())?;
+    Ok(sum(text, &counter.name))
 }
 
 /// Returns the sum of a counter's series in Prometheus' text format.

@@ -126,6 +126,17 @@ impl Targets {
         }
     }
 
+    /// Checks the file with certificate authorities, also if no URL needs it.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub(super) fn check_trust(&self) -> Result<(), TlsError> {
+        match &self.trust {
+            Trust::File(_) => tls::config(&self.trust, &[]).map(drop),
+            Trust::System | Trust::Everybody => Ok(()),
+        }
+    }
+
     /// Parses an absolute http or https URL.
     ///
     /// # Errors

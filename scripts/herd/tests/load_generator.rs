@@ -10,7 +10,8 @@
 //! - validators read every row once, by cursor, in every encoding; the writers' rows are stored
 //! - rebuilds are the server's own count
 //! - several threads: see `load_generator/threads.rs`
-//! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`;
+//! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`
+//!   and `load_generator/http2.rs`; files, signals and other processes: see `load_generator/outside.rs`;
 //!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
@@ -25,11 +26,16 @@
 
 #[path = "../../../tests/publisher/client.rs"]
 mod client;
+#[path = "load_generator/http2.rs"]
+mod http2;
 #[path = "../examples/lab/mod.rs"]
 #[allow(dead_code)]
 mod lab;
 #[path = "load_generator/nginx.rs"]
 mod nginx;
+#[cfg(unix)]
+#[path = "load_generator/outside.rs"]
+mod outside;
 #[path = "load_generator/plans.rs"]
 mod plans;
 #[path = "load_generator/schedule.rs"]

@@ -27,9 +27,12 @@ mod tables;
 mod units;
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
+
+use tempfile::NamedTempFile;
 
 use crate::run::Run;
 
@@ -42,6 +45,9 @@ pub enum ReportError {
     /// The folder does not exist.
     #[error("{}: there is no such folder", .0.display())]
     Folder(PathBuf),
+    /// There is something else than a file: a folder, a device, a pipe, or a link to nothing.
+    #[error("not a regular file")]
+    NotAFile,
     /// Writing failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -66,19 +72,21 @@ impl Format {
 /// Checks that reports can be written to these files, before a run is spent on them.
 ///
 /// # Errors
-/// [`ReportError::Format`] and [`ReportError::Folder`].
+/// [`ReportError`], except for a disk that is full later.
 pub fn check(paths: &[PathBuf]) -> Result<(), ReportError> {
     for path in paths {
         Format::of(path)?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        if !folder.as_os_str().is_empty() && !folder.is_dir() {
-            return Err(ReportError::Folder(folder));
+        let (path, _) = place(path)?;
+        if path.exists() {
+            fs::OpenOptions::new().append(true).open(&path)?;
         }
+        beside(&path)?;
     }
     Ok(())
 }
 
-/// Writes the report of these runs; the extension of the file name selects the format.
+/// Writes the report of these runs; the extension of the file name selects the format. The file is replaced when the report
+/// is whole.
 ///
 /// # Errors
 /// [`ReportError`].
@@ -87,5 +95,48 @@ pub fn write(runs: &[Run], path: &Path) -> Result<(), ReportError> {
         Format::Html => page::page(runs).into_bytes(),
         Format::Svg => sheet::sheet(runs).into_bytes(),
     };
-    Ok(fs::write(path, bytes)?)
+    let (path, permissions) = place(path)?;
+    let mut file = beside(&path)?;
+    file.write_all(&bytes)?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
+    file.persist(&path).map_err(|failed| failed.error)?;
+    Ok(())
+}
+
+/// Returns the file that a path means, and the permissions that it has if it is there. A link stays a link.
+///
+/// # Errors
+/// If it is something else than a file, or cannot be looked at.
+fn place(path: &Path) -> Result<(PathBuf, Option<fs::Permissions>), ReportError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok((path.canonicalize()?, Some(found.permissions()))),
+        Ok(_) => Err(ReportError::NotAFile),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A link to nothing.
+            if path.is_symlink() {
+                return Err(ReportError::NotAFile);
+            }
+            Ok((path.to_owned(), None))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a file without content in the folder of another one. It goes when it is dropped.
+fn beside(path: &Path) -> Result<NamedTempFile, ReportError> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(ReportError::Folder(folder.to_owned()));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".herd-");
+    // Those of any new file: the system takes away what it does not allow.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    Ok(builder.tempfile_in(folder)?)
 }

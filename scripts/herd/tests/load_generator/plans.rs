@@ -477,7 +477,21 @@ fn options_that_make_no_sense_or_contradict_each_other_are_refused_with_one_line
             "64000 polls per second are more than --max-rate 5000",
         ),
         ("URL --interval-ms 99999999999", "--interval-ms"),
-        ("URL --interval-ms -1", "unexpected argument '-1'"),
+        ("URL --interval-ms -1", "-1 is not in 0.."),
+        ("URL --rate -1", "from 0.001 to 1000000"),
+        ("URL --clients -1", "-1 is not in 1.."),
+        ("URL --burst-at -1", "expected a second of the run"),
+        ("URL -H Host:a -H host:b", "a request has one Host"),
+        ("URL --ca-file /no/such/ca.pem", "--ca-file /no/such/ca.pem"),
+        (
+            "URL --feed-url URL",
+            "--feed-url has no effect: there are no --validators",
+        ),
+        ("URL --write-url URL", "--write-url has no effect"),
+        (
+            "URL --max-retries 2 --on-failure give-up",
+            "--max-retries has no effect",
+        ),
         ("URL --rate 5 --interval-ms 100", "cannot be used with"),
         ("URL --rate 5 --stage hold_5s_at_5/s", "cannot be used with"),
         (
@@ -605,7 +619,28 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
     let files = Files::new();
     for (text, reason) in [
         ("clients = 5", "a URL or a --target is missing"),
-        ("url = 5", "invalid URL"),
+        ("url = 5", "expected one URL"),
+        ("url = \"--help\"", "expected one URL"),
+        ("url = \"compare\"", "expected one URL"),
+        ("url = \"\"", "expected one URL"),
+        (
+            "url = [\"--i-own-this-server\", \"http://192.0.2.1/x\"]",
+            "expected one URL",
+        ),
+        (
+            "{\"format\": 2, \"plan\": {\"url\": [\"--i-own-this-server\", \"http://192.0.2.1/x\"]}}",
+            "expected one URL",
+        ),
+        ("url = \"--i-own-this-server://x\"", "expected one URL"),
+        ("clients = true", "clients: expected a text or a number"),
+        ("clients = false", "clients: expected a text or a number"),
+        ("clients = [1, 2]", "clients: expected a text or a number"),
+        ("report = true", "report: expected a text or a number"),
+        ("report = [true]", "report: expected a text or a number"),
+        ("wait = [true]", "wait: expected true or false"),
+        ("wait = 1", "wait: expected true or false"),
+        ("target = \"--i-own-this-server\"", "is not a weight"),
+        ("rate = \"--help\"", "invalid value '--help' for '--rate"),
         ("clients = \"five\"", "invalid value 'five' for '--clients"),
         ("clients = 1.5", "invalid value '1.5' for '--clients"),
         ("clients = nan", "invalid value"),
@@ -628,8 +663,8 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
         ),
         ("stage = \"ramp 5s\"", "plan.toml: invalid value 'ramp 5s'"),
         ("fail-if = [\"p99>5\"]", "plan.toml: invalid value 'p99>5'"),
-        ("wait = \"yes\"", "unexpected value 'yes' for '--wait'"),
-        ("header = [true]", "a list has texts or numbers"),
+        ("wait = \"yes\"", "wait: expected true or false"),
+        ("header = [true]", "header: expected a text or a number"),
         ("[pollers]\nclients = 5", "a plan has no tables"),
         ("{\"rate\": 5}", "not the results of a run"),
         (
@@ -644,7 +679,9 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
         let line = line(&output);
         assert!(line.contains(reason), "{text}: {line}");
         // What only the whole plan shows has no file.
-        let whole = ["URL", "expected"].iter().any(|part| reason.contains(part));
+        let whole = ["a URL or", "weight"]
+            .iter()
+            .any(|part| reason.contains(part));
         assert!(line.contains("plan.toml") || whole, "{line}");
     }
     let output = program(&["--plan", "/no/such/plan.toml"]);
@@ -655,7 +692,7 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
     // Numbers may be texts, as templates write them, and a single one may be in place of a list.
     let texts = files.write(
         "texts.toml",
-        "url = \"http://192.0.2.1/f\"\nrate = \"5\"\nclients = \"2\"\nburst-at = 3\nfeed-since = 2026-01-01T00:00:00Z",
+        "url = \"http://192.0.2.1/f\"\nvalidators = 1\nfeed-url = \"http://192.0.2.1/f\"\nrate = \"5\"\nclients = \"2\"\nburst-at = 3\nfeed-since = 2026-01-01T00:00:00Z",
     );
     let output = program(&["--plan", &texts]);
     assert!(line(&output).contains("192.0.2.1:80 is not this machine"));

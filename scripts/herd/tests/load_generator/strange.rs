@@ -206,11 +206,11 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<bool> {
 }
 
 /// Two polls of one client, the second one after the first is over.
-const TWO_POLLS: &str = "--clients 1 --interval-ms 500 --ramp-ms 0 --jitter-percent 0 --duration-secs 1 \
+pub const TWO_POLLS: &str = "--clients 1 --interval-ms 500 --ramp-ms 0 --jitter-percent 0 --duration-secs 1 \
                          --timeout-ms 3000 --arrival loop --on-failure give-up";
 
 /// Returns what the results say of the requests of these clients.
-fn says(role: &Role) -> String {
+pub fn says(role: &Role) -> String {
     let failures = role.failures.iter().map(|(reason, _)| reason.to_string());
     let mut text = failures.collect::<Vec<_>>().join(", ");
     if let Some(bytes) = role.body_bytes.checked_div(role.answered) {
@@ -224,7 +224,7 @@ fn says(role: &Role) -> String {
 }
 
 /// Checks that every request is accounted for.
-fn assert_sum(run: &Run, name: &str) {
+pub fn assert_sum(run: &Run, name: &str) {
     let roles = [
         Some(&run.pollers),
         run.validators.as_ref(),

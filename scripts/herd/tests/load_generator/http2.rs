@@ -1,0 +1,229 @@
+//! Strange servers of HTTP/2, frame by frame:
+//!
+//! - a response counts as answered if and only if it is whole: END_STREAM has come, and Content-Length fits
+//! - requests that a server says not to have processed are sent again, whatever the method, but not for ever
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+};
+
+use super::{
+    herd_of,
+    strange::{TWO_POLLS, assert_sum, says},
+};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const NO_ERROR: u32 = 0;
+const REFUSED_STREAM: u32 = 7;
+const PREFACE: usize = 24;
+/// `:status: 200` (RFC 7541 appendix A).
+const OK: &[u8] = b"\x88";
+
+/// Makes a frame (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+fn head(stream: u32, flags: u8, more: &[u8]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | flags, stream, &[OK, more].concat())
+}
+
+/// A field, literal without indexing (RFC 7541 §6.2.2).
+fn length(value: &str) -> Vec<u8> {
+    let size = |text: &str| u8::try_from(text.len()).unwrap();
+    let name = "content-length";
+    let name = [&[0, size(name)], name.as_bytes()].concat();
+    [&name, &[size(value)][..], value.as_bytes()].concat()
+}
+
+fn reset(stream: u32, code: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &code.to_be_bytes())
+}
+
+fn go_away(last: u32) -> Vec<u8> {
+    let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
+    frame(GOAWAY, 0, 0, &payload)
+}
+
+fn whole(stream: u32) -> Vec<u8> {
+    [head(stream, 0, b""), frame(DATA, END_STREAM, stream, b"ok")].concat()
+}
+
+/// What a server sends to a request: by its stream, and by the number of requests of all connections before it.
+type Respond = fn(u32, u32) -> Vec<u8>;
+
+/// Starts a server, until the test process ends; returns its URL.
+fn serve(respond: Respond) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let requests = std::sync::Arc::clone(&requests);
+            let next = move || requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            thread::spawn(move || answer(socket, respond, next));
+        }
+    });
+    url
+}
+
+fn answer(mut socket: TcpStream, respond: Respond, next: impl Fn() -> u32) -> io::Result<()> {
+    socket.read_exact(&mut [0; PREFACE])?;
+    socket.write_all(&frame(SETTINGS, 0, 0, b""))?;
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head)?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        socket.read_exact(&mut payload)?;
+        match kind {
+            SETTINGS if flags & ACK == 0 => socket.write_all(&frame(SETTINGS, ACK, 0, b""))?,
+            HEADERS => socket.write_all(&respond(u32::from_be_bytes(stream), next()))?,
+            _ => {}
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_response_of_http_2_counts_if_it_is_whole() {
+    let servers: &[(&str, Respond, &str)] = &[
+        ("a body", |stream, _| whole(stream), "2 bytes"),
+        (
+            "no body",
+            |stream, _| head(stream, END_STREAM, b""),
+            "0 bytes",
+        ),
+        (
+            "trailers",
+            |stream, _| {
+                let data = frame(DATA, 0, stream, b"ok");
+                let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\x00\x01a\x01b");
+                [head(stream, 0, b""), data, trailers].concat()
+            },
+            "2 bytes",
+        ),
+        (
+            "a whole body and a reset",
+            |stream, _| [whole(stream), reset(stream, NO_ERROR)].concat(),
+            "2 bytes",
+        ),
+        (
+            "all of its length and a reset",
+            |stream, _| {
+                let data = frame(DATA, 0, stream, b"ok");
+                [head(stream, 0, &length("2")), data, reset(stream, NO_ERROR)].concat()
+            },
+            "truncated",
+        ),
+        (
+            "a reset in a body",
+            |stream, _| {
+                let data = frame(DATA, 0, stream, b"ok");
+                [head(stream, 0, b""), data, reset(stream, NO_ERROR)].concat()
+            },
+            "truncated",
+        ),
+        (
+            "a reset before a body",
+            |stream, _| [head(stream, 0, b""), reset(stream, NO_ERROR)].concat(),
+            "truncated",
+        ),
+        (
+            "a reset in a body with a length",
+            |stream, _| {
+                let data = frame(DATA, 0, stream, b"ok");
+                [head(stream, 0, &length("9")), data, reset(stream, NO_ERROR)].concat()
+            },
+            "truncated",
+        ),
+        (
+            "a body shorter than its length",
+            |stream, _| {
+                let data = frame(DATA, END_STREAM, stream, b"ok");
+                [head(stream, 0, &length("9")), data].concat()
+            },
+            "truncated",
+        ),
+        (
+            "a body longer than its length",
+            |stream, _| {
+                let data = frame(DATA, END_STREAM, stream, b"ok");
+                [head(stream, 0, &length("1")), data].concat()
+            },
+            "truncated",
+        ),
+        (
+            "a length without a body",
+            |stream, _| head(stream, END_STREAM, &length("9")),
+            "malformed",
+        ),
+    ];
+    for (name, respond, says_this) in servers {
+        let run = herd_of(&serve(*respond), &format!("{TWO_POLLS} --http2")).await;
+        let role = &run.pollers;
+        assert_eq!(says(role), *says_this, "{name}: {:?}", role.failures);
+        assert_sum(&run, name);
+    }
+}
+
+#[actix_web::test]
+async fn what_a_server_says_not_to_have_processed_is_sent_again_but_not_for_ever() {
+    let servers: &[(&str, Respond, &str)] = &[
+        (
+            "refuses every other one",
+            |stream, number| match number % 2 {
+                0 => reset(stream, REFUSED_STREAM),
+                _ => whole(stream),
+            },
+            "2 bytes, opened again",
+        ),
+        (
+            "one request per connection",
+            |stream, _| match stream {
+                1 => whole(stream),
+                _ => go_away(1),
+            },
+            "2 bytes, opened again",
+        ),
+        (
+            "goes away before every other one",
+            |stream, number| match number % 2 {
+                0 => go_away(0),
+                _ => whole(stream),
+            },
+            "2 bytes, opened again",
+        ),
+        (
+            "refuses all",
+            |stream, _| reset(stream, REFUSED_STREAM),
+            "reset, opened again",
+        ),
+        (
+            "goes away at once",
+            |_, _| go_away(0),
+            "closed, opened again",
+        ),
+    ];
+    for (name, respond, says_this) in servers {
+        for method in ["GET", "POST"] {
+            let options = format!("{TWO_POLLS} --http2 -X {method}");
+            let run = herd_of(&serve(*respond), &options).await;
+            let role = &run.pollers;
+            assert_eq!(says(role), *says_this, "{name}: {:?}", role.failures);
+            assert_eq!((role.due, role.attempts), (2, 2), "{name}");
+            assert!(role.reopened <= 16, "{name}: {}", role.reopened);
+            assert_sum(&run, name);
+        }
+    }
+}
