@@ -76,7 +76,7 @@ CREATE TABLE feed_version (
 CREATE TABLE lineages (
     ordinal        bigint  PRIMARY KEY,
     id             text    NOT NULL UNIQUE CHECK (id ~ '^[0-9a-f]{16}$'),
-    first_seq      bigint  NOT NULL,  -- smaller ones are shared with the lineage before; see publisher_lineage()
+    first_seq      bigint  NOT NULL,
     shared_through bigint,
     is_restore     boolean NOT NULL,
     mark           text    NOT NULL   -- publisher_mark() when it began
@@ -118,10 +118,6 @@ $$;
 -- if the database is not as far as the caller has seen it (a snapshot of the volume was restored).
 --
 -- After a promotion alone the history continues. Otherwise eval runs may have gone or come: that is a restore.
---
--- `first_seq` follows the greatest number that was committed here. The sequence may be up to 32 ahead of that, because a
--- standby knows only by how much it may be ahead: the old primary may have given those numbers to eval runs that are
--- lost. They are not given again, and clients that have seen them must not take them for shared ones.
 CREATE FUNCTION publisher_lineage(known_ordinal bigint DEFAULT 0, known_last_seq bigint DEFAULT 0) RETURNS lineages
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -129,7 +125,6 @@ DECLARE
     lineage    lineages;
     last       bigint;  -- the greatest seq that was given according to feed_version
     drawn      bigint;  -- according to the sequence
-    shared     bigint;  -- the greatest that was committed here
     is_restore boolean;
 BEGIN
     -- What clients have been given must not be lost with the server's memory: its numbers would be given again.
@@ -150,15 +145,14 @@ BEGIN
         RETURN lineage;
     END IF;
     is_restore := lineage.mark IS NULL OR lineage.mark = here OR substr(lineage.mark, 9) <> substr(here, 9);
-    SELECT greatest(max(e.seq), last, 0) INTO shared FROM eval_runs AS e;
-    last := greatest(shared, drawn);
+    SELECT greatest(max(e.seq), last, drawn, 0) INTO last FROM eval_runs AS e;
     IF drawn < last THEN
         PERFORM setval('eval_runs_seq_seq', last);
     END IF;
     -- The ordinal is the time, so that it is greater than those of databases that are not known here.
     INSERT INTO lineages VALUES (
         greatest(lineage.ordinal + 1, known_ordinal + 1, least(extract(epoch FROM clock_timestamp())::bigint, 4000000000)),
-        publisher_random(), shared + 1, NULL, is_restore, here
+        publisher_random(), last + 1, NULL, is_restore, here
     ) RETURNING * INTO lineage;
     UPDATE feed_version AS f SET last_seq = last;
     IF is_restore THEN

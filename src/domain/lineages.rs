@@ -18,8 +18,7 @@ const MAX_LEFT: usize = 256;
 pub struct KnownLineage {
     /// Its ordinal and id.
     pub lineage: Lineage,
-    /// Eval runs with a smaller `seq` are shared with the lineage before. The first `seq` that was given in it may be
-    /// greater: after a promotion, PostgreSQL leaves out numbers that the lost primary may have given.
+    /// The first `seq` that was given in it.
     pub first_seq: i64,
     /// `None` if the database continues it. Otherwise the greatest `seq` up to which both have the same eval runs.
     pub shared_through: Option<i64>,

@@ -25,7 +25,10 @@ use crate::{
     store::{
         WriteError,
         operation::{Mirror, MirroredPage, Operation},
-        sqlite::{SqliteStore, mirror::Mirrored},
+        sqlite::{
+            SqliteStore,
+            mirror::{Mirrored, PARTED},
+        },
     },
     throttle::Throttle,
     writer::{
@@ -84,6 +87,8 @@ pub(super) enum Stop {
     Refused(String),
     /// An eval run is stored with another number: the upstream has lost it since, and got it again.
     Conflict(String),
+    /// The upstream may have lost eval runs that were copied.
+    Parted,
     /// Another page was stored meanwhile.
     Overtaken,
     /// The own database cannot be read or written.
@@ -99,6 +104,7 @@ impl std::fmt::Display for Stop {
             Self::Refused(reason) | Self::Conflict(reason) => {
                 write!(f, "its answer is rejected: numbers: {reason}")
             }
+            Self::Parted => f.write_str(PARTED),
             Self::Overtaken => f.write_str("another page was stored meanwhile"),
             Self::Own(reason) => write!(f, "what it says cannot be stored: {reason}"),
         }
@@ -299,6 +305,7 @@ fn refused(rejected: Rejected) -> Stop {
             error: error @ WriteError::Conflict { .. },
             ..
         } => Stop::Conflict(error.to_string()),
+        Rejected::Item { error, .. } if error.to_string().ends_with(PARTED) => Stop::Parted,
         Rejected::Item { error, .. } => Stop::Refused(error.to_string()),
         Rejected::Store(_)
         | Rejected::Refused(_)
@@ -338,6 +345,7 @@ impl Told {
             | Stop::Old(_)
             | Stop::Refused(_)
             | Stop::Conflict(_)
+            | Stop::Parted
             | Stop::Overtaken
             | Stop::Own(_) => None,
         };

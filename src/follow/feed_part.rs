@@ -73,7 +73,7 @@ pub(super) struct FeedPart {
     behind: Behind,
     /// Whether all is being read anew: the end of that says nothing of the next request.
     is_anew: bool,
-    /// Whether all was read anew because of a conflict, and the upstream has not been well since.
+    /// Whether all was read anew because it contradicts what is stored, and the upstream has not been well since.
     has_resolved: bool,
     way: Way,
 }
@@ -123,7 +123,7 @@ impl FeedPart {
                     self.way = Way::anew();
                 }
                 // Once: an upstream that contradicts itself is not read in circles.
-                if matches!(stop, Stop::Conflict(_)) && !self.has_resolved {
+                if matches!(stop, Stop::Conflict(_) | Stop::Parted) && !self.has_resolved {
                     (self.way, self.has_resolved) = (Way::anew(), true);
                 }
                 self.told.failed(&self.copy, &mut self.pace, &stop)

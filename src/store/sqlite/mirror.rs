@@ -29,6 +29,9 @@ use crate::{
 /// The greatest number that an eval run may have.
 const MAX_SEQ: i64 = i64::MAX / 4;
 
+/// Why a page is refused after which all eval runs must be read anew.
+pub(crate) const PARTED: &str = "the upstream may have lost eval runs that were copied";
+
 /// How far a follower has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrored {
@@ -216,6 +219,9 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     if page.asked != SeqCursor::Start && lineages.current() < known.current() {
         return Err(refused("the page is older than what is stored"));
     }
+    if page.asked != SeqCursor::Start && may_have_parted(&known, lineages, last_seq, seqs) {
+        return Err(refused(PARTED));
+    }
     let mut last_seq_now = next.number;
     let pruned = match &page.kept_from {
         Some(kept_from) => {
@@ -274,6 +280,22 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     let current = lineages.current().map(|current| current.id_text());
     set_lineage(connection, current.as_deref())?;
     Ok(counts)
+}
+
+/// Returns whether a lineage begins that may lack the last eval runs of the copy. A promoted standby of PostgreSQL may be
+/// behind, and its lineage begins behind its sequence, which is up to 32 ahead: there may be numbers in between that
+/// only the lost primary has given. It has not lost the copy's last eval runs if it has one behind them that is older
+/// than the lineage.
+fn may_have_parted(known: &Lineages, told: &Lineages, last_seq: i64, seqs: &[i64]) -> bool {
+    let is_new = |id| known.known().iter().all(|it| it.lineage != id);
+    told.known().iter().any(|began| {
+        let continues = began.shared_through.is_none() && !began.is_restore;
+        let has_gap = began.first_seq > last_seq + 1;
+        let has_older = seqs
+            .iter()
+            .any(|seq| (last_seq + 1..began.first_seq).contains(seq));
+        continues && is_new(began.lineage) && has_gap && !has_older
+    })
 }
 
 fn put_rows(

@@ -65,7 +65,7 @@ impl Follower {
             };
             let is_last = page.rows < limit.rows();
             let runs = bodies.iter().map(|row| EvalRun::from_json(row).unwrap());
-            self.apply(&Mirror::Page(MirroredPage {
+            let applied = self.apply(&Mirror::Page(MirroredPage {
                 asked,
                 rows: page.seqs.iter().copied().zip(runs).collect(),
                 detail: FeedDetail {
@@ -76,8 +76,16 @@ impl Follower {
                 },
                 is_last,
                 kept_from: page.kept_from,
-            }))
-            .unwrap();
+            }));
+            if asked != SeqCursor::Start
+                && applied
+                    .as_ref()
+                    .is_err_and(|refused| refused.error.to_string().ends_with(PARTED))
+            {
+                asked = SeqCursor::Start;
+                continue;
+            }
+            applied.unwrap();
             if is_last {
                 return;
             }
