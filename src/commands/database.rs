@@ -96,7 +96,7 @@ impl Opened {
     pub(crate) fn expect_own(&self, promote: bool, busy_timeout: Duration) -> anyhow::Result<()> {
         let path = match self {
             // If it is opened later, the writer checks it.
-            Self::File(opening) if opening.file().path().exists() => opening.file().path(),
+            Self::File(opening) if promote || opening.is_open() => opening.file().path(),
             Self::File(_) | Self::Server(_) => return Ok(()),
         };
         if promote && let Some(upstream) = release(path, busy_timeout)? {

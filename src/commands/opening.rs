@@ -72,6 +72,11 @@ impl Opening {
         &self.file
     }
 
+    /// Returns whether the database is open by now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.locked().is_some()
+    }
+
     /// Keeps the lock until the database is closed.
     pub(crate) fn keep(&mut self, lock: FollowerLock) {
         self.follower_lock = Some(lock);

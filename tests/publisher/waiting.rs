@@ -75,6 +75,17 @@ impl App {
         let name = format!("publisher_waits_total{{outcome=\"{outcome}\"}} ");
         self.metric(&name).await
     }
+
+    /// Waits until so many waits had this outcome: each is counted when its answer has been sent.
+    async fn expect_waits(&self, outcome: &str, expected: u64) {
+        for _ in 0..500 {
+            if self.waits(outcome).await == expected {
+                return;
+            }
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.waits(outcome).await, expected, "{outcome}");
+    }
 }
 
 #[actix_rt::test]
@@ -130,7 +141,7 @@ async fn a_request_that_names_no_slot_or_one_that_is_over_is_answered_at_once() 
     // The slot ends while its link is on its way to the client.
     app.clock.advance(Duration::from_secs(60));
     assert_ne!(next(&app.get(&url).await), url);
-    assert_eq!(app.waits("unchanged").await, 0);
+    app.expect_waits("unchanged", 0).await;
     app.stop().await;
 }
 
@@ -158,7 +169,7 @@ async fn one_change_is_one_build_and_an_answer_for_each_of_500_clients() {
         assert_eq!(next(answer), next(&answers[0]));
     }
     assert_eq!(app.waiters().await, 0);
-    assert_eq!(app.waits("changed").await, 500);
+    app.expect_waits("changed", 500).await;
     assert_eq!(app.metric("publisher_wake_seconds_count ").await, 500);
     // The URL of what is out of date is answered at once.
     let late = app.get_with(&url, &held).await;
@@ -181,7 +192,7 @@ async fn at_the_end_of_its_slot_a_request_is_answered_without_a_change() {
     for answer in [&unchanged, &whole] {
         assert_eq!(answer.header("cache-control"), "public, max-age=15");
     }
-    assert_eq!(app.waits("unchanged").await, 2);
+    app.expect_waits("unchanged", 2).await;
     app.clock.advance(Duration::from_secs(2));
     assert_ne!(next(&app.get(CHANGES).await), url, "the next slot");
     app.stop().await;
@@ -199,8 +210,8 @@ async fn a_write_that_leaves_the_board_as_it_is_wakes_nobody() {
     };
     let (answer, ()) = join(app.get_with(&url, &held), write).await;
     assert_eq!(answer.status, 304);
-    assert_eq!(app.waits("unchanged").await, 1);
-    assert_eq!(app.waits("changed").await, 0);
+    app.expect_waits("unchanged", 1).await;
+    app.expect_waits("changed", 0).await;
     app.stop().await;
 }
 
@@ -263,7 +274,7 @@ async fn beyond_the_limits_a_request_is_answered_at_once_with_retry_after() {
             assert_eq!(refused.body, first.body);
             assert_eq!(refused.header("retry-after"), "5");
             assert_eq!(refused.header("cache-control"), "no-store");
-            assert_eq!(app.waits("refused").await, 1);
+            app.expect_waits("refused", 1).await;
             app.put("new", "active").await;
         };
         join(waiting, others).await;
@@ -406,12 +417,12 @@ async fn a_client_that_has_a_board_of_another_lineage_or_a_newer_one_is_not_answ
     let other = format!("{head}0123456789abcdef");
     let other = app.get(&format!("{other}.{version}&slot={slot}")).await;
     assert_eq!(next(&other), url);
-    assert_eq!(app.waits("unchanged").await, 0);
+    app.expect_waits("unchanged", 0).await;
     // As of a replica that is ahead of this one.
     let ahead = app.get(&format!("{lineage}.999999&slot={slot}")).await;
     assert_eq!(ahead.status, 200);
     assert_eq!(ahead.header("cache-control"), "public, max-age=1");
-    assert_eq!(app.waits("unchanged").await, 1);
+    app.expect_waits("unchanged", 1).await;
     app.stop().await;
 }
 
@@ -519,7 +530,7 @@ async fn a_page_at_the_end_of_the_feed_waits_for_eval_runs_one_read_for_500_clie
         .metric("publisher_feed_pages_total{from=\"read\"} ")
         .await;
     assert_eq!(all_reads, reads + 1);
-    assert_eq!(app.waits("changed").await, 500);
+    app.expect_waits("changed", 500).await;
     assert_eq!(app.metric("publisher_wake_seconds_count ").await, 500);
     // Late, at the same URL.
     assert_eq!(ids(&app.get(&url).await).len(), 50);
@@ -571,10 +582,10 @@ async fn at_the_end_of_its_slot_a_page_is_answered_empty_with_the_same_cursor() 
         url.contains(&format!("since_seq={next_since_seq}&")),
         "{url}"
     );
-    assert_eq!(app.waits("unchanged").await, 1);
+    app.expect_waits("unchanged", 1).await;
     let held = [("if-none-match", answer.header("etag"))];
     assert_eq!(app.get_with(&url, &held).await.status, 304);
-    assert_eq!(app.waits("unchanged").await, 2);
+    app.expect_waits("unchanged", 2).await;
     // None of these waits.
     let (without_slot, slot) = url.split_once("&slot=").unwrap();
     for url in [
@@ -595,7 +606,7 @@ async fn at_the_end_of_its_slot_a_page_is_answered_empty_with_the_same_cursor() 
         400,
         "slot must be a number, as the Link of an answer gives it",
     );
-    assert_eq!(app.waits("unchanged").await, 2);
+    app.expect_waits("unchanged", 2).await;
     app.stop().await;
 }
 
@@ -617,7 +628,7 @@ async fn a_client_that_has_eval_runs_which_were_deleted_is_not_answered_in_a_loo
     let (held, _) = url.split_once("&slot=").unwrap();
     let answer = app.get(&format!("{held}&slot={slot}")).await;
     assert_eq!(ids(&answer), [""; 0]);
-    assert_eq!(app.waits("unchanged").await, 1);
+    app.expect_waits("unchanged", 1).await;
     let again = next_of(FEED, &answer);
     let (waited, ()) = join(app.get(&again), async {
         app.until_waiting(1).await;

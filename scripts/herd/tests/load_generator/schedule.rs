@@ -239,7 +239,6 @@ fn times_depend_on_the_seed_and_the_client_and_the_number_of_requests_is_kept() 
             format!("--clients_7_--interval-ms_100_--ramp-ms_0_--jitter-percent_50_-n_{number}");
         assert_eq!(polls(&limited).to_string(), number);
     }
-    assert_eq!(polls(&format!("{stages}_-n_25")), 25);
     // A day of polls takes no memory.
     let day = plan("--clients_1000_--rate_5000_--duration-secs_86400");
     let times = day.pollers.schedule.times(999);
