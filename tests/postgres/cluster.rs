@@ -172,10 +172,15 @@ pub fn skipped(why: &str) {
 
 /// Returns a port that nothing listens on.
 pub fn free_port() -> u16 {
+    free_listener().local_addr().unwrap().port()
+}
+
+/// Listens at such a port.
+pub fn free_listener() -> TcpListener {
     loop {
         let port = fastrand::u16(15_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::cluster::free_port;
+use crate::cluster::free_listener;
 
 /// A port that passes connections on to another one.
 pub struct Link {
@@ -30,8 +30,8 @@ struct State {
 
 impl Link {
     pub fn to(target: u16) -> Self {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let listener = free_listener();
+        let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
