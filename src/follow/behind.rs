@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long a replica may be behind (WIRE.md, "The order of commits"), and a little longer.
 const LONGEST: Duration = Duration::from_secs(3600 + 60);
 
-/// Since when nothing but that was answered.
+/// How long the upstream has answered only that it is behind the copy.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     since: Option<Instant>,

@@ -137,7 +137,7 @@ impl Exchange {
             Err(_) => Err(timed_out()),
         };
         let now = Instant::now();
-        // Whoever looks late would otherwise find a response that came late.
+        // A busy thread may check the timer only after a late response has arrived: that is a timeout too.
         let answer = match answer {
             Ok(_) if now - sent > self.policy.timeout => Err(timed_out()),
             answer => answer,

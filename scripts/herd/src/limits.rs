@@ -99,7 +99,7 @@ impl Limits {
         }
     }
 
-    /// Returns the room that a poll takes until it is over; `None` if there is none.
+    /// Returns a permit that a poll holds until it ends; `None` if too many polls have no response yet.
     pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.polls).try_acquire_owned().ok()
     }

@@ -141,7 +141,7 @@ impl Polls {
 /// Returns the targets: those of `--target`, or the URL.
 ///
 /// # Errors
-/// If there is none, and for the first invalid one.
+/// [`PlanError`] if there is no target, or for the first invalid one.
 fn mix(
     url: Option<&str>,
     weighted: &[String],
