@@ -75,7 +75,7 @@ fn texts(run: &Run, columns: &[super::columns::Column]) -> Vec<(&'static str, St
             .map(|line| ("story", line)),
     );
     let figures = format!(
-        "Answered {} of {}/s ({}), p50 {}, p99 {}.",
+        "The whole run: answered {} of {}/s ({}), p50 {}, p99 {}.",
         per_second(role.answered),
         per_second(role.due),
         percent(role.answered, role.due),
