@@ -130,7 +130,7 @@ impl Pass {
             for hash in &self.active {
                 let Some(checked) = shared.upgrade().and_then(|shared| shared.check_here(*hash))
                 else {
-                    // The file is missing or wrong: requests say so.
+                    // The file is missing or wrong, and requests say so, or a request is checking it.
                     continue;
                 };
                 if checked.source(coding).is_none() {

@@ -147,7 +147,7 @@ fn digest(
     }
 }
 
-/// Fails when it is no longer wanted.
+/// Reads until `goes_on` returns false; then fails with `TimedOut`.
 struct Watched<'g, R> {
     inner: R,
     goes_on: &'g dyn Fn() -> bool,
@@ -162,7 +162,7 @@ impl<R: Read> Read for Watched<'_, R> {
     }
 }
 
-/// Fails with `FileTooLarge` instead of writing more bytes.
+/// Writes up to a number of bytes; fails with `FileTooLarge` instead of writing more.
 struct Limited<W> {
     inner: W,
     left: u64,

@@ -92,7 +92,7 @@ impl Measured {
     }
 }
 
-/// What changes when somebody writes to a file or puts another one in its place.
+/// Facts of a file that change when it is written to, or when another file takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     place: (u64, u64),

@@ -36,6 +36,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -122,6 +123,8 @@ struct Shared {
     active: Mutex<Option<BTreeSet<FileHash>>>,
     /// Tells the thread that makes codings that something may have changed.
     due: SyncSender<()>,
+    /// That thread has left out a formula that a request was checking.
+    was_skipped: AtomicBool,
     logged: Throttle<(FileHash, &'static str)>,
     metrics: Metrics,
 }
@@ -154,6 +157,7 @@ impl CnfHandle {
             checks: Arc::new(Semaphore::new(MAX_CHECKS)),
             active: Mutex::default(),
             due,
+            was_skipped: AtomicBool::new(false),
             logged: Throttle::new(1, LOG_EVERY),
             metrics,
             folder,
@@ -298,20 +302,24 @@ impl Shared {
         };
         let is_new = found.is_ok() && turn.before.is_none();
         turn.finish(found.clone());
-        if is_new {
+        if is_new || self.was_skipped.swap(false, Ordering::SeqCst) {
             self.wake();
         }
         found
     }
 
-    /// Returns a checked formula, for the thread that makes codings. Blocks.
+    /// Returns a checked formula, for the thread that makes codings; `None` if its file is missing or wrong, or if a
+    /// request is checking it: then the end of that check wakes the thread. Blocks.
     fn check_here(&self, hash: FileHash) -> Option<Arc<Checked>> {
-        match self.table.begin(hash, Instant::now()) {
-            Step::Use(found) => found.ok(),
-            Step::Check(turn) => self.check(turn).ok(),
-            // The end of that check makes the thread look again, if the file is new.
-            Step::Wait(_) => None,
+        // Twice: a check that ended before the first mark does not see it.
+        for _ in 0..2 {
+            match self.table.begin(hash, Instant::now()) {
+                Step::Use(found) => return found.ok(),
+                Step::Check(turn) => return self.check(turn).ok(),
+                Step::Wait(_) => self.was_skipped.store(true, Ordering::SeqCst),
+            }
         }
+        None
     }
 
     /// Returns the formulas of active challenges; `None` before the first board.

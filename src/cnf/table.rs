@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use super::checked::{Checked, Fault};
 use crate::domain::formula::FileHash;
 
-/// How long what was found of a file counts before somebody looks whether it has changed. Wrong bytes are not served
-/// even if it has: each chunk that is read is compared with its checksum.
+/// How long a result counts before the file is looked at again. Wrong bytes are not served even if the file has changed
+/// meanwhile: each chunk that is read is compared with its checksum.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most files that are known.
 const MAX_FILES: usize = 4096;
-/// The most memory of what is known of them, in bytes: the least recently used ones are forgotten.
+/// The most memory for these files, in bytes: the least recently used ones are evicted.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// What was found of a file.
@@ -80,13 +80,13 @@ impl Table {
         })))
     }
 
-    /// Returns what was found of a file, unless somebody must look at it now, or does.
+    /// Returns what was found of a file; `None` if the file must be checked, or a check runs.
     pub(super) fn known(&self, hash: &FileHash, now: Instant) -> Option<Found> {
         let mut entries = self.lock();
         entries.files.get(hash)?.current(now).cloned()
     }
 
-    /// Returns what is known of a file, or who finds out.
+    /// Returns what was found of a file, the check that runs, or the right to check it.
     pub(super) fn begin(&self, hash: FileHash, now: Instant) -> Step {
         let mut entries = self.lock();
         let mut before = None;

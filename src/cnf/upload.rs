@@ -114,10 +114,12 @@ impl Upload {
         }
         let path = names::path(&self.cnf.0.folder, &formula.hash, Coding::Identity);
         let is_stored = measure(&path).is_ok_and(|(_, stored)| stored.sha256 == found.0);
-        if !is_stored {
-            let synced = self.scratch.as_file().sync_all();
-            synced.map_err(failed(&path))?;
-        }
+        // Another upload may have named the file and not have made it durable yet.
+        let synced = match is_stored {
+            true => File::open(&path).and_then(|stored| stored.sync_all()),
+            false => self.scratch.as_file().sync_all(),
+        };
+        synced.map_err(failed(&path))?;
         Ok(Complete {
             cnf: self.cnf,
             hash: formula.hash,
@@ -133,17 +135,17 @@ impl Complete {
     /// # Errors
     /// [`UploadError::Disk`].
     pub fn keep(self) -> Result<bool, UploadError> {
-        let Some(scratch) = self.scratch else {
-            return Ok(false);
-        };
         let (shared, path) = (&self.cnf.0, &self.path);
-        let named = scratch.persist(path).map_err(|error| error.error);
-        named.map_err(failed(path))?;
+        let is_new = self.scratch.is_some();
+        if let Some(scratch) = self.scratch {
+            let named = scratch.persist(path).map_err(|error| error.error);
+            named.map_err(failed(path))?;
+            shared.table.forget(&self.hash);
+            shared.wake();
+        }
         // The name is durable only when the folder is.
         let synced = File::open(&shared.folder).and_then(|folder| folder.sync_all());
         synced.map_err(failed(&shared.folder))?;
-        shared.table.forget(&self.hash);
-        shared.wake();
-        Ok(true)
+        Ok(is_new)
     }
 }
