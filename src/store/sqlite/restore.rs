@@ -32,7 +32,7 @@ use crate::{
 const CHECKPOINT_ATTEMPTS: u32 = 20;
 /// How long an attempt waits for readers. Writers wait as well.
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
-/// Between two attempts. SQLite's busy handler tries every 100 ms, so everybody who waits gets a turn.
+/// Between two attempts. SQLite's busy handler tries every 100 ms, so every writer that waits gets a turn.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A restore that is about to begin.
@@ -211,12 +211,15 @@ impl Restore {
         })
         .map_err(&failed);
         drop(reader);
-        // Also after a failure: the log may have taken all the space on the disk.
-        if !empty_log(&into).map_err(&failed)? {
-            log::warn!(
-                "{}: another process reads it: its write-ahead log is not emptied yet",
-                self.database.display()
-            );
+        // Also after a failure: the log may have taken all the space on the disk. An error here does not change the
+        // outcome of the restore, which is complete or has failed already.
+        let name = self.database.display();
+        match empty_log(&into) {
+            Ok(true) => {}
+            Ok(false) => log::warn!(
+                "{name}: another process reads it: its write-ahead log is not emptied yet"
+            ),
+            Err(error) => log::warn!("{name}: its write-ahead log is not emptied yet: {error}"),
         }
         copied?;
         // Another restore or the first write of a process was faster. Its lineage is not known here yet.
