@@ -1,5 +1,7 @@
 //! The board: its form, and what leads on from it (WIRE.md, the board, one challenge, waiting).
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -162,9 +164,9 @@ fn current(session: &mut Session, whole: &Fetched) -> Result<((), String), Findi
         if let Some(last) = challenges.last() {
             asked.push((format!("?tier={}", last.tier), first_of(last.tier)));
         }
-        let unused = (0..)
-            .find(|tier| first_of(*tier).is_none())
-            .unwrap_or_default();
+        // A set: a server may have sent very many tiers.
+        let tiers: HashSet<u64> = challenges.iter().map(|it| it.tier).collect();
+        let unused = (0..).find(|tier| !tiers.contains(tier)).unwrap_or_default();
         asked.push((format!("?tier={unused}"), None));
         for (query, expected) in asked {
             let path = format!("{CURRENT}{query}");

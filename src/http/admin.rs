@@ -306,6 +306,21 @@ async fn next_piece(body: &mut Payload) -> Result<Option<Bytes>, ApiError> {
     }
 }
 
+/// Reads the next piece of a body whose request was admitted; `None` at its end.
+///
+/// # Errors
+/// Those of [`next_piece`]; [`Rejected::Slow`] if the request is cut off for the sake of others.
+async fn next_admitted(
+    body: &mut Payload,
+    admission: &Admission,
+) -> Result<Option<Bytes>, ApiError> {
+    tokio::select! {
+        biased;
+        () = admission.cut_off() => Err(Rejected::Slow.into()),
+        piece = next_piece(body) => piece,
+    }
+}
+
 /// Reads the whole body; its bytes are admitted as they arrive.
 async fn read_body(
     mut body: Payload,
@@ -314,15 +329,7 @@ async fn read_body(
 ) -> Result<Vec<u8>, ApiError> {
     let max_bytes = handles.max_body_bytes;
     let mut read = Vec::new();
-    loop {
-        let piece = tokio::select! {
-            biased;
-            () = admission.cut_off() => return Err(Rejected::Slow.into()),
-            piece = next_piece(&mut body) => piece?,
-        };
-        let Some(piece) = piece else {
-            break;
-        };
+    while let Some(piece) = next_admitted(&mut body, admission).await? {
         if read.len() + piece.len() > max_bytes as usize {
             return Err(ApiError::PayloadTooLarge {
                 max_bytes: max_bytes.into(),

@@ -154,9 +154,7 @@ impl From<Denied> for ApiError {
         match denied {
             Denied::NotAcceptable => Self::NotAcceptable,
             Denied::PreconditionFailed => Self::PreconditionFailed,
-            Denied::NotEncodedYet => Self::Unavailable {
-                retry_after: Duration::from_secs(1),
-            },
+            Denied::NotEncodedYet => Self::busy(),
         }
     }
 }
@@ -203,9 +201,7 @@ impl From<Rejected> for ApiError {
             Rejected::Unknown => Self::OutcomeUnknown,
             Rejected::Refused(_) => Self::RefusedByDatabase,
             Rejected::Busy | Rejected::Store(_) | Rejected::Queued | Rejected::Stopped => {
-                Self::Unavailable {
-                    retry_after: Duration::from_secs(1),
-                }
+                Self::busy()
             }
         }
     }
@@ -216,9 +212,7 @@ impl From<Arc<FeedError>> for ApiError {
         match &*error {
             FeedError::UnknownLineage => Self::UnknownLineage,
             FeedError::Ahead => Self::Behind,
-            FeedError::Busy | FeedError::Store(_) => Self::Unavailable {
-                retry_after: Duration::from_secs(1),
-            },
+            FeedError::Busy | FeedError::Store(_) => Self::busy(),
             // The database is not to blame, so asking again would not help.
             FeedError::Json(_) | FeedError::Time | FeedError::Panicked => Self::Internal,
         }

@@ -13,7 +13,7 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use super::{AdminHandles, announced_length, at, next_piece};
+use super::{AdminHandles, announced_length, at, next_admitted};
 use crate::{
     cnf::{Upload, UploadError},
     domain::{
@@ -21,7 +21,7 @@ use crate::{
         formula::Formula,
     },
     http::{App, cnf::NO_FOLDER, error::ApiError, query::id_of_path},
-    writer::{handle::Admission, outcome::Rejected},
+    writer::handle::Admission,
 };
 
 /// The name of a formula below its challenge.
@@ -70,15 +70,7 @@ pub(super) async fn put(
         blocking(&admission, move || cnf.begin_upload(formula)).await?
     };
     let (mut gathered, mut bytes) = (Vec::new(), 0);
-    loop {
-        let piece = tokio::select! {
-            biased;
-            () = admission.cut_off() => return Err(Rejected::Slow.into()),
-            piece = next_piece(&mut body) => piece?,
-        };
-        let Some(piece) = piece else {
-            break;
-        };
+    while let Some(piece) = next_admitted(&mut body, &admission).await? {
         admission.grow(piece.len())?;
         bytes += piece.len() as u64;
         if bytes > max_bytes {

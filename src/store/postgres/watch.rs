@@ -385,7 +385,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_from_nothing_to_five_seconds() {
+    fn delays_grow_from_nothing_to_a_second() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next_delay(), Duration::ZERO);
         let mut longest = FIRST_DELAY;
