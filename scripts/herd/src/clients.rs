@@ -33,15 +33,15 @@ use crate::{
 /// The clients of a shard that is being set up. Every shard counts all clients of the run, and draws their random
 /// numbers, so that a client polls at the same times whatever the number of shards; it starts its own.
 pub(super) struct Herd {
-    /// What it does.
+    /// What the run does.
     pub plan: Arc<Plan>,
-    /// Limits of all clients together.
+    /// Limits of all clients of this shard together.
     pub limits: Rc<Limits>,
     /// Which clients are of this shard.
     pub part: Part,
-    /// For waits.
+    /// The timer of this shard.
     pub timer: Timer,
-    /// Its beginning.
+    /// When the run begins.
     pub began: Instant,
     /// One task per client.
     pub clients: JoinSet<()>,

@@ -16,7 +16,7 @@ use crate::{
 pub struct Condition {
     /// As it was written.
     text: String,
-    /// Whose figure.
+    /// The clients whose figure it is about.
     pub clients: Clients,
     metric: Metric,
     comparison: Comparison,
@@ -59,6 +59,15 @@ enum Metric {
     Rate,
     /// 99th percentile of the generator's own delay.
     Lateness,
+}
+
+/// What the limit of a figure measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dimension {
+    Time,
+    Rate,
+    /// A number, or its share of all.
+    Number,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,19 +206,10 @@ impl Metric {
         let (number, unit) = split_unit(text);
         let number = parse_number(number)?;
         let unit = unit.trim_start();
-        match self {
-            Self::Latency(_) | Self::Lateness => {
-                Some(Limit::Milliseconds(number * unit_secs(unit)? * 1e3))
-            }
-            Self::Rate => matches!(unit, "" | "/s").then_some(Limit::PerSecond(number)),
-            Self::Errors
-            | Self::Failures
-            | Self::Timeouts
-            | Self::Lost
-            | Self::Reason(_)
-            | Self::DeadEnds
-            | Self::Status(_)
-            | Self::Class(_) => match unit {
+        match self.dimension() {
+            Dimension::Time => Some(Limit::Milliseconds(number * unit_secs(unit)? * 1e3)),
+            Dimension::Rate => matches!(unit, "" | "/s").then_some(Limit::PerSecond(number)),
+            Dimension::Number => match unit {
                 "" => Some(Limit::Count(number)),
                 "%" if number <= 100.0 => Some(Limit::Percent(number)),
                 _ => None,
@@ -218,9 +218,17 @@ impl Metric {
     }
 
     fn expected(self) -> &'static str {
+        match self.dimension() {
+            Dimension::Time => "a time such as 50ms, 0.5s or 900us",
+            Dimension::Rate => "a rate such as 500/s",
+            Dimension::Number => "a number such as 0, or a share such as 0.1%",
+        }
+    }
+
+    fn dimension(self) -> Dimension {
         match self {
-            Self::Latency(_) | Self::Lateness => "a time such as 50ms, 0.5s or 900us",
-            Self::Rate => "a rate such as 500/s",
+            Self::Latency(_) | Self::Lateness => Dimension::Time,
+            Self::Rate => Dimension::Rate,
             Self::Errors
             | Self::Failures
             | Self::Timeouts
@@ -228,7 +236,7 @@ impl Metric {
             | Self::Reason(_)
             | Self::DeadEnds
             | Self::Status(_)
-            | Self::Class(_) => "a number such as 0, or a share such as 0.1%",
+            | Self::Class(_) => Dimension::Number,
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Exchange {
     pub policy: RequestPolicy,
     /// Limits that all clients share.
     pub limits: Rc<Limits>,
-    /// For waits.
+    /// The timer of the shard.
     pub timer: Timer,
     /// Random numbers for waits.
     pub rng: RefCell<Rng>,

@@ -133,7 +133,7 @@ pub enum PlanError {
     },
     /// A burst is larger than what may be sent at once.
     #[error(
-        "a burst of {polls} polls is more than --max-rate {limit}, which holds for a second: raise it"
+        "a burst of {polls} polls is more than --max-rate {limit} allows in one second: raise it"
     )]
     TooLargeABurst {
         /// Polls of the burst.

@@ -78,7 +78,7 @@ fn plan(options: &RunOptions) -> anyhow::Result<Plan> {
 fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let run = LocalSet::new().block_on(&runtime, herd::run(plan, interrupted()))?;
-    // Each is tried, whatever the others do: the run cannot be had again.
+    // All are tried, also after one that fails: the run cannot be repeated as it was.
     let printed = print(&run, options.json);
     let reported = write_reports(std::slice::from_ref(&run), &options.output.report);
     let code = verdict(&run, options);
@@ -175,10 +175,14 @@ fn check_reports(paths: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes every report, also after one that cannot be written.
+///
+/// # Errors
+/// The first one.
 fn write_reports(runs: &[Run], paths: &[PathBuf]) -> anyhow::Result<()> {
-    for path in paths {
+    let written = paths.iter().map(|path| {
         let written = report::write(runs, path);
-        written.with_context(|| path.display().to_string())?;
-    }
-    Ok(())
+        written.with_context(|| path.display().to_string())
+    });
+    written.collect::<Vec<_>>().into_iter().collect()
 }

@@ -53,7 +53,7 @@ pub struct Plan {
     pub validators: Option<Validators>,
     /// The writers, if there are any.
     pub writers: Option<Writers>,
-    /// Who changes the board, if anybody does.
+    /// The client that changes the board, if there is one.
     pub operator: Option<Operator>,
     /// The server's counter of rebuilds.
     pub metrics: Option<Counter>,
@@ -66,7 +66,7 @@ pub struct Plan {
 pub struct Pollers {
     /// What they send.
     pub polls: Polls,
-    /// When they do.
+    /// When they send it.
     pub schedule: Schedule,
     /// What happens to a poll that is due while its client waits.
     pub arrival: Arrival,
@@ -120,7 +120,7 @@ pub struct Writers {
 pub struct Operator {
     /// The URL of the challenge that it changes.
     pub target: Target,
-    /// When it does.
+    /// When it changes it.
     pub at: Vec<Duration>,
     /// The value of Authorization, with the admin token.
     pub bearer: HeaderValue,
@@ -234,9 +234,7 @@ impl Plan {
             server_pids: options.server.server_pid.clone(),
         })
     }
-}
 
-impl Plan {
     /// Returns the number of all clients.
     pub(super) fn clients(&self) -> u32 {
         let validators = self.validators.as_ref().map_or(0, |plan| plan.clients);
@@ -262,7 +260,7 @@ fn without_effect(options: &RunOptions) -> Result<(), PlanError> {
     let gives_up = failures.on_failure == OnFailure::GiveUp;
     let give_up = "--on-failure give-up sends nothing again";
     let validators = "there are no --validators";
-    let has_url = feed.validators > 0;
+    let has_validators = feed.validators > 0;
     let alone = [
         (
             "--max-retries",
@@ -276,17 +274,17 @@ fn without_effect(options: &RunOptions) -> Result<(), PlanError> {
         ),
         (
             "--feed-url",
-            !has_url && feed.feed_url.is_some(),
+            !has_validators && feed.feed_url.is_some(),
             validators,
         ),
         (
             "--feed-since",
-            !has_url && feed.feed_since.is_some(),
+            !has_validators && feed.feed_since.is_some(),
             validators,
         ),
         (
             "--feed-accept-encoding",
-            !has_url && feed.feed_accept_encoding.is_some(),
+            !has_validators && feed.feed_accept_encoding.is_some(),
             validators,
         ),
         (

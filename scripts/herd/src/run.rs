@@ -120,13 +120,13 @@ pub struct News {
 pub struct Waits {
     /// The first response of each client.
     pub first: u64,
-    /// Another board than before; rows.
+    /// Responses with another board than before, or with rows.
     pub changed: u64,
-    /// Nothing new, at the end of a wait.
+    /// Responses with nothing new, at the end of a wait.
     pub unchanged: u64,
-    /// With Retry-After: the server has too many waits.
+    /// Responses with Retry-After: the server has too many waits.
     pub refused: u64,
-    /// Nothing new, within a second of the end of the last wait.
+    /// Responses with nothing new, within a second of the end of the last wait.
     pub at_once: u64,
     /// The most responses of one client, the first one included.
     pub most_of_a_client: u64,

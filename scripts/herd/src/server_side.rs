@@ -17,7 +17,9 @@ use crate::{
 
 /// Time between two samples.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum of the first one.
+/// Time limit of each further sample.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Time limit of the first sample.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The figures so far.
@@ -27,8 +29,9 @@ pub(super) struct ServerSide {
     pub began: Option<Instant>,
     /// Whether the counter was there.
     is_known: bool,
-    first: Option<u64>,
-    last: u64,
+    /// The last value of the counter.
+    last: Option<u64>,
+    total: u64,
     seen: Vec<Growth>,
     cpu_before: f64,
     cpu_secs: f64,
@@ -42,7 +45,7 @@ impl ServerSide {
             return None;
         }
         Some(Rebuilds {
-            total: self.last - self.first?,
+            total: self.total,
             seen: self.seen.clone(),
         })
     }
@@ -57,15 +60,18 @@ impl ServerSide {
 
     fn counted(&mut self, count: u64, now: Instant) {
         // A restarted server counts from zero again.
-        if self.first.is_none() || count < self.last {
-            self.first = Some(count);
-        } else if let (true, Some(began)) = (count > self.last, self.began) {
+        let grown = self.last.map_or(0, |last| match count < last {
+            true => count,
+            false => count - last,
+        });
+        if let (1.., Some(began)) = (grown, self.began) {
             self.seen.push(Growth {
                 at: (now - began).as_secs_f64(),
-                count: count - self.last,
+                count: grown,
             });
         }
-        self.last = count;
+        self.total += grown;
+        self.last = Some(count);
         self.is_known = true;
     }
 }
@@ -73,8 +79,8 @@ impl ServerSide {
 /// Takes the first sample, before the load.
 ///
 /// # Errors
-/// [`HerdError::Metrics`] if the metrics cannot be read: the run would not have what it is made for. A counter may be missing
-/// as long as it is zero.
+/// [`HerdError::Metrics`] if the metrics cannot be read: the run would lack the rebuilds. The counter may be missing as long
+/// as it is zero.
 pub(super) async fn begin(plan: &Plan) -> Result<Rc<RefCell<ServerSide>>, HerdError> {
     let side = Rc::new(RefCell::new(ServerSide::default()));
     if let Some(counter) = &plan.metrics {
@@ -85,8 +91,7 @@ pub(super) async fn begin(plan: &Plan) -> Result<Rc<RefCell<ServerSide>>, HerdEr
             reason,
         })?;
         let mut side = side.borrow_mut();
-        side.first = Some(count.unwrap_or(0));
-        side.last = count.unwrap_or(0);
+        side.last = Some(count.unwrap_or(0));
         side.is_known = count.is_some();
     }
     sample(plan, &side).await;
@@ -109,7 +114,7 @@ pub(super) async fn watch(plan: &Plan, side: &RefCell<ServerSide>) -> Infallible
 pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
     if let Some(counter) = &plan.metrics {
         // A server that is too busy to respond is sampled again soon.
-        if let Ok(Ok(Some(count))) = timeout(Duration::from_secs(2), read(counter)).await {
+        if let Ok(Ok(Some(count))) = timeout(TIMEOUT, read(counter)).await {
             side.borrow_mut().counted(count, Instant::now());
         }
     }
@@ -149,4 +154,27 @@ fn sum(text: &str, name: &str) -> Option<u64> {
     });
     let series: Vec<f64> = series.collect();
     (!series.is_empty()).then(|| series.iter().sum::<f64>() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use super::*;
+
+    #[test]
+    fn rebuilds_from_before_and_after_a_restart_of_the_server_are_added() {
+        let now = Instant::now();
+        let mut side = ServerSide {
+            began: Some(now),
+            ..ServerSide::default()
+        };
+        for count in [10, 12, 12, 1, 4] {
+            side.counted(count, now);
+        }
+        let rebuilds = side.rebuilds().unwrap();
+        assert_eq!(rebuilds.total, 6);
+        let seen: Vec<u64> = rebuilds.seen.iter().map(|growth| growth.count).collect();
+        assert_eq!(seen, [2, 1, 3]);
+    }
 }

@@ -14,7 +14,7 @@ const LARGEST_BURST: u32 = 1_000_000;
 pub enum Stage {
     /// The rate rises or falls evenly.
     Ramp {
-        /// How long it does.
+        /// How long the rate takes to change.
         length: Duration,
         /// The rate at its beginning; `None` for that of the end of the stage before, or zero.
         from: Option<f64>,
@@ -23,7 +23,7 @@ pub enum Stage {
     },
     /// The rate stays.
     Hold {
-        /// How long it does.
+        /// How long the rate stays.
         length: Duration,
         /// The rate.
         at: f64,

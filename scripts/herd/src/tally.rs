@@ -23,13 +23,13 @@ const SHORTEST_BUCKET: Duration = Duration::from_millis(100);
 pub(super) enum Wait {
     /// It was the first request of the client, which does not wait.
     First,
-    /// With something new.
+    /// The response had something new.
     Changed,
-    /// Without, at its end.
+    /// The response had nothing new, and came at the end of the wait.
     Unchanged,
-    /// With Retry-After.
+    /// The server refused it, with Retry-After.
     Refused,
-    /// With nothing new, within a second of the end of the last wait.
+    /// The response had nothing new, and came within a second of the end of the last wait.
     AtOnce,
 }
 

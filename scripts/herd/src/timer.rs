@@ -1,7 +1,7 @@
 //! Waits until a time, to some ten microseconds. tokio's own timer moves in steps of a millisecond, which would be the larger
 //! part of a fast server's latency.
 //!
-//! A shard has one timer of the kernel (timerfd), set to the earliest time that anybody waits for.
+//! A shard has one timer of the kernel (timerfd), set to the earliest time that a task waits for.
 
 use std::{
     cell::RefCell,
@@ -33,7 +33,7 @@ struct Inner {
     waits: RefCell<Waits>,
 }
 
-/// Everybody who waits, in the order of time.
+/// The tasks that wait, in the order of their times.
 #[derive(Debug, Default)]
 struct Waits {
     wakers: BTreeMap<Key, Waker>,
@@ -73,7 +73,7 @@ impl Timer {
         }
     }
 
-    /// Wakes everybody in time, until dropped.
+    /// Wakes each task in time, until dropped.
     ///
     /// # Errors
     /// If the kernel's timer fails, which would be a bug.
@@ -111,7 +111,7 @@ impl Inner {
 }
 
 impl Waits {
-    /// Removes and returns those whose time has come.
+    /// Removes and returns the tasks whose time has come.
     fn due(&mut self, now: Instant) -> Vec<Waker> {
         self.set = None;
         let mut due = Vec::new();
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn everybody_is_woken_in_the_order_of_time_and_never_early() {
+    async fn tasks_are_woken_in_the_order_of_time_and_never_early() {
         let timer = Timer::new().unwrap();
         let began = Instant::now();
         let woken = RefCell::new(Vec::new());

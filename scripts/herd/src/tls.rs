@@ -1,4 +1,4 @@
-//! TLS of https targets: whose certificates are trusted, and which protocols are offered (ALPN, RFC 7301).
+//! TLS of https targets: which certificates are trusted, and which protocols are offered (ALPN, RFC 7301).
 
 use std::{
     io,
@@ -18,14 +18,14 @@ use rustls::{
     },
 };
 
-/// Whose certificates are trusted.
+/// The certificates that are trusted.
 #[derive(Debug, Clone)]
 pub(super) enum Trust {
-    /// The certificate authorities of the system.
+    /// Those of the certificate authorities of the system.
     System,
-    /// Those of a PEM file.
+    /// Those of the certificate authorities in a PEM file.
     File(PathBuf),
-    /// Everybody's.
+    /// All certificates.
     Everybody,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn config(trust: &Trust, protocols: &[&[u8]]) -> Result<Arc<ClientCon
         Trust::File(path) => builder.with_root_certificates(file(path)?),
         Trust::Everybody => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustEverybody(provider))),
+            .with_custom_certificate_verifier(Arc::new(TrustAll(provider))),
     }
     .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -117,9 +117,9 @@ pub(super) fn is_cause(error: &io::Error) -> bool {
 
 /// Accepts every certificate; still checks that the server has its key.
 #[derive(Debug)]
-struct TrustEverybody(Arc<CryptoProvider>);
+struct TrustAll(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for TrustEverybody {
+impl ServerCertVerifier for TrustAll {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
