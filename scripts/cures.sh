@@ -9,8 +9,9 @@
 # rises slowly and falls again: the collapse begins at one load and ends at a much lower one.
 #
 # Prints the medians of all rounds and writes cures.svg, hysteresis.svg, and a report of herd for each cure beside the run
-# without one, to OUT. Fails if a collapse ends, or does not, other than scripts/herd/README.md says. A rebuild waits for 5 ms instead of computing, so that the figures depend little on the machine.
-# Where it does other work as well: `chrt --rr 1 scripts/cures.sh`, after a build.
+# without one, to OUT. Fails if the result of a cure contradicts scripts/herd/README.md: a collapse that should end and does
+# not, or the reverse. A rebuild waits for 5 ms instead of computing, so that the figures depend little on the machine. On a
+# machine that does other work as well, use `chrt --rr 1 scripts/cures.sh` after a build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec cargo run --release --locked --quiet -p herd --example cures -- "$@"

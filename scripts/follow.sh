@@ -11,8 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${SECONDS_EACH:-60}
-publisher=${PUBLISHER:-target/release/cathedral-publisher}
-herd=${HERD:-target/release/herd}
+target=${CARGO_TARGET_DIR:-$PWD/target}/release
+publisher=${PUBLISHER:-$target/cathedral-publisher} herd=${HERD:-$target/herd}
 [ -n "${PUBLISHER:-}" ] || cargo build --release --locked --quiet
 [ -n "${HERD:-}" ] || cargo build --release --locked --quiet -p herd --bin herd
 work=$(mktemp -d)
@@ -33,6 +33,15 @@ start() { # NAME [OPTION…]: sets `url`
         sleep 0.05
     done
     cat "$work/$name.log" >&2
+    exit 1
+}
+
+ready() { # URL: waits until the server there is ready
+    for _ in $(seq 300); do
+        curl -sf -o "$work/ready" "$1/health/ready" && return
+        sleep 0.1
+    done
+    echo "follow: $1 is not ready" >&2
     exit 1
 }
 
@@ -83,23 +92,24 @@ echo "scripts/follow.sh, $(date -u +%F), $(git describe --always --dirty 2>/dev/
 measure "direct" "$upstream"
 start follower --database "$work/follower.db" --follow "$upstream"
 follower=$url
-until curl -sf -o "$work/ready" "$follower/health/ready"; do sleep 0.1; done
+ready "$follower"
 sleep 2
 measure "through a follower that waits" "$follower"
 if command -v nginx >/dev/null; then
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     cat >"$work/nginx.conf" <<NGINX
 daemon off; pid $work/nginx.pid; error_log $work/nginx.log; worker_processes 1;
 events {}
 http { access_log off; client_body_temp_path $work; proxy_temp_path $work; fastcgi_temp_path $work; uwsgi_temp_path $work; scgi_temp_path $work;
-  server { listen 127.0.0.1:18943;
+  server { listen 127.0.0.1:$port;
     location ~ /changes\$ { return 404; }
     location / { if (\$arg_since_seq) { return 400; } proxy_pass $upstream; } } }
 NGINX
     nginx -c "$work/nginx.conf" -p "$work" &
     pids+=($!)
-    start polling --database "$work/polling.db" --follow http://127.0.0.1:18943
+    start polling --database "$work/polling.db" --follow "http://127.0.0.1:$port"
     polling=$url
-    until curl -sf -o "$work/ready" "$polling/health/ready"; do sleep 0.1; done
+    ready "$polling"
     kill "${pids[1]}"
     sleep 2
     measure "through a follower that polls" "$polling"

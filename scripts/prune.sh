@@ -31,6 +31,7 @@ for _ in $(seq 100); do
     [ -z "$address" ] || break
     sleep 0.1
 done
+[ -n "$address" ] || { cat "$folder/log" >&2; exit 1; }
 
 run() { # NAME
     "$herd" "http://$address/v1/synthetic-boolean/active-challenges" --name "$1" --duration-secs "$seconds" \
