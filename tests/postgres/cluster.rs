@@ -8,7 +8,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
-    net::TcpListener,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
@@ -24,6 +23,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+
+use crate::{ports::free_port, process::signal};
 
 /// The role of the publisher: it owns its databases and has no other rights.
 pub const ROLE: &str = "publisher";
@@ -170,21 +171,6 @@ pub fn skipped(why: &str) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-/// Returns a port that nothing listens on.
-pub fn free_port() -> u16 {
-    free_listener().local_addr().unwrap().port()
-}
-
-/// Listens at such a port.
-pub fn free_listener() -> TcpListener {
-    loop {
-        let port = fastrand::u16(15_000..32_000);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener;
-        }
-    }
-}
-
 /// Creates a log file. Those of yesterday are deleted.
 fn new_log() -> PathBuf {
     fs::create_dir_all(LOGS).unwrap();
@@ -303,7 +289,7 @@ impl Cluster {
         if let Some(mut running) = current.take() {
             self.script("signal", "CONT");
             // A fast shutdown: sessions are ended.
-            signal(&running, "INT");
+            signal(running.id(), "-INT");
             running.wait().unwrap();
         }
         let log = || OpenOptions::new().append(true).open(&self.log).unwrap();
@@ -344,7 +330,7 @@ impl Cluster {
     /// Shuts it down (fast: sessions are ended), and waits for that.
     pub fn shut_down(&self) -> Option<ExitStatus> {
         let mut postmaster = self.postmaster.lock().unwrap().take()?;
-        signal(&postmaster, "INT");
+        signal(postmaster.id(), "-INT");
         Some(postmaster.wait().unwrap())
     }
 
@@ -375,13 +361,19 @@ impl Cluster {
 
     /// Starts a standby that follows this server, and waits until it streams.
     pub fn standby(&self, replication: Replication) -> Self {
-        self.standby_at(free_port(), replication)
+        self.follow(Self::prepare(self.user, &[]), replication)
     }
 
-    /// The same at the port of a server that is gone.
+    /// As [`Cluster::standby`], at the port of a server that has been killed.
     pub fn standby_at(&self, port: u16, replication: Replication) -> Self {
         let mut standby = Self::prepare(self.user, &[]);
         standby.port = port;
+        let standby = self.follow(standby, replication);
+        assert_eq!(standby.port, port, "the port was taken meanwhile");
+        standby
+    }
+
+    fn follow(&self, standby: Self, replication: Replication) -> Self {
         let name = format!("standby_{}", standby.port);
         let from = format!(
             "host=127.0.0.1 port={} user={SUPERUSER} application_name={name}",
@@ -411,6 +403,13 @@ impl Cluster {
             self.sql("postgres", &state) == wanted
         });
         standby
+    }
+
+    /// Ends the replication of a standby: it keeps what it has, and gets nothing new.
+    pub fn stop_following(&self) {
+        self.set("primary_conninfo", "");
+        let receivers = "SELECT count(*) FROM pg_stat_wal_receiver";
+        self.until("no replication", || self.sql("postgres", receivers) == "0");
     }
 
     /// Makes a standby a primary, and waits until it accepts writes.
@@ -497,12 +496,6 @@ impl Drop for Cluster {
     }
 }
 
-fn signal(process: &Child, name: &str) {
-    let pid = process.id().to_string();
-    let sent = Command::new("kill").args(["-s", name, &pid]).status();
-    assert!(sent.unwrap().success());
-}
-
 /// A database of a test. Dropping it removes it.
 #[derive(Debug)]
 pub struct Database {
@@ -528,15 +521,9 @@ impl Database {
 
     /// The URL that tries these servers one after the other, and takes the primary.
     pub fn url_of(&self, clusters: &[&Cluster]) -> String {
-        let ports: Vec<u16> = clusters.iter().map(|cluster| cluster.port).collect();
-        self.url_of_ports(&ports)
-    }
-
-    /// The same with the ports of servers that may not be there yet.
-    pub fn url_of_ports(&self, ports: &[u16]) -> String {
-        let hosts: Vec<String> = ports
+        let hosts: Vec<String> = clusters
             .iter()
-            .map(|port| format!("127.0.0.1:{port}"))
+            .map(|cluster| format!("127.0.0.1:{}", cluster.port))
             .collect();
         format!(
             "postgres://{ROLE}@{}/{}?target_session_attrs=read-write",

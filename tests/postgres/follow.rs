@@ -9,13 +9,10 @@ use tempfile::TempDir;
 
 use crate::{
     app::{FEED, eventually},
-    cluster::{Cluster, Replication, free_port},
+    cluster::{Cluster, Replication},
     process::{Service, get, post, serve},
+    wire::row,
 };
-
-fn row(id: &str) -> String {
-    format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
-}
 
 /// Returns the ids of all eval runs in the order of commits, and the cursor after them.
 fn feed(address: &str) -> Option<(Vec<String>, String)> {
@@ -55,10 +52,9 @@ fn after_the_promotion_of_a_standby_that_is_behind_the_follower_drops_what_was_l
     };
     let primary = Arc::new(primary);
     let database = primary.database();
-    let ports = [primary.port(), free_port()];
-    let standby = primary.standby_at(ports[1], Replication::Asynchronous);
+    let standby = primary.standby(Replication::Asynchronous);
     let folder = TempDir::new().unwrap();
-    let mut serve_upstream = serve(&database.url_of_ports(&ports), &[]);
+    let mut serve_upstream = serve(&database.url_of(&[&primary, &standby]), &[]);
     // A promotion alone ends no wait.
     serve_upstream.env("PUBLISHER_WAIT_SLOT_SECS", "2");
     let upstream = Service::start(serve_upstream);
@@ -70,11 +66,7 @@ fn after_the_promotion_of_a_standby_that_is_behind_the_follower_drops_what_was_l
     write(&theirs, &ids("shared", 41));
     until_same(&theirs, &ours, 41);
     primary.wait_for(&standby);
-    standby.set("primary_conninfo", "");
-    eventually("no replication", || {
-        let receivers = "SELECT count(*) FROM pg_stat_wal_receiver";
-        standby.sql("postgres", receivers) == "0"
-    });
+    standby.stop_following();
     // Fewer than the numbers that the standby's sequence leaves out.
     let lost = ids("lost", 20);
     write(&theirs, &lost);

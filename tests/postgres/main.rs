@@ -42,6 +42,8 @@ mod golden;
 #[path = "../publisher/holdback.rs"]
 mod holdback;
 mod operators;
+#[path = "../publisher/ports.rs"]
+mod ports;
 #[allow(dead_code)]
 #[path = "../publisher/process.rs"]
 mod process;

@@ -17,9 +17,11 @@ use futures_util::future::join_all;
 
 use crate::{
     app::{App, Data, FEED},
-    cluster::{ROLE, free_port, shared},
+    cluster::{ROLE, shared},
+    ports::free_port,
     process::publisher,
     store::{eventually, insert, open, options, put, soon, url},
+    wire::row,
     writing::{runs, writer},
 };
 
@@ -43,12 +45,10 @@ async fn a_write_that_the_database_refuses_fails_alone() {
         })
         .collect();
     let lock = app.data.database.lock();
-    let writes = join_all(ids.iter().map(|id| {
-        let row = format!(
-            r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#
-        );
-        app.admin(Method::POST, "/v1/admin/eval-runs", row)
-    }));
+    let writes = join_all(
+        ids.iter()
+            .map(|id| app.admin(Method::POST, "/v1/admin/eval-runs", row(id))),
+    );
     let release = async {
         app.until("all writes admitted", |app| app.writer.in_flight() == 20)
             .await;

@@ -313,13 +313,7 @@ fn an_item_has_one_limit_whichever_way_it_comes_in() {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let database = folder.path().join("a.db");
     let server = Server::start(program, &database, &[]);
-    let mut connection = Connection::open(&server.address).unwrap();
-    let mut send = |method: &str, path: &str, body: &str| {
-        let (status, body) = connection
-            .request(method, path, &bearer(), body.as_bytes())
-            .unwrap();
-        (status, String::from_utf8(body).unwrap())
-    };
+    let send = |method: &str, path: &str, body: &str| send(&server, method, path, body);
     let with_kind = |id: &str, bytes: usize| {
         let item = challenge("1.0", &format!("\"{}\"", "x".repeat(bytes)));
         item.replacen('{', &format!(r#"{{"challenge_id":"{id}","#), 1)
@@ -400,19 +394,21 @@ fn an_item_has_one_limit_whichever_way_it_comes_in() {
     }
 }
 
+/// Sends a request on a connection of its own, which a malformed one ends. Returns the status and the body.
+fn send(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut connection = Connection::open(&server.address).unwrap();
+    let (status, body) = connection
+        .request(method, path, &bearer(), body.as_bytes())
+        .unwrap();
+    (status, String::from_utf8(body).unwrap())
+}
+
 #[test]
 fn malformed_escapes_fragments_and_a_second_spelling_of_an_epoch_are_refused() {
     let folder = tempfile::TempDir::new().unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let server = Server::start(program, &folder.path().join("a.db"), &[]);
-    let send = |method: &str, path: &str, body: &str| {
-        // A malformed request ends its connection.
-        let mut connection = Connection::open(&server.address).unwrap();
-        let (status, body) = connection
-            .request(method, path, &bearer(), body.as_bytes())
-            .unwrap();
-        (status, String::from_utf8(body).unwrap())
-    };
+    let send = |method: &str, path: &str, body: &str| send(&server, method, path, body);
     let item = challenge("1.0", "null");
     for wrong in [
         "%", "%2", "%zz", "a%", "%%41", "%25%", "%+1", "%u0041", "%-1",
@@ -474,13 +470,7 @@ fn bytes_that_are_not_utf_8_are_refused_in_paths_and_queries() {
     let folder = tempfile::TempDir::new().unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"));
     let server = Server::start(program, &folder.path().join("a.db"), &[]);
-    let mut connection = Connection::open(&server.address).unwrap();
-    let mut send = |method: &str, path: &str, body: &str| {
-        let (status, body) = connection
-            .request(method, path, &bearer(), body.as_bytes())
-            .unwrap();
-        (status, String::from_utf8(body).unwrap())
-    };
+    let send = |method: &str, path: &str, body: &str| send(&server, method, path, body);
     let item = challenge("1.0", "null");
     for id in [
         "%FF",

@@ -31,7 +31,8 @@ use rusqlite::Connection as Sqlite;
 use crate::{
     app::{BOARD, Data, TOKENS, eventually},
     client::Connection,
-    process::{Guard, Service, get, publisher, run, serve},
+    process::{self, Guard, Service, get, publisher, run, serve},
+    wire::row,
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";
@@ -145,9 +146,7 @@ impl Writers {
                 return;
             }
             let id = format!("w{writer}-{number}");
-            let row = format!(
-                r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#
-            );
+            let row = row(&id);
             let (status, body) = connection
                 .request("POST", RUNS, &token, row.as_bytes())
                 .unwrap();
@@ -593,9 +592,7 @@ fn killed(arguments: &[&str], signal: &str, after: Duration) -> Option<i32> {
     );
     // Real time on purpose: the moment is arbitrary.
     thread::sleep(after);
-    let pid = child.0.id().to_string();
-    let sent = Command::new("kill").args([signal, &pid]).output().unwrap();
-    assert!(sent.status.success());
+    process::signal(child.0.id(), signal);
     child.0.wait().unwrap().code()
 }
 

@@ -9,7 +9,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use cathedral_publisher::domain::signature::PublicKeys;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, FEED},
-    process::{Guard, get, publisher, run},
+    process::{Guard, get, publisher, run, signal},
     wire_feed::rows_of,
 };
 
@@ -81,40 +81,21 @@ fn an_address_in_use_gives_one_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let database = folder.path().join("p.db");
-    let output = run(&[
-        "serve",
-        "--log-level",
-        "off",
-        "--address",
-        &address,
-        "--database",
-        database.to_str().unwrap(),
-    ]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr.contains(&format!("cannot listen on {address}")),
-        "{stderr}"
-    );
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
     // The error names the address that is in use, not the other one.
-    let output = run(&[
-        "serve",
-        "--log-level",
-        "off",
-        "--address",
-        "127.0.0.1:0",
-        "--admin-address",
-        &address,
-        "--database",
-        database.to_str().unwrap(),
-    ]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr.contains(&format!("cannot listen on {address}")),
-        "{stderr}"
-    );
+    for options in [
+        &["--address", address.as_str()][..],
+        &["--address", "127.0.0.1:0", "--admin-address", &address],
+    ] {
+        let serve = ["serve", "--log-level", "off", "--database"];
+        let output = run(&[&serve[..], &[database.to_str().unwrap()], options].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr.contains(&format!("cannot listen on {address}")),
+            "{stderr}"
+        );
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
 }
 
 #[test]
@@ -242,14 +223,7 @@ fn demo_serves_signed_changes_answers_304_and_exits_cleanly_on_ctrl_c() {
     assert!(rows.len() >= 300);
     let keys = PublicKeys::from_jwk_set(jwks.as_bytes()).unwrap();
     assert_eq!(keys.verify_all(rows), []);
-    let pid = child.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(child.0.id(), "-INT");
     assert!(child.0.wait().unwrap().success());
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),

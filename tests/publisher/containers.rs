@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, TOKENS},
+    ports::free_port,
     process::{Service, get, in_shell, publisher, serve},
 };
 
@@ -35,11 +36,6 @@ fn line(command: &mut Command) -> (Option<i32>, String) {
     let said = String::from_utf8([stdout, stderr].concat()).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
     (status.code(), said)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("[::]:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[test]

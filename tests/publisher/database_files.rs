@@ -32,14 +32,11 @@ use tempfile::TempDir;
 use crate::{
     app::{BOARD, Data, eventually, within_limit},
     process::{Service, get, post, run, serve},
+    wire::row,
 };
 
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
 const POLL: [&str; 3] = ["--change-poll-ms", "20", "--cache-status"];
-
-fn row(id: &str) -> String {
-    format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
-}
 
 fn is_acknowledged(service: &Service, id: &str) -> bool {
     let answer = post(&service.address, &row(id));

@@ -9,8 +9,7 @@
 //! - after the database is deleted, writes get 503 and no new database is created
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -18,8 +17,11 @@ use awc::http::Method;
 use cathedral_publisher::demo::sample::Sample;
 use tempfile::TempDir;
 
-use crate::app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until};
-use crate::process::{get, publisher};
+use crate::{
+    app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
+    process::{get, post, publisher},
+    wire::row,
+};
 
 const RUNS: &str = "/v1/admin/eval-runs";
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z&limit=1000";
@@ -85,16 +87,17 @@ impl OnSmallDisk {
         self.run(&format!(
             "rm -f {folder}/log; PUBLISHER_ADMIN_TOKEN={token} {program} serve --address 127.0.0.1:0 --database {database} --change-poll-ms 50 --access-log all {options} 2>{folder}/log & pid=$!"
         ));
-        self.address = loop {
-            let address = format!(
-                r"sed -n 's|.* on http://||p' {}/log",
-                self.folder.path().display()
-            );
+        let address = format!(
+            r"sed -n 's|.* on http://||p' {}/log",
+            self.folder.path().display()
+        );
+        eventually("the address", || {
             let lines = self.lines(&address);
             if let [address, _] = lines.as_slice() {
-                break address.clone();
+                self.address = address.clone();
             }
-        };
+            lines.len() == 2
+        });
     }
 
     /// Runs a command in the shell. Returns the lines of its output, then its exit status.
@@ -126,17 +129,7 @@ impl OnSmallDisk {
         let row = format!(
             r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5,"x":"{padding}"}}"#
         );
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        write!(
-            socket,
-            "POST {RUNS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{row}",
-            TOKENS[0],
-            row.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
+        post(&self.address, &row)
     }
 
     fn assert_serves(&self, acknowledged: &[String]) {
@@ -334,9 +327,6 @@ fn a_full_disk_keeps_the_last_snapshot_file_until_there_is_space_again() {
 #[actix_web::test]
 async fn after_the_database_is_deleted_writes_get_503_and_no_new_database_is_created() {
     let app = App::start(Data::sample()).await;
-    let row = |id: &str| {
-        format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
-    };
     assert_eq!(app.admin(Method::POST, RUNS, row("a")).await.status, 200);
     let path = app.data.path();
     let away = app.data.path().with_extension("away");

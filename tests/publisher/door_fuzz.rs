@@ -358,6 +358,12 @@ fn script(rng: &mut Rng, client: &mut Client, service: &Service) -> Vec<Asked> {
     script
 }
 
+/// Returns the bytes of all requests, one after the other.
+fn requests(script: &[Asked]) -> Vec<u8> {
+    let requests = script.iter().map(|(bytes, ..)| bytes.as_slice());
+    requests.collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn random_cuts_of_a_pipeline_change_no_answer() {
     let (seed, until) = setting();
@@ -369,11 +375,7 @@ fn random_cuts_of_a_pipeline_change_no_answer() {
     let mut client = Client::connect(&service.address);
     while Instant::now() < until {
         let script = script(&mut rng, &mut client, &service);
-        let all = script
-            .iter()
-            .map(|(bytes, ..)| bytes.as_slice())
-            .collect::<Vec<_>>()
-            .concat();
+        let all = requests(&script);
         for _ in 0..5 {
             let mut rest = all.as_slice();
             let most = pick(&mut rng, &[1, 3, 50, 1000, 10_000]);
@@ -411,12 +413,8 @@ fn random_interleavings_of_fifty_connections_change_no_answer() {
     let mut first = Client::connect(&service.address);
     while Instant::now() < until {
         let script = script(&mut rng, &mut first, &service);
-        // Each connection: what is sent of it, and how many of its answers were read.
-        let all = script
-            .iter()
-            .map(|(bytes, ..)| bytes.as_slice())
-            .collect::<Vec<_>>()
-            .concat();
+        let all = requests(&script);
+        // Each connection: how many bytes were sent, and how many answers were read.
         let connect = |_| (Client::connect(&service.address), 0, 0);
         let mut clients: Vec<(Client, usize, usize)> = (0..50).map(connect).collect();
         let ends: Vec<usize> = script

@@ -21,7 +21,7 @@ use crate::{
     app::{BOARD, FEED, eventually, within_limit},
     between::Between,
     follow::{CHANGES, Upstream, data, part, row, rows, seen, until_same},
-    process::{Service, get, run, serve},
+    process::{Guard, Service, get, run, serve},
 };
 
 fn follow(folder: &TempDir, between: &Between, more: &[&str]) -> Service {
@@ -192,6 +192,8 @@ fn a_new_follower_has_no_board_says_so_and_names_no_cursor_in_events() {
     let options = ["--follow", "http://127.0.0.1:1", "--wait-slot-secs", "1"];
     let follower = Service::start(serve(&folder.path().join("copy.db"), &options));
     let mut stream = TcpStream::connect(&follower.address).unwrap();
+    let limit = Some(Duration::from_secs(60));
+    stream.set_read_timeout(limit).unwrap();
     stream
         .write_all(b"GET /v1/events HTTP/1.1\r\nhost: a\r\n\r\n")
         .unwrap();
@@ -207,12 +209,11 @@ fn a_new_follower_has_no_board_says_so_and_names_no_cursor_in_events() {
     );
     let log = folder.path().join("log");
     let mut command = serve(&folder.path().join("other.db"), &options);
-    let mut other = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let log_file = File::create(&log).unwrap();
+    let _other = Guard(command.stderr(log_file).spawn().unwrap());
     let is_told = within_limit(|| {
         let said = std::fs::read_to_string(&log).unwrap();
         said.contains("cannot build the board (nothing was copied from the upstream yet): there is none to serve yet")
     });
-    other.kill().unwrap();
-    other.wait().unwrap();
     assert!(is_told);
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, FEED, eventually, live_answer},
+    follow::row,
     foreign::{Answer, Fault, Foreign, board},
     process::{Service, get, run, serve},
 };
@@ -26,12 +27,6 @@ const PAGES: [&str; 5] = [
     "?since_ran_at=2026-06-07T00:00:03.000Z&since_id=r3&limit=3",
     "?since=2026-06-07T00:00:05.000Z",
 ];
-
-fn row(id: &str, time: &str) -> String {
-    format!(
-        r#"{{"id":"{id}","ran_at":"2026-06-07T{time}Z","weighted_score":1.0,"eval_output_schema_version":5}}"#
-    )
-}
 
 fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").unwrap().1

@@ -16,28 +16,16 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, ThreadId},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use awc::http::Method;
-use cathedral_publisher::{
-    cache::build::StoreBuilder,
-    domain::clock::{Clock, Sleep, SystemClock},
-    http::AdminTokens,
-    server::{self, Listen, Parts},
-    store::{
-        Store,
-        sqlite::{SqliteStore, file::DatabaseFile},
-    },
-};
 use serde_json::json;
 
-use crate::app::{Answer, App, BOARD, CURRENT, Data, FEED, Mode, settings, wait_until};
+use crate::{
+    app::{Answer, App, BOARD, CURRENT, Data, FEED, Mode, settings, wait_until},
+    fragile::{self, FragileClock},
+};
 
 const READY: &str = "/health/ready";
 
@@ -213,60 +201,17 @@ async fn ready_means_a_recent_board_a_database_and_running_actors() {
     app.stop().await;
 }
 
-/// A clock that panics when one thread reads it, once it is armed.
-#[derive(Debug, Clone)]
-struct Fragile {
-    armed: Arc<AtomicBool>,
-    victim: ThreadId,
-}
-
-impl Clock for Fragile {
-    fn now(&self) -> Instant {
-        let hit = thread::current().id() == self.victim && self.armed.load(Ordering::SeqCst);
-        assert!(!hit, "on purpose");
-        SystemClock.now()
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Sleep {
-        SystemClock.sleep_until(deadline)
-    }
-}
-
 #[actix_web::test]
 async fn an_actor_that_stops_ends_the_server_with_a_clear_error() {
     let data = Data::sample();
-    let mut settings = settings(&[]);
-    settings.watch.change_poll = Duration::from_secs(3600);
-    let store = Store::Sqlite(SqliteStore::new(
-        DatabaseFile::new(&data.path(), false),
-        settings.store,
-        true,
-    ));
-    let armed = Arc::new(AtomicBool::new(false));
-    let parts = Parts {
-        builder: Arc::new(StoreBuilder {
-            store: store.clone(),
-        }),
-        store,
-        clock: Arc::new(Fragile {
-            armed: Arc::clone(&armed),
-            victim: thread::current().id(),
-        }),
-        writable: true,
-        follow: None,
-        tokens: AdminTokens::default(),
-        jwk_set: Default::default(),
-        verifies_rows: false,
-        dropped_log_lines: Default::default(),
-    };
-    let listen = Listen::At("127.0.0.1:0".to_owned());
-    let running = server::start(listen, settings, parts).await.unwrap();
+    let clock = FragileClock::on_this_thread();
+    let running = fragile::start(&data, settings(&[]), &clock).await;
     let cache = running.cache.clone();
     let stopper = running.stopper();
     let serving = actix_web::rt::spawn(running.serve());
     assert!(cache.is_alive());
     cache.invalidate_and_wait().await.unwrap();
-    armed.store(true, Ordering::SeqCst);
+    clock.arm(true);
     cache.invalidate();
     let ended = serving.await.unwrap().unwrap_err();
     assert!(

@@ -18,7 +18,7 @@ use crate::{
     app::eventually,
     chaos::server::{Server, bearer, row},
     client::Connection,
-    process::{Guard, publisher, run},
+    process::{Guard, publisher, run, signal},
 };
 
 const RUNS: &str = "/v1/admin/eval-runs";
@@ -122,14 +122,7 @@ fn an_import_that_is_interrupted_while_it_reads_leaves_nothing_behind() {
     feed(&mut waiting.0, &lines("a", MANY_ROWS));
     let entries = || fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(entries(), 0, "what was read has no name");
-    let pid = waiting.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(waiting.0.id(), "-INT");
     let (code, stdout, _) = ended(waiting);
     assert_ne!(code, Some(0));
     assert_eq!((stdout.as_str(), entries()), ("", 0));

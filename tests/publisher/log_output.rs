@@ -13,7 +13,7 @@
 use std::{
     io::Write,
     net::TcpListener,
-    process::{Command, Stdio},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{BOARD, eventually},
-    process::{Guard, Service, get, passing, publisher, run, serve},
+    process::{Guard, Service, get, passing, publisher, run, serve, signal},
     wire::{Client, get as request},
 };
 
@@ -111,7 +111,7 @@ fn a_closed_pipe_a_full_disk_and_a_terminal_that_is_gone_end_nothing() {
         if stderr == "2>/dev/full" {
             eventually("a dropped line", || dropped(&address) > 0);
         }
-        signal(&server, "-TERM");
+        signal(server.0.id(), "-TERM");
         assert_eq!(server.0.wait().unwrap().code(), Some(0), "{stderr}");
     }
 }
@@ -121,12 +121,6 @@ fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
-}
-
-fn signal(process: &Guard, name: &str) {
-    let pid = process.0.id().to_string();
-    let sent = Command::new("kill").args([name, &pid]).status().unwrap();
-    assert!(sent.success());
 }
 
 /// Returns both ends of a pipe that has no room.
@@ -280,7 +274,7 @@ fn a_closed_stdout_ends_a_command_without_a_panic_and_does_not_end_the_demo() {
         let mut demo = Guard(demo.spawn().unwrap());
         assert!(get(&address, BOARD, "").starts_with("HTTP/1.1 200 "));
         // The end of the terminal ends the demo.
-        signal(&demo, "-HUP");
+        signal(demo.0.id(), "-HUP");
         assert_eq!(demo.0.wait().unwrap().code(), Some(0));
         drop(reader);
     }

@@ -32,6 +32,12 @@ impl Drop for Guard {
     }
 }
 
+/// Sends a signal (`-TERM`) to a process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
 /// A running server process and its log. Killed when dropped.
 pub struct Service {
     process: Guard,
@@ -68,14 +74,7 @@ impl Service {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.process.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(self.pid(), name);
     }
 
     /// Waits until the process exits, while nobody reads its log. Returns its exit code.
@@ -150,29 +149,29 @@ pub fn in_shell(script: &str, program: &Command) -> Command {
 
 /// Sends a GET on a new connection and returns the whole response as text.
 pub fn get(address: &str, path: &str, header: &str) -> String {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    write!(
-        socket,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"),
     )
-    .unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 /// Posts an eval run. Returns the whole response as text.
 pub fn post(address: &str, row: &str) -> String {
     let (token, length) = (TOKENS[0], row.len());
-    let mut socket = TcpStream::connect(address).unwrap();
-    write!(
-        socket,
-        "POST /v1/admin/eval-runs?secret=in-the-query HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{row}"
+    ask(
+        address,
+        &format!(
+            "POST /v1/admin/eval-runs?secret=in-the-query HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{row}"
+        ),
     )
-    .unwrap();
+}
+
+fn ask(address: &str, request: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    let limit = Some(Duration::from_secs(60));
+    socket.set_read_timeout(limit).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     answer

@@ -37,8 +37,7 @@ use crate::{
 const PAGE: &str = "/v1/leaderboard/recent?since_ran_at=2026-06-01T00:00:00Z";
 
 fn post_row(address: &str) -> String {
-    let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
-    post(address, row)
+    post(address, &wire::row("a"))
 }
 
 #[test]
@@ -189,15 +188,12 @@ fn restarts_with_two_inherited_sockets_refuse_no_connection_and_lose_no_acknowle
     assert_eq!(service.address, public_address);
     let metrics = |address: &str| get(address, "/metrics", "").starts_with("HTTP/1.1 200 ");
     assert!(metrics(&admin_address) && !metrics(&public_address));
-    let row = |id: &str| {
-        format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
-    };
     let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
     let write = |writer: u32| {
         let mut acknowledged = Vec::new();
         while !stop.load(SeqCst) {
             let id = format!("{writer}-{}", acknowledged.len());
-            let answer = post(&admin_address, &row(&id));
+            let answer = post(&admin_address, &wire::row(&id));
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
             acknowledged.push(id);
             count.fetch_add(1, SeqCst);

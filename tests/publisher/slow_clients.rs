@@ -17,13 +17,12 @@ use actix_web::web::block;
 use awc::http::Method;
 use futures_util::future::join;
 
-use crate::app::{App, BOARD, Data, FEED, Mode, TOKENS, settings, wait_until};
+use crate::{
+    app::{App, BOARD, Data, FEED, Mode, TOKENS, settings, wait_until},
+    wire::row,
+};
 
 const RUNS: &str = "/v1/admin/eval-runs";
-
-fn row(id: &str) -> String {
-    format!(r#"{{"id":"{id}","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}}"#)
-}
 
 /// Begins so many uploads and sends the first byte of each.
 async fn begin_uploads(app: &App, count: usize, framing: &'static str) -> Vec<TcpStream> {

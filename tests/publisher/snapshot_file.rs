@@ -191,15 +191,14 @@ fn a_start_on_a_database_that_cannot_be_opened_serves_the_same_bytes_and_opens_i
             "{ready}"
         );
         assert!(get(&service.address, "/health/live", "").starts_with("HTTP/1.1 200 "));
-        let row = r#"{"id":"a","ran_at":"2026-06-07T00:00:00Z","eval_output_schema_version":5}"#;
-        assert!(post(&service.address, row).starts_with("HTTP/1.1 503 "));
+        assert!(post(&service.address, &wire::row("a")).starts_with("HTTP/1.1 503 "));
         assert!(put(&service, 99).starts_with("HTTP/1.1 503 "));
         files.repair();
         eventually("readiness", || {
             get(&service.address, "/health/ready", "").starts_with("HTTP/1.1 200 ")
         });
         assert_eq!(answers(&service), board, "{reason}");
-        assert!(post(&service.address, row).starts_with("HTTP/1.1 200 "));
+        assert!(post(&service.address, &wire::row("a")).starts_with("HTTP/1.1 200 "));
         let said = stop(service);
         let warned: Vec<&str> = said
             .lines()

@@ -78,13 +78,8 @@ impl App {
 
     /// Waits until so many waits had this outcome: each is counted when its answer has been sent.
     async fn expect_waits(&self, outcome: &str, expected: u64) {
-        for _ in 0..500 {
-            if self.waits(outcome).await == expected {
-                return;
-            }
-            actix_rt::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(self.waits(outcome).await, expected, "{outcome}");
+        let what = format!("{expected} waits that ended as {outcome}");
+        wait_until(&what, async || self.waits(outcome).await == expected).await;
     }
 }
 
@@ -200,7 +195,7 @@ async fn at_the_end_of_its_slot_a_request_is_answered_without_a_change() {
 
 #[actix_rt::test]
 async fn a_write_that_leaves_the_board_as_it_is_wakes_nobody() {
-    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "2"]).await;
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "5"]).await;
     let first = app.get(CHANGES).await;
     let url = next(&first);
     let held = [("if-none-match", first.header("etag"))];
@@ -566,7 +561,8 @@ async fn a_page_that_has_eval_runs_already_is_answered_at_once() {
 
 #[actix_rt::test]
 async fn at_the_end_of_its_slot_a_page_is_answered_empty_with_the_same_cursor() {
-    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
+    // Long enough for a busy machine to write while the request waits.
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "5"]).await;
     app.post(&[row("a")]).await;
     let url = next_of(FEED, &app.get(&format!("{FEED}?since_seq=0")).await);
     let unpublished = row("old").replace(":5", ":4");
@@ -612,7 +608,7 @@ async fn at_the_end_of_its_slot_a_page_is_answered_empty_with_the_same_cursor() 
 
 #[actix_rt::test]
 async fn a_client_that_has_eval_runs_which_were_deleted_is_not_answered_in_a_loop() {
-    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "1"]).await;
+    let app = App::start_with_options(Data::sample(), &["--wait-slot-secs", "5"]).await;
     app.post(&["a", "b"].map(row)).await;
     let url = next_of(FEED, &app.get(&format!("{FEED}?since_seq=0")).await);
     app.data

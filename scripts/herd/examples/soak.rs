@@ -33,7 +33,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -186,14 +185,7 @@ fn options(address: &str, seconds: u64) -> String {
 }
 
 fn end(server: &mut Process, signal: &str) {
-    let pid = server.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args([signal, &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    lab::signal(server.0.id(), signal);
     let status = server.0.wait().unwrap();
     assert_eq!(
         status.success(),

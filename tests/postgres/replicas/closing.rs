@@ -24,7 +24,8 @@ use super::{
 use crate::{
     chaos::{items, server::bearer, writers::Writer},
     client::Connection,
-    cluster::{Cluster, Replication, free_port, skipped},
+    cluster::{Cluster, Replication, skipped},
+    ports::free_port,
 };
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
@@ -126,9 +127,8 @@ fn publishers_are_killed_and_the_primary_is_promoted_and_clients_notice_nothing(
     };
     let primary = Arc::new(primary);
     let database = primary.database();
-    let ports = [primary.port(), free_port()];
-    let standby = primary.standby_at(ports[1], Replication::Synchronous);
-    let fleet = Fleet::start(database.url_of_ports(&ports), 3, &[]);
+    let standby = primary.standby(Replication::Synchronous);
+    let fleet = Fleet::start(database.url_of(&[&primary, &standby]), 3, &[]);
     let folder = tempfile::TempDir::new().unwrap();
     let publishers = fleet.addresses.lock().unwrap().clone();
     let Some(nginx) = Nginx::start(folder.path(), &publishers) else {

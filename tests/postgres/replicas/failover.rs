@@ -5,20 +5,21 @@
 //! - the promotion of a synchronous standby loses nothing, and writes are accepted within two seconds
 //! - after the promotion of an asynchronous standby that is behind, every row that is stored reaches every client
 
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use super::{
     fleet::{Fleet, stored},
-    load, ms, promise, size,
+    load, ms, promise, size, within,
 };
 use crate::{
     chaos::model::Stored,
-    cluster::{Cluster, Replication, free_port, shared},
+    cluster::{Cluster, Replication, shared},
 };
+
+/// Returns how many writes a test must see acknowledged to prove something.
+fn enough() -> u64 {
+    size(20, 100)
+}
 
 /// Pauses at random, in real time: the moment of a kill is random.
 fn pause(limit_ms: u64) {
@@ -49,7 +50,7 @@ fn kill_9_of_publishers_loses_nothing() {
         "4",
         &format!("{kills} x kill -9 of a publisher"),
         &format!("{writes} acknowledged writes: {found}"),
-        is_clean && writes > 100,
+        is_clean && writes > enough(),
     );
 }
 
@@ -90,7 +91,7 @@ fn kill_9_of_postgresql_loses_nothing() {
             "{writes} acknowledged writes: {found}; writes again after {} at most",
             ms(slowest)
         ),
-        is_clean && again.is_some() && writes > 100,
+        is_clean && again.is_some() && writes > enough(),
     );
 }
 
@@ -101,10 +102,9 @@ fn the_promotion_of_a_synchronous_standby_loses_nothing() {
     };
     let first = Arc::new(first);
     let database = first.database();
-    let ports = [first.port(), free_port()];
-    let mut standby = Arc::new(first.standby_at(ports[1], Replication::Synchronous));
+    let mut standby = Arc::new(first.standby(Replication::Synchronous));
+    let fleet = Fleet::start(database.url_of(&[&first, &standby]), 3, &[]);
     let mut primary = first;
-    let fleet = Fleet::start(database.url_of_ports(&ports), 3, &[]);
     let model = load::model(1, &Stored::default());
     let mut pullers = load::pullers(3);
     let promotions = size(2, 10);
@@ -136,7 +136,7 @@ fn the_promotion_of_a_synchronous_standby_loses_nothing() {
             "{writes} acknowledged writes: {found}; all write again {} after the promotion at most",
             ms(slowest.min(Duration::from_secs(999)))
         ),
-        is_clean && writes > 100 && slowest <= Duration::from_secs(2),
+        is_clean && writes > enough() && slowest <= within(Duration::from_secs(2)),
     );
 }
 
@@ -148,9 +148,8 @@ fn after_the_promotion_of_an_asynchronous_standby_that_is_behind_every_stored_ro
     };
     let primary = Arc::new(primary);
     let database = primary.database();
-    let ports = [primary.port(), free_port()];
-    let standby = primary.standby_at(ports[1], Replication::Asynchronous);
-    let fleet = Fleet::start(database.url_of_ports(&ports), 3, &[]);
+    let standby = primary.standby(Replication::Asynchronous);
+    let fleet = Fleet::start(database.url_of(&[&primary, &standby]), 3, &[]);
     let mut pullers = load::pullers(3);
     // What the standby has.
     let model = load::model(1, &Stored::default());
@@ -160,13 +159,7 @@ fn after_the_promotion_of_an_asynchronous_standby_that_is_behind_every_stored_ro
     let shared = stored(&database, &primary);
     let mut faults = load::compare(&fleet, &model, &shared, &mut pullers);
     primary.wait_for(&standby);
-    standby.set("primary_conninfo", "");
-    let receivers = "SELECT count(*) FROM pg_stat_wal_receiver";
-    let begun = Instant::now();
-    while standby.sql("postgres", receivers) != "0" {
-        assert!(begun.elapsed() < Duration::from_secs(20));
-        thread::sleep(Duration::from_millis(20));
-    }
+    standby.stop_following();
     // What it lacks, and clients have.
     let ids: Vec<String> = (0..200).map(|at| format!("1-99-{at}")).collect();
     let model = load::model(1, &shared);

@@ -17,7 +17,8 @@ use crate::{
         server::{Server, bearer, serve_at},
     },
     client::Connection,
-    cluster::{Cluster, Database, free_port},
+    cluster::{Cluster, Database},
+    ports::free_port,
     process::in_shell,
     replicas::publisher,
 };

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::cluster::free_listener;
+use crate::ports::free_listener;
 
 /// A port that passes connections on to another one.
 pub struct Link {

@@ -45,6 +45,12 @@ pub fn publisher() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_cathedral-publisher"))
 }
 
+/// Returns the bound of a wait that is promised to end within `promised`: ten times as long in `cargo test`, where other
+/// tests use the same processors.
+pub fn within(promised: Duration) -> Duration {
+    size(promised * 10, promised)
+}
+
 /// Writes a line of the table that `scripts/replicas.sh` prints, and fails if the number falls short.
 #[track_caller]
 pub fn promise(row: &str, check: &str, found: &str, holds: bool) {

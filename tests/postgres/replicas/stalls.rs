@@ -16,7 +16,7 @@ use std::{
 use super::{
     fleet::{Fleet, post},
     link::Link,
-    load, ms, promise, publisher, seconds, size,
+    load, ms, promise, publisher, seconds, size, within,
 };
 use crate::{
     chaos::{
@@ -25,12 +25,13 @@ use crate::{
         server::{Server, bearer, serve_at, signal},
     },
     client::Connection,
-    cluster::{Cluster, free_port, shared, skipped},
+    cluster::{Cluster, shared, skipped},
+    ports::free_port,
 };
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
 const PAGE: &str = "/v1/leaderboard/recent?since_seq=0&limit=10";
-/// The time limit of a write, and some time for a machine that is busy.
+/// The time limit of a write, and a second for the answer.
 const REJECTED_WITHIN: Duration = Duration::from_secs(6);
 
 /// What clients met while the database was out of reach, and afterwards.
@@ -51,10 +52,10 @@ impl Met {
             && self.reads > 10
             && self.writes > 0
             && self.acknowledged == 0
-            && self.slowest_write <= REJECTED_WITHIN
+            && self.slowest_write <= within(REJECTED_WITHIN)
             && self
                 .fresh_after
-                .is_some_and(|it| it <= Duration::from_secs(2))
+                .is_some_and(|it| it <= within(Duration::from_secs(2)))
             && self.threads.1 <= self.threads.0
     }
 
@@ -122,7 +123,7 @@ fn out_of_reach(server: &Server, cut: impl FnOnce(), mend: impl FnOnce()) -> Met
                 let sent = Instant::now();
                 let (status, body) = get(address, path);
                 met.reads += 1;
-                if status != 200 || sent.elapsed() > Duration::from_secs(1) {
+                if status != 200 || sent.elapsed() > within(Duration::from_secs(1)) {
                     let elapsed = sent.elapsed();
                     met.failed_reads
                         .push(format!("{path}: {status} after {elapsed:?}: {body}"));
@@ -297,6 +298,6 @@ fn a_paused_publisher_does_not_keep_the_others_from_writing() {
         "7",
         &format!("{times} x SIGSTOP of a publisher under 24 writers"),
         &format!("the others' writes took {} at most", ms(longest)),
-        longest <= Duration::from_secs(5),
+        longest <= within(Duration::from_secs(5)),
     );
 }

@@ -37,7 +37,7 @@ use crate::cluster::{Cluster, shared};
 
 const SHORT: Duration = Duration::from_millis(300);
 /// A busy machine may be late by so much.
-const LATE: Duration = Duration::from_secs(3);
+const LATE: Duration = Duration::from_secs(20);
 
 fn is_timeout(error: &StoreError) -> bool {
     match error {

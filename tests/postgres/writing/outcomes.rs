@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A busy machine may be late by so much.
-const LATE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_secs(20);
 
 #[track_caller]
 fn is_unknown(committed: Result<cathedral_publisher::store::Committed, CommitError>) -> String {

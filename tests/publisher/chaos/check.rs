@@ -171,7 +171,7 @@ pub fn serves(model: &Model, server: &Server, stored: &Stored) {
 /// The difference that is left at the end.
 fn differs_until(differs: impl Fn() -> Option<String>) -> Option<Option<String>> {
     let mut last = None;
-    let same = until(SLACK, || {
+    let same = until(SLACK * 5, || {
         last = differs();
         last.is_none().then_some(())
     });

@@ -1,10 +1,13 @@
 //! Helpers of the examples and tests: building programs, processes that end with their owner, free
 //! ports, a description of the machine.
 
+#[path = "../../../../tests/publisher/ports.rs"]
+mod ports;
+
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{LazyLock, Mutex},
@@ -13,6 +16,7 @@ use std::{
 };
 
 use herd::run::Run;
+pub use ports::free_port;
 
 /// A process that is killed when it is dropped.
 pub struct Process(pub Child);
@@ -97,10 +101,15 @@ pub fn ran_on() -> String {
     )
 }
 
-/// Returns an address whose port was free a moment ago.
+/// Returns an address on which nothing listens.
 pub fn free_address() -> String {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// Sends a signal (`-TERM`) to a process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success(), "{name}");
 }
 
 /// Lets the workers of nginx and Varnish, which are other users, read in a folder.

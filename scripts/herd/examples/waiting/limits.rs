@@ -1,7 +1,6 @@
 //! What happens at the limits of a wait: nothing for a minute, a server that stops, clients that vanish.
 
 use std::{
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use herd::table::{bytes, count};
 
 use crate::{
-    lab::ran_on,
+    lab::{ran_on, signal},
     report::{Report, quantiles},
     server::Server,
 };
@@ -94,7 +93,7 @@ pub fn stop(clients: u32, report: &mut Report) {
     // Not while a slot ends.
     crate::server::until_phase(Duration::from_secs(6));
     let signalled = Timestamp::now();
-    terminate(server.process.0.id());
+    signal(server.process.0.id(), "-TERM");
     let begun = Instant::now();
     let status = server.process.0.wait().unwrap();
     let exit = begun.elapsed().as_secs_f64();
@@ -173,9 +172,4 @@ pub fn vanish(clients: u32, report: &mut Report) {
         "at most 10 % above the first time",
         again as f64 <= full as f64 * 1.1,
     );
-}
-
-fn terminate(pid: u32) {
-    let status = Command::new("kill").arg(pid.to_string()).status();
-    assert!(status.is_ok_and(|status| status.success()), "no SIGTERM");
 }

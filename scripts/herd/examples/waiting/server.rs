@@ -1,8 +1,9 @@
 //! A server with sample data, its figures, and herds that run beside the scenario.
 
 use std::{
+    io::Read as _,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -145,8 +146,8 @@ impl Server {
     }
 }
 
-/// A herd in a process of its own.
-pub struct Herd(Child);
+/// A herd in a process of its own. Killed when it is dropped.
+pub struct Herd(Process);
 
 impl Herd {
     pub fn start(url: &str, options: &str) -> Self {
@@ -159,20 +160,22 @@ impl Herd {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        Self(child)
+        Self(Process(child))
     }
 
     /// Waits for its end; returns its results.
-    pub fn results(self) -> Run {
-        let output = self.0.wait_with_output().unwrap();
-        assert!(output.status.success(), "herd failed");
-        serde_json::from_slice(&output.stdout).unwrap()
+    pub fn results(mut self) -> Run {
+        let child = &mut self.0.0;
+        let mut results = Vec::new();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_end(&mut results).unwrap();
+        assert!(child.wait().unwrap().success(), "herd failed");
+        serde_json::from_slice(&results).unwrap()
     }
 
     /// Makes all its clients disappear.
-    pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+    pub fn kill(self) {
+        drop(self);
     }
 }
 

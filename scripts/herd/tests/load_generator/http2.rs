@@ -221,7 +221,7 @@ async fn what_a_server_says_not_to_have_processed_is_sent_again_but_not_for_ever
             let run = herd_of(&serve(*respond), &options).await;
             let role = &run.pollers;
             assert_eq!(says(role), *says_this, "{name}: {:?}", role.failures);
-            assert_eq!((role.due, role.attempts), (2, 2), "{name}");
+            assert_eq!(role.attempts + role.missed, 2, "{name}");
             assert!(role.reopened <= 16, "{name}: {}", role.reopened);
             assert_sum(&run, name);
         }

@@ -18,9 +18,7 @@ use std::{
 use herd::run::Run;
 use tempfile::TempDir;
 
-use super::{program, stub};
-
-const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+use super::{EMPTY, lab, program, stub};
 
 /// Returns the exit status and the lines of errors.
 fn refused(arguments: &[&str]) -> (Option<i32>, String) {
@@ -95,9 +93,9 @@ fn a_report_that_cannot_be_written_is_refused_before_the_run_and_a_file_is_repla
 #[test]
 fn a_run_that_is_interrupted_says_so_and_has_failed_if_there_are_conditions() {
     for (signal, condition, code) in [
-        ("INT", Some("--strict"), 1),
-        ("TERM", Some("--fail-if=p99>1h"), 1),
-        ("TERM", None, 0),
+        ("-INT", Some("--strict"), 1),
+        ("-TERM", Some("--fail-if=p99>1h"), 1),
+        ("-TERM", None, 0),
     ] {
         let folder = TempDir::new().unwrap();
         let report = folder.path().join("run.html");
@@ -120,9 +118,7 @@ fn a_run_that_is_interrupted_says_so_and_has_failed_if_there_are_conditions() {
         for _ in 0..3 {
             asked.recv_timeout(Duration::from_secs(60)).unwrap();
         }
-        let pid = process.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
-        assert!(sent.unwrap().success());
+        lab::signal(process.id(), signal);
         let output = process.wait_with_output().unwrap();
         let lines = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{signal}: {lines}");

@@ -19,7 +19,7 @@ use herd::{
     run::{Role, Run},
 };
 
-use super::{herd_of, skipped};
+use super::{EMPTY, herd_of, skipped};
 
 /// What a server does after its bytes.
 #[derive(Clone, Copy)]
@@ -205,9 +205,9 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Two polls of one client, the second one after the first is over.
-pub const TWO_POLLS: &str = "--clients 1 --interval-ms 500 --ramp-ms 0 --jitter-percent 0 --duration-secs 1 \
-                         --timeout-ms 3000 --arrival loop --on-failure give-up";
+/// Two polls of one client. The first one has a second to be over, and one that takes longer takes the place of the second.
+pub const TWO_POLLS: &str = "--clients 1 --interval-ms 1000 --ramp-ms 0 --jitter-percent 0 -n 2 \
+                         --timeout-ms 10000 --arrival loop --on-failure give-up";
 
 /// Returns what the results say of the requests of these clients.
 pub fn says(role: &Role) -> String {
@@ -330,8 +330,9 @@ async fn a_page_is_decoded_whole_and_an_invalid_one_is_no_answer() {
             body.len()
         );
         let url = serve(vec![([head.into_bytes(), body].concat(), Stay)]);
+        // One page: the next one is due after the run.
         let options =
-            format!("{TWO_POLLS} --validators 1 --feed-interval-ms 2000 --feed-url {url}");
+            format!("{TWO_POLLS} --validators 1 --feed-interval-ms 60000 --feed-url {url}");
         let run = herd_of(&url, &options).await;
         let validators = run.validators.as_ref().unwrap();
         let rows = u64::from(is_page);
@@ -349,7 +350,7 @@ async fn a_page_is_decoded_whole_and_an_invalid_one_is_no_answer() {
 
 #[actix_web::test]
 async fn what_fails_before_http_has_its_reason() {
-    let web = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let web = EMPTY.to_vec();
     // A server that accepts one connection, with which the run looks whether it is there.
     let once = TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = format!("http://{}/", once.local_addr().unwrap());
@@ -375,7 +376,7 @@ async fn what_fails_before_http_has_its_reason() {
 
 #[actix_web::test]
 async fn a_name_gets_the_addresses_of_resolve_and_a_literal_of_version_6_is_reached() {
-    let web = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let web = EMPTY.to_vec();
     let url = serve(vec![(web.clone(), Stay)]);
     let port = url.trim_end_matches('/').rsplit(':').next().unwrap();
     // Nothing listens at the first address.
@@ -421,7 +422,7 @@ async fn host_has_the_port_and_the_brackets_of_the_url() {
         for mut socket in listener.incoming().map_while(Result::ok) {
             let mut head = [0; 4096];
             let length = socket.read(&mut head).unwrap_or(0);
-            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            let _ = socket.write_all(EMPTY);
             let _ = send.send(String::from_utf8_lossy(&head[..length]).into_owned());
         }
     });

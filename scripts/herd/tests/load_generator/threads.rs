@@ -13,9 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{herd_of, plan, stub};
-
-const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+use super::{EMPTY, herd_of, plan, stub};
 
 #[actix_web::test]
 async fn the_same_seed_gives_the_same_polls_whatever_the_number_of_threads() {
@@ -81,12 +79,21 @@ async fn the_limits_hold_for_all_threads_together() {
 
 #[actix_web::test]
 async fn a_run_that_is_stopped_ends_on_all_threads() {
-    let url = stub(|socket| socket.write_all(EMPTY));
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let url = stub(|socket| {
+        ASKED.fetch_add(1, Ordering::SeqCst);
+        socket.write_all(EMPTY)
+    });
     let arguments = format!("{url} --clients 4 --interval-ms 20 --duration-secs 600 --threads 2");
     let arguments: Vec<&str> = arguments.split(' ').collect();
     let plan = plan(&arguments).unwrap();
     let began = Instant::now();
-    let stop = tokio::time::sleep(Duration::from_millis(500));
+    // By then both threads have sent something.
+    let stop = async {
+        while ASKED.load(Ordering::SeqCst) < 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
     let run = herd::run(plan, stop).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(300));
     assert!(run.seconds < 300.0 && run.pollers.answered > 0);
