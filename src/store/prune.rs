@@ -13,9 +13,9 @@ use super::{
 };
 use crate::domain::ran_at::RanAt;
 
-/// How many times as long as a transaction the pause after it lasts: pruning takes a tenth of the time of a processor, of
-/// the disk and of the lock of all writers, however slow they are. Nine out of ten tries of a writer that waits find the
-/// lock free.
+/// How many times as long as a transaction the pause after it lasts. So pruning takes a tenth of the time of a processor, of
+/// the disk and of the lock of all writers, however slow they are, and nine out of ten tries of a writer that waits find the
+/// lock free. A low priority of the process would not do: it delays a transaction that has the lock.
 const PAUSES: u32 = 9;
 /// The longest pause: the transaction may have waited for others.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
