@@ -271,6 +271,17 @@ pub enum Verdict {
 }
 
 impl Run {
+    /// Returns a number of this run per second: the mean over [`Run::seconds`], in which polls were due. All rates of a run are
+    /// such means.
+    pub fn per_second(&self, number: u64) -> f64 {
+        number as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Returns the time in which the load generator used its processor time, in seconds: to the last response.
+    pub fn generator_secs(&self) -> f64 {
+        self.generator.secs.max(self.seconds).max(1e-9)
+    }
+
     /// Returns the number of requests of all clients.
     pub fn attempts(&self) -> u64 {
         let others = [&self.validators, &self.writers].into_iter().flatten();
