@@ -250,8 +250,8 @@ without_publisher() { # NAME PROXY
     same_field "$1" "$2$feed&without=$1" no-store
     local path seen
     for path in "$feed&without=$1" /v1/events "/v1/synthetic-boolean/active-cnf?challenge_id=x"; do
-        # Varnish notices within 10 s that a publisher is gone; a pipe ends without an answer until then.
-        for _ in $(seq 150); do
+        # Varnish notices within 3 s that a publisher is gone; a pipe ends without an answer until then.
+        for _ in $(seq 60); do
             seen=$(curl -s -m 3 -o "$work/body" -w '%{http_code} %{content_type} %header{retry-after}' "$2$path" || true)
             [ "$seen" != "503 application/json 1" ] || break
             sleep 0.1

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::{
     cache::handle::CacheHandle,
     follow::UpstreamStatus,
-    store::{Check, NO_ANSWER, Store},
+    store::{Check, DiskSpace, NO_ANSWER, Store},
     units,
     writer::handle::WriterHandle,
 };
@@ -71,7 +71,7 @@ pub struct HealthHandle {
 pub struct Probe {
     begun: Instant,
     database: Check,
-    /// `None` if no free space is asked for, or the disk is that of another machine.
+    /// `None` if the disk does not matter, or is that of another machine.
     disk: Option<Check>,
 }
 
@@ -88,7 +88,8 @@ pub struct Readiness {
     pub process: Check,
     /// What is copied from another publisher was confirmed not too long ago; `None` if nothing is.
     pub upstream: Option<Check>,
-    /// Enough space is free; `None` if that is not checked.
+    /// Enough space is free; `None` if that is not checked. If no free space is asked for, a full disk is told where it may be
+    /// why the upstream's data is not confirmed any more.
     pub disk: Option<Check>,
 }
 
@@ -133,7 +134,7 @@ impl HealthHandle {
             return (probe.database.clone(), probe.disk.clone());
         }
         let store = self.store.clone();
-        let min_free_bytes = self.settings.min_free_bytes;
+        let min_free_bytes = self.min_free_bytes();
         // The lock goes with it: a probe that hangs has no second one beside it.
         let probe = actix_rt::task::spawn_blocking(move || {
             let begun = Instant::now();
@@ -158,17 +159,26 @@ impl HealthHandle {
         let stopping = self.stopping.load(Ordering::Relaxed);
         let snapshot = self.snapshot().await;
         let (database, disk) = self.probe().await;
+        let upstream = self.upstream.as_ref();
+        let upstream = upstream.map(|it| it.check(self.settings.max_snapshot_age));
+        let is_told = |disk: &Check| match upstream {
+            Some(Err(_)) => disk.is_err() || self.settings.min_free_bytes > 0,
+            Some(Ok(())) | None => self.settings.min_free_bytes > 0,
+        };
         Readiness {
             snapshot,
             database,
             actors: self.actors(),
             process: well(!stopping, "stopping"),
-            upstream: self
-                .upstream
-                .as_ref()
-                .map(|it| it.check(self.settings.max_snapshot_age)),
-            disk,
+            disk: disk.filter(is_told),
+            upstream,
         }
+    }
+
+    /// Returns how much space must be free. A follower stores nothing on a full disk.
+    fn min_free_bytes(&self) -> u64 {
+        let least = self.upstream.as_ref().map(|_| DiskSpace::FULL_BYTES);
+        self.settings.min_free_bytes.max(least.unwrap_or(0))
     }
 
     async fn snapshot(&self) -> Check {

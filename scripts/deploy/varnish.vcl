@@ -15,8 +15,9 @@ backend publisher {
     .between_bytes_timeout = 40s;
     .connect_timeout = 1s;
     # Not /health/ready: there is no other publisher, and one that is not ready still answers from memory.
-    # It counts as gone after five failures in a row, and as back after one answer.
-    .probe = { .url = "/health/live"; .interval = 2s; .timeout = 2s; .window = 5; .threshold = 1; }
+    # It counts as gone after four failures in a row: 2 s after its death, or 8 s after it began to hang. One answer brings
+    # it back.
+    .probe = { .url = "/health/live"; .interval = 500ms; .timeout = 2s; .window = 4; .threshold = 1; }
 }
 
 # Without a publisher, a pipe ends without an answer.

@@ -14,4 +14,9 @@ CREATE TABLE IF NOT EXISTS copied (
 CREATE TABLE IF NOT EXISTS followed_board (
     only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     position TEXT    NOT NULL
+) STRICT;
+-- The process that follows with the database: it alone copies into it. No row if none has since this table was made.
+CREATE TABLE IF NOT EXISTS follower (
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    token    INTEGER NOT NULL
 ) STRICT

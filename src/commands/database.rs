@@ -20,7 +20,7 @@ use cathedral_publisher::{
         sqlite::{
             SqliteStore,
             import::SqliteImport,
-            mirror::claim::{FollowerLock, claim, expect_own, release, was_released},
+            mirror::claim::{claim, expect_own, release, was_released},
             open::open_reader,
             prune::SqlitePrune,
         },
@@ -86,7 +86,11 @@ impl Opened {
         match self {
             Self::File(opening) => {
                 let file = opening.file().clone();
-                Store::Sqlite(SqliteStore::new(file, settings, !read_only))
+                let store = SqliteStore::new(file, settings, !read_only);
+                Store::Sqlite(match opening.claim() {
+                    Some(claim) => store.following(claim.token),
+                    None => store,
+                })
             }
             Self::Server(store) => Store::Postgres(store.clone()),
         }
@@ -128,9 +132,8 @@ impl Opened {
                 let path = opening.file().path();
                 // It may not be mounted: see `Opening::begin`.
                 anyhow::ensure!(path.exists(), "{}: cannot be opened", path.display());
-                let lock = FollowerLock::take(path)?;
-                claim(path, upstream, busy_timeout)?;
-                opening.keep(lock);
+                let claim = claim(path, upstream, busy_timeout)?;
+                opening.keep(claim);
                 Ok(())
             }
             // Refused before it was opened.

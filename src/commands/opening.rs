@@ -9,7 +9,7 @@ use std::{
 
 use cathedral_publisher::{
     cache::snapshot_file::SnapshotFile,
-    store::sqlite::{file::DatabaseFile, kept_open::KeptOpen, mirror::claim::FollowerLock},
+    store::sqlite::{file::DatabaseFile, kept_open::KeptOpen, mirror::claim::Claim},
 };
 
 /// The time between two attempts to open the database.
@@ -21,7 +21,7 @@ pub(crate) struct Opening {
     busy_timeout: Duration,
     kept: Arc<Mutex<Option<KeptOpen>>>,
     /// If it is that of a follower.
-    follower_lock: Option<FollowerLock>,
+    claim: Option<Claim>,
 }
 
 impl Opening {
@@ -47,7 +47,7 @@ impl Opening {
                 file,
                 busy_timeout,
                 kept,
-                follower_lock: None,
+                claim: None,
             });
         }
         let file = DatabaseFile::new(path, read_only);
@@ -55,7 +55,7 @@ impl Opening {
             file: file.clone(),
             busy_timeout,
             kept: Arc::default(),
-            follower_lock: None,
+            claim: None,
         };
         match KeptOpen::open_existing(&file, busy_timeout) {
             Ok(kept) => opening.put(kept),
@@ -77,9 +77,14 @@ impl Opening {
         self.locked().is_some()
     }
 
-    /// Keeps the lock until the database is closed.
-    pub(crate) fn keep(&mut self, lock: FollowerLock) {
-        self.follower_lock = Some(lock);
+    /// Keeps the claim until the database is closed.
+    pub(crate) fn keep(&mut self, claim: Claim) {
+        self.claim = Some(claim);
+    }
+
+    /// Returns the claim, if the database is that of a follower.
+    pub(crate) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
     }
 
     /// Closes the database: see [`KeptOpen::close`].
@@ -106,7 +111,7 @@ impl Opening {
             file: self.file.clone(),
             busy_timeout: self.busy_timeout,
             kept: Arc::clone(&self.kept),
-            follower_lock: None,
+            claim: None,
         };
         let retry = move || {
             let kept = loop {

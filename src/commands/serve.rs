@@ -95,10 +95,6 @@ async fn run(
         }
     };
     let store = database.store(options.settings.store, options.read_only);
-    let store = match store {
-        Store::Sqlite(store) if follow.is_some() => Store::Sqlite(store.following()),
-        store @ (Store::Sqlite(_) | Store::Postgres(_)) => store,
-    };
     let is_following = follow.is_some();
     if let Some(follow) = &follow {
         log::info!("following {}", follow.upstream());

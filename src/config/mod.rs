@@ -415,7 +415,7 @@ pub struct Prune {
     #[arg(long)]
     pub dry_run: bool,
     /// How many to remove in one transaction: other writers wait for it.
-    #[arg(long, value_name = "ROWS", default_value = "500", value_parser = units::number::<u32>(1..=100_000))]
+    #[arg(long, value_name = "ROWS", default_value = "100", value_parser = units::number::<u32>(1..=100_000))]
     pub batch: u32,
     #[command(flatten)]
     pub database: Database,

@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{
     domain::{challenge::Challenge, position::Position, seq_cursor::SeqCursor},
-    metrics::FollowRejected,
-    store::{Version, operation::Mirror, sqlite::mirror::Mirrored},
+    store::{
+        Version,
+        operation::{Mirror, MirrorRefused},
+        sqlite::mirror::Mirrored,
+    },
 };
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
@@ -117,7 +120,7 @@ impl BoardPart {
         };
         let read = |body: &str| Ok((board::read(body)?, body.len()));
         let reply = self.copy.ask(&self.hand, question, read).await?;
-        let (new, fields) = match reply {
+        let (new, mut fields) = match reply {
             Reply::New(new, fields) => (Some(new), fields),
             Reply::NotModified(fields) => (None, fields),
             Reply::Refused(refusal)
@@ -144,7 +147,10 @@ impl BoardPart {
                 // Without them the position says nothing. If it fails, the board does not wait for it.
                 let _ = self.copy.learn_lineages(&self.hand).await;
             }
-            self.store(challenges, bytes, position, is_older).await?;
+            if let Err(stop) = self.store(challenges, bytes, position).await {
+                fields.counted.not_stored(&stop);
+                return Err(stop);
+            }
             let version = self.copy.mirrored(&self.hand).await?.board.version;
             let before = self.stored.take().map(|(tag, _)| tag);
             let tag = if is_new { fields.tag } else { before };
@@ -185,27 +191,17 @@ impl BoardPart {
         challenges: Option<Vec<Challenge>>,
         bytes: usize,
         position: Option<Position>,
-        is_older: bool,
     ) -> Result<(), Stop> {
         let board = |challenges| Mirror::Board {
             challenges,
             position,
         };
         let stored = self.copy.write(bytes, board(challenges.clone())).await;
-        let Err(Stop::Refused(_)) = stored else {
+        if !matches!(stored, Err(Stop::Refused(MirrorRefused::UnknownLineage))) {
             return stored.map(drop);
-        };
-        let stored = if is_older {
-            stored
-        } else {
-            // The other part may be faster.
-            let _ = self.copy.learn_lineages(&self.hand).await;
-            self.copy.write(bytes, board(challenges)).await
-        };
-        if let Err(Stop::Refused(_)) = &stored {
-            let metrics = &self.copy.source.metrics;
-            metrics.rejected(FollowRejected::Numbers);
         }
-        stored.map(drop)
+        // The other part may be faster.
+        let _ = self.copy.learn_lineages(&self.hand).await;
+        self.copy.write(bytes, board(challenges)).await.map(drop)
     }
 }

@@ -24,11 +24,8 @@ use crate::{
     metrics::FollowRejected,
     store::{
         WriteError,
-        operation::{Mirror, MirroredPage, Operation},
-        sqlite::{
-            SqliteStore,
-            mirror::{Mirrored, PARTED},
-        },
+        operation::{Mirror, MirrorRefused, MirroredPage, Operation},
+        sqlite::{SqliteStore, mirror::Mirrored},
     },
     throttle::Throttle,
     writer::{
@@ -84,15 +81,27 @@ pub(super) enum Stop {
     /// An answer that a cache has kept, at this path.
     Old(String),
     /// What was said does not fit what is stored.
-    Refused(String),
+    Refused(MirrorRefused),
     /// An eval run is stored with another number: the upstream has lost it since, and got it again.
     Conflict(String),
-    /// The upstream may have lost eval runs that were copied.
-    Parted,
-    /// Another page was stored meanwhile.
-    Overtaken,
     /// The own database cannot be read or written.
     Own(String),
+}
+
+impl Stop {
+    /// Returns whether the answer is at fault: not if another one was faster, and a promotion of the upstream's standby is no
+    /// fault either.
+    pub(super) fn is_rejection(&self) -> bool {
+        match self {
+            Self::Conflict(_)
+            | Self::Refused(MirrorRefused::UnknownLineage | MirrorRefused::Numbers(_)) => true,
+            Self::Refused(MirrorRefused::Overtaken | MirrorRefused::Parted)
+            | Self::Upstream(..)
+            | Self::Status(..)
+            | Self::Old(_)
+            | Self::Own(_) => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Stop {
@@ -101,11 +110,15 @@ impl std::fmt::Display for Stop {
             Self::Upstream(path, failure) => write!(f, "{path}: {failure}"),
             Self::Status(path, refusal) => write!(f, "{path}: {refusal}"),
             Self::Old(path) => write!(f, "{path}: its answer is old: a cache answers in its place"),
-            Self::Refused(reason) | Self::Conflict(reason) => {
+            Self::Refused(refused @ (MirrorRefused::Overtaken | MirrorRefused::Parted)) => {
+                refused.fmt(f)
+            }
+            Self::Refused(refused) => {
+                write!(f, "its answer is rejected: numbers: {refused}")
+            }
+            Self::Conflict(reason) => {
                 write!(f, "its answer is rejected: numbers: {reason}")
             }
-            Self::Parted => f.write_str(PARTED),
-            Self::Overtaken => f.write_str("another page was stored meanwhile"),
             Self::Own(reason) => write!(f, "what it says cannot be stored: {reason}"),
         }
     }
@@ -200,7 +213,7 @@ impl Copy {
             let page = rows::numbered_page(body, PageLimit::default(), jwk_set.get().as_deref())?;
             Ok((page, body.len()))
         };
-        let (page, bytes, fields) = match self.ask(hand, question, read).await? {
+        let (page, bytes, mut fields) = match self.ask(hand, question, read).await? {
             Reply::New((page, bytes), fields) => (page, bytes, fields),
             Reply::NotModified(_) => return Err(feed_status(Refusal::of(304))),
             Reply::Refused(refusal) => return Err(feed_status(refusal)),
@@ -234,14 +247,7 @@ impl Copy {
             kept_from: fields.kept_from,
         };
         if let Err(stop) = self.write(bytes, Mirror::Page(page)).await {
-            let is_refused = matches!(stop, Stop::Refused(_) | Stop::Conflict(_));
-            if is_refused && self.mirrored(hand).await?.cursor != asked && asked != SeqCursor::Start
-            {
-                return Err(Stop::Overtaken);
-            }
-            if is_refused {
-                self.source.metrics.rejected(FollowRejected::Numbers);
-            }
+            fields.counted.not_stored(&stop);
             return Err(stop);
         }
         if is_last {
@@ -301,12 +307,11 @@ pub(super) fn feed_status(refusal: Refusal) -> Stop {
 
 fn refused(rejected: Rejected) -> Stop {
     match rejected {
-        Rejected::Item {
-            error: error @ WriteError::Conflict { .. },
-            ..
-        } => Stop::Conflict(error.to_string()),
-        Rejected::Item { error, .. } if error.to_string().ends_with(PARTED) => Stop::Parted,
-        Rejected::Item { error, .. } => Stop::Refused(error.to_string()),
+        Rejected::Item { error, .. } => match error {
+            WriteError::Mirror(refused) => Stop::Refused(refused),
+            WriteError::Conflict { .. } => Stop::Conflict(error.to_string()),
+            WriteError::Invalid(_) | WriteError::Store(_) => Stop::Own(error.to_string()),
+        },
         Rejected::Store(_)
         | Rejected::Refused(_)
         | Rejected::Busy
@@ -345,8 +350,6 @@ impl Told {
             | Stop::Old(_)
             | Stop::Refused(_)
             | Stop::Conflict(_)
-            | Stop::Parted
-            | Stop::Overtaken
             | Stop::Own(_) => None,
         };
         pace.failed(retry_after)

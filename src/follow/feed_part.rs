@@ -23,7 +23,7 @@ use crate::{
         seq_cursor::SeqCursor,
     },
     metrics::FollowRejected,
-    store::operation::Mirror,
+    store::operation::{Mirror, MirrorRefused},
 };
 
 /// The time of the earliest eval run that is stored (see `RanAt::of_run`).
@@ -73,8 +73,8 @@ pub(super) struct FeedPart {
     behind: Behind,
     /// Whether all is being read anew: the end of that says nothing of the next request.
     is_anew: bool,
-    /// Whether all was read anew because it contradicts what is stored, and the upstream has not been well since.
-    has_resolved: bool,
+    /// Whether all was read anew, from the first page on, and the upstream has not been well since.
+    has_begun_anew: bool,
     way: Way,
 }
 
@@ -99,7 +99,7 @@ impl FeedPart {
             told: Told::new("feed"),
             behind: Behind::default(),
             is_anew: false,
-            has_resolved: false,
+            has_begun_anew: false,
             way: Way::Unknown,
         }
     }
@@ -111,7 +111,7 @@ impl FeedPart {
             Ok(Done::Perhaps(pause)) => pause,
             Ok(Done::End(pause)) => {
                 self.behind.caught_up();
-                self.has_resolved = false;
+                self.has_begun_anew = false;
                 self.told.succeeded(&self.copy, &mut self.pace);
                 pause
             }
@@ -122,9 +122,12 @@ impl FeedPart {
                 if is_behind && self.behind.is_for_good(self.copy.now()) {
                     self.way = Way::anew();
                 }
+                // Once for each lineage: the first page that is stored makes it a known one.
+                let has_parted = matches!(stop, Stop::Refused(MirrorRefused::Parted));
                 // Once: an upstream that contradicts itself is not read in circles.
-                if matches!(stop, Stop::Conflict(_) | Stop::Parted) && !self.has_resolved {
-                    (self.way, self.has_resolved) = (Way::anew(), true);
+                let has_conflict = matches!(stop, Stop::Conflict(_)) && !self.has_begun_anew;
+                if has_parted || has_conflict {
+                    self.way = Way::anew();
                 }
                 self.told.failed(&self.copy, &mut self.pace, &stop)
             }
@@ -188,15 +191,16 @@ impl FeedPart {
         let Way::Numbered { next, starts_again } = &self.way else {
             return Ok(Done::On);
         };
+        let starts_again = *starts_again;
         let begun = self.copy.now();
         let asking = Arc::clone(&self.copy.asking).lock_owned().await;
         let stored = self.copy.mirrored(&self.hand).await?.cursor;
-        let cursor = if *starts_again {
+        let cursor = if starts_again {
             SeqCursor::Start
         } else {
             stored
         };
-        if *starts_again {
+        if starts_again {
             self.is_anew = true;
             let upstream = &self.copy.source.upstream;
             log::warn!(
@@ -212,7 +216,7 @@ impl FeedPart {
         let step = self.copy.numbered_step(&self.hand, cursor, target).await;
         let (step, link) = match step {
             Ok(step) => step,
-            Err(Stop::Overtaken) => {
+            Err(Stop::Refused(MirrorRefused::Overtaken)) => {
                 self.way = Way::Numbered {
                     next: None,
                     starts_again: false,
@@ -222,6 +226,7 @@ impl FeedPart {
             // Also 410: two servers that do not know each other's cursors must not be read in turns without a pause.
             Err(stop) => return Err(stop),
         };
+        self.has_begun_anew |= starts_again;
         let cursor = self.copy.mirrored(&self.hand).await?.cursor;
         // An upstream that answers at once, and never at the end of a wait, is not well.
         let is_well = (was_waited_for || link.is_none()) && !self.is_anew;

@@ -18,6 +18,7 @@
 //! | `slots` | whether an answer comes from the upstream itself, and not from a cache (pure) |
 //! | `behind` | for how long the upstream has been behind the copy (pure) |
 //! | `pace` | pauses between requests (pure) |
+//! | `counted` | counts how a request ended |
 //! | `lie` | why an answer is rejected |
 //! | `hand` | a thread that asks and waits |
 //! | `status` | when the upstream last confirmed what is here |
@@ -27,6 +28,7 @@ mod board;
 mod board_part;
 mod body;
 mod copy;
+mod counted;
 mod feed_part;
 mod hand;
 mod lie;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{body, lie::Lie, settings::Upstream, slots::Age};
+use super::{body, counted::Counted, lie::Lie, settings::Upstream, slots::Age};
 use crate::{
     domain::{position::Position, ran_at::RanAt, seq_cursor::SeqCursor},
     fetch::{Ask, FetchError, Fetched, Fetcher},
@@ -116,6 +116,8 @@ pub(super) struct Fields {
     pub(super) by_slot: Age,
     /// From where on the upstream has all eval runs.
     pub(super) kept_from: Option<KeptFrom>,
+    /// Counts the answer.
+    pub(super) counted: Counted,
 }
 
 /// Why there is no answer.
@@ -135,7 +137,7 @@ impl std::fmt::Display for Failure {
 }
 
 impl Source {
-    /// Asks, and has the body of a 200 read. Counts the outcome.
+    /// Asks, and has the body of a 200 read. Counts the outcome, when the reply is dropped.
     ///
     /// # Errors
     /// [`Failure`]: there is no whole answer in time, or it is not what a publisher may say.
@@ -162,30 +164,27 @@ impl Source {
         let bytes = fetched
             .as_ref()
             .map_or(0, |fetched| fetched.body.len() as u64);
+        let mut counted = Counted::new(&self.metrics, bytes);
         let reply = match fetched {
-            Ok(fetched) => reply(fetched, question, read).map_err(Failure::Lie),
-            Err(FetchError::TooLong(bytes)) => Err(Failure::Lie(Lie::new(
+            Ok(fetched) => reply(fetched, question, read, counted),
+            Err(FetchError::TooLong(bytes)) => Err(Lie::new(
                 FollowRejected::Size,
                 format!("it has more than {bytes} bytes"),
-            ))),
-            Err(error) => Err(Failure::Fetch(error)),
+            )),
+            Err(error) => {
+                let is_late = matches!(error, FetchError::TimedOut(_));
+                counted.note(if is_late {
+                    FollowOutcome::TimedOut
+                } else {
+                    FollowOutcome::Failed
+                });
+                return Err(Failure::Fetch(error));
+            }
         };
-        self.metrics.requested(outcome(&reply), bytes);
-        if let Err(Failure::Lie(lie)) = &reply {
+        reply.map_err(|lie| {
             self.metrics.rejected(lie.reason);
-        }
-        reply
-    }
-}
-
-fn outcome<T>(reply: &Result<Reply<T>, Failure>) -> FollowOutcome {
-    match reply {
-        Ok(Reply::New(..)) => FollowOutcome::Ok,
-        Ok(Reply::NotModified(_)) => FollowOutcome::NotModified,
-        Ok(Reply::Refused(_)) => FollowOutcome::Status,
-        Err(Failure::Fetch(FetchError::TimedOut(_))) => FollowOutcome::TimedOut,
-        Err(Failure::Fetch(_)) => FollowOutcome::Failed,
-        Err(Failure::Lie(_)) => FollowOutcome::Rejected,
+            Failure::Lie(lie)
+        })
     }
 }
 
@@ -193,8 +192,10 @@ fn reply<T>(
     fetched: Fetched,
     question: &Question,
     read: impl FnOnce(&str) -> Result<T, Lie>,
+    counted: Counted,
 ) -> Result<Reply<T>, Lie> {
-    let fields = Fields {
+    let mut fields = Fields {
+        counted,
         tag: fetched.field("etag").map(str::to_owned),
         next: fetched.values("link").into_iter().find_map(next),
         fresh_for: fresh_for(&fetched),
@@ -215,14 +216,22 @@ fn reply<T>(
             let coding = fetched.field("content-encoding").unwrap_or_default();
             let tag = fields.tag.as_deref();
             let body = body::decoded(&fetched.body, coding, tag, MAX_BODY_BYTES)?;
-            Ok(Reply::New(read(&body)?, fields))
+            let new = read(&body)?;
+            fields.counted.note(FollowOutcome::Ok);
+            Ok(Reply::New(new, fields))
         }
-        304 if question.tag.is_some() => Ok(Reply::NotModified(fields)),
+        304 if question.tag.is_some() => {
+            fields.counted.note(FollowOutcome::NotModified);
+            Ok(Reply::NotModified(fields))
+        }
         304 => Err(Lie::new(
             FollowRejected::Form,
             "it is a 304 to a request without an entity-tag",
         )),
-        _ => Ok(Reply::Refused(Refusal::new(&fetched))),
+        _ => {
+            fields.counted.note(FollowOutcome::Status);
+            Ok(Reply::Refused(Refusal::new(&fetched)))
+        }
     }
 }
 

@@ -191,10 +191,12 @@ impl From<Rejected> for ApiError {
             Rejected::Item { index, error } => match error {
                 // A challenge whose status would go back: at odds with what is stored, not wrong in
                 // itself.
-                WriteError::Conflict { .. } | WriteError::Invalid(_) => Self::Conflict {
-                    index: Some(index),
-                    reason: error.to_string(),
-                },
+                WriteError::Conflict { .. } | WriteError::Invalid(_) | WriteError::Mirror(_) => {
+                    Self::Conflict {
+                        index: Some(index),
+                        reason: error.to_string(),
+                    }
+                }
                 WriteError::Store(_) => Self::Internal,
             },
             Rejected::Slow => Self::BodyTimeout,

@@ -362,6 +362,11 @@ pub enum StoreError {
         "the database is no copy of another publisher any more: put the copy back, or follow with a new file"
     )]
     NotACopy,
+    /// A follower finds that another process has claimed its database since.
+    #[error(
+        "another process has begun to follow with this database: each follower needs a file of its own"
+    )]
+    TakenOver,
 }
 
 impl From<sqlite::open::OpenError> for StoreError {

@@ -73,6 +73,23 @@ pub struct MirroredPage {
     pub kept_from: Option<KeptFrom>,
 }
 
+/// Why what an upstream says is not stored, beside an eval run that is stored with other bytes or another number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MirrorRefused {
+    /// Another page was stored since this one was asked for.
+    #[error("another page was stored meanwhile")]
+    Overtaken,
+    /// A lineage begins that may lack the last eval runs: all of them must be read anew.
+    #[error("the upstream may have lost eval runs that were copied")]
+    Parted,
+    /// The next page in the order of commits tells the lineage.
+    #[error("the lineage of the board is not known yet")]
+    UnknownLineage,
+    /// Its numbers, lineages or positions contradict each other, or what is stored.
+    #[error("{0}")]
+    Numbers(&'static str),
+}
+
 impl Operation {
     /// Returns whether the operation may change the board.
     pub fn touches_board(&self) -> bool {

@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use std::time::Duration;
 
-use super::{BoardStamp, FeedStamp, StoreError};
+use super::{BoardStamp, FeedStamp, StoreError, operation::MirrorRefused};
 use crate::domain::Invalid;
 
 /// What a write changed.
@@ -54,6 +54,9 @@ pub enum WriteError {
     /// The change is not allowed.
     #[error("{0}")]
     Invalid(#[from] Invalid),
+    /// What an upstream says does not fit what is stored.
+    #[error(transparent)]
+    Mirror(#[from] MirrorRefused),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -3,16 +3,22 @@
 //!
 //! What was removed is noted in the same transaction: clients are told from where on all eval runs are kept.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     StoreError, import::ImportFault, postgres::prune::PostgresPrune, sqlite::prune::SqlitePrune,
 };
 use crate::domain::ran_at::RanAt;
 
-/// How long the lock of all writers is free between two transactions. SQLite's busy handler tries every 100 ms, so
-/// everybody who waits gets a turn.
-const PAUSE: Duration = Duration::from_millis(120);
+/// How many times as long as a transaction the pause after it lasts. So pruning takes a tenth of the time of a processor, of
+/// the disk and of the lock of all writers, however slow they are, and nine out of ten tries of a writer that waits find the
+/// lock free. A low priority of the process would not do: it delays a transaction that has the lock.
+const PAUSES: u32 = 9;
+/// The longest pause: the transaction may have waited for others.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Which eval runs a transaction looks for: each kind has an index of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +78,15 @@ impl PruneSession {
         let mut removed = 0;
         for which in Which::ALL {
             loop {
+                let begun = Instant::now();
                 let count = self.remove(before, which, batch)?;
+                let lasted = begun.elapsed();
                 progress(count);
                 removed += count;
                 if count < batch.into() {
                     break;
                 }
-                thread::sleep(PAUSE);
+                thread::sleep(pause_after(lasted));
             }
         }
         Ok(removed)
@@ -97,5 +105,23 @@ impl PruneSession {
             Self::Sqlite(session) => session.remove(before, which, most),
             Self::Postgres(session) => session.remove(before, which, most),
         }
+    }
+}
+
+fn pause_after(transaction: Duration) -> Duration {
+    (transaction * PAUSES).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pruning_takes_a_tenth_of_the_time_unless_it_waits_long_for_others() {
+        for millis in [0, 4, 20, 500] {
+            let transaction = Duration::from_millis(millis);
+            assert_eq!(transaction + pause_after(transaction), transaction * 10);
+        }
+        assert_eq!(pause_after(Duration::from_secs(30)), LONGEST_PAUSE);
     }
 }

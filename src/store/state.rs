@@ -133,6 +133,11 @@ pub struct DiskSpace {
     pub bytes: u64,
 }
 
+impl DiskSpace {
+    /// A disk with less free space counts as full: not even an empty write-ahead log can be created.
+    pub const FULL_BYTES: u64 = 1024 * 1024;
+}
+
 /// The sort key of a page's last row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRow {

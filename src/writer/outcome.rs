@@ -50,9 +50,9 @@ impl From<RefusedItem> for Rejected {
     fn from(RefusedItem { index, error }: RefusedItem) -> Self {
         match error {
             WriteError::Store(error) => Self::Store(error.to_string()),
-            error @ (WriteError::Conflict { .. } | WriteError::Invalid(_)) => {
-                Self::Item { index, error }
-            }
+            error @ (WriteError::Conflict { .. }
+            | WriteError::Invalid(_)
+            | WriteError::Mirror(_)) => Self::Item { index, error },
         }
     }
 }

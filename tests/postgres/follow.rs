@@ -1,16 +1,18 @@
 //! Following a publisher of PostgreSQL:
 //!
 //! - after the promotion of a standby that is behind, the follower drops what was lost, also if it is sent again
+//! - the backup of a follower is not restored into a server
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use cathedral_publisher::store::sqlite::mirror::claim;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     app::{FEED, eventually},
-    cluster::{Cluster, Replication},
-    process::{Service, get, post, serve},
+    cluster::{Cluster, Replication, shared},
+    process::{Service, get, post, publisher, serve},
     wire::row,
 };
 
@@ -83,4 +85,27 @@ fn after_the_promotion_of_a_standby_that_is_behind_the_follower_drops_what_was_l
         metrics.contains("publisher_follow_rejected_total{reason=\"numbers\"} 0"),
         "{metrics}"
     );
+}
+
+#[test]
+fn the_backup_of_a_follower_is_not_restored_into_a_server() {
+    let Some(cluster) = shared() else { return };
+    let database = cluster.database();
+    let folder = TempDir::new().unwrap();
+    let [copy, backup] = ["copy.db", "backup.db"].map(|name| folder.path().join(name));
+    claim::claim(&copy, "http://upstream", Duration::from_secs(20)).unwrap();
+    let run = |command: &str, database: &std::ffi::OsStr| {
+        let mut command = publisher(&[command]);
+        let output = command
+            .arg(&backup)
+            .arg("--database")
+            .arg(database)
+            .output();
+        output.unwrap()
+    };
+    assert!(run("backup", copy.as_os_str()).status.success());
+    let refused = run("restore", database.url().as_ref());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("restore it into a new file"), "{said}");
 }

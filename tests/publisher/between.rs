@@ -16,6 +16,8 @@ pub struct Place {
     pub upstreams: Vec<String>,
     /// Whether requests that name a time slot are answered with 504.
     pub ends_waits: bool,
+    /// The next request for this target is answered with 504.
+    pub fails_next: Option<String>,
     /// What was asked for, and when.
     pub asked: Vec<(Instant, String)>,
     /// The last answer for each target.
@@ -72,15 +74,17 @@ fn answer(mut stream: TcpStream, place: &Mutex<Place>) {
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    let upstream = {
+    let (upstream, fails) = {
         let mut place = place.lock().unwrap();
         place.asked.push((Instant::now(), target.clone()));
         place.turns += 1;
         let is_ended = place.ends_waits && target.contains("slot=");
         let at = place.turns % place.upstreams.len().max(1);
         let upstream = place.upstreams.get(at).cloned();
-        upstream.filter(|_| !is_ended)
+        let fails = place.fails_next.take_if(|fails| *fails == target);
+        (upstream.filter(|_| !is_ended), fails.is_some())
     };
+    let upstream = upstream.filter(|_| !fails);
     let answered = upstream.and_then(|upstream| ask(&upstream, &target));
     let answered = match answered {
         Some(answered) => {
@@ -92,6 +96,7 @@ fn answer(mut stream: TcpStream, place: &Mutex<Place>) {
         }
         None => {
             let kept = place.lock().unwrap().kept.get(&target).cloned();
+            let kept = kept.filter(|_| !fails);
             let none =
                 b"HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             kept.unwrap_or_else(|| none.to_vec())

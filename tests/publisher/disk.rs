@@ -6,6 +6,7 @@
 //! - `prune rows` on a full disk says in one line what to do, and works when there is room
 //! - a stop on a full disk exits with 0, and the log says how many lines it dropped
 //! - a full disk keeps the last snapshot file, and a newer one is written when there is space again
+//! - readiness of a follower that can store nothing names the disk
 //! - after the database is deleted, writes get 503 and no new database is created
 
 use std::{
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{App, BOARD, Data, FEED, TOKENS, eventually, wait_until},
+    follow::{self, Upstream, data, seen},
     process::{get, post, publisher},
     wire::row,
 };
@@ -322,6 +324,42 @@ fn a_full_disk_keeps_the_last_snapshot_file_until_there_is_space_again() {
         "grep -c 'board.snapshot: the board is' {folder}/log"
     ));
     assert_eq!(said, ["2", "0"]);
+}
+
+#[test]
+fn readiness_of_a_follower_that_can_store_nothing_names_the_disk() {
+    let own = data();
+    let upstream = Upstream::start(&own.path());
+    // It has nothing to store for most of a wait.
+    let options = format!(
+        "--follow http://{} --max-snapshot-age-secs 1",
+        upstream.address()
+    );
+    let Some(mut disk) = OnSmallDisk::start_with("copy.db", &options) else {
+        return;
+    };
+    let folder = disk.folder.path().display().to_string();
+    let board = seen(&upstream.address(), BOARD);
+    eventually("the board", || seen(&disk.address, BOARD) == board);
+    let ready = |disk: &OnSmallDisk| get(&disk.address, "/health/ready", "");
+    eventually("an unconfirmed copy", || {
+        let ready = ready(&disk);
+        ready.contains("\"upstream\":\"not confirmed") && !ready.contains("\"disk\"")
+    });
+    disk.run(&format!("cat /dev/zero >{folder}/filler"));
+    upstream.post_rows(&[follow::row("new", "00:00:01")]);
+    let full = "\"disk\":\"0 MiB are free, fewer than 1\"";
+    eventually("the disk", || {
+        let ready = ready(&disk);
+        ready.starts_with("HTTP/1.1 503 ") && ready.contains(full)
+    });
+    assert_eq!(seen(&disk.address, BOARD), board);
+    disk.run(&format!("rm {folder}/filler"));
+    eventually("a copy that goes on", || {
+        get(&disk.address, PAGE, "").contains(r#""id":"new""#)
+    });
+    let ready = ready(&disk);
+    assert!(!ready.contains("\"disk\""), "{ready}");
 }
 
 #[actix_web::test]

@@ -9,6 +9,7 @@
 //! - an upstream that has given an eval run another number is read anew
 //! - a follower whose database is not its copy any more is not ready, and says why
 //! - the backup of a follower is restored into a new file only, and only a copy is promoted
+//! - if the lock file is deleted, the process that follows last copies, and the one before is not ready and says why
 //! - nobody writes to a follower, no second process follows with its database, and one with other data is not overwritten
 
 use std::{
@@ -472,6 +473,14 @@ fn an_upstream_that_has_given_an_eval_run_another_number_is_read_anew() {
         .unwrap();
     upstream.post_rows(&rows(460..470));
     until_same(&upstream.address(), &follower.address);
+    let metrics = get(&follower.address, "/metrics", "");
+    let count = |series: &str| part(&metrics, series).parse::<u32>().unwrap();
+    let rejected = count("publisher_follow_requests_total{outcome=\"rejected\"} ");
+    assert!(rejected > 0, "{metrics}");
+    assert_eq!(
+        count("publisher_follow_rejected_total{reason=\"numbers\"} "),
+        rejected
+    );
     follower.signal("-TERM");
     let (_, log) = follower.ended();
     assert_eq!(log.matches("reading all of them anew").count(), 1, "{log}");
@@ -583,6 +592,33 @@ fn the_backup_of_a_follower_is_restored_into_a_new_file_only_and_only_a_copy_is_
 }
 
 #[test]
+fn if_the_lock_file_is_deleted_the_process_that_follows_last_copies() {
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let upstream = Upstream::start(&PathBuf::from(data.location()));
+    let mut first = upstream.follow(&folder);
+    until_same(&upstream.address(), &first.address);
+    std::fs::remove_file(folder.path().join("copy.db-follower")).unwrap();
+    let second = upstream.follow(&folder);
+    eventually("a follower that is not ready", || {
+        let ready = get(&first.address, "/health/ready", "");
+        ready.starts_with("HTTP/1.1 503")
+            && ready.contains(r#""database":"another process follows with it""#)
+    });
+    upstream.post_rows(&rows(450..460));
+    until_same(&upstream.address(), &second.address);
+    let mut log = String::new();
+    while !log.contains("another process has begun to follow with this database") {
+        log += &first.log_line();
+    }
+    first.signal("-TERM");
+    first.ended();
+    upstream.post_rows(&rows(460..470));
+    until_same(&upstream.address(), &second.address);
+    let ready = get(&second.address, "/health/ready", "");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+}
+
+#[test]
 fn nobody_writes_to_a_follower_and_a_database_with_other_data_is_not_overwritten() {
     let (own, folder) = (data(), TempDir::new().unwrap());
     let upstream = Upstream::start(&PathBuf::from(own.location()));
@@ -649,6 +685,10 @@ fn nobody_writes_to_a_follower_and_a_database_with_other_data_is_not_overwritten
     let follower = upstream.follow(&folder);
     until_same(&upstream.address(), &follower.address);
     refused(&copy, &[], "another process follows with it");
+    let other_name = folder.path().join("other.db");
+    std::fs::hard_link(&copy, &other_name).unwrap();
+    refused(&other_name, &[], "has another name (a hard link)");
+    std::fs::remove_file(&other_name).unwrap();
     let promoted = run(&[
         "serve",
         "--promote",

@@ -4,6 +4,7 @@
 //! - two databases behind one name are not read in turns without a pause
 //! - an upstream whose waits all fail is asked less and less often, though its other answers are good
 //! - an older database in the place of the upstream's is named in the log, and the follower is not ready then
+//! - a lineage of the upstream that may lack eval runs is read anew, also if the first request for that fails
 //! - what the upstream has removed is told as the upstream tells it
 //! - a new follower has no board, says so, and names no cursor in events
 
@@ -158,6 +159,35 @@ fn an_older_database_is_named_in_the_log_and_the_follower_is_not_ready_then() {
         log.contains("/v1/leaderboard/recent: it answers 503: it is behind the copy"),
         "{log}"
     );
+}
+
+#[test]
+fn a_lineage_that_may_lack_eval_runs_is_read_anew_also_if_the_first_request_for_that_fails() {
+    let (data, folder) = (data(), TempDir::new().unwrap());
+    let database = PathBuf::from(data.location());
+    let mut upstream = Upstream::start(&database);
+    let between = Between::start(&[upstream.address()]);
+    let follower = follow(&folder, &between, &[]);
+    until_same(&upstream.address(), &follower.address);
+    // As the sequence of a promoted standby does.
+    let skip = "UPDATE sqlite_sequence SET seq = seq + 32 WHERE name = 'eval_runs'";
+    data.database.execute(skip);
+    let first_page = format!("{FEED}?since_seq=0&detail=1");
+    for round in 0..2 {
+        between.place().fails_next = Some(first_page.clone());
+        // A new process begins a lineage when it writes.
+        upstream.restart(&database);
+        upstream.post_rows(&rows(450 + round..451 + round));
+        until_same(&upstream.address(), &follower.address);
+    }
+    // In the second round nothing is left out, so nothing is read anew.
+    assert_eq!(
+        between.place().fails_next.as_deref(),
+        Some(first_page.as_str())
+    );
+    follower.signal("-TERM");
+    let (_, log) = follower.ended();
+    assert_eq!(log.matches("reading all of them anew").count(), 2, "{log}");
 }
 
 #[test]

@@ -118,9 +118,9 @@ impl SqliteImport {
         let written = write::put_merkle_epoch(self.connection()?, epoch, None);
         written.map_err(|error| match error {
             WriteError::Store(error) => error.into(),
-            error @ (WriteError::Conflict { .. } | WriteError::Invalid(_)) => {
-                ImportFault::Item { number: 0, error }
-            }
+            error @ (WriteError::Conflict { .. }
+            | WriteError::Invalid(_)
+            | WriteError::Mirror(_)) => ImportFault::Item { number: 0, error },
         })
     }
 

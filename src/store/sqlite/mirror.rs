@@ -16,21 +16,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{read, write};
 use crate::{
     domain::{
-        Invalid, cursor::Cursor, eval_run::EvalRun, lineages::Lineages, position::Position,
+        cursor::Cursor, eval_run::EvalRun, lineages::Lineages, position::Position,
         seq_cursor::SeqCursor,
     },
     store::{
         BoardStamp, Counts, RefusedItem, StoreError, WriteError, Written,
-        operation::{Mirror, MirroredPage, Operation},
+        operation::{Mirror, MirrorRefused, MirroredPage, Operation},
         state::Pruned,
     },
 };
 
 /// The greatest number that an eval run may have.
 const MAX_SEQ: i64 = i64::MAX / 4;
-
-/// Why a page is refused after which all eval runs must be read anew.
-pub(crate) const PARTED: &str = "the upstream may have lost eval runs that were copied";
 
 /// How far a follower has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +192,7 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
     let (known, last_seq) = (read::lineages(connection)?, read::last_seq(connection)?);
     // The start may be asked for at any time: all is read anew.
     if page.asked != SeqCursor::Start && cursor(connection, &known)? != page.asked {
-        return Err(refused("another page was stored meanwhile"));
+        return Err(MirrorRefused::Overtaken.into());
     }
     let (lineages, SeqCursor::At(next)) = (&page.detail.lineages, page.detail.next) else {
         return Err(refused("the page has no cursor"));
@@ -220,7 +217,7 @@ fn put_page(connection: &Connection, page: &MirroredPage) -> Result<Counts, Writ
         return Err(refused("the page is older than what is stored"));
     }
     if page.asked != SeqCursor::Start && may_have_parted(&known, lineages, last_seq, seqs) {
-        return Err(refused(PARTED));
+        return Err(MirrorRefused::Parted.into());
     }
     let mut last_seq_now = next.number;
     let pruned = match &page.kept_from {
@@ -315,7 +312,11 @@ fn put_rows(
         match write::insert_eval_run(connection, run) {
             Ok(written) => counts.add(written),
             Err(WriteError::Conflict { .. }) => {}
-            Err(error @ (WriteError::Invalid(_) | WriteError::Store(_))) => return Err(error),
+            Err(
+                error @ (WriteError::Invalid(_) | WriteError::Mirror(_) | WriteError::Store(_)),
+            ) => {
+                return Err(error);
+            }
         }
     }
     set_epoch(connection, merkle_epoch_latest)?;
@@ -402,8 +403,8 @@ fn set_epoch(connection: &Connection, latest: Option<i64>) -> Result<(), WriteEr
     Ok(())
 }
 
-fn refused(reason: &str) -> WriteError {
-    Invalid::new("", reason).into()
+fn refused(reason: &'static str) -> WriteError {
+    MirrorRefused::Numbers(reason).into()
 }
 
 #[cfg(test)]

@@ -59,7 +59,10 @@ use crate::domain::{
 };
 use change_detector::ChangeDetector;
 use file::DatabaseFile;
-use mirror::{Mirrored, Part, claim};
+use mirror::{
+    Mirrored, Part,
+    claim::{self, FollowerToken},
+};
 use pool::{ReadPool, Reader};
 use writer::WriteConnection;
 
@@ -69,7 +72,7 @@ pub struct SqliteStore {
     pool: ReadPool,
     settings: Settings,
     writable: bool,
-    follows: bool,
+    follows: Option<FollowerToken>,
 }
 
 impl SqliteStore {
@@ -79,14 +82,15 @@ impl SqliteStore {
             pool: ReadPool::new(file, settings, !writable),
             settings,
             writable,
-            follows: false,
+            follows: None,
         }
     }
 
-    /// Serves board and feed only once they were copied: the database is that of a follower (see `mirror::claim::claim`).
+    /// Serves board and feed only once they were copied, and copies only while the claim holds: the database is that of a
+    /// follower (see `mirror::claim::claim`).
     #[must_use]
-    pub fn following(mut self) -> Self {
-        self.follows = true;
+    pub fn following(mut self, claimed: FollowerToken) -> Self {
+        self.follows = Some(claimed);
         self
     }
 
@@ -190,7 +194,7 @@ impl SqliteStore {
     }
 
     fn expect_copied(&self, part: Part, reader: &Reader) -> Result<(), StoreError> {
-        if self.follows {
+        if self.follows.is_some() {
             claim::expect_copy(reader)?;
             part.expect_copied(reader)?;
         }
@@ -211,8 +215,8 @@ impl SqliteStore {
         let condition = self.file().condition();
         let probed = self.pool.reader(deadline).and_then(|reader| {
             read::probe(&reader)?;
-            if self.follows {
-                claim::expect_copy(&reader)?;
+            if let Some(claimed) = self.follows {
+                claimed.check(&reader)?;
             }
             Ok(condition.is_damaged(|| read::is_sound(&reader)))
         });
@@ -224,6 +228,7 @@ impl SqliteStore {
                 Err(match error {
                     StoreError::File(fault) => fault.brief().into(),
                     StoreError::NotACopy => "no copy of another publisher any more".into(),
+                    StoreError::TakenOver => "another process follows with it".into(),
                     StoreError::Pool(_)
                     | StoreError::Sqlite(_)
                     | StoreError::Open(_)
@@ -243,7 +248,7 @@ impl SqliteStore {
     }
 
     pub(super) fn writer(&self, settings: WriterSettings) -> WriteConnection {
-        WriteConnection::new(self.file().clone(), settings)
+        WriteConnection::new(self.file().clone(), settings, self.follows)
     }
 
     pub(super) fn watcher(&self) -> ChangeDetector {
@@ -251,7 +256,7 @@ impl SqliteStore {
             self.file().clone(),
             self.writable,
             self.settings.busy_timeout,
-            self.follows,
+            self.follows.is_some(),
         )
     }
 

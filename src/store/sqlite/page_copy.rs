@@ -40,7 +40,8 @@ pub enum CopyError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The backup is that of a follower: a server that has the database open could not write to it any more.
+    /// The backup is that of a follower, and belongs into a new file: only there is it still known to be a copy, and a
+    /// server that had the database open could not write to it any more.
     #[error(
         "{}: is a copy of {upstream} that `serve --follow` has made: restore it into a new file, and use that with \
          `serve --promote` or `serve --follow`",

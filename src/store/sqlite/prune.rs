@@ -13,24 +13,21 @@ use super::{
 };
 use crate::{
     domain::ran_at::RanAt,
-    store::{StoreError, import::ImportFault, prune::Which, state::Pruned},
+    store::{DiskSpace, StoreError, import::ImportFault, prune::Which, state::Pruned},
 };
 
 /// How long a transaction waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// With less free space not even an empty log can be created.
-const FULL_BYTES: u64 = 1024 * 1024;
 
 /// A connection that prunes.
 #[derive(Debug)]
 pub struct SqlitePrune(KeptOpen);
 
 impl SqlitePrune {
-    /// Returns whether less than 1 MiB is free on the disk of a database. False if nobody can tell.
+    /// Returns whether the disk of a database is full ([`DiskSpace::FULL_BYTES`]). False if that is unknown.
     pub fn is_disk_full(path: &Path) -> bool {
         let disk = disk_space::size(path).ok().and_then(|size| size.disk);
-        disk.is_some_and(|disk| disk.free_bytes < FULL_BYTES)
+        disk.is_some_and(|disk| disk.free_bytes < DiskSpace::FULL_BYTES)
     }
 
     /// Opens an existing database, and migrates it if needed.

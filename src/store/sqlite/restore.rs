@@ -112,14 +112,14 @@ impl Restore {
         let path = self.scratch.path("restore");
         self.copy_file(&path, &mut progress)?;
         let mut copy = open_writer(&path, BUSY_TIMEOUT)?;
-        if let Some(store) = self.server {
-            return replace_content(store, &copy);
-        }
         let exists = fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
         let upstream = upstream_of(&copy).map_err(CopyError::sqlite(&self.file))?;
-        if let Some(upstream) = upstream.filter(|_| exists) {
+        if let Some(upstream) = upstream.filter(|_| exists || self.server.is_some()) {
             let path = self.file;
             return Err(CopyError::OfFollower { path, upstream });
+        }
+        if let Some(store) = self.server {
+            return replace_content(store, &copy);
         }
         let live = exists.then(|| self.lineages()).flatten();
         renew_lineage(&mut copy, live.as_ref()).map_err(|error| self.store_error(error))?;
@@ -151,6 +151,7 @@ impl Restore {
             | StoreError::Postgres(_)
             | StoreError::NotCopied
             | StoreError::NotACopy
+            | StoreError::TakenOver
             | StoreError::Lineage(_) => CopyError::refused(&self.file, "has invalid lineages"),
         }
     }

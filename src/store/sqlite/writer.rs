@@ -5,7 +5,10 @@ use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use super::{
     file::{DatabaseFile, FileConnection, FileFault},
     history::Reached,
-    mirror,
+    mirror::{
+        self,
+        claim::{self, FollowerToken},
+    },
     open::{OpenError, open_writer},
     read,
     wal_size::WalSize,
@@ -21,14 +24,21 @@ use crate::store::{
 pub struct WriteConnection {
     file: DatabaseFile,
     settings: WriterSettings,
+    /// If the database is that of a follower.
+    follows: Option<FollowerToken>,
     connection: Option<FileConnection>,
     wal_size: WalSize,
 }
 
 impl WriteConnection {
     /// A connection that is not open yet.
-    pub(super) fn new(file: DatabaseFile, settings: WriterSettings) -> Self {
+    pub(super) fn new(
+        file: DatabaseFile,
+        settings: WriterSettings,
+        follows: Option<FollowerToken>,
+    ) -> Self {
         Self {
+            follows,
             wal_size: WalSize::new(&file, settings),
             file,
             settings,
@@ -82,7 +92,10 @@ impl WriteConnection {
                 .iter()
                 .any(|it| !matches!(it, Operation::Mirror(_)))
         {
-            mirror::claim::expect_own(&transaction, self.file.path())?;
+            claim::expect_own(&transaction, self.file.path())?;
+        }
+        if let Some(claimed) = self.follows {
+            claimed.check(&transaction)?;
         }
         let keeps_lineages = mirror::keeps_lineages(&transaction, operations)?;
         if keeps_lineages {

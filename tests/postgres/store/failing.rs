@@ -51,6 +51,7 @@ fn is_timeout(error: &StoreError) -> bool {
         | StoreError::Corrupt { .. }
         | StoreError::NotCopied
         | StoreError::NotACopy
+        | StoreError::TakenOver
         | StoreError::Lineage(_) => false,
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     domain::{challenge::Challenge, lineages::Lineages, position::Position},
     store::{
         Counts, StoreError, WriteError, Written,
+        operation::MirrorRefused,
         sqlite::{mirror::Part, read, write},
     },
 };
@@ -29,7 +30,7 @@ pub(super) fn put(
     let position = position.filter(|_| is_numbered);
     let lineages = read::lineages(connection)?;
     if position.is_some_and(|position| !knows(&lineages, position)) {
-        return Err(refused("the lineage of the board is not known yet"));
+        return Err(MirrorRefused::UnknownLineage.into());
     }
     let before = read::board_version(connection)?.count;
     let changes = challenges.map(|new| Changes::to(new, connection));

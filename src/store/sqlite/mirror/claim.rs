@@ -1,5 +1,9 @@
 //! Which database files are those of followers: a table of its own marks them. Nobody else writes to such a file, and one
 //! process at a time follows with it.
+//!
+//! A lock file keeps a second process away. Somebody may delete it, so a token in the database decides: the process that has
+//! claimed the database last writes to it, and every transaction of another one is refused. The database file itself is
+//! not locked: closing it would drop the locks of SQLite (<https://sqlite.org/howtocorrupt.html>, 2.2).
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -36,6 +40,9 @@ pub enum ClaimError {
         "{0}: was written to since it followed {1}: to follow again, use a new file: all of it is copied again"
     )]
     Written(String, String),
+    /// It has two names: each has a write-ahead log of its own, and SQLite damages the database.
+    #[error("{0}: has another name (a hard link): use a copy, or delete the other name")]
+    Linked(String),
     /// Another process follows with it.
     #[error("{0}: another process follows with it: each follower needs a file of its own")]
     Taken(String),
@@ -56,13 +63,47 @@ pub enum ClaimError {
     Store(String, StoreError),
 }
 
-/// Marks a database as that of a follower of `upstream`: an empty one, or one that followed before.
+/// A database that this process follows with. Keeps other followers away until it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    /// Names this process in the database.
+    pub token: FollowerToken,
+    _lock: File,
+}
+
+/// Names a process that has claimed a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerToken(i64);
+
+impl FollowerToken {
+    /// Checks that no other process has claimed the database since. One look at a table of one row.
+    ///
+    /// # Errors
+    /// [`StoreError::TakenOver`], [`StoreError::Sqlite`]; also if it is no copy any more.
+    pub(in crate::store) fn check(self, connection: &Connection) -> Result<(), StoreError> {
+        expect_copy(connection)?;
+        let holder = connection
+            .prepare_cached("SELECT token FROM follower")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        (holder == Some(self.0))
+            .then_some(())
+            .ok_or(StoreError::TakenOver)
+    }
+}
+
+/// Marks a database as that of a follower of `upstream`: an empty one, or one that followed before. A process that has
+/// claimed it before does not write to it any more.
 ///
 /// # Errors
 /// [`ClaimError`].
-pub fn claim(path: &Path, upstream: &str, busy_timeout: Duration) -> Result<(), ClaimError> {
+pub fn claim(path: &Path, upstream: &str, busy_timeout: Duration) -> Result<Claim, ClaimError> {
     let name = || path.display().to_string();
     let failed = |error| ClaimError::Sqlite(name(), error);
+    if has_other_names(path) {
+        return Err(ClaimError::Linked(name()));
+    }
+    let (lock, token) = (lock(path)?, FollowerToken(fastrand::i64(..)));
     let mut connection = open_writer(path, busy_timeout)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -99,34 +140,40 @@ pub fn claim(path: &Path, upstream: &str, busy_timeout: Duration) -> Result<(), 
              ON CONFLICT (only_row) DO UPDATE SET upstream = ?1",
             [upstream],
         )
+        .and_then(|_| {
+            transaction.execute(
+                "INSERT INTO follower VALUES (1, ?1) ON CONFLICT (only_row) DO UPDATE SET token = ?1",
+                [token.0],
+            )
+        })
         .and_then(|_| transaction.commit())
-        .map_err(failed)
+        .map_err(failed)?;
+    Ok(Claim { token, _lock: lock })
 }
 
-/// Keeps other followers away from a database file until it is dropped.
-#[derive(Debug)]
-pub struct FollowerLock {
-    _file: File,
+#[cfg(unix)]
+fn has_other_names(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) > 1)
 }
 
-impl FollowerLock {
-    /// Locks the file beside the database at `path` that is there for this.
-    ///
-    /// # Errors
-    /// [`ClaimError::Taken`], [`ClaimError::Lock`].
-    pub fn take(path: &Path) -> Result<Self, ClaimError> {
-        let name = || path.display().to_string();
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(beside(&target(path), LOCK_SUFFIX));
-        let file = file.map_err(|error| ClaimError::Lock(name(), error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(ClaimError::Taken(name())),
-            Err(TryLockError::Error(error)) => Err(ClaimError::Lock(name(), error)),
-        }
+#[cfg(not(unix))]
+fn has_other_names(_: &Path) -> bool {
+    false
+}
+
+/// Locks the file beside the database at `path` that is there for this.
+fn lock(path: &Path) -> Result<File, ClaimError> {
+    let name = || path.display().to_string();
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(beside(&target(path), LOCK_SUFFIX));
+    let file = file.map_err(|error| ClaimError::Lock(name(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ClaimError::Taken(name())),
+        Err(TryLockError::Error(error)) => Err(ClaimError::Lock(name(), error)),
     }
 }
 
@@ -187,7 +234,7 @@ pub fn release(path: &Path, busy_timeout: Duration) -> Result<Option<String>, Cl
     let Some(upstream) = upstream_of(&connection).map_err(failed)? else {
         return Ok(None);
     };
-    let _lock = FollowerLock::take(path)?;
+    let _lock = lock(path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -209,7 +256,7 @@ pub fn release(path: &Path, busy_timeout: Duration) -> Result<Option<String>, Cl
     transaction
         .execute_batch(
             "DROP TABLE IF EXISTS promoted; ALTER TABLE followed RENAME TO promoted;
-             DROP TABLE copied; DROP TABLE IF EXISTS followed_board",
+             DROP TABLE copied; DROP TABLE IF EXISTS followed_board; DROP TABLE IF EXISTS follower",
         )
         .and_then(|()| transaction.commit())
         .map_err(failed)?;

@@ -28,7 +28,7 @@ impl Follower {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("copy.db");
-        claim::claim(&path, "http://a", WAIT).unwrap();
+        let _claim = claim::claim(&path, "http://a", WAIT).unwrap();
         Self {
             connection: open_writer(&path, WAIT).unwrap(),
             _folder: folder,
@@ -78,9 +78,13 @@ impl Follower {
                 kept_from: page.kept_from,
             }));
             if asked != SeqCursor::Start
-                && applied
-                    .as_ref()
-                    .is_err_and(|refused| refused.error.to_string().ends_with(PARTED))
+                && matches!(
+                    &applied,
+                    Err(RefusedItem {
+                        error: WriteError::Mirror(MirrorRefused::Parted),
+                        ..
+                    })
+                )
             {
                 asked = SeqCursor::Start;
                 continue;
