@@ -14,7 +14,7 @@ use crate::{
     answer::{Answer, Failed},
     connections::Connections,
     failures::Reason,
-    limits::Limits,
+    limits::{Limit, Limits},
     plan::RequestPolicy,
     response::Keep,
     retry::Failure,
@@ -86,14 +86,14 @@ impl Exchange {
     ) -> Option<(Answer, T)> {
         for retries in 0.. {
             let failed = match self.attempt(origin, keep, request, read).await {
-                Some(Ok(answer)) => return Some(answer),
-                Some(Err(failed)) => failed,
-                None if retries > 0 => return None,
-                None => {
-                    let limits = "--max-rate or --max-connections left no turn";
-                    self.tally.borrow_mut().not_sent(due, limits);
+                Ok(answer) => return Some(answer),
+                Err(failed) if failed.reason == Reason::NotSent => {
+                    if retries == 0 {
+                        self.tally.borrow_mut().not_sent(due, &failed.detail);
+                    }
                     return None;
                 }
+                Err(failed) => failed,
             };
             let failure = Failure::of(failed.reason, failed.retry_after)?;
             let wait = self
@@ -110,17 +110,25 @@ impl Exchange {
         None
     }
 
-    /// Sends one request. Returns `None` if the limits left it no turn before the end of the run.
+    /// Sends one request, unless the limits leave it no turn before the end of the run.
     async fn attempt<T>(
         &self,
         origin: &Arc<Origin>,
         keep: Keep,
         request: &impl Fn() -> Outgoing,
         read: &mut impl FnMut(&Answer) -> Result<T, String>,
-    ) -> Option<Result<(Answer, T), Failed>> {
-        let held_back = || self.tally.borrow_mut().held_back();
+    ) -> Result<(Answer, T), Failed> {
+        let limit = Cell::new(Limit::Connections);
+        let held_back = |by| {
+            limit.set(by);
+            self.tally.borrow_mut().held_back(by);
+        };
         let admitted = self.limits.admit(&self.timer, held_back);
-        let _permit = timeout_at(self.limits.end, admitted).await.ok()??;
+        let admitted = timeout_at(self.limits.end, admitted).await;
+        let Ok(Some(_permit)) = admitted else {
+            let detail = format!("{} left no turn before the end of the run", limit.get());
+            return Err(Failed::new(Reason::NotSent, detail));
+        };
         let sent = Instant::now();
         self.tally.borrow_mut().sent(sent);
         let conditional = Cell::new(false);
@@ -158,7 +166,7 @@ impl Exchange {
             tally.unanswered(now, failed);
         }
         drop(tally);
-        Some(answered)
+        answered
     }
 }
 

@@ -1,7 +1,7 @@
 //! The limits of a run, and the part of them that a shard gets. The parts add up to the whole, so that no shard asks
 //! another one on the path of a request.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
@@ -56,6 +56,24 @@ impl Part {
     }
 }
 
+/// A limit that a request may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// `--max-connections`.
+    Connections,
+    /// `--max-rate`.
+    Rate,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "--max-connections",
+            Self::Rate => "--max-rate",
+        })
+    }
+}
+
 /// Limits of all clients of a shard together.
 #[derive(Debug)]
 pub(super) struct Limits {
@@ -105,25 +123,23 @@ impl Limits {
     }
 
     /// Waits until the limits allow another request: a free connection, and the rate (a leaky bucket of one second, and of
-    /// one request at least). `held_back` is called if it has to wait.
+    /// one request at least). `held_back` is called before it waits for either.
     pub(super) async fn admit(
         &self,
         timer: &Timer,
-        held_back: impl FnOnce(),
+        held_back: impl Fn(Limit),
     ) -> Option<SemaphorePermit<'_>> {
-        let free = self.connections.try_acquire().ok();
-        let had_to_wait = free.is_none();
-        let permit = match free {
-            Some(permit) => permit,
-            // The semaphore is never closed.
-            None => self.connections.acquire().await.ok()?,
+        let permit = match self.connections.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                held_back(Limit::Connections);
+                // The semaphore is never closed.
+                self.connections.acquire().await.ok()?
+            }
         };
         let next = self.reserve(Instant::now());
-        let paced = next > Instant::now();
-        if had_to_wait || paced {
-            held_back();
-        }
-        if paced {
+        if next > Instant::now() {
+            held_back(Limit::Rate);
             timer.until(next).await;
         }
         Some(permit)

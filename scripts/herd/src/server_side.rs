@@ -81,7 +81,7 @@ pub(super) async fn begin(plan: &Plan) -> Result<Rc<RefCell<ServerSide>>, HerdEr
         let read = timeout(FIRST_TIMEOUT, read(counter)).await;
         let read = read.unwrap_or_else(|_| Err("no response in time".to_owned()));
         let count = read.map_err(|reason| HerdError::Metrics {
-            url: counter.target.url.to_string(),
+            url: counter.target.shown.clone(),
             reason,
         })?;
         let mut side = side.borrow_mut();

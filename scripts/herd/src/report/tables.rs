@@ -39,7 +39,7 @@ pub(super) fn tables(run: &Run, columns: &[Column]) -> String {
         "offered/s",
         "sent/s",
         "answered/s",
-        "most in flight",
+        "in flight, at most",
     ];
     let load = details("Load as a table", &heads.map(str::to_owned), load);
     let reasons: Vec<Reason> = run
@@ -57,11 +57,7 @@ fn latency(run: &Run, merged: &[Column]) -> String {
     heads.extend(["longer", "never"].map(str::to_owned));
     let rows = merged.iter().map(|column| {
         let mut row = vec![time(column)];
-        row.extend([0.5, 0.99].map(|share| {
-            column
-                .quantile_ms(&run.bands_ms, share)
-                .map_or("-".to_owned(), milliseconds)
-        }));
+        row.extend([0.5, 0.99].map(|share| milliseconds(column.quantile_ms(&run.bands_ms, share))));
         let mut before = 0;
         for (end, _) in CLASSES_MS {
             let within = column.within(&run.bands_ms, end);
