@@ -62,7 +62,7 @@ impl Exchange {
         origin: &Arc<Origin>,
         keep: Keep,
         request: impl Fn() -> Outgoing,
-        mut read: impl FnMut(&Answer) -> Result<T, String>,
+        mut read: impl FnMut(&Answer) -> Result<T, Failed>,
     ) -> Option<(Answer, T)> {
         self.tally.borrow_mut().started(due, Instant::now());
         let answer = self
@@ -82,7 +82,7 @@ impl Exchange {
         origin: &Arc<Origin>,
         keep: Keep,
         request: &impl Fn() -> Outgoing,
-        read: &mut impl FnMut(&Answer) -> Result<T, String>,
+        read: &mut impl FnMut(&Answer) -> Result<T, Failed>,
     ) -> Option<(Answer, T)> {
         for retries in 0.. {
             let failed = match self.attempt(origin, keep, request, read).await {
@@ -116,7 +116,7 @@ impl Exchange {
         origin: &Arc<Origin>,
         keep: Keep,
         request: &impl Fn() -> Outgoing,
-        read: &mut impl FnMut(&Answer) -> Result<T, String>,
+        read: &mut impl FnMut(&Answer) -> Result<T, Failed>,
     ) -> Result<(Answer, T), Failed> {
         let limit = Cell::new(Limit::Connections);
         let held_back = |by| {
@@ -155,10 +155,7 @@ impl Exchange {
             .ended(sent, now, answer.as_ref().ok());
         let answered = answer.and_then(|answer| match answer.failure(conditional.get()) {
             Some(failed) => Err(failed),
-            None => match read(&answer) {
-                Ok(value) => Ok((answer, value)),
-                Err(detail) => Err(Failed::new(Reason::InvalidPage, detail)),
-            },
+            None => read(&answer).map(|value| (answer, value)),
         });
         let mut tally = self.tally.borrow_mut();
         tally.reopened(self.connections.take_reopened());

@@ -15,7 +15,7 @@ use crate::{
     answer::{Answer, Failed},
     failures::Reason,
     http1::Unanswered,
-    response::{Keep, failure, is_unprocessed, read},
+    response::{Keep, failure, is_refused_here, is_unprocessed, read},
     target::Outgoing,
     transport::{Received, Stream},
 };
@@ -66,7 +66,11 @@ impl Http2 {
         let response = sending.await.map_err(|mut error| {
             let unsent = error.take_message().is_some() && self.received.count() > 0;
             let unprocessed = unsent || is_unprocessed(error.error());
-            let failed = failure(error.error(), Reason::Closed);
+            let mut failed = failure(error.error(), Reason::Closed);
+            if is_refused_here(error.error()) {
+                // The error does not say which.
+                failed.detail += ": an invalid head, or a Content-Length without a body";
+            }
             Unanswered {
                 silent: failed.reason == Reason::Closed,
                 failed,

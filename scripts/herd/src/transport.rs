@@ -125,10 +125,7 @@ pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
         Reason::Refused
     } else if kind == Kind::TimedOut {
         Reason::TimedOut
-    } else if matches!(
-        kind,
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
-    ) {
+    } else if matches!(kind, Kind::ConnectionReset | Kind::ConnectionAborted) {
         Reason::Reset
     } else {
         other

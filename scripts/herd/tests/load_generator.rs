@@ -13,7 +13,7 @@
 //! - rebuilds are the server's own count
 //! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`
-//!   and `load_generator/http2.rs`; files, signals and other processes: see `load_generator/outside.rs`;
+//!   and `load_generator/http2.rs`; pages that are too long: see `load_generator/pages.rs`; files, signals and other processes: see `load_generator/outside.rs`;
 //!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
@@ -40,6 +40,9 @@ mod nginx;
 #[cfg(unix)]
 #[path = "load_generator/outside.rs"]
 mod outside;
+#[cfg(target_os = "linux")]
+#[path = "load_generator/pages.rs"]
+mod pages;
 #[path = "load_generator/plans.rs"]
 mod plans;
 #[path = "load_generator/results.rs"]
