@@ -83,6 +83,9 @@ impl Follower {
         let mut next = self.start.as_ref().clone();
         let mut etag = None;
         let mut closed = false;
+        // Whether the last answer came at the end of a wait, so that the next wait is a whole one. One that begins
+        // with a change in the middle of a slot lasts for the rest of the slot only, however short that is.
+        let mut whole = false;
         loop {
             let sent = Instant::now();
             self.seen.asks(sent);
@@ -106,6 +109,7 @@ impl Follower {
                 // 4xx, such as 410 of a cursor that the server does not know: starts again.
                 next = self.start.as_ref().clone();
                 etag = None;
+                whole = false;
                 let again = Instant::now() + AT_ONCE;
                 self.exchange.timer.until(again).await;
                 continue;
@@ -117,9 +121,10 @@ impl Follower {
                 () if answers.get() == 1 => Wait::First,
                 () if answer.retry_after.is_some() => Wait::Refused,
                 () if changed => Wait::Changed,
-                () if at_once && !answer.closes => Wait::AtOnce,
+                () if at_once && whole && !answer.closes => Wait::AtOnce,
                 () => Wait::Unchanged,
             };
+            whole = matches!(wait, Wait::Unchanged | Wait::AtOnce);
             let closes_first = answer.closes && !closed;
             closed |= answer.closes;
             let tally = &self.exchange.tally;

@@ -154,7 +154,7 @@ pub struct Waits {
     pub unchanged: u64,
     /// With Retry-After: the server has too many waits.
     pub refused: u64,
-    /// Nothing new, within a second.
+    /// Nothing new, within a second of the end of the last wait.
     pub at_once: u64,
     /// The most responses of one client, the first one included.
     pub most_of_a_client: u64,

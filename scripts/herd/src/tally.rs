@@ -30,7 +30,7 @@ pub(super) enum Wait {
     Unchanged,
     /// With Retry-After.
     Refused,
-    /// With nothing new, within a second.
+    /// With nothing new, within a second of the end of the last wait.
     AtOnce,
 }
 
