@@ -121,7 +121,8 @@ pub struct RunOptions {
     /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
     #[arg(short = 'n', long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
-    /// Maximum of open connections, including those of validators and writers.
+    /// Maximum of open connections, including idle ones, and those of validators and writers. If more are needed, idle ones
+    /// are closed.
     #[arg(long, default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
     /// Maximum of requests per second, retries included; one second's worth may be sent at once.
@@ -198,8 +199,8 @@ pub struct RunOptions {
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionOptions {
-    /// Use these addresses for a host and port of a URL, instead of those that the name has. May be given more than
-    /// once.
+    /// Use these addresses for a host and port of a URL, instead of those that the name has. Clients are dealt to the
+    /// addresses of a name in turn, and use the next one if theirs refuses. May be given more than once.
     #[arg(long, value_name = "HOST:PORT:ADDRESS")]
     pub resolve: Vec<Resolve>,
     /// Speak HTTP/2 only: over http with prior knowledge, over https by ALPN. Each client has one connection, and

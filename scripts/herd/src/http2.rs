@@ -1,6 +1,8 @@
 //! A connection that speaks HTTP/2 (RFC 9113): all requests of a client share it, each as a stream. A task of its own
 //! drives it.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::{Uri, header::HOST, uri::Authority};
 use http_body_util::Full;
@@ -26,6 +28,8 @@ pub(super) struct Http2 {
     sender: SendRequest<Full<Bytes>>,
     /// How often it has received something.
     pub received: Received,
+    /// One for the pool, and one for each request.
+    users: Rc<()>,
 }
 
 /// Runs the tasks of a connection on this thread.
@@ -51,7 +55,11 @@ impl Http2 {
         let (sender, connection) = connection.map_err(|error| failure(&error, Reason::Closed))?;
         // Its error is also that of each request.
         spawn_local(async { drop(connection.await) });
-        Ok(Self { sender, received })
+        Ok(Self {
+            sender,
+            received,
+            users: Rc::default(),
+        })
     }
 
     /// Sends a request with an absolute URL and reads the response.
@@ -87,6 +95,11 @@ impl Http2 {
     /// Returns whether both are the same connection.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.received.is_same(&other.received)
+    }
+
+    /// Returns whether no request is being sent. Asked of the one of the pool.
+    pub(super) fn is_idle(&self) -> bool {
+        Rc::strong_count(&self.users) == 1
     }
 
     /// Returns whether another request can be sent.

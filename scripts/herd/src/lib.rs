@@ -18,6 +18,7 @@
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
+//! | `sockets` | the open connections of a shard, of which there are at most so many |
 //! | `http1`, `http2`, `transport`, `tls` | one connection: a version of HTTP, and the bytes below it |
 //! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
 //! | `failures` | why requests failed |
@@ -84,6 +85,7 @@ pub mod schedule;
 pub mod secrets;
 mod server_side;
 mod shard;
+mod sockets;
 pub mod stage;
 pub mod table;
 mod tally;

@@ -1,14 +1,14 @@
 //! The limits of a run, and the part of them that a shard gets. The parts add up to the whole, so that no shard asks
 //! another one on the path of a request.
 
-use std::{cell::Cell, fmt, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::Instant,
 };
 
-use crate::timer::Timer;
+use crate::{sockets::Sockets, timer::Timer};
 
 /// Polls of a run that may be without an answer at the same time, those that wait for a connection included. Each takes
 /// some kilobytes. There is room for more if more clients or connections are allowed.
@@ -75,7 +75,6 @@ impl fmt::Display for Limit {
 }
 
 /// Limits of all clients of a shard together.
-#[derive(Debug)]
 pub(super) struct Limits {
     /// As many as requests may be in flight.
     connections: Semaphore,
@@ -85,6 +84,8 @@ pub(super) struct Limits {
     gap: Duration,
     /// Earliest time of the next request at that rate.
     next: Cell<Instant>,
+    /// As many open connections, idle ones included.
+    pub sockets: Rc<Sockets>,
     /// End of the run: no retry starts after it.
     pub end: Instant,
 }
@@ -103,8 +104,10 @@ impl Limits {
         let gap = (second * u128::from(part.clients)).div_ceil(own * u128::from(rate.max(1)));
         let gap = Duration::from_nanos(u64::try_from(gap).unwrap_or(u64::MAX));
         let polls = MOST_POLLS.max(part.clients).max(connections);
+        let connections = part.share(connections).max(1) as usize;
         Self {
-            connections: Semaphore::new(part.share(connections).max(1) as usize),
+            connections: Semaphore::new(connections),
+            sockets: Rc::new(Sockets::new(connections)),
             polls: Arc::new(Semaphore::new(part.share(polls) as usize)),
             gap,
             // Shards send one after the other, at the rate of the whole. The first second's worth may be sent at once.

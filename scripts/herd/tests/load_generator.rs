@@ -13,7 +13,8 @@
 //! - rebuilds are the server's own count
 //! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`
-//!   and `load_generator/http2.rs`; pages that are too long: see `load_generator/pages.rs`; files, signals and other processes: see `load_generator/outside.rs`;
+//!   and `load_generator/http2.rs`; pages that are too long: see `load_generator/pages.rs`;
+//!   how many connections, and to which address: see `load_generator/sockets.rs`; files, signals and other processes: see `load_generator/outside.rs`;
 //!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
@@ -51,6 +52,8 @@ mod results;
 mod schedule;
 #[path = "load_generator/secrets.rs"]
 mod secrets;
+#[path = "load_generator/sockets.rs"]
+mod sockets;
 #[path = "load_generator/strange.rs"]
 mod strange;
 #[path = "load_generator/threads.rs"]
