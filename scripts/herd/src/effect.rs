@@ -40,7 +40,7 @@ pub(super) fn check(
     }
 }
 
-fn idle(options: &RunOptions, is_https: bool) -> [Idle; 10] {
+fn idle(options: &RunOptions, is_https: bool) -> [Idle; 11] {
     let (schedule, writers) = (&options.schedule, &options.writers);
     let writes = writers.writers > 0 || !writers.change_at.is_empty();
     let validates = options.validators.validators > 0;
@@ -60,6 +60,11 @@ fn idle(options: &RunOptions, is_https: bool) -> [Idle; 10] {
             waits,
             &["header", "jitter-percent", "arrival"],
             "clients that wait send what the server tells them, when they have its answer",
+        ),
+        (
+            waits && schedule.ramp_ms.is_some(),
+            &["interval-ms"],
+            "clients that wait have no interval, and --ramp-ms says when they start",
         ),
         (
             schedule.interval_ms == Some(0),

@@ -16,10 +16,6 @@ enum Written {
 ///
 /// # Errors
 /// Those of the serializer.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
 pub(super) fn serialize<S: Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ms {
         Some(ms) if ms.is_infinite() => serializer.serialize_str(NEVER),

@@ -67,14 +67,11 @@ pub(super) fn too_large() -> Failed {
 }
 
 /// Returns a failure after the head of a response: a body that ends too soon is truncated, whatever ended it.
-fn in_body(failed: Failed) -> Failed {
-    match failed.reason {
-        Reason::Reset => Failed {
-            reason: Reason::Truncated,
-            ..failed
-        },
-        _ => failed,
+fn in_body(mut failed: Failed) -> Failed {
+    if failed.reason == Reason::Reset {
+        failed.reason = Reason::Truncated;
     }
+    failed
 }
 
 /// Returns whether this program has ended the stream for a violation of HTTP/2. Among the few are a body of another length

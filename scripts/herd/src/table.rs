@@ -20,7 +20,7 @@ pub(crate) type OfLimit = fn(&HeldBack) -> u64;
 pub(crate) const LIMITS: [(&str, OfLimit); 3] = [
     ("--max-connections", |held_back| held_back.max_connections),
     ("--max-rate", |held_back| held_back.max_rate),
-    ("polls without an answer", |held_back| held_back.max_polls),
+    ("open polls", |held_back| held_back.max_polls),
 ];
 
 /// Returns the table, with one column per run.

@@ -76,6 +76,11 @@ fn an_option_without_effect_is_refused_with_the_reason() {
         ),
         ("--wait -H X:1", "--header", "clients that wait"),
         (
+            "--wait --interval-ms 5 --ramp-ms 5",
+            "--interval-ms",
+            "have no interval",
+        ),
+        (
             "--wait --jitter-percent 5",
             "--jitter-percent",
             "clients that wait",
