@@ -76,7 +76,7 @@ fn an_option_without_effect_is_refused_with_the_reason() {
         ),
         ("--wait -H X:1", "--header", "clients that wait"),
         (
-            "--wait --interval-ms 5 --ramp-ms 5",
+            "--wait --interval-ms 500 --ramp-ms 5",
             "--interval-ms",
             "have no interval",
         ),

@@ -96,30 +96,6 @@ async fn the_limit_that_held_requests_back_is_said() {
 }
 
 #[actix_web::test]
-async fn polls_for_which_there_is_no_room_are_counted_and_never_sent() {
-    let url = silent();
-    let stages = ["--stage", "burst 60000", "--stage", "hold 8s at 0/s"];
-    let options = "--clients 2 --max-rate 1000000 --max-connections 2 --timeout-ms 60000";
-    let arguments: Vec<&str> = std::iter::once(url.as_str())
-        .chain(options.split(' '))
-        .chain(stages)
-        .collect();
-    let run = crate::run(&arguments).await;
-    let role = &run.pollers;
-    assert!(
-        (1..=10_000).contains(&role.held_back_by.max_polls),
-        "{:?}",
-        role.held_back_by
-    );
-    assert_eq!((role.due, role.failed), (60_000, 60_000));
-    assert!(
-        table(&run).contains("held back by open polls"),
-        "{}",
-        table(&run)
-    );
-}
-
-#[actix_web::test]
 async fn a_quantile_is_never_among_polls_without_a_response_and_without_polls_there_is_none() {
     let options =
         "--clients 2 --interval-ms 100 --duration-secs 1 --timeout-ms 50 --on-failure give-up";
