@@ -290,7 +290,7 @@ impl Condition {
         };
         match self.metric {
             Metric::Latency(quantile) => quantile.of(role).map_or(Figure::Absent, Figure::Is),
-            Metric::Rate => Figure::Is(role.answered as f64 / run.seconds.max(f64::MIN_POSITIVE)),
+            Metric::Rate => Figure::Is(run.per_second(role.answered)),
             Metric::Lateness => run
                 .generator
                 .delay

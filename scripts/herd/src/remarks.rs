@@ -50,6 +50,7 @@ fn limited(role: &Role) -> Option<String> {
     }
     let never = match role.failures.of(Reason::NotSent) {
         0 => String::new(),
+        1 => "; 1 poll was never sent".to_owned(),
         polls => format!("; {} polls were never sent", count(polls)),
     };
     Some(format!(
@@ -76,27 +77,43 @@ fn slow(run: &Run) -> Option<String> {
     }
 }
 
-/// Returns warnings that belong to the figures.
+/// Returns warnings that belong to the figures, and the first failure of each kind, each on a line that begins with the name
+/// of its run.
 pub(crate) fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
-        if let Some(remark) = bottleneck(run) {
+        let of_pollers = bottleneck(run).into_iter();
+        let of_pollers = of_pollers.chain(first_failures(&run.pollers));
+        for remark in of_pollers.chain(further(run)) {
             let _ = writeln!(text, "{}: {remark}", run.name);
-        }
-        let others = [&run.validators, &run.writers].into_iter().flatten();
-        for limit in others.clone().filter_map(|role: &Role| limited(role)) {
-            let _ = writeln!(text, "{}: {limit}", run.name);
-        }
-        for role in std::iter::once(&run.pollers).chain(others) {
-            for (reason, failed) in role.failures.iter() {
-                let first = &failed.first;
-                let _ = writeln!(text, "{}: the first failure, {reason}: {first}", run.name);
-            }
-            let waits = role.waits.as_ref();
-            if let Some(reason) = waits.and_then(|waits| waits.first_without_next.as_ref()) {
-                let _ = writeln!(text, "{}: clients could not go on: {reason}", run.name);
-            }
         }
     }
     text
+}
+
+/// Returns the remarks about clients that wait, validators and writers.
+pub(crate) fn further(run: &Run) -> Vec<String> {
+    let others = [
+        ("validators", run.validators.as_ref()),
+        ("writers", run.writers.as_ref()),
+    ];
+    let others = others.into_iter();
+    let others = others.filter_map(|(who, role)| Some((who, role?)));
+    let of_others = others.clone().flat_map(|(who, role)| {
+        let remarks = limited(role).into_iter().chain(first_failures(role));
+        remarks.map(move |remark| format!("{who}: {remark}"))
+    });
+    let waiting = [("clients", &run.pollers)].into_iter().chain(others);
+    let stuck = waiting.filter_map(|(who, role)| {
+        let reason = role.waits.as_ref()?.first_without_next.as_ref()?;
+        Some(format!("{who} could not go on: {reason}"))
+    });
+    let mut remarks: Vec<String> = stuck.collect();
+    remarks.extend(of_others);
+    remarks
+}
+
+fn first_failures(role: &Role) -> impl Iterator<Item = String> {
+    let failures = role.failures.iter();
+    failures.map(|(reason, failed)| format!("the first failure, {reason}: {}", failed.first))
 }

@@ -313,6 +313,12 @@ pub enum Verdict {
 }
 
 impl Run {
+    /// Returns a number of this run per second: the mean over [`Run::seconds`], in which polls were due. All rates of a run are
+    /// such means.
+    pub fn per_second(&self, number: u64) -> f64 {
+        number as f64 / self.seconds.max(1e-9)
+    }
+
     /// Returns the number of requests of all clients.
     pub fn attempts(&self) -> u64 {
         let others = [&self.validators, &self.writers].into_iter().flatten();

@@ -45,7 +45,7 @@ pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
     }
     rows.push(row(runs, "generator: threads / CPU", |run| {
         let generator = &run.generator;
-        let cpu = 100.0 * generator.cpu_secs / run.seconds.max(1e-9);
+        let cpu = 100.0 * generator.cpu_secs / run.generator_secs();
         format!("{} / {cpu:.0} %", generator.threads)
     }));
     rows.push(row(runs, "generator: delay, p99", |run| {
@@ -77,12 +77,9 @@ pub(crate) fn rows(runs: &[Run]) -> Vec<Vec<String>> {
 
 fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     let of = |name: &str, cell: fn(&Role) -> String| row(runs, name, |run| cell(&run.pollers));
-    let per_second = |run: &Run, polls: u64| {
-        let rate = polls as f64 / run.seconds.max(1e-9);
-        match rate {
-            ..10_000.0 => format!("{rate:.1}/s"),
-            rate => format!("{}/s", count(rate as u64)),
-        }
+    let per_second = |run: &Run, polls: u64| match run.per_second(polls) {
+        rate @ ..10_000.0 => format!("{rate:.1}/s"),
+        rate => format!("{}/s", count(rate as u64)),
     };
     let mut rows = vec![
         of("clients", |role| count(role.clients.into())),

@@ -1,11 +1,12 @@
 //! Reports of runs, as text, as a page and as a drawing:
 //!
 //! - the summary tells in words what the figures show: a collapse, a recovery, a calm run, no answer at all
+//! - rates are means over the run, in a chart over a column of it
 //! - a page has the options as a plan file, and what failed first
 //! - a report of an empty, a short, a long or a huge run is a valid document, with all names escaped
-//! - a page fits 360 to 1920 pixels, light and dark: no text under 11 pixels, none outside of its drawing or upon another
-//!   one, enough contrast, no horizontal scrolling, at most 700 pixels for one run (in Chromium)
-//! - a drawing of one run is legible at 360 pixels (in Chromium)
+//! - pages and drawings of one run and of several fit 360 to 1920 pixels, light and dark: no text under 11 pixels, none out of
+//!   view, outside of its drawing or upon another one, enough contrast, nothing that scrolls sideways, at most 700 pixels for
+//!   one run (in Chromium)
 //! - the table of two runs fits 80 columns
 
 #![allow(
@@ -24,7 +25,7 @@ use std::{fs, path::Path};
 
 use chromium::measure;
 use herd::{report, run::Run, table::table};
-use runs::{calm, collapse, empty, huge, recovery, refused, short, uneven};
+use runs::{busy, calm, collapse, empty, huge, recovery, refused, short, uneven};
 use tempfile::TempDir;
 
 fn written(folder: &Path, name: &str, runs: &[Run]) -> String {
@@ -47,7 +48,8 @@ fn the_summary_tells_what_happened() {
             &[
                 "Collapsed at 18 s and did not recover",
                 "Of the polls due before 18 s, 100 % got an answer within the timeout of 1 s; after that, 0 %.",
-                "No more polls were offered than before (40/s), but with retries clients sent 210 requests/s.",
+                "The load stayed about the same: 40 polls/s before 18 s, 40 polls/s after it.",
+                "After 18 s, retries made 210 requests/s of 40 polls/s.",
             ][..],
         ),
         (recovery(), &["Broke down at 18 s, recovered at 30 s"]),
@@ -76,10 +78,24 @@ fn a_page_has_the_options_as_a_plan_file_and_what_failed_first() {
         "url = &quot;http://127.0.0.1:8080/board&quot;\n",
         "clients = 600\n",
         r#"[&quot;Accept: a/b&quot;, &quot;X: \&quot;&lt;b&gt;\&quot;&quot;]"#,
-        "<td class=\"text\">no response</td>",
+        ">no response</td>",
     ] {
         assert!(page.contains(text), "{text}: {page}");
     }
+}
+
+#[test]
+fn the_rate_of_the_last_column_counts_only_the_time_of_the_run() {
+    let mut run = calm();
+    run.seconds = 44.5;
+    let last = run.slices.last_mut().unwrap();
+    (last.due, last.attempts, last.answered) = (20, 20, 20);
+    last.histogram.pop();
+    last.histogram.push(20);
+    let page = page(&[run]);
+    let row =
+        "rowheader\">44 s</th><td role=\"cell\" data-head=\"\u{2068}offered\u{2069}\">40</td>";
+    assert!(page.contains(row), "{page}");
 }
 
 #[test]
@@ -147,9 +163,14 @@ fn pages_and_drawings_are_legible_at_every_width() {
         ("four.html", &four),
         ("twelve.html", &twelve),
         ("huge.html", &[huge()]),
+        ("busy.html", &[busy()]),
+        ("mixed.html", &[busy(), short(), huge()]),
+        ("mixed.svg", &[busy(), short(), huge()]),
         ("empty.html", &[empty()]),
         ("uneven.html", &[uneven()]),
+        ("two.html", &four[..2]),
         ("one.svg", &four[1..2]),
+        ("two.svg", &four[..2]),
         ("four.svg", &four),
     ] {
         written(folder.path(), name, runs);

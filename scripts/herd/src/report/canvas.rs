@@ -110,3 +110,16 @@ pub(super) fn escaped(text: &str) -> String {
     }
     escaped
 }
+
+/// Shortens a name to so many characters.
+pub(super) fn shortened(name: &str, most: usize) -> String {
+    match name.char_indices().nth(most) {
+        None => name.to_owned(),
+        Some((end, _)) => name.get(..end).unwrap_or(name).to_owned() + "…",
+    }
+}
+
+/// Isolates a name, whose letters may run from right to left, from the text around it (FSI and PDI of Unicode).
+pub(super) fn isolated(name: &str) -> String {
+    format!("\u{2068}{name}\u{2069}")
+}

@@ -15,6 +15,9 @@ const FEW: f64 = 40.0;
 const POLLS: f64 = 10.0;
 const FEWEST: f64 = 30.0;
 
+/// The least length of the last column, as a share of the one before it.
+const SHORTEST: f64 = 0.5;
+
 /// What happened from `from` to `to`, in seconds of the run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Column {
@@ -34,7 +37,8 @@ pub(super) struct Column {
     pub(super) never: u64,
 }
 
-/// Returns the columns of a run, without gaps; those after an early end are left out.
+/// Returns the columns of a run, without gaps. The last one ends with the run; if that leaves it short, it is merged with the
+/// one before it, as few polls in a short time make no rate.
 pub(super) fn columns(run: &Run) -> Vec<Column> {
     let length = run.slices.first().map_or(1.0, |slice| slice.seconds);
     let shortest = (run.seconds / MOST)
@@ -47,6 +51,16 @@ pub(super) fn columns(run: &Run) -> Vec<Column> {
         .filter(|slice| slice.at < run.seconds)
         .collect();
     let mut columns: Vec<Column> = slices.chunks(together).map(column).collect();
+    if let Some(last) = columns.last_mut() {
+        last.to = last.to.min(run.seconds);
+    }
+    if let Some([before, last]) = columns.last_chunk()
+        && last.to - last.from < SHORTEST * (before.to - before.from)
+    {
+        let merged = Column::sum(&[before.clone(), last.clone()]);
+        columns.truncate(columns.len() - 2);
+        columns.push(merged);
+    }
     for growth in run.rebuilds.iter().flat_map(|rebuilds| &rebuilds.seen) {
         let at = columns.iter().position(|column| growth.at < column.to);
         let last = columns.len().saturating_sub(1);

@@ -6,8 +6,8 @@ use std::{array, fmt::Write as _};
 use super::{
     canvas::{At, Canvas, LEFT, WIDTH, unit},
     columns::Column,
-    plot::{LABELS, LINE, Plot, Step, caption},
-    scale::{Scale, Tick},
+    plot::{CHARACTER, LABELS, LINE, Plot, Step, caption},
+    scale::{Axis, Scale},
     units::latency,
 };
 use crate::run::Run;
@@ -86,9 +86,8 @@ impl Key {
 pub(super) fn draw(
     canvas: &mut Canvas,
     top: f64,
-    x: Scale,
+    x: &Axis,
     key: &Key,
-    times: &[Tick],
     columns: &[Column],
     run: &Run,
 ) -> f64 {
@@ -125,8 +124,8 @@ pub(super) fn draw(
         "empty",
         format_args!("M0 {top:.1}H{WIDTH}V{:.1}H0z", never.bottom()),
     );
-    plot.grid(canvas, times, &key.scale.ticks(latency));
-    plot.labels(canvas, times);
+    plot.grid(canvas, &key.scale.ticks(latency));
+    plot.labels(canvas);
     canvas.shapes(&cells(&plot, key, columns));
     canvas.shapes(&never_cells(&never, key, columns));
     let y = plot.y(timeout_ms);
@@ -157,12 +156,14 @@ fn colours(canvas: &mut Canvas, top: f64, key: &Key) -> f64 {
         y,
     };
     canvas.text("", at(0.0), "polls per cell:");
+    let mut dx = 96.0;
     for (level, least) in key.levels.iter().enumerate() {
-        let dx = 102.0 + 46.0 * level as f64;
         for (class, d) in [("c", "M0 -6H7V6H0z"), ("n", "M7 -6H14V6H7z")] {
             canvas.sample(&format!("{class}{}", level + 1), left + dx, y - 4.0, d);
         }
-        canvas.text("", at(dx + 18.0), &cell_count(*least, level + 1 == LEVELS));
+        let name = cell_count(*least, level + 1 == LEVELS);
+        canvas.text("", at(dx + 18.0), &name);
+        dx += 26.0 + CHARACTER * name.len() as f64;
     }
     top + LINE
 }
@@ -180,7 +181,7 @@ fn cell_count(least: u64, last: bool) -> String {
 }
 
 /// Returns the cells as one path for each colour; a row of a path is one unit high.
-fn cells(plot: &Plot, key: &Key, columns: &[Column]) -> String {
+fn cells(plot: &Plot<'_>, key: &Key, columns: &[Column]) -> String {
     let (first, last) = key.bands;
     let mut paths = Paths::default();
     for band in first..=last {
@@ -191,7 +192,7 @@ fn cells(plot: &Plot, key: &Key, columns: &[Column]) -> String {
     group("c", &paths, plot.top, plot.height / rows as f64)
 }
 
-fn never_cells(plot: &Plot, key: &Key, columns: &[Column]) -> String {
+fn never_cells(plot: &Plot<'_>, key: &Key, columns: &[Column]) -> String {
     let mut paths = Paths::default();
     row(&mut paths, plot, 0, columns, |column| {
         key.level(column.never)
@@ -205,7 +206,7 @@ type Paths = [String; LEVELS];
 /// Adds a row of cells; neighbours of the same colour are one rectangle.
 fn row(
     paths: &mut Paths,
-    plot: &Plot,
+    plot: &Plot<'_>,
     row: usize,
     columns: &[Column],
     level: impl Fn(&Column) -> Option<usize>,

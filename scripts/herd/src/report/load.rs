@@ -6,7 +6,7 @@ use super::{
     canvas::Canvas,
     columns::Column,
     plot::{Entry, LABELS, Plot, Step, caption},
-    scale::{Scale, Tick},
+    scale::{Axis, Scale},
     units::short,
 };
 
@@ -38,13 +38,7 @@ pub(super) fn scale<'a>(columns: impl Iterator<Item = &'a Column> + Clone) -> Sc
 }
 
 /// Draws the load; returns the bottom.
-pub(super) fn draw(
-    canvas: &mut Canvas,
-    top: f64,
-    (x, y): (Scale, Scale),
-    times: &[Tick],
-    columns: &[Column],
-) -> f64 {
+pub(super) fn draw(canvas: &mut Canvas, top: f64, x: &Axis, y: Scale, columns: &[Column]) -> f64 {
     let title = match y {
         Scale::LogFromZero { .. } => "Polls and requests per second (log scale)",
         Scale::Linear { .. } | Scale::Log { .. } => "Polls and requests per second",
@@ -56,8 +50,8 @@ pub(super) fn draw(
         x,
         y,
     };
-    plot.grid(canvas, times, &y.ticks(short));
-    plot.labels(canvas, times);
+    plot.grid(canvas, &y.ticks(short));
+    plot.labels(canvas);
     let steps = |of: fn(&Column) -> u64| {
         columns.iter().map(move |column| Step {
             from: column.from,

@@ -7,6 +7,7 @@
 //! | `picture` | the picture of a run, and the scales that all runs share |
 //! | `load`, `heat`, `strips` | its parts: load, latency, failures |
 //! | `tables`, `options` | the tables behind the charts, the options that made the run |
+//! | `stacked` | an HTML table, stacked where it does not fit |
 //! | `columns` | a run in columns of time |
 //! | `plot`, `scale`, `canvas` | axes and lines, positions, SVG |
 //! | `units` | numbers with few characters |
@@ -21,6 +22,7 @@ mod picture;
 mod plot;
 mod scale;
 mod sheet;
+mod stacked;
 mod story;
 mod strips;
 mod tables;

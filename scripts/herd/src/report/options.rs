@@ -14,8 +14,7 @@ pub(super) fn options(plan: &Map<String, Value>) -> String {
         .map(|(key, value)| format!("{key} = {}\n", toml(value)))
         .collect();
     format!(
-        "<details><summary>The options that made it, as a plan file</summary><div class=\"scroll\" tabindex=\"0\" \
-         role=\"region\" aria-label=\"Options\"><pre>{}</pre></div></details>\n",
+        "<details><summary>The options that made it, as a plan file</summary><pre>{}</pre></details>\n",
         escaped(&lines)
     )
 }

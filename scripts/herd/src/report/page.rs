@@ -6,12 +6,13 @@ use super::{
     columns::Column,
     options::options,
     picture::{self, Picture, Scales},
-    story::{percent, story},
-    tables::{html_row, tables},
-    units::{rate, short, time_of_run},
+    stacked::{self, Table},
+    story::story,
+    tables::tables,
+    units::{percent, rate, short, time_of_run, unbroken},
 };
 use crate::{
-    remarks::{bottleneck, remarks},
+    remarks::{bottleneck, further},
     run::Run,
     table::{count, milliseconds, rows},
 };
@@ -39,10 +40,10 @@ pub(super) fn page(runs: &[Run]) -> String {
         .zip(&scales.columns)
         .map(|(run, columns)| section(run, columns, &scales))
         .collect();
-    let body = if runs.len() == 1 {
-        " class=\"one\""
-    } else {
-        ""
+    let body = match runs.len() {
+        1 => " class=\"one\"",
+        4 => " class=\"four\"",
+        _ => "",
     };
     let heading = match runs.len() {
         1 => "Report of a run of herd".to_owned(),
@@ -55,13 +56,16 @@ pub(super) fn page(runs: &[Run]) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{title}</title>\n\
-         <style>\n{}{PICTURE_CSS}{PAGE_CSS}</style>\n</head>\n<body{body}>\n<main>\n<h1>{heading}</h1>\n\
+         <style>\n{}{PICTURE_CSS}{PAGE_CSS}{}</style>\n</head>\n<body{body}>\n<main>\n<h1>{heading}</h1>\n\
          <div class=\"runs\">\n{sections}</div>\n<div class=\"wide\">{shares}</div>\n{}\
-         <p class=\"quiet\">Latency is measured from the time at which a poll was due to its response, including retries \
+         <p class=\"quiet note\">Latency is measured from the time at which a poll was due to its response, including retries \
          and the time that it waited in the client. A poll without a response counts as slower than every other one: a \
-         quantile among such polls is “never”. Answered: 2xx with a whole body, or 304 to a conditional request.</p>\n\
+         quantile among such polls is “never”. Answered: 2xx with a whole body, or 304 to a conditional request. Rates are \
+         means over the whole run; in a chart and its table they are means over a column of it, and in a sentence over the \
+         time that the sentence names.</p>\n\
          </main>\n</body>\n</html>\n",
         colours(),
+        stacked::styles(),
         figures(runs),
     )
 }
@@ -73,7 +77,7 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
         story.headline, story.sentence
     );
     let role = &run.pollers;
-    let per_second = |number: u64| rate(number as f64 / run.seconds.max(1e-9));
+    let per_second = |number: u64| rate(run.per_second(number));
     let failed = role.failures.count(|_| true);
     let tiles = [
         ("answered", percent(role.answered, role.due)),
@@ -93,15 +97,19 @@ fn section(run: &Run, columns: &[Column], scales: &Scales) -> String {
     let warning = bottleneck(run).map_or(String::new(), |warning| {
         format!(
             "<p class=\"warning\"><strong>Beware: {}.</strong></p>",
-            escaped(&warning)
+            escaped(&unbroken(&warning))
         )
     });
+    let further: String = further(run)
+        .iter()
+        .map(|remark| format!("<p>{}</p>", escaped(remark)))
+        .collect();
     let tiles: String = tiles
         .iter()
         .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
         .collect();
     format!(
-        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<div><p>{}</p>{warning}</div>\n\
+        "<section class=\"run\">\n<h2><bdi>{}</bdi></h2>\n<h3>{}</h3>\n<div><p>{}</p>{warning}{further}</div>\n\
          <dl class=\"tiles\">{tiles}</dl>\n{}\n<div>{}{}</div>\n<p class=\"quiet\">{}</p>\n</section>\n",
         escaped(&run.name),
         escaped(&story.headline),
@@ -130,28 +138,15 @@ fn about(run: &Run) -> String {
     format!(
         "{clients} client{plural} of <bdi>{}</bdi> for {}, from {}",
         escaped(&run.url),
-        time_of_run(run.seconds),
+        unbroken(&time_of_run(run.seconds)),
         escaped(&run.began_at)
     )
 }
 
 /// Returns the table of all figures, one column for each run.
 fn figures(runs: &[Run]) -> String {
-    let rows = rows(runs);
-    let Some((names, rows)) = rows.split_first() else {
-        return String::new();
-    };
-    let names: String = names
-        .iter()
-        .map(|name| format!("<th scope=\"col\"><bdi>{}</bdi></th>", escaped(name)))
-        .collect();
-    let rows: String = rows.iter().map(|row| html_row(row)).collect();
-    let notes: String = remarks(runs)
-        .lines()
-        .map(|line| format!("<p>{}</p>\n", escaped(line)))
-        .collect();
-    format!(
-        "<div class=\"scroll names\" tabindex=\"0\" role=\"region\" aria-label=\"All figures\"><table>\
-         <caption>All figures</caption><thead><tr>{names}</tr></thead><tbody>\n{rows}</tbody></table></div>\n{notes}"
-    )
+    let mut rows = rows(runs).into_iter();
+    let heads = rows.next().unwrap_or_default();
+    let table = Table::new("All figures", heads, rows);
+    format!("<div class=\"figures\">{}</div>\n", table.html())
 }

@@ -2,20 +2,19 @@
 //! took.
 
 use super::{
-    canvas::{Canvas, unit},
+    canvas::{Canvas, isolated, shortened, unit},
     columns::{Column, columns},
     heat, load,
     plot::{LABELS, Plot, caption},
-    scale::{Scale, time_ticks},
-    story::percent,
+    scale::{Axis, Scale},
     strips::{self, Strip},
-    units::{latency, rate, time_of_run},
+    units::{latency, percent, rate, time_of_run},
 };
 use crate::{run::Run, table::milliseconds};
 
 const GAP: f64 = 14.0;
-/// Number of different looks of runs in one plot: colours and dashes.
-pub(super) const LOOKS: usize = 12;
+/// The most characters of a name that fit a picture of the least width.
+pub(super) const NAME: usize = 34;
 const SHARES_HEIGHT: f64 = 170.0;
 
 /// A drawing and its height in pixels.
@@ -30,8 +29,8 @@ pub(super) struct Picture {
 pub(super) struct Scales {
     /// The columns of each run.
     pub(super) columns: Vec<Vec<Column>>,
-    /// The end of the longest run, in seconds.
-    end: f64,
+    /// From 0 to the end of the longest run.
+    times: Axis,
     rates: Scale,
     key: heat::Key,
     strips: Vec<Strip>,
@@ -48,7 +47,7 @@ impl Scales {
             .chain(runs.iter().map(|run| run.seconds))
             .fold(1e-3, f64::max);
         Self {
-            end,
+            times: Axis::of_time(end),
             rates: load::scale(all.clone()),
             key: heat::Key::of(all, bands, timeout),
             strips: strips::strips(runs, &columns),
@@ -60,27 +59,10 @@ impl Scales {
 /// Draws one run.
 pub(super) fn run(run: &Run, columns: &[Column], scales: &Scales) -> Picture {
     let mut canvas = Canvas::default();
-    let x = Scale::Linear { max: scales.end };
-    let times = time_ticks(scales.end);
-    let bottom = load::draw(&mut canvas, 0.0, (x, scales.rates), &times, columns);
-    let bottom = heat::draw(
-        &mut canvas,
-        bottom + GAP,
-        x,
-        &scales.key,
-        &times,
-        columns,
-        run,
-    );
-    let bottom = strips::draw(
-        &mut canvas,
-        bottom + GAP,
-        x,
-        &scales.strips,
-        &times,
-        run,
-        columns,
-    );
+    let x = &scales.times;
+    let bottom = load::draw(&mut canvas, 0.0, x, scales.rates, columns);
+    let bottom = heat::draw(&mut canvas, bottom + GAP, x, &scales.key, columns, run);
+    let bottom = strips::draw(&mut canvas, bottom + GAP, x, &scales.strips, run, columns);
     let height = bottom + 4.0;
     for column in columns {
         let (from, to) = (x.place(column.from), x.place(column.to));
@@ -122,7 +104,7 @@ pub(super) fn shares(runs: &[Run], scales: &Scales) -> Picture {
     let several = runs.len() > 1;
     let names: Vec<String> = runs
         .iter()
-        .map(|run| isolated(&shortened(&run.name)))
+        .map(|run| isolated(&shortened(&run.name, NAME)))
         .collect();
     let legend: Vec<_> = looks
         .iter()
@@ -135,16 +117,11 @@ pub(super) fn shares(runs: &[Run], scales: &Scales) -> Picture {
     let plot = Plot {
         top,
         height: SHARES_HEIGHT,
-        x: scales.key.scale,
+        x: &Axis::new(scales.key.scale, latency),
         y: Scale::Linear { max: 100.0 },
     };
-    let times = plot.x.ticks(latency);
-    plot.grid(
-        &mut canvas,
-        &times,
-        &plot.y.ticks(|share| format!("{share} %")),
-    );
-    plot.labels(&mut canvas, &times);
+    plot.grid(&mut canvas, &plot.y.ticks(|share| format!("{share} %")));
+    plot.labels(&mut canvas);
     for (run, look) in runs.iter().zip(&looks) {
         let mut d = String::new();
         let points = run.pollers.distribution.iter();
@@ -166,25 +143,8 @@ pub(super) fn shares(runs: &[Run], scales: &Scales) -> Picture {
     }
 }
 
-/// Returns the classes of the line of the run with this number.
-pub(super) fn look(number: usize) -> String {
-    let number = number % LOOKS;
+/// Returns the classes of the line of the run with this number; twelve runs look different.
+fn look(number: usize) -> String {
     // Neighbours differ in both, so that lines on each other are seen.
     format!("run{} dash{}", number % 4, number % 3)
-}
-
-/// The most characters of a name in a legend.
-const NAME: usize = 34;
-
-/// Shortens a name that would not fit.
-pub(super) fn shortened(name: &str) -> String {
-    match name.char_indices().nth(NAME) {
-        None => name.to_owned(),
-        Some((end, _)) => name.get(..end).unwrap_or(name).to_owned() + "…",
-    }
-}
-
-/// Isolates a name, whose letters may run from right to left, from the text around it (FSI and PDI of Unicode).
-pub(super) fn isolated(name: &str) -> String {
-    format!("\u{2068}{name}\u{2069}")
 }

@@ -2,15 +2,15 @@
 
 use super::{
     canvas::{At, Canvas, LEFT, unit},
-    scale::{Scale, Tick},
+    scale::{Axis, Scale, Tick},
 };
 
 /// A band of the picture with a horizontal and a vertical scale.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plot {
+pub(super) struct Plot<'a> {
     pub(super) top: f64,
     pub(super) height: f64,
-    pub(super) x: Scale,
+    pub(super) x: &'a Axis,
     pub(super) y: Scale,
 }
 
@@ -31,10 +31,10 @@ pub(super) const LINE: f64 = 18.0;
 /// Height of the labels below a plot.
 pub(super) const LABELS: f64 = 20.0;
 /// Approximate width of a character, which is a little too much for most fonts.
-const CHARACTER: f64 = 7.3;
+pub(super) const CHARACTER: f64 = 7.3;
 const SAMPLE: f64 = 22.0;
 
-impl Plot {
+impl Plot<'_> {
     /// Returns the bottom, in pixels from the top of the picture.
     pub(super) fn bottom(&self) -> f64 {
         self.top + self.height
@@ -46,8 +46,8 @@ impl Plot {
     }
 
     /// Draws the grid, the lower axis and the labels to the left.
-    pub(super) fn grid(&self, canvas: &mut Canvas, x_ticks: &[Tick], y_ticks: &[Tick]) {
-        for tick in x_ticks {
+    pub(super) fn grid(&self, canvas: &mut Canvas, y_ticks: &[Tick]) {
+        for tick in &self.x.ticks {
             let x = unit(self.x.place(tick.value));
             let d = format!("M{x} {:.1}V{:.1}", self.top, self.bottom());
             canvas.path("grid", d);
@@ -66,8 +66,8 @@ impl Plot {
     }
 
     /// Writes the labels below the plot.
-    pub(super) fn labels(&self, canvas: &mut Canvas, x_ticks: &[Tick]) {
-        for tick in x_ticks {
+    pub(super) fn labels(&self, canvas: &mut Canvas) {
+        for tick in &self.x.ticks {
             let share = self.x.place(tick.value);
             let at = At {
                 share,

@@ -29,6 +29,33 @@ pub(super) struct Tick {
     pub(super) label: String,
 }
 
+/// A horizontal axis that plots below each other share.
+#[derive(Debug, Clone)]
+pub(super) struct Axis {
+    scale: Scale,
+    pub(super) ticks: Vec<Tick>,
+}
+
+impl Axis {
+    pub(super) fn new(scale: Scale, label: impl Fn(f64) -> String) -> Self {
+        let ticks = scale.ticks(label);
+        Self { scale, ticks }
+    }
+
+    /// Returns the axis of a time from 0 to `seconds`.
+    pub(super) fn of_time(seconds: f64) -> Self {
+        Self {
+            scale: Scale::Linear { max: seconds },
+            ticks: time_ticks(seconds),
+        }
+    }
+
+    /// Returns the position from 0 to 1; values outside are clamped.
+    pub(super) fn place(&self, value: f64) -> f64 {
+        self.scale.place(value)
+    }
+}
+
 /// Seconds in units of time that axes are labelled with, and the steps between labels in these units.
 const TIME_STEPS: [(f64, &str, &[f64]); 4] = [
     (1.0, "s", &[0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0]),
@@ -84,7 +111,7 @@ impl Scale {
 }
 
 /// Returns the labels of an axis of `seconds`, in the unit that suits it.
-pub(super) fn time_ticks(seconds: f64) -> Vec<Tick> {
+fn time_ticks(seconds: f64) -> Vec<Tick> {
     let steps = TIME_STEPS.iter().flat_map(|(unit, name, steps)| {
         let steps = steps.iter();
         steps.map(move |step| (*unit, *name, step * unit))

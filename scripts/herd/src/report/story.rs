@@ -2,7 +2,7 @@
 
 use super::{
     columns::Column,
-    units::{latency, rate, time_of_run, unbroken},
+    units::{latency, percent, rate, time_of_run, unbroken},
 };
 use crate::{
     run::Run,
@@ -170,29 +170,32 @@ fn of_outage(run: &Run, columns: &[Column], limit: f64, outage: Outage) -> Story
              after that, {after_share}."
         ),
     };
-    let due =
+    let load = |columns: &[Column]| mean(columns, |column| column.due);
+    let (load_before, load_during) = (load(before), load(during));
+    let sent = mean(during, |column| column.sent);
+    // A burst at the beginning of an outage does not make it another load.
+    let usual =
         |columns: &[Column]| median(columns.iter().map(|column| column.per_second(column.due)));
-    let sent = median(during.iter().map(|column| column.per_second(column.sent)));
-    let (load_before, load) = (due(before), due(during));
-    let many = sent > MANY_REQUESTS * load;
-    let same = !before.is_empty() && lasts && load <= SAME_LOAD * load_before;
-    sentence += &match (same, many) {
-        (true, true) => format!(
-            " No more polls were offered than before ({}/s), but with retries clients sent {} requests/s.",
-            rate(load),
-            rate(sent)
-        ),
-        (true, false) => format!(
-            " No more polls were offered than before ({}/s).",
-            rate(load)
-        ),
-        (false, true) => format!(
-            " With retries, {} polls/s became {} requests/s.",
-            rate(load),
-            rate(sent)
-        ),
-        (false, false) => String::new(),
+    let same = !before.is_empty() && lasts && usual(during) <= SAME_LOAD * usual(before);
+    let many = sent > MANY_REQUESTS * load_during;
+    let span = match (before.is_empty(), lasts) {
+        (true, true) => "In the whole run".to_owned(),
+        (true, false) => format!("Until {until}"),
+        (false, true) => format!("After {from}"),
+        (false, false) => format!("From {from} to {until}"),
     };
+    let (load_before, load_during) = (rate(load_before), rate(load_during));
+    if same {
+        sentence += &format!(
+            " The load stayed about the same: {load_before} polls/s before {from}, {load_during} polls/s after it."
+        );
+    }
+    if many {
+        sentence += &format!(
+            " {span}, retries made {} requests/s of {load_during} polls/s.",
+            rate(sent)
+        );
+    }
     Story { headline, sentence }
 }
 
@@ -241,6 +244,12 @@ fn longest_outage(run: &Run, columns: &[Column], limit: f64) -> Option<Outage> {
     })
 }
 
+/// Returns a number of columns per second.
+fn mean(columns: &[Column], number: fn(&Column) -> u64) -> f64 {
+    let seconds: f64 = columns.iter().map(|column| column.to - column.from).sum();
+    columns.iter().map(number).sum::<u64>() as f64 / seconds.max(1e-9)
+}
+
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -256,17 +265,5 @@ fn often(times: u64) -> String {
     match times {
         1 => "once".to_owned(),
         times => format!("{} times", count(times)),
-    }
-}
-
-/// Returns a share in percent; only a whole one is `100 %`, and only an empty one `0 %`.
-pub(super) fn percent(part: u64, whole: u64) -> String {
-    let share = 100.0 * part as f64 / whole.max(1) as f64;
-    match (part, share) {
-        (0, _) => "0 %".to_owned(),
-        (part, _) if part == whole => "100 %".to_owned(),
-        (_, share) if share > 99.9 => "over 99.9 %".to_owned(),
-        (_, share) if share < 0.1 => "under 0.1 %".to_owned(),
-        (_, share) => format!("{share:.1} %"),
     }
 }

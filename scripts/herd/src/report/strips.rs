@@ -6,7 +6,7 @@ use super::{
     canvas::{At, Canvas, LEFT},
     columns::Column,
     plot::{LABELS, LINE, Plot, Step, caption},
-    scale::{Scale, Tick},
+    scale::{Axis, Scale},
     units::{rate, short},
 };
 use crate::{failures::Reason, run::Run, table::count};
@@ -128,9 +128,8 @@ pub(super) fn strips(runs: &[Run], columns: &[Vec<Column>]) -> Vec<Strip> {
 pub(super) fn draw(
     canvas: &mut Canvas,
     top: f64,
-    x: Scale,
+    x: &Axis,
     strips: &[Strip],
-    times: &[Tick],
     run: &Run,
     columns: &[Column],
 ) -> f64 {
@@ -160,27 +159,20 @@ pub(super) fn draw(
                 max: strip.max.max(1e-9),
             },
         };
-        one(canvas, &plot, strip, times, run, columns);
+        one(canvas, &plot, strip, run, columns);
         top = plot.bottom() + GAP;
         last = Some(plot);
     }
     match last {
         None => top,
         Some(plot) => {
-            plot.labels(canvas, times);
+            plot.labels(canvas);
             plot.bottom() + LABELS
         }
     }
 }
 
-fn one(
-    canvas: &mut Canvas,
-    plot: &Plot,
-    strip: &Strip,
-    times: &[Tick],
-    run: &Run,
-    columns: &[Column],
-) {
+fn one(canvas: &mut Canvas, plot: &Plot<'_>, strip: &Strip, run: &Run, columns: &[Column]) {
     let kind = &strip.kind;
     let y = plot.top - 5.0;
     let left = At {
@@ -209,7 +201,7 @@ fn one(
     };
     canvas.text("", left, &kind.name());
     canvas.text("end", right, &figures);
-    plot.grid(canvas, times, &[]);
+    plot.grid(canvas, &[]);
     let bars = columns.iter().map(|column| {
         let value = kind.of(column);
         let y = plot.y(value).min(plot.bottom() - SHORTEST);

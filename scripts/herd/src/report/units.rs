@@ -52,6 +52,18 @@ pub(super) fn latency(ms: f64) -> String {
     }
 }
 
+/// Returns a share in percent; only a whole one is `100 %`, and only an empty one `0 %`.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    let share = 100.0 * part as f64 / whole.max(1) as f64;
+    match (part, share) {
+        (0, _) => "0 %".to_owned(),
+        (part, _) if part == whole => "100 %".to_owned(),
+        (_, share) if share > 99.9 => "over 99.9 %".to_owned(),
+        (_, share) if share < 0.1 => "under 0.1 %".to_owned(),
+        (_, share) => format!("{share:.1} %"),
+    }
+}
+
 /// Puts spaces that do not break between numbers and their units.
 pub(super) fn unbroken(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());

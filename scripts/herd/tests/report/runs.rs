@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 const TIMEOUT_MS: f64 = 1000.0;
 
 /// What happened to polls and requests in one second.
+#[derive(Clone, Copy)]
 struct Second {
     due: u64,
     sent: u64,
@@ -130,6 +131,17 @@ pub fn calm() -> Run {
 /// No request is answered.
 pub fn refused() -> Run {
     run("refused", &seconds(40, |_| bad(40)), 1.0)
+}
+
+/// A million polls per second.
+pub fn busy() -> Run {
+    let million = Second {
+        due: 1_000_000,
+        sent: 1_000_000,
+        answered: 1_000_000,
+        ms: 0.8,
+    };
+    run("1,000,000/s", &seconds(60, |_| million), 1.0)
 }
 
 /// The last column of time is shorter than the others.
