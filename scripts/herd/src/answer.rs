@@ -7,7 +7,7 @@ use http::{
     header::{CONNECTION, CONTENT_ENCODING, DATE, ETAG, HeaderValue, LINK, LOCATION, RETRY_AFTER},
 };
 
-use crate::failures::Reason;
+use crate::{failures::Reason, secrets::url_without_secrets};
 
 /// The longest Retry-After that is believed, which is also the longest run.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(86_400);
@@ -87,7 +87,7 @@ impl Answer {
         });
         Some(Failed {
             reason: Reason::Status(self.status.as_u16()),
-            detail: format!("{}{location}", self.status),
+            detail: format!("{}{}", self.status, url_without_secrets(&location)),
             retry_after: self.retry_after,
         })
     }

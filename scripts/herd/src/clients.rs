@@ -229,7 +229,11 @@ impl Herd {
         let from = self.plan.from_addresses;
         tally.borrow_mut().client();
         Exchange {
-            connections: Connections::new(from.map(|count| source(own.number, count))),
+            connections: Connections::new(
+                own.number,
+                from.map(|count| source(own.number, count)),
+                Rc::clone(&self.limits.sockets),
+            ),
             tally: Rc::clone(tally),
             policy: self.plan.policy,
             limits: Rc::clone(&self.limits),

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     failures::Reason,
+    never::NEVER,
     quantity::{parse_number, split_unit, unit_secs},
     run::{Role, Run},
     table::milliseconds,
@@ -74,6 +75,7 @@ enum Dimension {
 enum Quantile {
     P50,
     P90,
+    P95,
     P99,
     P999,
     Max,
@@ -99,9 +101,8 @@ enum Limit {
 /// A measured figure, in the unit of its limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Figure {
+    /// Infinite for a quantile among polls without a response.
     Is(f64),
-    /// A quantile among polls without a response: more than every limit.
-    Never,
     /// The run has no such figure: there was nothing to measure. Fails every condition.
     Absent,
 }
@@ -114,7 +115,7 @@ pub enum NotACondition {
     Comparison,
     /// The figure is unknown.
     #[error(
-        "unknown figure '{0}': there are p50, p90, p99, p99.9, max, errors, failures, timeouts, lost, dead-ends, rate, lateness, \
+        "unknown figure '{0}': there are p50, p90, p95, p99, p99.9, max, errors, failures, timeouts, lost, dead-ends, rate, lateness, \
          a reason such as 'refused' or 'invalid page', a status such as 404, a class such as 5xx, and all of them with 'validators.' or 'writers.' before"
     )]
     Metric(String),
@@ -172,6 +173,7 @@ impl Metric {
         Some(match name {
             "p50" => Self::Latency(Quantile::P50),
             "p90" => Self::Latency(Quantile::P90),
+            "p95" => Self::Latency(Quantile::P95),
             "p99" => Self::Latency(Quantile::P99),
             "p99.9" => Self::Latency(Quantile::P999),
             "max" => Self::Latency(Quantile::Max),
@@ -249,11 +251,13 @@ impl Condition {
             Figure::Is(figure) => self
                 .holds(figure)
                 .then(|| format!("{text}: {}", self.shown(figure))),
-            Figure::Never => self
-                .holds(f64::INFINITY)
-                .then(|| format!("{text}: never, as too many polls got no response")),
             Figure::Absent => Some(format!("{text}: nothing was measured")),
         }
+    }
+
+    /// Returns whether only clients that wait can have the figure.
+    pub(super) fn is_of_waits(&self) -> bool {
+        self.metric == Metric::DeadEnds
     }
 
     fn holds(&self, figure: f64) -> bool {
@@ -273,6 +277,9 @@ impl Condition {
 
     fn shown(&self, figure: f64) -> String {
         match self.limit {
+            Limit::Milliseconds(_) if figure.is_infinite() => {
+                format!("{NEVER}, as too many polls got no response")
+            }
             Limit::Milliseconds(_) => milliseconds(Some(figure)),
             Limit::Count(_) => format!("{figure}"),
             Limit::Percent(_) => format!("{figure:.3} %"),
@@ -290,7 +297,7 @@ impl Condition {
             return Figure::Absent;
         };
         match self.metric {
-            Metric::Latency(quantile) => quantile.of(role).map_or(Figure::Never, Figure::Is),
+            Metric::Latency(quantile) => quantile.of(role).map_or(Figure::Absent, Figure::Is),
             Metric::Rate => Figure::Is(run.per_second(role.answered)),
             Metric::Lateness => run
                 .generator
@@ -331,6 +338,7 @@ impl Quantile {
         match self {
             Self::P50 => latency.p50_ms,
             Self::P90 => latency.p90_ms,
+            Self::P95 => latency.p95_ms,
             Self::P99 => latency.p99_ms,
             Self::P999 => latency.p999_ms,
             Self::Max => latency.max_ms,

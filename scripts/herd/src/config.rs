@@ -16,6 +16,7 @@ use crate::{
     fields,
     quantity::{LONGEST_SECS, parse_plain_rate, parse_second, whole},
     resolve::Resolve,
+    secrets,
     stage::Stage,
 };
 
@@ -88,8 +89,10 @@ pub enum Command {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RunOptions {
-    /// The URL that the pollers request: `http[s]://HOST[:PORT]/PATH`.
+    /// The URL that the pollers request: `http[s]://HOST[:PORT]/PATH`. In the query of this and every other URL, ${NAME} is an
+    /// environment variable, and secrets are treated as in --header.
     #[arg(value_name = "URL", group = "where", required_unless_present_any = ["plan", "target"])]
+    #[serde(serialize_with = "secrets::serialize_url")]
     pub url: Option<String>,
     /// Name of the run in tables and reports.
     #[arg(long, default_value = "herd", value_parser = parse_name, value_name = "NAME")]
@@ -99,7 +102,8 @@ pub struct RunOptions {
     #[serde(skip)]
     pub i_own_this_server: bool,
     /// Duration of the run, in seconds. Requests in flight at its end may still finish. With --stage: the length of all
-    /// stages (default), or less. With -n: until the last one (default), or less.
+    /// stages (default), or less. With -n: until the last one (default), or less; the results say which of the two ended
+    /// the run, and how many polls were not due before.
     #[arg(
         long,
         default_value = "30",
@@ -117,7 +121,8 @@ pub struct RunOptions {
     /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
     #[arg(short = 'n', long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
-    /// Maximum of open connections, including those of validators and writers.
+    /// Maximum of open connections, including idle ones, and those of validators and writers. If more are needed, idle ones
+    /// are closed.
     #[arg(long, default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
     /// Maximum of requests per second, retries included; one second's worth may be sent at once.
@@ -127,7 +132,7 @@ pub struct RunOptions {
     /// The URL is that of the board's changes, the feed is read by since_seq. A client starts at its
     /// time of the ramp.
     #[arg(long, conflicts_with_all = [
-        "rate", "stage", "burst_at", "arrival", "requests", "target", "method", "body", "body_file", "cache_buster",
+        "rate", "stage", "burst_at", "requests", "target", "method", "body", "body_file", "cache_buster",
     ])]
     pub wait: bool,
     /// Connect from so many addresses, 127.0.0.1 and the following ones, in turn: for servers that limit
@@ -174,7 +179,7 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Output")]
     #[serde(skip)]
     pub json: bool,
-    /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p99, p99.9, max (a time in us, ms, s,
+    /// Exit with 1 if this holds: FIGURE, one of > >= < <=, LIMIT. Figures: p50, p90, p95, p99, p99.9, max (a time in us, ms, s,
     /// m or h; `never` is more than every limit); lateness (of this program, p99, a time); rate (answered polls per second,
     /// such as 500/s); errors (polls without a response), failures (of requests, retries too), timeouts, lost (connections),
     /// dead-ends (of --wait: no next link), a status (404), a class of statuses (5xx), or a reason: unresolved, refused,
@@ -194,8 +199,8 @@ pub struct RunOptions {
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionOptions {
-    /// Use these addresses for a host and port of a URL, instead of those that the name has. May be given more than
-    /// once.
+    /// Use these addresses for a host and port of a URL, instead of those that the name has. Clients are dealt to the
+    /// addresses of a name in turn, and use the next one if theirs refuses. May be given more than once.
     #[arg(long, value_name = "HOST:PORT:ADDRESS")]
     pub resolve: Vec<Resolve>,
     /// Speak HTTP/2 only: over http with prior knowledge, over https by ALPN. Each client has one connection, and
@@ -267,14 +272,16 @@ pub struct Requests {
     /// One of several URLs, with its weight: '3 http://HOST/PATH' gets three times as many polls as a target
     /// of weight 1. Instead of the URL; may be given more than once.
     #[arg(long, group = "where", value_name = "WEIGHT URL")]
+    #[serde(serialize_with = "secrets::serialize_urls")]
     pub target: Vec<String>,
     /// Method of the pollers' requests [default: GET, with a body POST].
     #[arg(short = 'X', long, value_name = "METHOD")]
     pub method: Option<String>,
     /// Send this header field with the pollers' requests: 'Name: value'. ${NAME} in a value is an environment variable.
-    /// The value of a field with auth, cookie, credential, csrf, dpop, key, pass, secret, session, sign, token or xsrf in its
-    /// name is not written with the results: a run that is repeated from them needs the variables. URLs and bodies are
-    /// written as they are, secrets in them too. May be given more than once.
+    /// The value of a field with auth, cookie, credential, csrf, dpop, jwt, key, pass, pwd, secret, session, sig, token or xsrf
+    /// in its name is not written with the results, nor is that of such a parameter of a URL: ${NAME} stands in its place, and
+    /// a run that is repeated from them needs the variables. Paths and bodies are written as they are, secrets in them too.
+    /// May be given more than once.
     #[arg(short = 'H', long, value_name = "FIELD")]
     #[serde(serialize_with = "fields::serialize")]
     pub header: Vec<String>,
@@ -355,6 +362,7 @@ pub struct Validators {
     pub validators: u32,
     /// The feed, without its query: `http://HOST[:PORT]/v1/leaderboard/recent`.
     #[arg(long, value_name = "URL")]
+    #[serde(serialize_with = "secrets::serialize_url")]
     pub feed_url: Option<String>,
     /// Cursor of the first request: rows after this time; with --wait, a cursor of since_seq [default: the
     /// beginning].
@@ -389,6 +397,7 @@ pub struct Writers {
     pub writers: u32,
     /// The URL to post to: `http://HOST[:PORT]/v1/admin/eval-runs`.
     #[arg(long, value_name = "URL")]
+    #[serde(serialize_with = "secrets::serialize_url")]
     pub write_url: Option<String>,
     /// Time between two posts of one writer, in milliseconds.
     #[arg(long, default_value_t = 1000, allow_negative_numbers = true, value_parser = whole(1..=LONGEST_MS), value_name = "MS")]
@@ -402,6 +411,7 @@ pub struct Writers {
     pub change_at: Vec<f64>,
     /// The URL of the challenges: `http://HOST[:PORT]/v1/admin/challenges`.
     #[arg(long, value_name = "URL")]
+    #[serde(serialize_with = "secrets::serialize_url")]
     pub change_url: Option<String>,
 }
 
@@ -412,6 +422,7 @@ pub struct Writers {
 pub struct ServerSide {
     /// The server's metrics in Prometheus' text format, for the number of rebuilds.
     #[arg(long, value_name = "URL")]
+    #[serde(serialize_with = "secrets::serialize_url")]
     pub metrics_url: Option<String>,
     /// Name of the counter of rebuilds; series with different labels are summed.
     #[arg(

@@ -15,6 +15,7 @@ use crate::{
     http1::{Http1, Unanswered},
     http2::Http2,
     response::Keep,
+    sockets::{Idle, Sockets},
     target::{Origin, Outgoing, Version},
     transport::Stream,
 };
@@ -23,10 +24,13 @@ use crate::{
 const MOST_REPEATS: u32 = 8;
 
 /// The connections of one client.
-#[derive(Default)]
 pub(super) struct Connections {
+    /// The number of the client, by which clients are spread over the addresses of a server.
+    number: u32,
     /// The address that they come from.
     from: Option<IpAddr>,
+    /// The connections of all clients.
+    sockets: Rc<Sockets>,
     pools: RefCell<Vec<Rc<Pool>>>,
     reopened: Cell<u64>,
 }
@@ -51,11 +55,14 @@ enum Connection {
 }
 
 impl Connections {
-    /// No connections yet; they will come from the address `from`.
-    pub(super) fn new(from: Option<IpAddr>) -> Self {
+    /// No connections yet, of client `number`; they will come from the address `from`, and be some of `sockets`.
+    pub(super) fn new(number: u32, from: Option<IpAddr>, sockets: Rc<Sockets>) -> Self {
         Self {
+            number,
             from,
-            ..Self::default()
+            sockets,
+            pools: RefCell::default(),
+            reopened: Cell::default(),
         }
     }
 
@@ -78,7 +85,7 @@ impl Connections {
             let was_known = known.is_some();
             let connection = match known.take() {
                 Some(connection) => connection,
-                None => pool.open(self.from).await?,
+                None => pool.open(self).await?,
             };
             let request = request();
             // Others may have been carried out (RFC 9110 §9.2.2).
@@ -118,6 +125,8 @@ impl Connections {
             speaks_http1: Cell::default(),
         });
         pools.push(Rc::clone(&pool));
+        let idle = Rc::downgrade(&pool);
+        self.sockets.add(idle);
         pool
     }
 }
@@ -163,7 +172,7 @@ impl Pool {
     }
 
     /// Opens a connection. Requests that wait for the shared one get it when it is there.
-    async fn open(&self, from: Option<IpAddr>) -> Result<Connection, Failed> {
+    async fn open(&self, client: &Connections) -> Result<Connection, Failed> {
         let may_share = self.origin.version != Version::Http1 && !self.speaks_http1.get();
         let _opening = match may_share {
             true => Some(self.opening.lock().await),
@@ -173,7 +182,8 @@ impl Pool {
         if let Some(shared) = shared.filter(Http2::is_open) {
             return Ok(Connection::Http2(shared));
         }
-        let stream = Stream::connect(&self.origin, from).await?;
+        let room = client.sockets.room().await;
+        let stream = Stream::connect(&self.origin, client.number, client.from, room).await?;
         if self.is_http2(&stream)? {
             let connection = Http2::new(stream).await?;
             self.shared.replace(Some(connection.clone()));
@@ -193,6 +203,23 @@ impl Pool {
             (Version::Http2, Some(true) | None) => Ok(true),
             (Version::Any, chosen) => Ok(chosen == Some(true)),
         }
+    }
+}
+
+impl Idle for Pool {
+    fn close_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            // The one that has been idle longest.
+            drop(idle.remove(0));
+            return true;
+        }
+        let mut shared = self.shared.borrow_mut();
+        let is_idle = shared.as_ref().is_some_and(Http2::is_idle);
+        if is_idle {
+            *shared = None;
+        }
+        is_idle
     }
 }
 

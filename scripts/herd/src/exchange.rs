@@ -14,7 +14,7 @@ use crate::{
     answer::{Answer, Failed},
     connections::Connections,
     failures::Reason,
-    limits::Limits,
+    limits::{Limit, Limits},
     plan::RequestPolicy,
     response::Keep,
     retry::Failure,
@@ -62,7 +62,7 @@ impl Exchange {
         origin: &Arc<Origin>,
         keep: Keep,
         request: impl Fn() -> Outgoing,
-        mut read: impl FnMut(&Answer) -> Result<T, String>,
+        mut read: impl FnMut(&Answer) -> Result<T, Failed>,
     ) -> Option<(Answer, T)> {
         self.tally.borrow_mut().started(due, Instant::now());
         let answer = self
@@ -82,18 +82,18 @@ impl Exchange {
         origin: &Arc<Origin>,
         keep: Keep,
         request: &impl Fn() -> Outgoing,
-        read: &mut impl FnMut(&Answer) -> Result<T, String>,
+        read: &mut impl FnMut(&Answer) -> Result<T, Failed>,
     ) -> Option<(Answer, T)> {
         for retries in 0.. {
             let failed = match self.attempt(origin, keep, request, read).await {
-                Some(Ok(answer)) => return Some(answer),
-                Some(Err(failed)) => failed,
-                None if retries > 0 => return None,
-                None => {
-                    let limits = "--max-rate or --max-connections left no turn";
-                    self.tally.borrow_mut().not_sent(due, limits);
+                Ok(answer) => return Some(answer),
+                Err(failed) if failed.reason == Reason::NotSent => {
+                    if retries == 0 {
+                        self.tally.borrow_mut().not_sent(due, &failed.detail);
+                    }
                     return None;
                 }
+                Err(failed) => failed,
             };
             let failure = Failure::of(failed.reason, failed.retry_after)?;
             let wait = self
@@ -110,17 +110,25 @@ impl Exchange {
         None
     }
 
-    /// Sends one request. Returns `None` if the limits left it no turn before the end of the run.
+    /// Sends one request, unless the limits leave it no turn before the end of the run.
     async fn attempt<T>(
         &self,
         origin: &Arc<Origin>,
         keep: Keep,
         request: &impl Fn() -> Outgoing,
-        read: &mut impl FnMut(&Answer) -> Result<T, String>,
-    ) -> Option<Result<(Answer, T), Failed>> {
-        let held_back = || self.tally.borrow_mut().held_back();
+        read: &mut impl FnMut(&Answer) -> Result<T, Failed>,
+    ) -> Result<(Answer, T), Failed> {
+        let limit = Cell::new(Limit::Connections);
+        let held_back = |by| {
+            limit.set(by);
+            self.tally.borrow_mut().held_back(by);
+        };
         let admitted = self.limits.admit(&self.timer, held_back);
-        let _permit = timeout_at(self.limits.end, admitted).await.ok()??;
+        let admitted = timeout_at(self.limits.end, admitted).await;
+        let Ok(Some(_permit)) = admitted else {
+            let detail = format!("{} left no turn before the end of the run", limit.get());
+            return Err(Failed::new(Reason::NotSent, detail));
+        };
         let sent = Instant::now();
         self.tally.borrow_mut().sent(sent);
         let conditional = Cell::new(false);
@@ -147,10 +155,7 @@ impl Exchange {
             .ended(sent, now, answer.as_ref().ok());
         let answered = answer.and_then(|answer| match answer.failure(conditional.get()) {
             Some(failed) => Err(failed),
-            None => match read(&answer) {
-                Ok(value) => Ok((answer, value)),
-                Err(detail) => Err(Failed::new(Reason::InvalidPage, detail)),
-            },
+            None => read(&answer).map(|value| (answer, value)),
         });
         let mut tally = self.tally.borrow_mut();
         tally.reopened(self.connections.take_reopened());
@@ -158,7 +163,7 @@ impl Exchange {
             tally.unanswered(now, failed);
         }
         drop(tally);
-        Some(answered)
+        answered
     }
 }
 

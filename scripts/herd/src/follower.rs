@@ -16,7 +16,7 @@ use tokio::{task::yield_now, time::Instant};
 use url::Url;
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Failed},
     exchange::Exchange,
     link,
     news::Seen,
@@ -176,7 +176,7 @@ impl Kind {
         etag: Option<&HeaderValue>,
         seen: &mut Seen,
         tally: &RefCell<Tally>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Failed> {
         let now = Instant::now();
         match self {
             Self::Board { .. } if answer.status == StatusCode::NOT_MODIFIED => Ok(false),
@@ -185,8 +185,8 @@ impl Kind {
                 Ok(answer.etag.as_ref() != etag)
             }
             Self::Feed => {
-                let body = decoded(answer).map_err(|error| error.to_string())?;
-                let page = Page::parse(&body).map_err(|error| error.to_string())?;
+                let body = decoded(answer)?;
+                let page = Page::parse(&body)?;
                 let mut tally = tally.borrow_mut();
                 tally.rows(page.items.len() as u64);
                 tally.news(&seen.rows(&page.items, now));

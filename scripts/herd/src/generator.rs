@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use crate::{
-    run::{Generator, Latency, ShardUse, Verdict},
+    run::{Generator, ShardUse, Verdict},
     tally::Tally,
 };
 
 /// Share of the time of a processor from which on a thread counts as saturated.
 const SATURATED: f64 = 0.9;
-/// Polls that start later than this, and than [`LATE_SHARE`] of the latency, are late.
-const LATE_MS: f64 = 1.0;
+/// Polls are late that start later than this, and than [`LATE_SHARE`] of the latency, both at p99.
+const LATE_MS: f64 = 2.0;
 const LATE_SHARE: f64 = 0.1;
-/// Polls that start later than this are late in any case.
-const VERY_LATE_MS: f64 = 50.0;
 
 /// Processor time that was used, and time in which a processor was wanted and not given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,10 +81,12 @@ pub(super) fn figures(
     let busiest = shards.iter().map(|shard| shard.cpu_secs);
     let busiest = busiest.fold(0.0, f64::max);
     let delay = pollers.scheduling_delay().latency();
-    let p99_ms = pollers.latency().latency().p99_ms.unwrap_or(timeout_ms);
+    let p99_ms = pollers.latency().quantile_ms(0.99);
+    let p99_ms = p99_ms.filter(|ms| ms.is_finite()).unwrap_or(timeout_ms);
     Generator {
         threads: u32::try_from(shards.len()).unwrap_or(u32::MAX),
-        verdict: verdict(busiest / seconds.max(1e-9), &delay, p99_ms),
+        verdict: verdict(busiest / seconds.max(1e-9), delay.p99_ms, p99_ms),
+        p99_ms,
         delay,
         secs: seconds,
         cpu_secs: cpu.as_secs_f64(),
@@ -96,12 +96,10 @@ pub(super) fn figures(
 }
 
 /// `busiest` is the share of the time in which the busiest thread had a processor, `p99_ms` a quantile of the latency.
-fn verdict(busiest: f64, delay: &Latency, p99_ms: f64) -> Verdict {
-    let late_ms = delay.p99_ms.unwrap_or(0.0);
-    let shows = late_ms > LATE_SHARE * p99_ms;
+fn verdict(busiest: f64, late_ms: Option<f64>, p99_ms: f64) -> Verdict {
     if busiest > SATURATED {
         Verdict::Saturated
-    } else if late_ms > LATE_MS && (shows || late_ms > VERY_LATE_MS) {
+    } else if late_ms.is_some_and(|late_ms| late_ms > LATE_MS.max(LATE_SHARE * p99_ms)) {
         Verdict::Late
     } else {
         Verdict::OnTime
@@ -113,11 +111,7 @@ mod tests {
     use super::*;
 
     fn of(busiest: f64, late_ms: f64, p99_ms: f64) -> Verdict {
-        let delay = Latency {
-            p99_ms: Some(late_ms),
-            ..Latency::default()
-        };
-        verdict(busiest, &delay, p99_ms)
+        verdict(busiest, Some(late_ms), p99_ms)
     }
 
     #[test]
@@ -125,7 +119,8 @@ mod tests {
         assert_eq!(of(0.5, 0.2, 1.0), Verdict::OnTime);
         assert_eq!(of(0.95, 0.2, 1.0), Verdict::Saturated);
         assert_eq!(of(0.5, 3.0, 10.0), Verdict::Late);
-        // Of a second these three milliseconds are nothing.
+        // Too short to be worth a word, and nothing of a second.
+        assert_eq!(of(0.5, 1.9, 3.0), Verdict::OnTime);
         assert_eq!(of(0.5, 3.0, 1000.0), Verdict::OnTime);
     }
 }

@@ -1,6 +1,8 @@
 //! A connection that speaks HTTP/2 (RFC 9113): all requests of a client share it, each as a stream. A task of its own
 //! drives it.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::{Uri, header::HOST, uri::Authority};
 use http_body_util::Full;
@@ -15,7 +17,7 @@ use crate::{
     answer::{Answer, Failed},
     failures::Reason,
     http1::Unanswered,
-    response::{Keep, failure, is_unprocessed, read},
+    response::{Keep, failure, is_refused_here, is_unprocessed, read},
     target::Outgoing,
     transport::{Received, Stream},
 };
@@ -26,6 +28,8 @@ pub(super) struct Http2 {
     sender: SendRequest<Full<Bytes>>,
     /// How often it has received something.
     pub received: Received,
+    /// One for the pool, and one for each request.
+    users: Rc<()>,
 }
 
 /// Runs the tasks of a connection on this thread.
@@ -51,7 +55,11 @@ impl Http2 {
         let (sender, connection) = connection.map_err(|error| failure(&error, Reason::Closed))?;
         // Its error is also that of each request.
         spawn_local(async { drop(connection.await) });
-        Ok(Self { sender, received })
+        Ok(Self {
+            sender,
+            received,
+            users: Rc::default(),
+        })
     }
 
     /// Sends a request with an absolute URL and reads the response.
@@ -66,7 +74,11 @@ impl Http2 {
         let response = sending.await.map_err(|mut error| {
             let unsent = error.take_message().is_some() && self.received.count() > 0;
             let unprocessed = unsent || is_unprocessed(error.error());
-            let failed = failure(error.error(), Reason::Closed);
+            let mut failed = failure(error.error(), Reason::Closed);
+            if is_refused_here(error.error()) {
+                // The error does not say which.
+                failed.detail += ": an invalid head, or a Content-Length without a body";
+            }
             Unanswered {
                 silent: failed.reason == Reason::Closed,
                 failed,
@@ -83,6 +95,11 @@ impl Http2 {
     /// Returns whether both are the same connection.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.received.is_same(&other.received)
+    }
+
+    /// Returns whether no request is being sent. Asked of the one of the pool.
+    pub(super) fn is_idle(&self) -> bool {
+        Rc::strong_count(&self.users) == 1
     }
 
     /// Returns whether another request can be sent.

@@ -3,7 +3,7 @@
 use cathedral_publisher::domain::ran_at::NotATime;
 use http::header::InvalidHeaderValue;
 
-use crate::{fields::NotAField, tls::TlsError};
+use crate::{fields::NotAField, secrets::NotExpanded, tls::TlsError};
 
 /// Reasons why the options are invalid.
 #[derive(Debug, thiserror::Error)]
@@ -105,9 +105,18 @@ pub enum PlanError {
     #[error("{option} has no effect: {reason}")]
     NoEffect {
         /// The option.
-        option: &'static str,
+        option: String,
         /// What is missing, or stands against it.
         reason: &'static str,
+    },
+    /// A variable in a URL is missing.
+    #[error(transparent)]
+    Variable(#[from] NotExpanded),
+    /// A URL that gets a query of its own has one.
+    #[error("{option}: the URL must not have a query")]
+    Query {
+        /// The option.
+        option: &'static str,
     },
     /// The body cannot be read.
     #[error("--body-file {path}: {source}")]

@@ -79,12 +79,14 @@ impl Latencies {
         counts
     }
 
-    /// Returns the quantile over all polls in milliseconds; `None` if it falls among polls without a response.
+    /// Returns the quantile over all polls in milliseconds: infinite if it falls among polls without a response, `None` if
+    /// there were no polls.
     pub(super) fn quantile_ms(&self, share: f64) -> Option<f64> {
         let recorded = self.recorded.len();
-        let rank = (share * (recorded + self.unanswered) as f64).ceil() as u64;
+        let all = recorded + self.unanswered;
+        let rank = (share * all as f64).ceil() as u64;
         if recorded == 0 || rank > recorded {
-            return None;
+            return (all > 0).then_some(f64::INFINITY);
         }
         let micros = self
             .recorded
@@ -97,6 +99,7 @@ impl Latencies {
         Latency {
             p50_ms: self.quantile_ms(0.5),
             p90_ms: self.quantile_ms(0.9),
+            p95_ms: self.quantile_ms(0.95),
             p99_ms: self.quantile_ms(0.99),
             p999_ms: self.quantile_ms(0.999),
             max_ms: self.quantile_ms(1.0),
@@ -140,7 +143,8 @@ mod tests {
         for (first, second) in [(&short, &long), (&long, &short)] {
             let mut both = first.clone();
             both.merge(second).unwrap();
-            assert_eq!((both.recorded(), both.quantile_ms(1.0)), (5, None));
+            let slowest = Some(f64::INFINITY);
+            assert_eq!((both.recorded(), both.quantile_ms(1.0)), (5, slowest));
             let longest = both.quantile_ms(5.0 / 6.0).unwrap();
             assert!((longest / 86_400_000.0 - 1.0).abs() < 0.001, "{longest}");
             assert_eq!(both.quantile_ms(0.5), Some(0.25));

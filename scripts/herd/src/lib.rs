@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `config` | the options, with their defaults |
 //! | `plan_file` | options in a file: TOML, or the results of a run |
-//! | `plan`, `invalid` | what a run does: the options, checked, and what is wrong with them |
+//! | `plan`, `invalid`, `effect` | what a run does: the options, checked, and what is wrong with them |
+//! | `secrets` | variables in options, and what is written in place of secrets |
 //! | `polls`, `mix`, `fields`, `web_url` | what pollers send: targets and their weights, header fields, URLs |
 //! | `pace`, `stage`, `curve`, `quantity` | how fast they poll: stages, and the moment of poll number *n* |
 //! | `condition` | conditions under which a run has failed |
@@ -17,6 +18,7 @@
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
+//! | `sockets` | the open connections of a shard, of which there are at most so many |
 //! | `http1`, `http2`, `transport`, `tls` | one connection: a version of HTTP, and the bytes below it |
 //! | `response`, `answer` | reading a response to its end, and whether it counts as an answer |
 //! | `failures` | why requests failed |
@@ -28,13 +30,13 @@
 //! | `tally`, `latencies`, `bands` | counts and histograms during the run |
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
-//! | `run` | the results; the JSON format |
+//! | `run`, `never` | the results; the JSON format |
 //! | `live`, `table`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
 //! omission). A poll without a response counts as slower than every other poll; a quantile that falls
-//! among such polls is `never`.
+//! among such polls is infinite, written as `never`.
 //!
 //! Each thread runs a shard of the clients, and shares nothing with the others on the path of a request: each has its own
 //! connections, counters, random numbers and part of the limits. Their counters are added at the end. If a thread was late
@@ -48,6 +50,7 @@ pub mod condition;
 pub mod config;
 mod connections;
 pub mod curve;
+mod effect;
 mod exchange;
 pub mod failures;
 pub mod fields;
@@ -61,6 +64,7 @@ mod limits;
 pub mod link;
 mod live;
 pub mod mix;
+mod never;
 mod news;
 mod operator;
 pub mod pace;
@@ -78,8 +82,10 @@ mod response;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod secrets;
 mod server_side;
 mod shard;
+mod sockets;
 pub mod stage;
 pub mod table;
 mod tally;
@@ -101,7 +107,7 @@ use tokio::{sync::watch, time::Instant};
 use limits::Part;
 use news::Writes;
 use plan::Plan;
-use run::{FORMAT, Run};
+use run::{Ended, FORMAT, Run};
 use shard::{Common, Measured, Shard};
 use target::Origin;
 
@@ -223,16 +229,25 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let mut slices = pollers.slices();
     slices.retain(|slice| slice.at < seconds);
     let timeout_ms = plan.policy.timeout.as_secs_f64() * 1e3;
+    let role = pollers.role();
+    let polls = plan.pollers.schedule.polls;
+    let not_due = polls.map_or(0, |polls| polls.saturating_sub(role.due));
+    let ended = match () {
+        () if interrupted.get() => Ended::Interrupted,
+        () if polls.is_some() && not_due == 0 => Ended::Requests,
+        () => Ended::Duration,
+    };
     Ok(Run {
         format: FORMAT,
         name: plan.name.clone(),
-        url: plan.pollers.polls.first.url.to_string(),
+        url: plan.pollers.polls.first.shown.clone(),
         plan: plan.written.clone(),
         began_at,
         seconds,
-        interrupted: interrupted.get(),
+        ended,
+        not_due,
         timeout_ms,
-        pollers: pollers.role(),
+        pollers: role,
         validators: measured.validators.map(|tally| tally.role()),
         writers: measured.writers.map(|tally| tally.role()),
         bands_ms: bands::ends_ms(),

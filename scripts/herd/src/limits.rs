@@ -1,14 +1,14 @@
 //! The limits of a run, and the part of them that a shard gets. The parts add up to the whole, so that no shard asks
 //! another one on the path of a request.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::Instant,
 };
 
-use crate::timer::Timer;
+use crate::{sockets::Sockets, timer::Timer};
 
 /// Polls of a run that may be without an answer at the same time, those that wait for a connection included. Each takes
 /// some kilobytes. There is room for more if more clients or connections are allowed.
@@ -56,8 +56,25 @@ impl Part {
     }
 }
 
+/// A limit that a request may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// `--max-connections`.
+    Connections,
+    /// `--max-rate`.
+    Rate,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "--max-connections",
+            Self::Rate => "--max-rate",
+        })
+    }
+}
+
 /// Limits of all clients of a shard together.
-#[derive(Debug)]
 pub(super) struct Limits {
     /// As many as requests may be in flight.
     connections: Semaphore,
@@ -67,6 +84,8 @@ pub(super) struct Limits {
     gap: Duration,
     /// Earliest time of the next request at that rate.
     next: Cell<Instant>,
+    /// As many open connections, idle ones included.
+    pub sockets: Rc<Sockets>,
     /// End of the run: no retry starts after it.
     pub end: Instant,
 }
@@ -85,8 +104,10 @@ impl Limits {
         let gap = (second * u128::from(part.clients)).div_ceil(own * u128::from(rate.max(1)));
         let gap = Duration::from_nanos(u64::try_from(gap).unwrap_or(u64::MAX));
         let polls = MOST_POLLS.max(part.clients).max(connections);
+        let connections = part.share(connections).max(1) as usize;
         Self {
-            connections: Semaphore::new(part.share(connections).max(1) as usize),
+            connections: Semaphore::new(connections),
+            sockets: Rc::new(Sockets::new(connections)),
             polls: Arc::new(Semaphore::new(part.share(polls) as usize)),
             gap,
             // Shards send one after the other, at the rate of the whole. The first second's worth may be sent at once.
@@ -105,25 +126,23 @@ impl Limits {
     }
 
     /// Waits until the limits allow another request: a free connection, and the rate (a leaky bucket of one second, and of
-    /// one request at least). `held_back` is called if it has to wait.
+    /// one request at least). `held_back` is called before it waits for either.
     pub(super) async fn admit(
         &self,
         timer: &Timer,
-        held_back: impl FnOnce(),
+        held_back: impl Fn(Limit),
     ) -> Option<SemaphorePermit<'_>> {
-        let free = self.connections.try_acquire().ok();
-        let had_to_wait = free.is_none();
-        let permit = match free {
-            Some(permit) => permit,
-            // The semaphore is never closed.
-            None => self.connections.acquire().await.ok()?,
+        let permit = match self.connections.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                held_back(Limit::Connections);
+                // The semaphore is never closed.
+                self.connections.acquire().await.ok()?
+            }
         };
         let next = self.reserve(Instant::now());
-        let paced = next > Instant::now();
-        if had_to_wait || paced {
-            held_back();
-        }
-        if paced {
+        if next > Instant::now() {
+            held_back(Limit::Rate);
             timer.until(next).await;
         }
         Some(permit)

@@ -14,7 +14,7 @@ use herd::{
     plan::Plan,
     plan_file::{self, OptionsError, options},
     report,
-    run::{FORMAT, Run},
+    run::{Ended, FORMAT, Run},
     table::table,
 };
 use tokio::{runtime::Builder, task::LocalSet};
@@ -135,7 +135,7 @@ fn verdict(run: &Run, options: &RunOptions) -> ExitCode {
         .filter_map(|condition| condition.failure(run))
         .collect();
     // What was not sent cannot have met them.
-    if run.interrupted && (options.strict || !options.fail_if.is_empty()) {
+    if run.ended == Ended::Interrupted && (options.strict || !options.fail_if.is_empty()) {
         failures.push("the run was interrupted".to_owned());
     }
     for failure in &failures {

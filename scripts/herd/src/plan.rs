@@ -7,14 +7,16 @@ use http::header::HeaderValue;
 use serde_json::{Map, Value};
 
 use crate::{
-    condition::Clients,
-    config::{self, Arrival, OnFailure, RunOptions},
+    condition::{Clients, Condition},
+    config::{self, Arrival, RunOptions},
+    effect,
     invalid::PlanError,
     news::CHALLENGE,
     pace::Schedule,
     plan_file::written,
     polls::Polls,
     retry::RetryPolicy,
+    secrets::Environment,
     target::{Target, Targets},
 };
 
@@ -140,15 +142,11 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`] for the first invalid option.
-    pub fn new(
-        options: &RunOptions,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, PlanError> {
-        let mut targets = Targets::new(options.i_own_this_server, &options.connection);
-        targets.check_trust()?;
+    pub fn new(options: &RunOptions, environment: Environment<'_>) -> Result<Self, PlanError> {
+        let connection = &options.connection;
+        let mut targets = Targets::new(options.i_own_this_server, connection, environment);
         let token = environment("PUBLISHER_ADMIN_TOKEN").filter(|token| !token.is_empty());
         let timeout = Duration::from_millis(options.failures.timeout_ms);
-        without_effect(options)?;
         let schedule = Schedule::new(options, timeout)?;
         let duration = schedule.duration;
         let pollers = Pollers {
@@ -159,7 +157,7 @@ impl Plan {
         };
         let validators = match &options.validators.feed_url {
             Some(url) if options.validators.validators > 0 => {
-                let url = targets.target(url)?;
+                let url = targets.without_query("--feed-url", url)?;
                 Some(validators(&options.validators, url, options.wait)?)
             }
             Some(_) | None => None,
@@ -176,7 +174,7 @@ impl Plan {
         };
         let operator = match &options.writers.change_url {
             Some(url) if !options.writers.change_at.is_empty() => Some(Operator {
-                target: targets.target(&format!("{url}/{CHALLENGE}"))?,
+                target: targets.without_query("--change-url", &format!("{url}/{CHALLENGE}"))?,
                 at: moments(&options.writers.change_at, duration, "change-at")?,
                 bearer: bearer(token.as_deref())?,
             }),
@@ -189,6 +187,9 @@ impl Plan {
             }),
             None => None,
         };
+        targets.check_resolve()?;
+        let written = written(options)?;
+        effect::check(options, &written, targets.has_tls())?;
         let clients =
             pollers.schedule.clients + options.validators.validators + options.writers.writers;
         if clients > options.max_connections {
@@ -208,7 +209,7 @@ impl Plan {
             writers.is_some() || operator.is_some(),
         )?;
         Ok(Self {
-            written: written(options)?,
+            written,
             name: options.name.clone(),
             duration,
             wait: options.wait,
@@ -254,61 +255,20 @@ pub fn share(whole: Duration, number: u32, clients: u32) -> Duration {
     whole.mul_f64(f64::from(number) / f64::from(clients.max(1)))
 }
 
-/// Checks that options which are only for others do not stand alone.
-fn without_effect(options: &RunOptions) -> Result<(), PlanError> {
-    let (failures, feed, writers) = (&options.failures, &options.validators, &options.writers);
-    let gives_up = failures.on_failure == OnFailure::GiveUp;
-    let give_up = "--on-failure give-up sends nothing again";
-    let validators = "there are no --validators";
-    let has_validators = feed.validators > 0;
-    let alone = [
-        (
-            "--max-retries",
-            gives_up && failures.max_retries.is_some(),
-            give_up,
-        ),
-        (
-            "--honour-retry-after",
-            gives_up && failures.honour_retry_after,
-            give_up,
-        ),
-        (
-            "--feed-url",
-            !has_validators && feed.feed_url.is_some(),
-            validators,
-        ),
-        (
-            "--feed-since",
-            !has_validators && feed.feed_since.is_some(),
-            validators,
-        ),
-        (
-            "--feed-accept-encoding",
-            !has_validators && feed.feed_accept_encoding.is_some(),
-            validators,
-        ),
-        (
-            "--write-url",
-            writers.writers == 0 && writers.write_url.is_some(),
-            "there are no --writers",
-        ),
-    ];
-    match alone.into_iter().find(|(_, is_alone, _)| *is_alone) {
-        Some((option, _, reason)) => Err(PlanError::NoEffect { option, reason }),
-        None => Ok(()),
-    }
-}
-
 /// Checks that each condition is about clients of the run.
 fn conditions(options: &RunOptions, validators: bool, writers: bool) -> Result<(), PlanError> {
+    let has_figure = |condition: &&Condition| {
+        let has_clients = match condition.clients {
+            Clients::Pollers => true,
+            Clients::Validators => validators,
+            Clients::Writers => writers,
+        };
+        has_clients && (options.wait || !condition.is_of_waits())
+    };
     let wrong = options
         .fail_if
         .iter()
-        .find(|condition| match condition.clients {
-            Clients::Pollers => false,
-            Clients::Validators => !validators,
-            Clients::Writers => !writers,
-        });
+        .find(|condition| !has_figure(condition));
     match wrong {
         Some(condition) => Err(PlanError::NoSuchClients {
             condition: condition.to_string(),

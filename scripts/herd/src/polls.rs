@@ -14,6 +14,7 @@ use crate::{
     invalid::PlanError,
     mix::Mix,
     plan::codings,
+    secrets::Environment,
     target::{Outgoing, Target, Targets},
 };
 
@@ -50,8 +51,8 @@ impl Polls {
     /// [`PlanError`] for the first invalid option. Secrets are not part of it.
     pub(super) fn new(
         options: &RunOptions,
-        targets: &mut Targets,
-        environment: &dyn Fn(&str) -> Option<String>,
+        targets: &mut Targets<'_>,
+        environment: Environment<'_>,
     ) -> Result<Self, PlanError> {
         let mix = mix(options.url.as_deref(), &options.polls.target, targets)?;
         let first = mix.targets().first().ok_or(PlanError::NoTarget)?.clone();
@@ -145,7 +146,7 @@ impl Polls {
 fn mix(
     url: Option<&str>,
     weighted: &[String],
-    targets: &mut Targets,
+    targets: &mut Targets<'_>,
 ) -> Result<Mix<Target>, PlanError> {
     if weighted.len() > MOST_TARGETS {
         return Err(PlanError::TooManyTargets(MOST_TARGETS));

@@ -4,60 +4,76 @@ use std::fmt::Write as _;
 
 use crate::{
     failures::Reason,
-    run::{Role, Run, Verdict},
-    table::{count, milliseconds},
+    run::{Ended, Role, Run, Verdict},
+    table::{LIMITS, count, milliseconds},
 };
 
 /// Says that the figures are not those of a whole run, or those of the load generator rather than of the server, and why, if
 /// they are.
 pub(crate) fn bottleneck(run: &Run) -> Option<String> {
-    let interrupted = || {
-        let seconds = run.seconds;
-        format!("the run was interrupted after {seconds:.1} s")
-    };
-    let interrupted = run.interrupted.then(interrupted);
-    let reasons = [interrupted, slow(run), limited(&run.pollers)];
+    let reasons = [early(run), slow(run), limited(&run.pollers)];
     let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
+/// Says what ended the run, if that was not all that was planned.
+fn early(run: &Run) -> Option<String> {
+    let seconds = run.seconds;
+    let ended = match run.ended {
+        Ended::Interrupted => format!("the run was interrupted after {seconds:.1} s"),
+        Ended::Duration | Ended::Requests if run.not_due == 0 => return None,
+        Ended::Duration | Ended::Requests => {
+            format!("the run ended with its duration, {seconds:.1} s")
+        }
+    };
+    Some(match run.not_due {
+        0 => ended,
+        polls => format!(
+            "{ended}: {} polls of --requests were not sent",
+            count(polls)
+        ),
+    })
+}
+
 /// Says what the limits of the run did to these clients, if they did anything.
 fn limited(role: &Role) -> Option<String> {
-    let (held_back, not_sent) = (role.held_back, role.failures.of(Reason::NotSent));
-    if held_back + not_sent == 0 {
+    let share = |number: u64| {
+        100.0 * number as f64 / (role.attempts + role.failures.of(Reason::NotSent)).max(1) as f64
+    };
+    let held_back = LIMITS.iter().filter_map(|(limit, held_back)| {
+        let number = held_back(&role.held_back_by);
+        (number > 0).then(|| format!("{} ({:.0} %) by {limit}", count(number), share(number)))
+    });
+    let held_back: Vec<String> = held_back.collect();
+    if held_back.is_empty() {
         return None;
     }
-    let share = 100.0 * held_back as f64 / role.attempts.max(1) as f64;
-    let never = match not_sent {
+    let never = match role.failures.of(Reason::NotSent) {
         0 => String::new(),
-        1 => ", and 1 poll was never sent".to_owned(),
-        polls => format!(", and {} polls were never sent", count(polls)),
+        1 => "; 1 poll was never sent".to_owned(),
+        polls => format!("; {} polls were never sent", count(polls)),
     };
     Some(format!(
-        "{} requests ({share:.0} %) waited for --max-rate or --max-connections{never}: the latencies contain that",
-        count(held_back)
+        "requests were held back, which the latencies contain: {}{never}",
+        held_back.join(", ")
     ))
 }
 
+/// Says with which figure the load generator was the bottleneck, if it was.
 fn slow(run: &Run) -> Option<String> {
     let generator = &run.generator;
-    let percent = |seconds: f64| 100.0 * seconds / run.generator_secs();
-    let busiest = percent(generator.busiest_cpu_secs);
-    let threads = generator.threads;
     match generator.verdict {
         Verdict::OnTime => None,
         Verdict::Saturated => Some(format!(
-            "the load generator was the bottleneck: the busiest of its {threads} threads used {busiest:.0} % of a processor"
+            "the load generator was the bottleneck: the busiest of its {} threads used {:.0} % of a processor",
+            generator.threads,
+            100.0 * generator.busiest_cpu_secs / run.generator_secs(),
         )),
-        Verdict::Late => {
-            let queued = generator.shards.iter().map(|shard| shard.queued_secs);
-            let queued = percent(queued.fold(0.0, f64::max));
-            Some(format!(
-                "the load generator was late, by {} at p99: the latencies contain part of that \
-                 (its busiest thread used {busiest:.0} % of a processor; threads waited up to {queued:.0} % of the time for one)",
-                milliseconds(generator.delay.p99_ms)
-            ))
-        }
+        Verdict::Late => Some(format!(
+            "the load generator was late: at p99 polls started {} after they were due, which the latencies, {} at p99, contain",
+            milliseconds(generator.delay.p99_ms),
+            milliseconds(Some(generator.p99_ms)),
+        )),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     tls, transport,
 };
 
-/// Maximum length of a body that is kept.
-const MAX_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+/// Maximum length of a body that is kept, encoded and decoded. A thousand rows of the feed have a few megabytes.
+pub(super) const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Whether a body is kept or only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,12 @@ pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Ans
     let has_length = response.headers().contains_key(CONTENT_LENGTH);
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match is_http2 && is_of_length(&error) {
+        let frame = frame.map_err(|error| match is_http2 && is_refused_here(&error) {
             true if has_length => Failed::new(
                 Reason::Truncated,
                 "a body of another length than Content-Length says",
             ),
-            true | false => failure(&error, Reason::Truncated),
+            true | false => in_body(failure(&error, Reason::Truncated)),
         })?;
         let Some(data) = frame.data_ref() else {
             continue;
@@ -47,8 +47,7 @@ pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Ans
         answer.bytes += data.len() as u64;
         if keep == Keep::Body {
             if answer.bytes > MAX_KEPT_BYTES {
-                let detail = format!("a body of more than {MAX_KEPT_BYTES} bytes");
-                return Err(Failed::new(Reason::TooLarge, detail));
+                return Err(too_large());
             }
             answer.body.extend_from_slice(data);
         }
@@ -61,16 +60,33 @@ pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Ans
     Ok(answer)
 }
 
-/// Returns whether this is the error for a body of HTTP/2 with another length than its Content-Length, which it shares with
-/// few others (RFC 9113 §8.1.1).
-fn is_of_length(error: &hyper::Error) -> bool {
+/// Returns the failure for a body that is too long to be kept.
+pub(super) fn too_large() -> Failed {
+    let detail = format!("a body of more than {MAX_KEPT_BYTES} bytes");
+    Failed::new(Reason::TooLarge, detail)
+}
+
+/// Returns a failure after the head of a response: a body that ends too soon is truncated, whatever ended it.
+fn in_body(mut failed: Failed) -> Failed {
+    if failed.reason == Reason::Reset {
+        failed.reason = Reason::Truncated;
+    }
+    failed
+}
+
+/// Returns whether this program has ended the stream for a violation of HTTP/2. Among the few are a body of another length
+/// than its Content-Length, and a Content-Length without a body (RFC 9113 §8.1.1).
+pub(super) fn is_refused_here(error: &hyper::Error) -> bool {
     let error = cause::<h2::Error>(error).filter(|error| error.is_reset() && error.is_library());
     error.is_some_and(|error| error.reason() == Some(h2::Reason::PROTOCOL_ERROR))
 }
 
 /// Returns what a connection failed with. `ended` is the reason if it has just ended.
 pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
-    let detail = in_full(error);
+    let mut detail = in_full(error);
+    if let Some(code) = cause::<h2::Error>(error).and_then(h2::Error::reason) {
+        detail = format!("{detail} ({code:?})");
+    }
     if error.is_parse_too_large() {
         let detail = format!("{detail}: more than 100 fields, or more than 400 kB");
         return Failed::new(Reason::TooLarge, detail);
@@ -89,7 +105,8 @@ pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
 fn of_stream(error: &io::Error, ended: Reason) -> Reason {
     use io::ErrorKind as Kind;
     let kind = error.kind();
-    if kind == Kind::UnexpectedEof {
+    // The second one is what h2 has for the end of the connection.
+    if matches!(kind, Kind::UnexpectedEof | Kind::BrokenPipe) {
         return ended;
     }
     // A chunk of HTTP/1.1.

@@ -1,6 +1,6 @@
 //! The results of a run, as `herd --json` prints them and `herd compare` reads them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use crate::{
     condition::strict,
     failures::{Failed, Failures, Reason},
+    never,
 };
 
 /// The version of this format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The results of one run. Times are in seconds from its beginning, latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,9 +30,12 @@ pub struct Run {
     pub began_at: String,
     /// Duration of the run.
     pub seconds: f64,
-    /// Whether it was stopped before its end.
+    /// What ended it.
     #[serde(default)]
-    pub interrupted: bool,
+    pub ended: Ended,
+    /// Polls of `--requests` that were not due before the end.
+    #[serde(default)]
+    pub not_due: u64,
     /// Timeout for a complete response.
     pub timeout_ms: f64,
     /// The pollers.
@@ -50,6 +54,19 @@ pub struct Run {
     pub server: Option<ServerUse>,
     /// The load generator itself.
     pub generator: Generator,
+}
+
+/// What ended a run: whatever came first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// The end of its duration, or of its stages.
+    #[default]
+    Duration,
+    /// The last one of `--requests`.
+    Requests,
+    /// Ctrl-C or SIGTERM.
+    Interrupted,
 }
 
 /// Results of the clients of one kind.
@@ -77,9 +94,9 @@ pub struct Role {
     /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
     /// §9.3.1).
     pub reopened: u64,
-    /// Requests that waited for the limits of the run (`--max-rate`, `--max-connections`) before they were sent. The latencies
-    /// contain that time, which is the generator's and not the server's.
-    pub held_back: u64,
+    /// What the limits of the run held back.
+    #[serde(default)]
+    pub held_back_by: HeldBack,
     /// Retries after timeouts.
     pub retries_after_timeout: u64,
     /// Retries after other failures.
@@ -104,6 +121,17 @@ pub struct Role {
     /// The responses to clients that wait.
     #[serde(default)]
     pub waits: Option<Waits>,
+}
+
+/// What each limit of a run held back. The latencies contain that time, which is the generator's and not the server's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// Requests that waited for `--max-connections`.
+    pub max_connections: u64,
+    /// Requests that waited for `--max-rate`, some of them after they had waited for `--max-connections`.
+    pub max_rate: u64,
+    /// Polls that were not sent, as too many polls had no answer.
+    pub max_polls: u64,
 }
 
 /// How long writes take to reach clients.
@@ -146,18 +174,28 @@ pub struct Waits {
     pub last_closing_at: Option<f64>,
 }
 
-/// Quantiles in milliseconds; `None` for a quantile that falls among polls without a response.
+/// Quantiles in milliseconds. Infinite, in JSON `"never"`, if a quantile falls among polls without a response; `None`, in JSON
+/// `null`, if there were no polls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Latency {
     /// The median.
+    #[serde(with = "never")]
     pub p50_ms: Option<f64>,
     /// The 90th percentile.
+    #[serde(with = "never")]
     pub p90_ms: Option<f64>,
+    /// The 95th percentile.
+    #[serde(with = "never")]
+    pub p95_ms: Option<f64>,
     /// The 99th percentile.
+    #[serde(with = "never")]
     pub p99_ms: Option<f64>,
     /// The 99.9th percentile.
+    #[serde(with = "never")]
     pub p999_ms: Option<f64>,
     /// The maximum.
+    #[serde(with = "never")]
     pub max_ms: Option<f64>,
 }
 
@@ -185,7 +223,8 @@ pub struct Slice {
     pub attempts: u64,
     /// Requests that failed in the bucket, by reason.
     pub failures: BTreeMap<Reason, u64>,
-    /// Maximum of requests in flight.
+    /// Requests in flight, at most: the sum of the maxima of the threads, each of which may have its maximum at another moment
+    /// of the bucket. With one thread it is the maximum.
     pub in_flight: u64,
     /// Latency of the polls due in the bucket.
     pub latency: Latency,
@@ -234,6 +273,9 @@ pub struct Generator {
     /// Scheduling delay: how much later than they were due polls were started. Unless it is small compared with the
     /// latencies, they contain it.
     pub delay: Latency,
+    /// The latency at p99 that the delay was compared with: that of the pollers, or the timeout if it is `never`.
+    #[serde(default)]
+    pub p99_ms: f64,
     /// Time from the beginning of the run to the last response, in seconds.
     #[serde(default)]
     pub secs: f64,
@@ -264,7 +306,7 @@ pub struct ShardUse {
 pub enum Verdict {
     /// No: polls started in time, as far as it matters for the latencies.
     OnTime,
-    /// Polls started so late that a tenth of the latency at p99 is this delay.
+    /// Polls started so late that more than a tenth of the latency is this delay, both at p99, and more than 2 ms.
     Late,
     /// A thread used more than nine tenths of a processor: the generator cannot send much more than this.
     Saturated,
@@ -277,15 +319,15 @@ impl Run {
         number as f64 / self.seconds.max(1e-9)
     }
 
-    /// Returns the time in which the load generator used its processor time, in seconds: to the last response.
-    pub fn generator_secs(&self) -> f64 {
-        self.generator.secs.max(self.seconds).max(1e-9)
-    }
-
     /// Returns the number of requests of all clients.
     pub fn attempts(&self) -> u64 {
         let others = [&self.validators, &self.writers].into_iter().flatten();
         self.pollers.attempts + others.map(|role| role.attempts).sum::<u64>()
+    }
+
+    /// Returns the time in which the load generator used its processor time, in seconds: to the last response.
+    pub fn generator_secs(&self) -> f64 {
+        self.generator.secs.max(self.seconds).max(1e-9)
     }
 
     /// Returns the server's processor time per request, in microseconds.
@@ -300,6 +342,25 @@ impl Run {
         conditions
             .iter()
             .all(|condition| condition.failure(self).is_none())
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Duration => "duration",
+            Self::Requests => "requests",
+            Self::Interrupted => "interrupted",
+        })
+    }
+}
+
+impl HeldBack {
+    /// Adds those of another shard.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.max_connections += other.max_connections;
+        self.max_rate += other.max_rate;
+        self.max_polls += other.max_polls;
     }
 }
 

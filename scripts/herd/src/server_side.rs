@@ -13,6 +13,7 @@ use crate::{
     processes,
     response::Keep,
     run::{Growth, Rebuilds, ServerUse},
+    sockets::Sockets,
 };
 
 /// Time between two samples.
@@ -87,7 +88,7 @@ pub(super) async fn begin(plan: &Plan) -> Result<Rc<RefCell<ServerSide>>, HerdEr
         let read = timeout(FIRST_TIMEOUT, read(counter)).await;
         let read = read.unwrap_or_else(|_| Err("no response in time".to_owned()));
         let count = read.map_err(|reason| HerdError::Metrics {
-            url: counter.target.url.to_string(),
+            url: counter.target.shown.clone(),
             reason,
         })?;
         let mut side = side.borrow_mut();
@@ -130,7 +131,7 @@ pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
 async fn read(counter: &Counter) -> Result<Option<u64>, String> {
     let target = &counter.target;
     let request = || target.request(Method::GET, Bytes::new());
-    let connections = Connections::default();
+    let connections = Connections::new(0, None, Rc::new(Sockets::new(1)));
     let answer = connections.send(&target.origin, Keep::Body, request);
     let answer = answer.await.map_err(|failed| failed.detail)?;
     if !answer.status.is_success() {

@@ -5,12 +5,23 @@ use std::collections::BTreeSet;
 use crate::{
     aligned::{aligned, printable},
     failures::Reason,
+    never::NEVER,
     remarks::remarks,
-    run::{Latency, Role, Run, Waits},
+    run::{HeldBack, Latency, Role, Run, Waits},
 };
 
 /// Selects one quantile of a latency.
 type Quantile = fn(&Latency) -> Option<f64>;
+
+/// Selects what one limit held back.
+pub(crate) type OfLimit = fn(&HeldBack) -> u64;
+
+/// The limits that hold back requests and polls.
+pub(crate) const LIMITS: [(&str, OfLimit); 3] = [
+    ("--max-connections", |held_back| held_back.max_connections),
+    ("--max-rate", |held_back| held_back.max_rate),
+    ("open polls", |held_back| held_back.max_polls),
+];
 
 /// Returns the table, with one column per run.
 pub fn table(runs: &[Run]) -> String {
@@ -72,6 +83,7 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     };
     let mut rows = vec![
         of("clients", |role| count(role.clients.into())),
+        row(runs, "ended by", |run| run.ended.to_string()),
         row(runs, "polls due", |run| {
             let role = &run.pollers;
             format!("{} ({})", count(role.due), per_second(run, role.due))
@@ -81,6 +93,13 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             let share = 100.0 * role.answered as f64 / role.due.max(1) as f64;
             format!("{} ({share:.1} %)", per_second(run, role.answered))
         }),
+    ];
+    if runs.iter().any(|run| run.not_due > 0) {
+        rows.push(row(runs, "polls not due before the end", |run| {
+            count(run.not_due)
+        }));
+    }
+    rows.extend([
         of("polls without a response", |role| count(role.failed)),
         of("polls skipped, waiting", |role| count(role.missed)),
         of("requests sent", |role| count(role.attempts)),
@@ -95,7 +114,7 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             let of = |status| role.statuses.get(&status).copied().unwrap_or_default();
             format!("{} / {}", count(of(200)), count(of(304)))
         }),
-    ];
+    ]);
     let reasons: BTreeSet<Reason> = runs
         .iter()
         .flat_map(|run| run.pollers.failures.iter().map(|(reason, _)| reason))
@@ -105,15 +124,26 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
             count(run.pollers.failures.of(reason))
         }));
     }
+    for (limit, held_back) in LIMITS {
+        if runs
+            .iter()
+            .any(|run| held_back(&run.pollers.held_back_by) > 0)
+        {
+            rows.push(row(runs, &format!("held back by {limit}"), |run| {
+                count(held_back(&run.pollers.held_back_by))
+            }));
+        }
+    }
     if runs.iter().any(|run| run.pollers.in_flight > 0) {
         rows.push(of("in flight at the end", |role| count(role.in_flight)));
     }
     if runs.iter().any(|run| run.pollers.reopened > 0) {
         rows.push(of("connections opened again", |role| count(role.reopened)));
     }
-    let quantiles: [(&str, Quantile); 5] = [
+    let quantiles: [(&str, Quantile); 6] = [
         ("p50", |latency| latency.p50_ms),
         ("p90", |latency| latency.p90_ms),
+        ("p95", |latency| latency.p95_ms),
         ("p99", |latency| latency.p99_ms),
         ("p99.9", |latency| latency.p999_ms),
         ("max", |latency| latency.max_ms),
@@ -214,10 +244,11 @@ fn row(runs: &[Run], name: &str, cell: impl Fn(&Run) -> String) -> Vec<String> {
         .collect()
 }
 
-/// Formats milliseconds: `12.3 ms`, `4.56 s`, or `never`.
+/// Formats a quantile in milliseconds: `12.3 ms`, `4.56 s`, `never` if it is infinite, and `-` without polls.
 pub fn milliseconds(ms: Option<f64>) -> String {
     match ms {
-        None => "never".to_owned(),
+        None => "-".to_owned(),
+        Some(ms) if ms.is_infinite() => NEVER.to_owned(),
         Some(ms) if ms < 1.0 => format!("{ms:.2} ms"),
         Some(ms) if ms < 100.0 => format!("{ms:.1} ms"),
         Some(ms) if ms < 1000.0 => format!("{ms:.0} ms"),

@@ -9,9 +9,10 @@ use crate::{
     answer::{Answer, Failed},
     failures::{Failures, Reason},
     latencies::Latencies,
+    limits::Limit,
     link::NoNext,
     retry::Failure,
-    run::{News, Role, Slice, Waits},
+    run::{HeldBack, News, Role, Slice, Waits},
 };
 
 /// Time buckets per run, unless they would be shorter than [`SHORTEST_BUCKET`].
@@ -47,7 +48,7 @@ pub(super) struct Tally {
     statuses: BTreeMap<u16, u64>,
     failures: Failures,
     reopened: u64,
-    held_back: u64,
+    held_back: HeldBack,
     retries_after_timeout: u64,
     retries_after_other: u64,
     body_bytes: u64,
@@ -132,7 +133,7 @@ impl Tally {
             statuses: BTreeMap::new(),
             failures: Failures::default(),
             reopened: 0,
-            held_back: 0,
+            held_back: HeldBack::default(),
             retries_after_timeout: 0,
             retries_after_other: 0,
             body_bytes: 0,
@@ -161,8 +162,11 @@ impl Tally {
     }
 
     /// Counts a request that has to wait for a limit of the run.
-    pub(super) fn held_back(&mut self) {
-        self.held_back += 1;
+    pub(super) fn held_back(&mut self, by: Limit) {
+        *match by {
+            Limit::Connections => &mut self.held_back.max_connections,
+            Limit::Rate => &mut self.held_back.max_rate,
+        } += 1;
     }
 
     /// Counts a request that is sent now.
@@ -226,6 +230,7 @@ impl Tally {
     pub(super) fn turned_away(&mut self, due: Instant) {
         self.due += 1;
         self.bucket(due, |bucket| bucket.due += 1);
+        self.held_back.max_polls += 1;
         self.not_sent(due, "there was no room for more polls without an answer");
         self.failed(due);
     }
@@ -348,7 +353,7 @@ impl Tally {
         }
         self.failures.merge(failures);
         self.reopened += reopened;
-        self.held_back += held_back;
+        self.held_back.merge(*held_back);
         self.retries_after_timeout += retries_after_timeout;
         self.retries_after_other += retries_after_other;
         self.body_bytes += body_bytes;
@@ -401,7 +406,7 @@ impl Tally {
             in_flight: self.in_flight,
             failures: self.failures.clone(),
             reopened: self.reopened,
-            held_back: self.held_back,
+            held_back_by: self.held_back,
             retries_after_timeout: self.retries_after_timeout,
             retries_after_other: self.retries_after_other,
             body_bytes: self.body_bytes,

@@ -18,6 +18,7 @@ use crate::{
     config::ConnectionOptions,
     invalid::PlanError,
     resolve::Resolve,
+    secrets::{Environment, expanded_url, url_without_secrets},
     tls::{self, Tls, TlsError, Trust},
     web_url::check_url,
 };
@@ -64,6 +65,8 @@ pub enum Version {
 pub struct Target {
     /// The absolute URL.
     pub url: Uri,
+    /// The URL without secrets, to be shown.
+    pub shown: String,
     /// Its server.
     pub origin: Arc<Origin>,
 }
@@ -96,8 +99,9 @@ impl Target {
 }
 
 /// Checks URLs, and finds out the addresses of each server once.
-#[derive(Debug)]
-pub(super) struct Targets {
+pub(super) struct Targets<'a> {
+    /// Variables in URLs.
+    environment: Environment<'a>,
     /// Whether servers may be other machines.
     own: bool,
     version: Version,
@@ -106,10 +110,15 @@ pub(super) struct Targets {
     known: Vec<(bool, Arc<Origin>)>,
 }
 
-impl Targets {
-    /// No servers yet. They must be this machine unless `own` is set.
-    pub(super) fn new(own: bool, options: &ConnectionOptions) -> Self {
+impl<'a> Targets<'a> {
+    /// No servers yet. They must be this machine unless `own` is set. `environment` has the variables in URLs.
+    pub(super) fn new(
+        own: bool,
+        options: &ConnectionOptions,
+        environment: Environment<'a>,
+    ) -> Self {
         Self {
+            environment,
             own,
             version: match (options.http1, options.http2) {
                 (true, _) => Version::Http1,
@@ -126,35 +135,60 @@ impl Targets {
         }
     }
 
-    /// Checks the file with certificate authorities, also if no URL needs it.
+    /// Returns whether any URL is https.
+    pub(super) fn has_tls(&self) -> bool {
+        self.known.iter().any(|(is_https, _)| *is_https)
+    }
+
+    /// Checks that each `--resolve` is for a URL.
     ///
     /// # Errors
-    /// [`TlsError`].
-    pub(super) fn check_trust(&self) -> Result<(), TlsError> {
-        match &self.trust {
-            Trust::File(_) => tls::config(&self.trust, &[]).map(drop),
-            Trust::System | Trust::Everybody => Ok(()),
+    /// [`PlanError::NoEffect`] for the first one that is not.
+    pub(super) fn check_resolve(&self) -> Result<(), PlanError> {
+        let is_used = |given: &Resolve| {
+            let authority = format!("{}:{}", given.host, given.port);
+            self.known.iter().any(|(_, one)| one.authority == authority)
+        };
+        match self.resolve.iter().find(|given| !is_used(given)) {
+            Some(given) => Err(PlanError::NoEffect {
+                option: format!("--resolve {given}"),
+                reason: "no URL has this host and port",
+            }),
+            None => Ok(()),
         }
     }
 
-    /// Parses an absolute http or https URL.
+    /// Parses the URL of an option, to which a path or a query is added later.
+    ///
+    /// # Errors
+    /// Those of [`Self::target`], and if the URL has a query.
+    pub(super) fn without_query(
+        &mut self,
+        option: &'static str,
+        text: &str,
+    ) -> Result<Target, PlanError> {
+        match text.contains('?') {
+            true => Err(PlanError::Query { option }),
+            false => self.target(text),
+        }
+    }
+
+    /// Parses an absolute http or https URL, after the variables in its query are replaced.
     ///
     /// # Errors
     /// If the text is not such a URL, or its host is unknown or another machine.
     pub(super) fn target(&mut self, text: &str) -> Result<Target, PlanError> {
-        check_url(text)?;
-        let not_a_url = || PlanError::Url {
-            url: text.to_owned(),
-        };
+        let shown = url_without_secrets(text);
+        let text = &expanded_url(text, self.environment)?;
+        check_url(text, &shown)?;
+        let not_a_url = || PlanError::Url { url: shown.clone() };
         let url = Url::parse(text).map_err(|_| not_a_url())?;
         let named = !url.username().is_empty() || url.password().is_some();
         if url.cannot_be_a_base() || named || url.port() == Some(0) {
             return Err(not_a_url());
         }
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(PlanError::Scheme {
-                url: text.to_owned(),
-            });
+            return Err(PlanError::Scheme { url: shown });
         }
         let uri: Uri = url.as_str().parse().map_err(|_| not_a_url())?;
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
@@ -181,7 +215,11 @@ impl Targets {
                 origin
             }
         };
-        Ok(Target { url: uri, origin })
+        Ok(Target {
+            url: uri,
+            shown,
+            origin,
+        })
     }
 
     /// Returns how to speak TLS with the host of the URL.

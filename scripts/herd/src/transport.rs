@@ -18,6 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{
     answer::Failed,
     failures::Reason,
+    sockets::Room,
     target::{HTTP2, Origin},
     tls,
 };
@@ -27,6 +28,7 @@ use crate::{
 pub(super) struct Stream {
     bytes: Bytes,
     received: Received,
+    _room: Option<Room>,
 }
 
 #[derive(Debug)]
@@ -52,12 +54,18 @@ impl Received {
 }
 
 impl Stream {
-    /// Connects to the first address that accepts, from the address `from`. The caller bounds the time.
+    /// Connects from the address `from`, to the address that client `number` gets, or to the next one that accepts: clients
+    /// are dealt to the addresses in turn. The caller bounds the time.
     ///
     /// # Errors
     /// The failure of the last address, or of TLS.
-    pub(super) async fn connect(origin: &Origin, from: Option<IpAddr>) -> Result<Self, Failed> {
-        let tcp = connect_to_one(&origin.addresses, from).await?;
+    pub(super) async fn connect(
+        origin: &Origin,
+        number: u32,
+        from: Option<IpAddr>,
+        room: Option<Room>,
+    ) -> Result<Self, Failed> {
+        let tcp = connect_to_one(&origin.addresses, number, from).await?;
         let bytes = match &origin.tls {
             None => Bytes::Plain(tcp),
             Some(tls) => {
@@ -71,6 +79,7 @@ impl Stream {
         Ok(Self {
             bytes,
             received: Received::default(),
+            _room: room,
         })
     }
 
@@ -90,10 +99,13 @@ impl Stream {
 
 async fn connect_to_one(
     addresses: &[SocketAddr],
+    number: u32,
     from: Option<IpAddr>,
 ) -> Result<TcpStream, Failed> {
     let mut failed = Failed::new(Reason::Unresolved, "no address");
-    for address in addresses {
+    let first = number as usize % addresses.len().max(1);
+    let (others, own) = addresses.split_at(first);
+    for address in own.iter().chain(others) {
         match connect_to(*address, from).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = failure(&error, Reason::Unreachable),
@@ -125,10 +137,7 @@ pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
         Reason::Refused
     } else if kind == Kind::TimedOut {
         Reason::TimedOut
-    } else if matches!(
-        kind,
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
-    ) {
+    } else if matches!(kind, Kind::ConnectionReset | Kind::ConnectionAborted) {
         Reason::Reset
     } else {
         other

@@ -7,7 +7,7 @@ use http::{Method, Uri, header::ACCEPT_ENCODING};
 use tokio::time::Instant;
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Failed},
     exchange::Exchange,
     news::Seen,
     page::{Page, decoded},
@@ -82,10 +82,10 @@ impl Validator {
     /// Returns the number of rows of the page and moves the cursor to the last one.
     ///
     /// # Errors
-    /// If the body is not a page.
-    fn read(&self, answer: &Answer, cursor: &mut Cursor) -> Result<usize, String> {
-        let body = decoded(answer).map_err(|error| error.to_string())?;
-        let page = Page::parse(&body).map_err(|error| error.to_string())?;
+    /// If the body is not a page, or too long.
+    fn read(&self, answer: &Answer, cursor: &mut Cursor) -> Result<usize, Failed> {
+        let body = decoded(answer)?;
+        let page = Page::parse(&body)?;
         if let Some(last) = page.items.last() {
             *cursor = Cursor {
                 ran_at: last.ran_at.to_string(),

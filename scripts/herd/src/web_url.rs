@@ -2,13 +2,14 @@
 
 use crate::invalid::PlanError;
 
-/// Checks the text of an absolute URL: a host, a port from 1 to 65535, no user, no password and no fragment.
+/// Checks the text of an absolute URL: a host, a port from 1 to 65535, no user, no password and no fragment. Errors show it
+/// as `shown`.
 ///
 /// # Errors
 /// [`PlanError`], which never shows a password.
-pub(super) fn check_url(text: &str) -> Result<(), PlanError> {
+pub(super) fn check_url(text: &str, shown: &str) -> Result<(), PlanError> {
     let invalid = || PlanError::Url {
-        url: text.escape_debug().to_string(),
+        url: shown.escape_debug().to_string(),
     };
     let (_, rest) = text.split_once("://").ok_or_else(invalid)?;
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
@@ -19,7 +20,7 @@ pub(super) fn check_url(text: &str) -> Result<(), PlanError> {
     }
     if text.contains('#') {
         return Err(PlanError::Fragment {
-            url: text.to_owned(),
+            url: shown.to_owned(),
         });
     }
     // An IPv6 address has colons of its own.

@@ -1,7 +1,9 @@
 //! The load generator against the real server, started as a process, and against stub servers:
 //!
 //! - when polls are due, and which target they go to: see `load_generator/schedule.rs`
-//! - plan files, conditions and options of requests: see `load_generator/plans.rs`
+//! - plan files, conditions and options of requests: see `load_generator/plans.rs`; options without effect: see
+//!   `load_generator/effect.rs`; secrets in URLs: see `load_generator/secrets.rs`
+//! - what the results say of the run itself: see `load_generator/results.rs`
 //! - conditional pollers get one body each, and the bytes saved by 304s are counted
 //! - a timeout is followed by a retry at once, and both are counted
 //! - a client in a loop skips polls while it waits, and its latency includes them; an open one does not
@@ -11,7 +13,8 @@
 //! - rebuilds are the server's own count
 //! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`
-//!   and `load_generator/http2.rs`; files, signals and other processes: see `load_generator/outside.rs`;
+//!   and `load_generator/http2.rs`; pages that are too long: see `load_generator/pages.rs`;
+//!   how many connections, and to which address: see `load_generator/sockets.rs`; files, signals and other processes: see `load_generator/outside.rs`;
 //!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
 //! - invalid or dangerous options are rejected with one clear line
@@ -26,6 +29,8 @@
 
 #[path = "../../../tests/publisher/client.rs"]
 mod client;
+#[path = "load_generator/effect.rs"]
+mod effect;
 #[path = "load_generator/http2.rs"]
 mod http2;
 #[path = "../examples/lab/mod.rs"]
@@ -36,10 +41,19 @@ mod nginx;
 #[cfg(unix)]
 #[path = "load_generator/outside.rs"]
 mod outside;
+#[cfg(target_os = "linux")]
+#[path = "load_generator/pages.rs"]
+mod pages;
 #[path = "load_generator/plans.rs"]
 mod plans;
+#[path = "load_generator/results.rs"]
+mod results;
 #[path = "load_generator/schedule.rs"]
 mod schedule;
+#[path = "load_generator/secrets.rs"]
+mod secrets;
+#[path = "load_generator/sockets.rs"]
+mod sockets;
 #[path = "load_generator/strange.rs"]
 mod strange;
 #[path = "load_generator/threads.rs"]
@@ -270,7 +284,8 @@ async fn a_time_out_is_followed_by_a_retry_at_once_and_each_is_counted() {
     );
     assert!(!run.is_clean());
     assert!((seen.amplification() - 3.0).abs() < 1e-9);
-    assert_eq!((seen.latency.p50_ms, seen.latency.max_ms), (None, None));
+    let never = Some(f64::INFINITY);
+    assert_eq!((seen.latency.p50_ms, seen.latency.max_ms), (never, never));
 
     let run = herd_of(&url, &format!("{options} --on-failure give-up")).await;
     assert_eq!((run.pollers.attempts, run.pollers.failed), (8, 8));
@@ -284,7 +299,10 @@ async fn a_loop_that_waits_misses_its_turns_and_an_open_arrival_does_not() {
     let looping = herd_of(&url, &format!("{options} --arrival loop")).await;
     let seen = &looping.pollers;
     assert_eq!((seen.due, seen.failed, seen.missed), (30, 3, 27));
-    assert_eq!((seen.answered, seen.latency.p50_ms), (0, None));
+    assert_eq!(
+        (seen.answered, seen.latency.p50_ms),
+        (0, Some(f64::INFINITY))
+    );
     assert_eq!(
         (looping.pollers.attempts, looping.pollers.timeouts()),
         (3, 3)
@@ -350,7 +368,7 @@ async fn a_poll_without_an_answer_is_slower_than_every_other_one() {
     assert_eq!(lost.pollers.of_class(4), lost.pollers.due);
     assert_eq!(
         (lost.pollers.answered, lost.pollers.latency.p50_ms),
-        (0, None)
+        (0, Some(f64::INFINITY))
     );
     assert!(!lost.is_clean());
     assert!(
@@ -383,9 +401,12 @@ async fn a_response_that_is_cut_off_counts_as_a_lost_connection_for_clients_of_e
         socket.shutdown(Shutdown::Both)
     });
     for url in [by_length, chunked] {
-        for options in ["--on-failure give-up --interval-ms 300", "--wait"] {
+        for options in [
+            "--on-failure give-up --interval-ms 300 --feed-interval-ms 300",
+            "--wait",
+        ] {
             let options = format!(
-                "--clients 2 --ramp-ms 0 --duration-secs 1 --validators 2 --feed-interval-ms 300 --feed-url {url} {options}"
+                "--clients 2 --ramp-ms 0 --duration-secs 1 --validators 2 --feed-url {url} {options}"
             );
             let run = herd_of(&url, &options).await;
             for role in [Some(&run.pollers), run.validators.as_ref()] {

@@ -25,7 +25,7 @@ pub fn quiet(seconds: u32, report: &mut Report) {
         ran_on()
     );
     let cpu = server.used().cpu_secs;
-    let herd = server.wait_with(CLIENTS, seconds.into(), "");
+    let herd = server.wait_with(CLIENTS, seconds.into(), None);
     let run = herd.results();
     let waits = run.pollers.waits.clone().unwrap_or_default();
     report.shows(
@@ -88,7 +88,7 @@ pub fn stop(clients: u32, report: &mut Report) {
         ran_on()
     );
     let ramp = u64::from(clients / 2000) + 3;
-    let herd = server.wait_with(clients, ramp + 25, "");
+    let herd = server.wait_with(clients, ramp + 25, None);
     let waiting = server.until_waiting(clients, Duration::from_secs(ramp + 10));
     // Not while a slot ends.
     crate::server::until_phase(Duration::from_secs(6));
@@ -128,7 +128,7 @@ pub fn vanish(clients: u32, report: &mut Report) {
     println!("{} clients vanish; {}", count(clients.into()), ran_on());
     let rest = server.used().pss_bytes;
     let ramp = u64::from(clients / 2000) + 3;
-    let herd = server.wait_with(clients, 600, "");
+    let herd = server.wait_with(clients, 600, None);
     let waiting = server.until_waiting(clients, Duration::from_secs(ramp + 20));
     thread::sleep(Duration::from_secs(1));
     let full = server.used().pss_bytes;
@@ -160,7 +160,7 @@ pub fn vanish(clients: u32, report: &mut Report) {
         gone >= f64::from(clients),
     );
     // What the allocator keeps must at least serve the next ones.
-    let herd = server.wait_with(clients, 600, "");
+    let herd = server.wait_with(clients, 600, None);
     server.until_waiting(clients, Duration::from_secs(ramp + 20));
     thread::sleep(Duration::from_secs(1));
     let again = server.used().pss_bytes;

@@ -129,18 +129,21 @@ impl Server {
         processes::used(&[self.process.0.id() as i32])
     }
 
-    /// Starts `clients` that wait for the board, for so many seconds.
-    pub fn wait_with(&self, clients: u32, seconds: u64, options: &str) -> Herd {
+    /// Starts `clients` that wait for the board, for so many seconds; the board changes at second `change_at`, if ever.
+    pub fn wait_with(&self, clients: u32, seconds: u64, change_at: Option<f64>) -> Herd {
         // Two thousand connections a second.
         let ramp_ms = clients / 2;
         let connections = clients + 64;
+        let change = change_at.map_or(String::new(), |at| {
+            let url = self.url("/v1/admin/challenges");
+            format!("--change-at {at:.3} --change-url {url}")
+        });
         Herd::start(
             &self.url(CHANGES),
             &format!(
                 "--wait --clients {clients} --ramp-ms {ramp_ms} --duration-secs {seconds} \
                  --max-connections {connections} --max-rate 1000000 --from-addresses {ADDRESSES} \
-                 --accept-encoding gzip --change-url {} {options}",
-                self.url("/v1/admin/challenges")
+                 --accept-encoding gzip {change}"
             ),
         )
     }

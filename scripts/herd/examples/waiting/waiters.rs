@@ -39,8 +39,7 @@ pub fn waiters(clients: u32, report: &mut Report) {
     let connected = SystemTime::now() + Duration::from_secs_f64(ramp);
     let idle_from = Duration::from_secs_f64(ramp) + to_phase(connected, IDLE_FROM);
     let change = (idle_from + CHANGE_AT - IDLE_FROM).as_secs_f64();
-    let options = format!("--change-at {change:.3}");
-    let herd = server.wait_with(clients, change as u64 + 4, &options);
+    let herd = server.wait_with(clients, change as u64 + 4, Some(change));
     thread::sleep(Duration::from_secs_f64(ramp));
     let waiting = server.until_waiting(clients, Duration::from_secs(20));
     report.holds(

@@ -136,9 +136,9 @@ impl Column {
         self.bands.iter().take(last + 1).sum()
     }
 
-    /// Returns a quantile of the latency: `None` if no poll was due, `Some(None)` if it is `never`. Within a band, latencies
+    /// Returns a quantile of the latency: `None` if no poll was due, infinite if it is `never`. Within a band, latencies
     /// count as spread evenly on a logarithmic scale.
-    pub(super) fn quantile_ms(&self, ends_ms: &[f64], share: f64) -> Option<Option<f64>> {
+    pub(super) fn quantile_ms(&self, ends_ms: &[f64], share: f64) -> Option<f64> {
         let all = self.responses() + self.never;
         let rank = (share * all as f64).ceil().max(1.0);
         let mut before = 0.0;
@@ -151,10 +151,10 @@ impl Column {
                     None => end / 2.0,
                 };
                 let within = (rank - before - 0.5) / count;
-                return Some(Some(start * (end / start).powf(within)));
+                return Some(start * (end / start).powf(within));
             }
             before += count;
         }
-        (all > 0).then_some(None)
+        (all > 0).then_some(f64::INFINITY)
     }
 }

@@ -137,7 +137,7 @@ pub(super) fn draw(
             to: column.to,
             y: column
                 .quantile_ms(ends_ms, share)
-                .map(|quantile| quantile.map_or(middle, |ms| plot.y(ms))),
+                .map(|ms| if ms.is_finite() { plot.y(ms) } else { middle }),
         });
         let d = plot.steps(steps);
         canvas.path("halo", &d);

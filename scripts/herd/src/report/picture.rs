@@ -77,10 +77,7 @@ pub(super) fn run(run: &Run, columns: &[Column], scales: &Scales) -> Picture {
 /// Returns the figures of a column.
 fn hint(run: &Run, column: &Column) -> String {
     let per_second = |number| rate(column.per_second(number));
-    let quantile = |share| match column.quantile_ms(&run.bands_ms, share) {
-        None => "-".to_owned(),
-        Some(quantile) => milliseconds(quantile),
-    };
+    let quantile = |share| milliseconds(column.quantile_ms(&run.bands_ms, share));
     let failed: Vec<String> = column
         .failures
         .iter()

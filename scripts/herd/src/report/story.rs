@@ -116,8 +116,8 @@ fn told(run: &Run, columns: &[Column]) -> Story {
         )
     };
     let within = |quantile: Option<f64>, share: &str, rest: &str| match quantile {
-        None => format!("{rest} got none"),
-        Some(ms) => format!("{share} got an answer within {}", milliseconds(Some(ms))),
+        Some(ms) if ms.is_infinite() => format!("{rest} got none"),
+        quantile => format!("{share} got an answer within {}", milliseconds(quantile)),
     };
     let sentence = format!(
         "Of {}, {}, {}. {failures}",

@@ -39,7 +39,7 @@ pub(super) fn tables(run: &Run, columns: &[Column]) -> String {
 }
 
 fn load(merged: &[Column]) -> Table {
-    let heads = ["time", "offered", "sent", "answered", "most in flight"];
+    let heads = ["time", "offered", "sent", "answered", "in flight, at most"];
     let rows = merged.iter().map(|column| {
         let numbers = [column.due, column.sent, column.answered];
         let mut row = vec![time(column)];
@@ -79,11 +79,7 @@ fn latency(run: &Run, merged: &[Column]) -> Table {
     heads.extend(used.iter().map(|(_, name)| (*name).to_owned()));
     let rows = merged.iter().zip(&classes).map(|(column, classes)| {
         let mut row = vec![time(column)];
-        row.extend([0.5, 0.99].map(|share| {
-            column
-                .quantile_ms(&run.bands_ms, share)
-                .map_or("-".to_owned(), milliseconds)
-        }));
+        row.extend([0.5, 0.99].map(|share| milliseconds(column.quantile_ms(&run.bands_ms, share))));
         row.extend(
             used.iter()
                 .map(|(class, _)| count(of_class(*class)(classes))),

@@ -5,13 +5,14 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
 use super::{
     herd_of,
-    strange::{TWO_POLLS, assert_sum, says},
+    strange::{TWO_POLLS, Then, assert_sum, says},
 };
 
 const DATA: u8 = 0;
@@ -23,7 +24,9 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const NO_ERROR: u32 = 0;
+const INTERNAL_ERROR: u32 = 2;
 const REFUSED_STREAM: u32 = 7;
+const ENHANCE_YOUR_CALM: u32 = 11;
 const PREFACE: usize = 24;
 /// `:status: 200` (RFC 7541 appendix A).
 const OK: &[u8] = b"\x88";
@@ -52,7 +55,11 @@ fn reset(stream: u32, code: u32) -> Vec<u8> {
 }
 
 fn go_away(last: u32) -> Vec<u8> {
-    let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
+    go_away_for(last, NO_ERROR)
+}
+
+fn go_away_for(last: u32, code: u32) -> Vec<u8> {
+    let payload = [last.to_be_bytes(), code.to_be_bytes()].concat();
     frame(GOAWAY, 0, 0, &payload)
 }
 
@@ -65,6 +72,16 @@ type Respond = fn(u32, u32) -> Vec<u8>;
 
 /// Starts a server, until the test process ends; returns its URL.
 fn serve(respond: Respond) -> String {
+    serve_then(respond, Then::Stay)
+}
+
+/// Starts a server that answers each request; returns its URL.
+pub fn answering() -> String {
+    serve(|stream, _| whole(stream))
+}
+
+/// The same, and what it does after a response.
+fn serve_then(respond: Respond, then: Then) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let requests = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -72,13 +89,18 @@ fn serve(respond: Respond) -> String {
         for socket in listener.incoming().map_while(Result::ok) {
             let requests = std::sync::Arc::clone(&requests);
             let next = move || requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            thread::spawn(move || answer(socket, respond, next));
+            thread::spawn(move || answer(socket, respond, then, next));
         }
     });
     url
 }
 
-fn answer(mut socket: TcpStream, respond: Respond, next: impl Fn() -> u32) -> io::Result<()> {
+fn answer(
+    mut socket: TcpStream,
+    respond: Respond,
+    then: Then,
+    next: impl Fn() -> u32,
+) -> io::Result<()> {
     socket.read_exact(&mut [0; PREFACE])?;
     socket.write_all(&frame(SETTINGS, 0, 0, b""))?;
     loop {
@@ -89,7 +111,18 @@ fn answer(mut socket: TcpStream, respond: Respond, next: impl Fn() -> u32) -> io
         socket.read_exact(&mut payload)?;
         match kind {
             SETTINGS if flags & ACK == 0 => socket.write_all(&frame(SETTINGS, ACK, 0, b""))?,
-            HEADERS => socket.write_all(&respond(u32::from_be_bytes(stream), next()))?,
+            HEADERS => {
+                socket.write_all(&respond(u32::from_be_bytes(stream), next()))?;
+                // The client must have read the rest.
+                thread::sleep(Duration::from_millis(50));
+                match then {
+                    Then::Close => return socket.shutdown(Shutdown::Both),
+                    Then::Reset => {
+                        return socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+                    }
+                    Then::Stay | Then::CloseLater | Then::CloseNext | Then::Hang => {}
+                }
+            }
             _ => {}
         }
     }
@@ -173,6 +206,97 @@ async fn a_response_of_http_2_counts_if_it_is_whole() {
         let run = herd_of(&serve(*respond), &format!("{TWO_POLLS} --http2")).await;
         let role = &run.pollers;
         assert_eq!(says(role), *says_this, "{name}: {:?}", role.failures);
+        assert_sum(&run, name);
+    }
+}
+
+/// Each of these faults has the reason that it has in HTTP/1.1: see the strange servers there.
+#[actix_web::test]
+async fn a_fault_has_the_same_reason_as_in_http_1_and_the_first_one_says_the_code() {
+    fn half(stream: u32) -> Vec<u8> {
+        [head(stream, 0, &length("9")), frame(DATA, 0, stream, b"ok")].concat()
+    }
+    let servers: &[(&str, Respond, Then, &str, &str)] = &[
+        (
+            "the end before the head",
+            |_, _| Vec::new(),
+            Then::Close,
+            "closed",
+            "",
+        ),
+        (
+            "a reset before the head",
+            |_, _| Vec::new(),
+            Then::Reset,
+            "reset",
+            "",
+        ),
+        (
+            "the end in a body",
+            |stream, _| half(stream),
+            Then::Close,
+            "truncated",
+            "",
+        ),
+        (
+            "the end in a body without a length",
+            |stream, _| [head(stream, 0, b""), frame(DATA, 0, stream, b"ok")].concat(),
+            Then::Close,
+            "truncated",
+            "",
+        ),
+        (
+            "a reset in a body",
+            |stream, _| half(stream),
+            Then::Reset,
+            "truncated",
+            "",
+        ),
+        (
+            "a stream that is reset in a body",
+            |stream, _| [half(stream), reset(stream, INTERNAL_ERROR)].concat(),
+            Then::Stay,
+            "truncated",
+            "INTERNAL_ERROR",
+        ),
+        (
+            "a stream that is reset before the head",
+            |stream, _| reset(stream, INTERNAL_ERROR),
+            Then::Stay,
+            "reset",
+            "INTERNAL_ERROR",
+        ),
+        (
+            "a connection that is given up before the head",
+            |_, _| go_away_for(0, ENHANCE_YOUR_CALM),
+            Then::Close,
+            "reset",
+            "ENHANCE_YOUR_CALM",
+        ),
+        (
+            "a connection that is given up in a body",
+            |stream, _| [half(stream), go_away_for(0, INTERNAL_ERROR)].concat(),
+            Then::Close,
+            "truncated",
+            "INTERNAL_ERROR",
+        ),
+        (
+            "a length without a body",
+            |stream, _| head(stream, END_STREAM, &length("9")),
+            Then::Stay,
+            "malformed",
+            "or a Content-Length without a body",
+        ),
+    ];
+    for (name, respond, then, says_this, first) in servers {
+        let url = serve_then(*respond, *then);
+        let run = herd_of(&url, &format!("{TWO_POLLS} --http2 -X POST")).await;
+        let role = &run.pollers;
+        // The second request may find the connection closed, and open another one.
+        let said = says(role).replace(", opened again", "");
+        assert_eq!(said, *says_this, "{name}: {:?}", role.failures);
+        let (_, failed) = role.failures.iter().next().unwrap();
+        assert!(failed.first.contains(first), "{name}: {failed:?}");
         assert_sum(&run, name);
     }
 }

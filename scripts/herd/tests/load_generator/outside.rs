@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use herd::run::Run;
+use herd::run::{Ended, Run};
 use tempfile::TempDir;
 
 use super::{EMPTY, lab, program, stub};
@@ -125,7 +125,10 @@ fn a_run_that_is_interrupted_says_so_and_has_failed_if_there_are_conditions() {
         let failed = lines.contains("failed: the run was interrupted");
         assert_eq!(failed, condition.is_some(), "{lines}");
         let run: Run = serde_json::from_slice(&output.stdout).unwrap();
-        assert!(run.interrupted && run.seconds < 600.0, "{run:?}");
+        assert!(
+            run.ended == Ended::Interrupted && run.seconds < 600.0,
+            "{run:?}"
+        );
         let said = "the run was interrupted after";
         assert!(herd::table::table(&[run]).contains(said));
         let page = fs::read_to_string(&report).unwrap().replace('\u{a0}', " ");

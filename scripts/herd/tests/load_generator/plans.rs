@@ -29,8 +29,8 @@ struct Recorder {
 }
 
 #[derive(Debug, Clone)]
-struct Received {
-    line: String,
+pub struct Received {
+    pub line: String,
     /// With lower-case names.
     fields: Vec<String>,
     body: String,
@@ -81,7 +81,7 @@ fn answer_all(socket: &TcpStream, seen: &Mutex<Vec<Received>>) {
     }
 }
 
-fn receive(reader: &mut impl BufRead) -> Option<Received> {
+pub fn receive(reader: &mut impl BufRead) -> Option<Received> {
     let mut line = || {
         let mut line = String::new();
         reader
@@ -142,7 +142,7 @@ fn results(output: &Output) -> Run {
 }
 
 /// Returns the only line of an error, without the name of the program.
-fn line(output: &Output) -> String {
+pub fn line(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     text.trim_end().strip_prefix("herd: ").unwrap().to_owned()
@@ -491,16 +491,19 @@ fn options_that_make_no_sense_or_contradict_each_other_are_refused_with_one_line
         ("URL --clients -1", "-1 is not in 1.."),
         ("URL --burst-at -1", "expected a second of the run"),
         ("URL -H Host:a -H host:b", "a request has one Host"),
-        ("URL --ca-file /no/such/ca.pem", "--ca-file /no/such/ca.pem"),
         (
-            "URL --feed-url URL",
-            "--feed-url has no effect: there are no --validators",
+            "https://127.0.0.1:9/x --ca-file /no/such/ca.pem",
+            "--ca-file /no/such/ca.pem",
         ),
-        ("URL --write-url URL", "--write-url has no effect"),
         (
-            "URL --max-retries 2 --on-failure give-up",
-            "--max-retries has no effect",
+            "URL --validators 1 --feed-url URL?x=1",
+            "--feed-url: the URL must not have a query",
         ),
+        (
+            "URL?token=${NOT_THERE}",
+            "variable NOT_THERE, for the value of the parameter token, is not set",
+        ),
+        ("URL --fail-if dead-ends>0", "the run has no such clients"),
         ("URL --rate 5 --interval-ms 100", "cannot be used with"),
         ("URL --rate 5 --stage hold_5s_at_5/s", "cannot be used with"),
         (
@@ -566,7 +569,7 @@ fn options_that_make_no_sense_or_contradict_each_other_are_refused_with_one_line
         ("URL --body-file /dev/zero", "longer than 16777216 bytes"),
         ("URL --cache-buster a=b", "--cache-buster must be"),
         ("URL --fail-if p99", "expected a figure"),
-        ("URL --fail-if p95>5ms", "unknown figure 'p95'"),
+        ("URL --fail-if p97>5ms", "unknown figure 'p97'"),
         (
             "URL --fail-if p99>50",
             "the limit of p99 is a time such as 50ms",
@@ -637,7 +640,7 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
             "expected one URL",
         ),
         (
-            "{\"format\": 2, \"plan\": {\"url\": [\"--i-own-this-server\", \"http://192.0.2.1/x\"]}}",
+            "{\"format\": 3, \"plan\": {\"url\": [\"--i-own-this-server\", \"http://192.0.2.1/x\"]}}",
             "expected one URL",
         ),
         ("url = \"--i-own-this-server://x\"", "expected one URL"),
@@ -677,7 +680,7 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
         ("[pollers]\nclients = 5", "a plan has no tables"),
         ("{\"rate\": 5}", "not the results of a run"),
         (
-            "{\"format\": 1, \"name\": \"old\"}",
+            "{\"format\": 2, \"name\": \"old\"}",
             "another version of herd",
         ),
         ("{\"format\"", "EOF while parsing"),

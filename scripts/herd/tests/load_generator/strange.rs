@@ -23,7 +23,7 @@ use super::{EMPTY, herd_of, skipped};
 
 /// What a server does after its bytes.
 #[derive(Clone, Copy)]
-enum Then {
+pub enum Then {
     /// Waits for the next request.
     Stay,
     /// Closes the connection.
@@ -123,7 +123,7 @@ const SERVERS: &[Strange] = &[
     strange("the end instead of the last chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", Close, "truncated"),
     strange("the end before the last line", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", Close, "truncated"),
     strange("a reset before the head", b"", Reset, "reset"),
-    strange("a reset in a body", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", Reset, "reset"),
+    strange("a reset in a body", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", Reset, "truncated"),
     strange("a truncated 404", b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n{}", Close, "truncated"),
     strange("silence", b"", Hang, "timed out"),
     strange("silence in the head", b"HTTP/1.1 200 OK\r\nConte", Hang, "timed out"),
@@ -146,7 +146,7 @@ const SERVERS: &[Strange] = &[
 ];
 
 /// Starts a server, until the test process ends; returns its URL. `answers` are given in turn, the last one for ever.
-fn serve(answers: Vec<(Vec<u8>, Then)>) -> String {
+pub fn serve(answers: Vec<(Vec<u8>, Then)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     thread::spawn(move || {

@@ -2,7 +2,7 @@
 
 use herd::{
     bands::{band, ends_ms},
-    run::Run,
+    run::{FORMAT, Run},
 };
 use serde_json::{Value, json};
 
@@ -51,14 +51,18 @@ fn run(name: &str, seconds: &[Second], length: f64) -> Run {
         .map(|second| second.ms)
         .fold(0.0, f64::max);
     let within = answered as f64 / due.max(1) as f64;
-    let quantile = |share: f64| (answered > 0 && within >= share).then_some(most);
+    let quantile = |share: f64| match () {
+        () if due == 0 => Value::Null,
+        () if answered > 0 && within >= share => most.into(),
+        () => "never".into(),
+    };
     let failed = sent - answered.min(sent);
     let run = json!({
-        "format": 2, "name": name, "url": "http://127.0.0.1:8080/board", "began_at": "2026-01-01T00:00:00Z",
+        "format": FORMAT, "name": name, "url": "http://127.0.0.1:8080/board", "began_at": "2026-01-01T00:00:00Z",
         "seconds": seconds.len() as f64 * length, "timeout_ms": TIMEOUT_MS,
         "pollers": {
             "clients": 600, "due": due, "answered": answered, "failed": due - answered.min(due), "missed": 0,
-            "attempts": sent, "statuses": { "200": answered }, "in_flight": 0, "reopened": 0, "held_back": 0,
+            "attempts": sent, "statuses": { "200": answered }, "in_flight": 0, "reopened": 0,
             "failures": if failed > 0 { json!({ "timed out": { "count": failed, "first": "no response" } }) } else { json!({}) },
             "retries_after_timeout": sent - due.min(sent), "retries_after_other": 0, "body_bytes": 1_000_000,
             "saved_bytes": 0, "rows": 0,
