@@ -121,8 +121,8 @@ pub struct RunOptions {
     /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
     #[arg(short = 'n', long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
-    /// Maximum of open connections, including idle ones, and those of validators and writers. If more are needed, idle ones
-    /// are closed.
+    /// Maximum of open connections, including idle ones, and those of validators and writers. At the maximum a client with
+    /// its share waits for its own connections, and one with less gets the place of an idle one.
     #[arg(long, default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
     /// Maximum of requests per second, retries included; one second's worth may be sent at once.

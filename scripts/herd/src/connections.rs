@@ -15,7 +15,7 @@ use crate::{
     http1::{Http1, Unanswered},
     http2::Http2,
     response::Keep,
-    sockets::{Idle, Sockets},
+    sockets::{Client, Idle, Room, Sockets, Turn},
     target::{Origin, Outgoing, Version},
     transport::Stream,
 };
@@ -31,6 +31,7 @@ pub(super) struct Connections {
     from: Option<IpAddr>,
     /// The connections of all clients.
     sockets: Rc<Sockets>,
+    client: Rc<Client>,
     pools: RefCell<Vec<Rc<Pool>>>,
     reopened: Cell<u64>,
 }
@@ -54,16 +55,41 @@ enum Connection {
     Http2(Http2),
 }
 
+/// What one request is sent with.
+pub(super) struct Place {
+    pool: Rc<Pool>,
+    /// `None` if a connection may be shared with other requests.
+    turn: Option<Turn>,
+}
+
 impl Connections {
     /// No connections yet, of client `number`; they will come from the address `from`, and be some of `sockets`.
     pub(super) fn new(number: u32, from: Option<IpAddr>, sockets: Rc<Sockets>) -> Self {
         Self {
             number,
             from,
+            client: Client::new(Rc::clone(&sockets)),
             sockets,
             pools: RefCell::default(),
             reopened: Cell::default(),
         }
+    }
+
+    /// Waits for a connection to this server, or for room for a new one. `held_back` is called before it waits for others
+    /// to end.
+    pub(super) async fn place(&self, origin: &Arc<Origin>, held_back: impl FnOnce()) -> Place {
+        let pool = self.pool(origin);
+        let turn = match pool.may_share() {
+            true => None,
+            false => match self.turn_now(&pool) {
+                Some(turn) => Some(turn),
+                None => {
+                    held_back();
+                    self.client.turn(origin).await
+                }
+            },
+        };
+        Place { pool, turn }
     }
 
     /// Sends a request and reads the response. If an idle connection turns out to be closed by the server, opens a new one,
@@ -74,23 +100,27 @@ impl Connections {
     /// Why there is no complete response.
     pub(super) async fn send(
         &self,
-        origin: &Arc<Origin>,
+        place: Place,
         keep: Keep,
         request: impl Fn() -> Outgoing,
     ) -> Result<Answer, Failed> {
-        let pool = self.pool(origin);
-        let mut known = pool.take();
+        let Place { pool, turn } = place;
+        let (mut known, mut room) = match turn {
+            Some(Turn::Idle(connection)) => (Some(Connection::Http1(connection)), None),
+            Some(Turn::Room(room)) => (None, Some(room)),
+            None => (pool.take(), None),
+        };
         let mut repeats = 0;
         loop {
             let was_known = known.is_some();
             let connection = match known.take() {
                 Some(connection) => connection,
-                None => pool.open(self).await?,
+                None => pool.open(self, room.take()).await?,
             };
             let request = request();
             // Others may have been carried out (RFC 9110 §9.2.2).
             let is_idempotent = request.method().is_idempotent();
-            let lost = match pool.send(connection, keep, request).await {
+            let lost = match pool.send(&self.client, connection, keep, request).await {
                 Ok(answer) => return Ok(answer),
                 Err(lost) => lost,
             };
@@ -109,6 +139,20 @@ impl Connections {
     /// Returns how many connections were opened again since this was last asked.
     pub(super) fn take_reopened(&self) -> u64 {
         self.reopened.take()
+    }
+
+    /// Returns what a request over HTTP/1.1 can be sent with now, unless others wait for it already.
+    fn turn_now(&self, pool: &Pool) -> Option<Turn> {
+        if self.client.is_waiting() {
+            return None;
+        }
+        let idle = pool.idle.borrow_mut().pop().map(Turn::Idle);
+        idle.or_else(|| self.client.room(|| self.close_idle()).map(Turn::Room))
+    }
+
+    /// Closes an idle connection, to whatever server; returns whether there was one.
+    fn close_idle(&self) -> bool {
+        self.pools.borrow().iter().any(|pool| pool.close_idle())
     }
 
     fn pool(&self, origin: &Arc<Origin>) -> Rc<Pool> {
@@ -141,6 +185,7 @@ impl Pool {
 
     async fn send(
         &self,
+        client: &Rc<Client>,
         connection: Connection,
         keep: Keep,
         request: Outgoing,
@@ -148,14 +193,17 @@ impl Pool {
         match connection {
             Connection::Http1(mut connection) => {
                 let answer = connection.send(request, keep).await?;
-                if connection.is_idle().await {
-                    self.idle.borrow_mut().push(connection);
+                if connection.is_idle().await
+                    && let Some(kept) = client.take_back(&self.origin, connection)
+                {
+                    self.idle.borrow_mut().push(kept);
                 }
                 Ok(answer)
             }
             Connection::Http2(connection) => {
                 let mut request_sent = Sent {
                     pool: self,
+                    client,
                     before: connection.received.count(),
                     connection,
                     is_over: false,
@@ -171,10 +219,19 @@ impl Pool {
         }
     }
 
-    /// Opens a connection. Requests that wait for the shared one get it when it is there.
-    async fn open(&self, client: &Connections) -> Result<Connection, Failed> {
-        let may_share = self.origin.version != Version::Http1 && !self.speaks_http1.get();
-        let _opening = match may_share {
+    /// Returns whether several requests may share a connection.
+    fn may_share(&self) -> bool {
+        match self.origin.version {
+            Version::Http1 => false,
+            Version::Http2 => true,
+            Version::Any => self.origin.tls.is_some() && !self.speaks_http1.get(),
+        }
+    }
+
+    /// Opens a connection, with this room or some that it waits for. Requests that wait for the shared one get it when it is
+    /// there.
+    async fn open(&self, client: &Connections, room: Option<Room>) -> Result<Connection, Failed> {
+        let _opening = match self.may_share() {
             true => Some(self.opening.lock().await),
             false => None,
         };
@@ -182,7 +239,14 @@ impl Pool {
         if let Some(shared) = shared.filter(Http2::is_open) {
             return Ok(Connection::Http2(shared));
         }
-        let room = client.sockets.room().await;
+        let room = match room.or_else(|| client.client.room(|| client.close_idle())) {
+            Some(room) => room,
+            None => match client.client.turn(&self.origin).await {
+                Some(Turn::Room(room)) => room,
+                Some(Turn::Idle(connection)) => return Ok(Connection::Http1(connection)),
+                None => return Err(Failed::new(Reason::NotSent, "no room for a connection")),
+            },
+        };
         let stream = Stream::connect(&self.origin, client.number, client.from, room).await?;
         if self.is_http2(&stream)? {
             let connection = Http2::new(stream).await?;
@@ -215,11 +279,7 @@ impl Idle for Pool {
             return true;
         }
         let mut shared = self.shared.borrow_mut();
-        let is_idle = shared.as_ref().is_some_and(Http2::is_idle);
-        if is_idle {
-            *shared = None;
-        }
-        is_idle
+        shared.take_if(|shared| shared.is_idle()).is_some()
     }
 }
 
@@ -227,6 +287,7 @@ impl Idle for Pool {
 /// meanwhile: a server that is gone without a trace would otherwise keep the connection for ever.
 struct Sent<'a> {
     pool: &'a Pool,
+    client: &'a Client,
     connection: Http2,
     before: u64,
     is_over: bool,
@@ -236,15 +297,12 @@ struct Sent<'a> {
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
         let is_dead = !self.is_over && self.connection.received.count() == self.before;
-        if is_dead || self.is_gone || !self.connection.is_open() {
+        let is_last = self.connection.users() == 2;
+        let is_wanted = is_last && self.client.is_place_wanted();
+        if is_dead || self.is_gone || is_wanted || !self.connection.is_open() {
             let mut shared = self.pool.shared.borrow_mut();
             // Another request may have replaced it.
-            if shared
-                .as_ref()
-                .is_some_and(|shared| shared.is_same(&self.connection))
-            {
-                *shared = None;
-            }
+            shared.take_if(|shared| shared.is_same(&self.connection));
         }
     }
 }

@@ -123,9 +123,14 @@ impl Exchange {
             limit.set(by);
             self.tally.borrow_mut().held_back(by);
         };
-        let admitted = self.limits.admit(&self.timer, held_back);
+        let admitted = async {
+            let for_connection = || held_back(Limit::Connections);
+            let place = self.connections.place(origin, for_connection).await;
+            let permit = self.limits.admit(&self.timer, held_back).await?;
+            Some((place, permit))
+        };
         let admitted = timeout_at(self.limits.end, admitted).await;
-        let Ok(Some(_permit)) = admitted else {
+        let Ok(Some((place, _permit))) = admitted else {
             let detail = format!("{} left no turn before the end of the run", limit.get());
             return Err(Failed::new(Reason::NotSent, detail));
         };
@@ -139,7 +144,7 @@ impl Exchange {
             conditional.set(conditions.iter().any(|name| fields.contains_key(name)));
             request
         };
-        let answer = self.connections.send(origin, keep, request);
+        let answer = self.connections.send(place, keep, request);
         let answer = match timeout_at(sent + self.policy.timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(timed_out()),

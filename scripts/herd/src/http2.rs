@@ -97,9 +97,14 @@ impl Http2 {
         self.received.is_same(&other.received)
     }
 
+    /// Returns how many there are for this connection: one of the pool, unless it has given it up, and one for each request.
+    pub(super) fn users(&self) -> usize {
+        Rc::strong_count(&self.users)
+    }
+
     /// Returns whether no request is being sent. Asked of the one of the pool.
     pub(super) fn is_idle(&self) -> bool {
-        Rc::strong_count(&self.users) == 1
+        self.users() == 1
     }
 
     /// Returns whether another request can be sent.

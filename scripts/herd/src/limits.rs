@@ -107,7 +107,7 @@ impl Limits {
         let connections = part.share(connections).max(1) as usize;
         Self {
             connections: Semaphore::new(connections),
-            sockets: Rc::new(Sockets::new(connections)),
+            sockets: Rc::new(Sockets::new(connections, part.of(part.clients) as usize)),
             polls: Arc::new(Semaphore::new(part.share(polls) as usize)),
             gap,
             // Shards send one after the other, at the rate of the whole. The first second's worth may be sent at once.

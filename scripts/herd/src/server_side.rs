@@ -131,8 +131,9 @@ pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
 async fn read(counter: &Counter) -> Result<Option<u64>, String> {
     let target = &counter.target;
     let request = || target.request(Method::GET, Bytes::new());
-    let connections = Connections::new(0, None, Rc::new(Sockets::new(1)));
-    let answer = connections.send(&target.origin, Keep::Body, request);
+    let connections = Connections::new(0, None, Rc::new(Sockets::new(1, 1)));
+    let place = connections.place(&target.origin, || {}).await;
+    let answer = connections.send(place, Keep::Body, request);
     let answer = answer.await.map_err(|failed| failed.detail)?;
     if !answer.status.is_success() {
         return Err(answer.status.to_string());

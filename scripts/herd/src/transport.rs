@@ -24,11 +24,10 @@ use crate::{
 };
 
 /// A connection to a server.
-#[derive(Debug)]
 pub(super) struct Stream {
     bytes: Bytes,
     received: Received,
-    _room: Option<Room>,
+    _room: Room,
 }
 
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl Stream {
         origin: &Origin,
         number: u32,
         from: Option<IpAddr>,
-        room: Option<Room>,
+        room: Room,
     ) -> Result<Self, Failed> {
         let tcp = connect_to_one(&origin.addresses, number, from).await?;
         let bytes = match &origin.tls {

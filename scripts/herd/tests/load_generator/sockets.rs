@@ -1,14 +1,21 @@
 //! Connections:
 //!
 //! - no more are open than `--max-connections`, idle ones included, whatever the version of HTTP
+//! - at that limit a client waits for its own connections, and opens no more
 //! - clients are dealt to the addresses of a name in turn
 
 #[cfg(target_os = "linux")]
+use std::{collections::HashSet, fs, sync::atomic::AtomicBool};
 use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicBool, Ordering},
+    io::Write as _,
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
 };
-use std::{fs, io::Write as _, net::TcpListener, thread, time::Duration};
 
 use super::{herd_of, http2, run, stub};
 
@@ -75,6 +82,44 @@ fn no_more_connections_are_open_than_allowed_idle_ones_included() {
         assert_eq!(run.pollers.answered, 160);
         // Each client has a connection to each server, if it may.
         assert!((2..=4).contains(&most), "{version:?}: {most}");
+    }
+}
+
+/// Starts a server that responds after some milliseconds; returns its URL and the number of connections so far.
+fn slow() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let opened = Arc::<AtomicUsize>::default();
+    let accepted = Arc::clone(&opened);
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            accepted.fetch_add(1, Ordering::SeqCst);
+            thread::spawn(|| {
+                super::respond_to_all(socket, |socket| {
+                    thread::sleep(Duration::from_millis(5));
+                    socket.write_all(EMPTY)
+                })
+            });
+        }
+    });
+    (url, opened)
+}
+
+#[actix_web::test]
+async fn a_client_at_the_limit_waits_for_its_own_connections() {
+    for threads in [1, 2] {
+        let (url, opened) = slow();
+        // Several times as many requests as the connections can carry.
+        let options = format!(
+            "--clients 4 --max-connections 4 --threads {threads} --rate 2000 --duration-secs 1 --timeout-ms 20000"
+        );
+        let run = herd_of(&url, &options).await;
+        let opened = opened.load(Ordering::SeqCst);
+        let seen = &run.pollers;
+        // The first ones may be dealt unevenly, and with one more the run looks whether the server is there.
+        assert!(opened <= 12, "{opened} connections, {seen:?}");
+        assert!(seen.answered >= 60, "{seen:?}");
+        assert!(seen.held_back_by.max_connections > 0, "{seen:?}");
     }
 }
 
