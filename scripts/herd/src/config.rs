@@ -122,10 +122,12 @@ pub struct RunOptions {
     #[arg(short = 'n', long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
     /// Maximum of open connections, including idle ones, and those of validators and writers. At the maximum a client with
-    /// its share waits for its own connections, and one with less gets the place of an idle one.
+    /// its share waits for its own connections, and one with less gets the place of an idle one. The requests of a client
+    /// over HTTP/2 share a connection.
     #[arg(long, default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "CONNECTIONS")]
     pub max_connections: u32,
-    /// Maximum of requests per second, retries included; one second's worth may be sent at once.
+    /// Maximum of requests per second, including retries and requests that are sent again because the server has not
+    /// processed them; one second's worth may be sent at once.
     #[arg(long, default_value_t = 5000, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "REQUESTS")]
     pub max_rate: u32,
     /// Wait instead of polling: pollers and validators follow `Link: <…>; rel="next"` of each response.

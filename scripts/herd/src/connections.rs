@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     answer::{Answer, Failed},
+    course::{Course, Phase},
     failures::Reason,
     http1::{Http1, Unanswered},
     http2::Http2,
@@ -33,7 +34,6 @@ pub(super) struct Connections {
     sockets: Rc<Sockets>,
     client: Rc<Client>,
     pools: RefCell<Vec<Rc<Pool>>>,
-    reopened: Cell<u64>,
 }
 
 /// The connections to one server.
@@ -58,8 +58,26 @@ enum Connection {
 /// What one request is sent with.
 pub(super) struct Place {
     pool: Rc<Pool>,
-    /// `None` if a connection may be shared with other requests.
+    /// `None` if a connection may be shared with other requests, or if a new one is needed.
     turn: Option<Turn>,
+    /// How often the request was sent before, because the server has not processed it. Such a one gets a new connection.
+    repeats: u32,
+}
+
+/// A request without a response.
+pub(super) struct Lost {
+    /// Why.
+    pub failed: Failed,
+    /// What it can be sent with again: a server has closed an idle connection (RFC 9112 §9.3.1), or a connection of HTTP/2,
+    /// without having processed it (RFC 9113 §6.8).
+    pub again: Option<Place>,
+}
+
+impl From<Failed> for Lost {
+    fn from(failed: Failed) -> Self {
+        let again = None;
+        Self { failed, again }
+    }
 }
 
 impl Connections {
@@ -71,7 +89,6 @@ impl Connections {
             client: Client::new(Rc::clone(&sockets)),
             sockets,
             pools: RefCell::default(),
-            reopened: Cell::default(),
         }
     }
 
@@ -89,56 +106,67 @@ impl Connections {
                 }
             },
         };
-        Place { pool, turn }
+        Place {
+            pool,
+            turn,
+            repeats: 0,
+        }
     }
 
-    /// Sends a request and reads the response. If an idle connection turns out to be closed by the server, opens a new one,
-    /// once (RFC 9112 §9.3.1). A request that the server says not to have processed is repeated a few times (RFC 9113 §8.7).
-    /// The caller bounds the time.
+    /// Sends a request, once, and reads the response. The caller bounds the time.
     ///
     /// # Errors
-    /// Why there is no complete response.
+    /// [`Lost`].
     pub(super) async fn send(
         &self,
         place: Place,
         keep: Keep,
         request: impl Fn() -> Outgoing,
-    ) -> Result<Answer, Failed> {
-        let Place { pool, turn } = place;
-        let (mut known, mut room) = match turn {
+        course: &Course,
+    ) -> Result<Answer, Lost> {
+        let Place {
+            pool,
+            turn,
+            repeats,
+        } = place;
+        let (known, room) = match turn {
             Some(Turn::Idle(connection)) => (Some(Connection::Http1(connection)), None),
             Some(Turn::Room(room)) => (None, Some(room)),
-            None => (pool.take(), None),
-        };
-        let mut repeats = 0;
-        loop {
-            let was_known = known.is_some();
-            let connection = match known.take() {
-                Some(connection) => connection,
-                None => pool.open(self, room.take()).await?,
-            };
-            let request = request();
-            // Others may have been carried out (RFC 9110 §9.2.2).
-            let is_idempotent = request.method().is_idempotent();
-            let lost = match pool.send(&self.client, connection, keep, request).await {
-                Ok(answer) => return Ok(answer),
-                Err(lost) => lost,
-            };
-            let may_repeat = match lost.unprocessed {
-                true => repeats < MOST_REPEATS,
-                false => was_known && lost.silent && is_idempotent,
-            };
-            if !may_repeat {
-                return Err(lost.failed);
+            None if repeats > 0 => (None, None),
+            None => {
+                if self.client.must_give_up() {
+                    pool.shared.take();
+                }
+                (pool.take(), None)
             }
-            repeats += 1;
-            self.reopened.set(self.reopened.get() + 1);
-        }
-    }
-
-    /// Returns how many connections were opened again since this was last asked.
-    pub(super) fn take_reopened(&self) -> u64 {
-        self.reopened.take()
+        };
+        let was_known = known.is_some();
+        let connection = match known {
+            Some(connection) => connection,
+            None => pool.open(self, room, course).await?,
+        };
+        course.enter(Phase::Stream);
+        let mut request = request();
+        request.body_mut().follow(course);
+        // Others may have been carried out (RFC 9110 §9.2.2).
+        let is_idempotent = request.method().is_idempotent();
+        let sending = pool.send(&self.client, connection, keep, request, course);
+        let unanswered = match sending.await {
+            Ok(answer) => return Ok(answer),
+            Err(unanswered) => unanswered,
+        };
+        let may_repeat = match unanswered.unprocessed {
+            true => repeats < MOST_REPEATS,
+            false => was_known && unanswered.silent && is_idempotent,
+        };
+        Err(Lost {
+            failed: unanswered.failed,
+            again: may_repeat.then(|| Place {
+                pool,
+                turn: None,
+                repeats: repeats + 1,
+            }),
+        })
     }
 
     /// Returns what a request over HTTP/1.1 can be sent with now, unless others wait for it already.
@@ -189,10 +217,11 @@ impl Pool {
         connection: Connection,
         keep: Keep,
         request: Outgoing,
+        course: &Course,
     ) -> Result<Answer, Unanswered> {
         match connection {
             Connection::Http1(mut connection) => {
-                let answer = connection.send(request, keep).await?;
+                let answer = connection.send(request, keep, course).await?;
                 if connection.is_idle().await
                     && let Some(kept) = client.take_back(&self.origin, connection)
                 {
@@ -204,12 +233,13 @@ impl Pool {
                 let mut request_sent = Sent {
                     pool: self,
                     client,
-                    before: connection.received.count(),
+                    before: connection.received.bytes(),
                     connection,
                     is_over: false,
                     is_gone: false,
                 };
-                let answer = request_sent.connection.send(request, keep).await;
+                let sending = request_sent.connection.send(request, keep, course);
+                let answer = sending.await;
                 request_sent.is_over = true;
                 // The connection itself may notice it only later.
                 let closed = |lost: &Unanswered| lost.failed.reason == Reason::Closed;
@@ -230,7 +260,12 @@ impl Pool {
 
     /// Opens a connection, with this room or some that it waits for. Requests that wait for the shared one get it when it is
     /// there.
-    async fn open(&self, client: &Connections, room: Option<Room>) -> Result<Connection, Failed> {
+    async fn open(
+        &self,
+        client: &Connections,
+        room: Option<Room>,
+        course: &Course,
+    ) -> Result<Connection, Failed> {
         let _opening = match self.may_share() {
             true => Some(self.opening.lock().await),
             false => None,
@@ -241,13 +276,17 @@ impl Pool {
         }
         let room = match room.or_else(|| client.client.room(|| client.close_idle())) {
             Some(room) => room,
-            None => match client.client.turn(&self.origin).await {
-                Some(Turn::Room(room)) => room,
-                Some(Turn::Idle(connection)) => return Ok(Connection::Http1(connection)),
-                None => return Err(Failed::new(Reason::NotSent, "no room for a connection")),
-            },
+            None => {
+                course.enter(Phase::Room);
+                match client.client.turn(&self.origin).await {
+                    Some(Turn::Room(room)) => room,
+                    Some(Turn::Idle(connection)) => return Ok(Connection::Http1(connection)),
+                    None => return Err(Failed::new(Reason::NotSent, "no room for a connection")),
+                }
+            }
         };
-        let stream = Stream::connect(&self.origin, client.number, client.from, room).await?;
+        let stream = Stream::connect(&self.origin, client.number, client.from, room, course);
+        let stream = stream.await?;
         if self.is_http2(&stream)? {
             let connection = Http2::new(stream).await?;
             self.shared.replace(Some(connection.clone()));
@@ -296,7 +335,7 @@ struct Sent<'a> {
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        let is_dead = !self.is_over && self.connection.received.count() == self.before;
+        let is_dead = !self.is_over && self.connection.received.bytes() == self.before;
         let is_last = self.connection.users() == 2;
         let is_wanted = is_last && self.client.is_place_wanted();
         if is_dead || self.is_gone || is_wanted || !self.connection.is_open() {

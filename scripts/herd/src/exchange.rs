@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -12,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     answer::{Answer, Failed},
-    connections::Connections,
+    connections::{Connections, Lost, Place},
+    course::Course,
     failures::Reason,
     limits::{Limit, Limits},
     plan::RequestPolicy,
@@ -110,7 +112,8 @@ impl Exchange {
         None
     }
 
-    /// Sends one request, unless the limits leave it no turn before the end of the run.
+    /// Sends one request, and sends it again while the server says not to have processed it, unless the limits leave it no
+    /// turn before the end of the run.
     async fn attempt<T>(
         &self,
         origin: &Arc<Origin>,
@@ -118,24 +121,7 @@ impl Exchange {
         request: &impl Fn() -> Outgoing,
         read: &mut impl FnMut(&Answer) -> Result<T, Failed>,
     ) -> Result<(Answer, T), Failed> {
-        let limit = Cell::new(Limit::Connections);
-        let held_back = |by| {
-            limit.set(by);
-            self.tally.borrow_mut().held_back(by);
-        };
-        let admitted = async {
-            let for_connection = || held_back(Limit::Connections);
-            let place = self.connections.place(origin, for_connection).await;
-            let permit = self.limits.admit(&self.timer, held_back).await?;
-            Some((place, permit))
-        };
-        let admitted = timeout_at(self.limits.end, admitted).await;
-        let Ok(Some((place, _permit))) = admitted else {
-            let detail = format!("{} left no turn before the end of the run", limit.get());
-            return Err(Failed::new(Reason::NotSent, detail));
-        };
-        let sent = Instant::now();
-        self.tally.borrow_mut().sent(sent);
+        let mut place = self.turn(origin).await?;
         let conditional = Cell::new(false);
         let request = || {
             let request = request();
@@ -144,34 +130,118 @@ impl Exchange {
             conditional.set(conditions.iter().any(|name| fields.contains_key(name)));
             request
         };
-        let answer = self.connections.send(place, keep, request);
-        let answer = match timeout_at(sent + self.policy.timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(timed_out()),
-        };
-        let now = Instant::now();
-        // A busy thread may check the timer only after a late response has arrived: that is a timeout too.
-        let answer = match answer {
-            Ok(_) if now - sent > self.policy.timeout => Err(timed_out()),
-            answer => answer,
-        };
-        self.tally
-            .borrow_mut()
-            .ended(sent, now, answer.as_ref().ok());
-        let answered = answer.and_then(|answer| match answer.failure(conditional.get()) {
-            Some(failed) => Err(failed),
-            None => read(&answer).map(|value| (answer, value)),
-        });
-        let mut tally = self.tally.borrow_mut();
-        tally.reopened(self.connections.take_reopened());
-        if let Err(failed) = &answered {
-            tally.unanswered(now, failed);
+        // For all of them together, as the client knows of one request only.
+        let mut left = self.policy.timeout;
+        loop {
+            let course = Course::default();
+            let sent = Instant::now();
+            let answer = self.send(place, keep, &request, left, &course).await;
+            let now = Instant::now();
+            left = left.saturating_sub(now - sent);
+            let lost = match answer {
+                Ok(answer) => {
+                    let answered = match answer.failure(conditional.get()) {
+                        Some(failed) => Err(failed),
+                        None => read(&answer).map(|value| (answer, value)),
+                    };
+                    return answered.inspect_err(|failed| self.unanswered(now, failed, &course));
+                }
+                Err(lost) => lost,
+            };
+            let again = lost.again.filter(|_| !left.is_zero());
+            place = match again {
+                Some(again) if self.may_repeat(sent, &course).await => again,
+                Some(_) | None => {
+                    if lost.failed.reason == Reason::OutOfResources && !course.is_written() {
+                        self.tally.borrow_mut().taken_back(sent);
+                    }
+                    self.unanswered(now, &lost.failed, &course);
+                    return Err(lost.failed);
+                }
+            };
         }
-        drop(tally);
-        answered
     }
-}
 
-fn timed_out() -> Failed {
-    Failed::new(Reason::TimedOut, "no complete response in time")
+    /// Waits until the limits allow another request.
+    ///
+    /// # Errors
+    /// [`Reason::NotSent`] if that is not before the end of the run.
+    async fn turn(&self, origin: &Arc<Origin>) -> Result<Place, Failed> {
+        let limit = Cell::new(Limit::Connections);
+        let held_back = |by| {
+            limit.set(by);
+            self.tally.borrow_mut().held_back(by);
+        };
+        let turn = async {
+            let for_connection = || held_back(Limit::Connections);
+            let place = self.connections.place(origin, for_connection).await;
+            let at = self.limits.reserve(Instant::now());
+            if at > Instant::now() {
+                held_back(Limit::Rate);
+                self.timer.until(at).await;
+            }
+            place
+        };
+        let turn = timeout_at(self.limits.end, turn).await;
+        turn.map_err(|_| {
+            let detail = format!("{} left no turn before the end of the run", limit.get());
+            Failed::new(Reason::NotSent, detail)
+        })
+    }
+
+    /// Sends a request once, and counts it.
+    async fn send(
+        &self,
+        place: Place,
+        keep: Keep,
+        request: &impl Fn() -> Outgoing,
+        timeout: Duration,
+        course: &Course,
+    ) -> Result<Answer, Lost> {
+        let sent = Instant::now();
+        self.tally.borrow_mut().sent(sent);
+        let answer = self.connections.send(place, keep, request, course);
+        let answer = timeout_at(sent + timeout, answer).await;
+        let now = Instant::now();
+        let answer = match answer {
+            // A busy thread may check the timer only after a late response has arrived: that is a timeout too.
+            Ok(Ok(_)) if now - sent > timeout => {
+                Err(Failed::new(Reason::TimedOut, "the response was complete too late").into())
+            }
+            Ok(answer) => answer,
+            Err(_) => Err(course.timed_out().into()),
+        };
+        let mut tally = self.tally.borrow_mut();
+        if course.was_held_back() {
+            tally.held_back(Limit::Connections);
+        }
+        tally.ended(sent, now, answer.as_ref().ok(), course);
+        answer
+    }
+
+    /// Counts a request, sent at `sent`, that can be sent again, and waits for its turn. Returns whether that is before the
+    /// end of the run. One that was not written yet has had its turn.
+    async fn may_repeat(&self, sent: Instant, course: &Course) -> bool {
+        if !course.is_written() {
+            self.tally.borrow_mut().taken_back(sent);
+            self.tally.borrow_mut().reopened();
+            return true;
+        }
+        let at = self.limits.reserve(Instant::now());
+        if at >= self.limits.end {
+            return false;
+        }
+        self.tally.borrow_mut().sent_again();
+        self.tally.borrow_mut().reopened();
+        if at > Instant::now() {
+            self.tally.borrow_mut().held_back(Limit::Rate);
+            self.timer.until(at).await;
+        }
+        true
+    }
+
+    fn unanswered(&self, now: Instant, failed: &Failed, course: &Course) {
+        let mut tally = self.tally.borrow_mut();
+        tally.unanswered(now, failed, course.phase());
+    }
 }

@@ -12,21 +12,26 @@ pub enum Reason {
     Unresolved,
     /// Nothing listens at the address.
     Refused,
-    /// No connection for another reason: no route, no free port or no file descriptor on this machine.
+    /// No connection for another reason, such as no route.
     Unreachable,
+    /// This machine has no file descriptor or no local port left for a connection: a fault of the load generator, whose
+    /// request is not sent.
+    OutOfResources,
     /// The TLS handshake failed, or TLS ended a connection.
     Tls,
     /// The server has reset the connection (TCP RST, or RST_STREAM of HTTP/2).
     Reset,
+    /// The server of HTTP/2 has refused the stream (REFUSED_STREAM, RFC 9113 §8.7), as servers with too much load do.
+    RefusedStream,
     /// The server has closed the connection before the end of a response's head.
     Closed,
     /// The server has closed the connection before the end of a body (RFC 9112 §8).
     Truncated,
     /// No complete response in time.
     TimedOut,
-    /// What the server sent is not HTTP.
+    /// What the server sent is not HTTP, or has no end before a response.
     Malformed,
-    /// A head, or a body that had to be kept, is longer than this program accepts.
+    /// A head, a Content-Length, or a body that had to be kept, is larger than this program accepts.
     TooLarge,
     /// A response with another status than 2xx, or 304 to a request without a condition.
     Status(u16),
@@ -37,12 +42,14 @@ pub enum Reason {
 }
 
 /// The names of the reasons that are no statuses.
-const NAMES: [(Reason, &str); 12] = [
+const NAMES: [(Reason, &str); 14] = [
     (Reason::Unresolved, "unresolved"),
     (Reason::Refused, "refused"),
     (Reason::Unreachable, "unreachable"),
+    (Reason::OutOfResources, "out of resources"),
     (Reason::Tls, "tls"),
     (Reason::Reset, "reset"),
+    (Reason::RefusedStream, "refused stream"),
     (Reason::Closed, "closed"),
     (Reason::Truncated, "truncated"),
     (Reason::TimedOut, "timed out"),
@@ -53,11 +60,15 @@ const NAMES: [(Reason, &str); 12] = [
 ];
 
 impl Reason {
-    /// Returns whether no complete response came, for another reason than a timeout.
+    /// Returns whether no complete response came to a request that was sent, for another reason than a timeout.
     pub fn is_lost(self) -> bool {
         !matches!(
             self,
-            Self::TimedOut | Self::Status(_) | Self::InvalidPage | Self::NotSent
+            Self::TimedOut
+                | Self::Status(_)
+                | Self::InvalidPage
+                | Self::NotSent
+                | Self::OutOfResources
         )
     }
 }

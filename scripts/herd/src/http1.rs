@@ -4,25 +4,29 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    task::Poll,
 };
 
-use bytes::Bytes;
 use http::Uri;
-use http_body_util::Full;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use crate::{
     answer::{Answer, Failed},
+    course::{Course, Payload, Phase},
     failures::Reason,
     response::{Keep, failure, read},
     target::Outgoing,
     transport::{Received, Stream},
 };
 
+/// Bytes before the end of the head of a response: hyper bounds one head to 400 kB, and interim responses (RFC 9110 §15.2)
+/// may come before it.
+const MOST_BEFORE_BODY: u64 = 512 * 1024;
+
 /// A connection, idle unless a request is being sent.
 pub(super) struct Http1 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Payload>,
     driver: Driver,
     received: Received,
 }
@@ -40,7 +44,7 @@ pub(super) struct Unanswered {
 /// What makes a connection work while it is polled.
 ///
 /// `None` when the connection has ended: dropping it fails a request that it has not taken.
-struct Driver(Option<Connection<TokioIo<Stream>, Full<Bytes>>>);
+struct Driver(Option<Connection<TokioIo<Stream>, Payload>>);
 
 impl Http1 {
     /// Speaks HTTP/1.1 on this stream.
@@ -70,22 +74,34 @@ impl Http1 {
         &mut self,
         request: Outgoing,
         keep: Keep,
+        course: &Course,
     ) -> Result<Answer, Unanswered> {
-        let before = self.received.count();
-        let sending = self.sender.try_send_request(in_origin_form(request));
-        let answer = async {
-            match sending.await {
-                Ok(response) => read(response, keep).await.map_err(|failed| (failed, false)),
-                Err(mut error) => {
-                    let unsent = error.take_message().is_some();
-                    Err((failure(error.error(), Reason::Closed), unsent))
+        let before = self.received.bytes();
+        let received = || self.received.bytes() - before;
+        let mut sending = pin!(self.sender.try_send_request(in_origin_form(request)));
+        let head = poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(head) => Poll::Ready(Ok(head)),
+            Poll::Pending if received() > MOST_BEFORE_BODY => Poll::Ready(Err(endless())),
+            Poll::Pending => {
+                if received() > 0 {
+                    course.enter(Phase::Head);
                 }
+                Poll::Pending
             }
+        });
+        let answer = async {
+            let head = head.await.map_err(|failed| (failed, false))?;
+            let response = head.map_err(|mut error| {
+                let unsent = has_come_back(error.take_message());
+                (failure(error.error(), Reason::Closed), unsent)
+            })?;
+            let answer = read(response, keep, course).await;
+            answer.map_err(|failed| (failed, false))
         };
         let answer = self.driver.run(answer).await;
         answer.map_err(|(failed, unsent)| Unanswered {
             unprocessed: unsent && before > 0,
-            silent: self.received.count() == before
+            silent: self.received.bytes() == before
                 && matches!(failed.reason, Reason::Closed | Reason::Reset),
             failed,
         })
@@ -116,6 +132,20 @@ impl Driver {
         })
         .await
     }
+}
+
+/// Returns whether the connection gives a request back, which it has not written.
+pub(super) fn has_come_back(request: Option<Outgoing>) -> bool {
+    let Some(mut request) = request else {
+        return false;
+    };
+    request.body_mut().unfollow();
+    true
+}
+
+fn endless() -> Failed {
+    let detail = format!("more than {MOST_BEFORE_BODY} bytes of interim responses (1xx)");
+    Failed::new(Reason::Malformed, detail)
 }
 
 /// Replaces the absolute URL by its path and query (RFC 9112 §3.2.1).

@@ -3,9 +3,7 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::{Uri, header::HOST, uri::Authority};
-use http_body_util::Full;
 use hyper::{
     client::conn::http2::{Builder, SendRequest},
     rt::Executor,
@@ -15,8 +13,9 @@ use tokio::task::spawn_local;
 
 use crate::{
     answer::{Answer, Failed},
+    course::{Course, Payload},
     failures::Reason,
-    http1::Unanswered,
+    http1::{Unanswered, has_come_back},
     response::{Keep, failure, is_refused_here, is_unprocessed, read},
     target::Outgoing,
     transport::{Received, Stream},
@@ -25,8 +24,8 @@ use crate::{
 /// A connection.
 #[derive(Clone)]
 pub(super) struct Http2 {
-    sender: SendRequest<Full<Bytes>>,
-    /// How often it has received something.
+    sender: SendRequest<Payload>,
+    /// How much it has received.
     pub received: Received,
     /// One for the pool, and one for each request.
     users: Rc<()>,
@@ -66,13 +65,18 @@ impl Http2 {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub(super) async fn send(&self, request: Outgoing, keep: Keep) -> Result<Answer, Unanswered> {
+    pub(super) async fn send(
+        &self,
+        request: Outgoing,
+        keep: Keep,
+        course: &Course,
+    ) -> Result<Answer, Unanswered> {
         let sending = self
             .sender
             .clone()
             .try_send_request(with_authority(request));
         let response = sending.await.map_err(|mut error| {
-            let unsent = error.take_message().is_some() && self.received.count() > 0;
+            let unsent = has_come_back(error.take_message()) && self.received.bytes() > 0;
             let unprocessed = unsent || is_unprocessed(error.error());
             let mut failed = failure(error.error(), Reason::Closed);
             if is_refused_here(error.error()) {
@@ -85,7 +89,8 @@ impl Http2 {
                 unprocessed,
             }
         })?;
-        read(response, keep).await.map_err(|failed| Unanswered {
+        let answer = read(response, keep, course).await;
+        answer.map_err(|failed| Unanswered {
             failed,
             unprocessed: false,
             silent: false,

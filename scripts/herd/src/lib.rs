@@ -17,6 +17,7 @@
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |
+//! | `course` | how far a request has come when it times out, and whether it was written |
 //! | `connections` | the connections of one client: idle ones, new ones, and those that the server has closed |
 //! | `sockets` | the open connections of a shard, of which there are at most so many |
 //! | `http1`, `http2`, `transport`, `tls` | one connection: a version of HTTP, and the bytes below it |
@@ -49,6 +50,7 @@ mod clients;
 pub mod condition;
 pub mod config;
 mod connections;
+pub mod course;
 pub mod curve;
 mod effect;
 mod exchange;
@@ -113,8 +115,10 @@ use target::Origin;
 
 /// Timeout of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// File descriptors in addition to those of the clients: standard streams, epoll, metrics.
+/// File descriptors in addition to those of the clients: standard streams, metrics.
 const SPARE_FILES: u64 = 64;
+/// File descriptors of each thread: epoll, its waker, signals, a timer.
+const THREAD_FILES: u64 = 8;
 
 /// Reasons why a run cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -128,9 +132,11 @@ pub enum HerdError {
         source: std::io::Error,
     },
     /// The limit of open files is too low.
-    #[error("{needed} file descriptors are needed, {allowed} allowed: raise `ulimit -n`")]
+    #[error(
+        "{needed} file descriptors are needed, {allowed} allowed: raise `ulimit -n`, or lower --max-connections"
+    )]
     Files {
-        /// Required for all connections.
+        /// Required for all connections and threads.
         needed: u64,
         /// The hard limit.
         allowed: u64,
@@ -170,8 +176,8 @@ pub enum HerdError {
 /// [`HerdError`], before any request is sent.
 pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, HerdError> {
     processes::are_there(&plan.server_pids)?;
-    is_there(&plan)?;
     allow_files(&plan)?;
+    is_there(&plan)?;
     let plan = Arc::new(plan);
     let side = server_side::begin(&plan).await?;
     let clients = plan.clients();
@@ -305,7 +311,8 @@ fn accepts(origin: &Origin) -> Result<(), HerdError> {
 }
 
 fn allow_files(plan: &Plan) -> Result<(), HerdError> {
-    let needed = u64::from(plan.max_connections) + SPARE_FILES;
+    let threads = u64::from(plan.threads) * THREAD_FILES;
+    let needed = u64::from(plan.max_connections) + threads + SPARE_FILES;
     // If the limit cannot be read, assume that it is high enough.
     let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
     if allowed < needed {

@@ -4,11 +4,11 @@
 use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
-use crate::{sockets::Sockets, timer::Timer};
+use crate::sockets::Sockets;
 
 /// Polls of a run that may be without an answer at the same time, those that wait for a connection included. Each takes
 /// some kilobytes. There is room for more if more clients or connections are allowed.
@@ -76,22 +76,20 @@ impl fmt::Display for Limit {
 
 /// Limits of all clients of a shard together.
 pub(super) struct Limits {
-    /// As many as requests may be in flight.
-    connections: Semaphore,
     /// As many as polls may be without an answer.
     polls: Arc<Semaphore>,
     /// Time between two requests at the maximum rate.
     gap: Duration,
     /// Earliest time of the next request at that rate.
     next: Cell<Instant>,
-    /// As many open connections, idle ones included.
+    /// The open connections, idle ones included.
     pub sockets: Rc<Sockets>,
     /// End of the run: no retry starts after it.
     pub end: Instant,
 }
 
 impl Limits {
-    /// The part of a run that is limited to `connections` concurrent requests and `rate` requests per second, until `end`.
+    /// The part of a run that is limited to `connections` connections and `rate` requests per second, until `end`.
     pub(super) fn new(
         part: Part,
         connections: u32,
@@ -106,7 +104,6 @@ impl Limits {
         let polls = MOST_POLLS.max(part.clients).max(connections);
         let connections = part.share(connections).max(1) as usize;
         Self {
-            connections: Semaphore::new(connections),
             sockets: Rc::new(Sockets::new(connections, part.of(part.clients) as usize)),
             polls: Arc::new(Semaphore::new(part.share(polls) as usize)),
             gap,
@@ -125,31 +122,9 @@ impl Limits {
         Arc::clone(&self.polls).try_acquire_owned().ok()
     }
 
-    /// Waits until the limits allow another request: a free connection, and the rate (a leaky bucket of one second, and of
-    /// one request at least). `held_back` is called before it waits for either.
-    pub(super) async fn admit(
-        &self,
-        timer: &Timer,
-        held_back: impl Fn(Limit),
-    ) -> Option<SemaphorePermit<'_>> {
-        let permit = match self.connections.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                held_back(Limit::Connections);
-                // The semaphore is never closed.
-                self.connections.acquire().await.ok()?
-            }
-        };
-        let next = self.reserve(Instant::now());
-        if next > Instant::now() {
-            held_back(Limit::Rate);
-            timer.until(next).await;
-        }
-        Some(permit)
-    }
-
-    /// Returns when the next request may be sent, which takes its place.
-    fn reserve(&self, now: Instant) -> Instant {
+    /// Returns when the next request may be sent, which takes its place: a leaky bucket of one second, and of one request
+    /// at least.
+    pub(super) fn reserve(&self, now: Instant) -> Instant {
         let saved = BURST.saturating_sub(self.gap);
         let next = self.next.get().max(now.checked_sub(saved).unwrap_or(now));
         self.next.set(next + self.gap);

@@ -11,7 +11,8 @@ use crate::{
 /// Says that the figures are not those of a whole run, or those of the load generator rather than of the server, and why, if
 /// they are.
 pub(crate) fn bottleneck(run: &Run) -> Option<String> {
-    let reasons = [early(run), slow(run), limited(&run.pollers)];
+    let pollers = &run.pollers;
+    let reasons = [early(run), slow(run), exhausted(pollers), limited(pollers)];
     let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
@@ -33,6 +34,17 @@ fn early(run: &Run) -> Option<String> {
             count(polls)
         ),
     })
+}
+
+/// Says what the machine of the load generator had too little of, if that kept requests of these clients from being sent.
+fn exhausted(role: &Role) -> Option<String> {
+    let mut reasons = role.failures.iter();
+    let (_, failed) = reasons.find(|(reason, _)| *reason == Reason::OutOfResources)?;
+    Some(format!(
+        "the load generator ran out of resources, and could not send {} requests: {}",
+        count(failed.count),
+        failed.first
+    ))
 }
 
 /// Says what the limits of the run did to these clients, if they did anything.
@@ -100,7 +112,8 @@ pub(crate) fn further(run: &Run) -> Vec<String> {
     let others = others.into_iter();
     let others = others.filter_map(|(who, role)| Some((who, role?)));
     let of_others = others.clone().flat_map(|(who, role)| {
-        let remarks = limited(role).into_iter().chain(first_failures(role));
+        let remarks = exhausted(role).into_iter().chain(limited(role));
+        let remarks = remarks.chain(first_failures(role));
         remarks.map(move |remark| format!("{who}: {remark}"))
     });
     let waiting = [("clients", &run.pollers)].into_iter().chain(others);

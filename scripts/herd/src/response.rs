@@ -8,6 +8,7 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{Answer, Failed},
+    course::{Course, Phase},
     failures::Reason,
     tls, transport,
 };
@@ -24,11 +25,16 @@ pub(super) enum Keep {
     Nothing,
 }
 
-/// Reads the body to its end.
+/// Reads the body to its end, and notes how far it has come.
 ///
 /// # Errors
 /// If the connection fails or ends before the end of the body (RFC 9112 §8), or if the body is too long to be kept.
-pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Answer, Failed> {
+pub(super) async fn read(
+    response: Response<Incoming>,
+    keep: Keep,
+    course: &Course,
+) -> Result<Answer, Failed> {
+    course.enter(Phase::Body);
     let mut answer = Answer::new(response.status(), response.headers());
     let is_http2 = response.version() == Version::HTTP_2;
     let has_length = response.headers().contains_key(CONTENT_LENGTH);
@@ -45,6 +51,7 @@ pub(super) async fn read(response: Response<Incoming>, keep: Keep) -> Result<Ans
             continue;
         };
         answer.bytes += data.len() as u64;
+        course.received(data.len() as u64);
         if keep == Keep::Body {
             if answer.bytes > MAX_KEPT_BYTES {
                 return Err(too_large());
@@ -68,7 +75,7 @@ pub(super) fn too_large() -> Failed {
 
 /// Returns a failure after the head of a response: a body that ends too soon is truncated, whatever ended it.
 fn in_body(mut failed: Failed) -> Failed {
-    if failed.reason == Reason::Reset {
+    if matches!(failed.reason, Reason::Reset | Reason::RefusedStream) {
         failed.reason = Reason::Truncated;
     }
     failed
@@ -88,7 +95,9 @@ pub(super) fn failure(error: &hyper::Error, ended: Reason) -> Failed {
         detail = format!("{detail} ({code:?})");
     }
     if error.is_parse_too_large() {
-        let detail = format!("{detail}: more than 100 fields, or more than 400 kB");
+        // hyper does not say which.
+        let detail =
+            "a head of more than 100 fields or 400 kB, or a Content-Length of more than 2^64 - 3";
         return Failed::new(Reason::TooLarge, detail);
     }
     if error.is_parse() {
@@ -122,20 +131,21 @@ fn of_http2(error: &h2::Error, ended: Reason) -> Reason {
     match error.get_io() {
         Some(error) => of_stream(error, ended),
         None if error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR) => ended,
-        None if error.is_remote() => Reason::Reset,
+        None if error.is_remote() => match error.reason() {
+            Some(h2::Reason::REFUSED_STREAM) if error.is_reset() => Reason::RefusedStream,
+            Some(_) | None => Reason::Reset,
+        },
         None => Reason::Malformed,
     }
 }
 
-/// Returns whether a server of HTTP/2 says that it has not processed the request (RFC 9113 §8.7): it has refused the
-/// stream, or it ends the connection in an orderly way, with a stream before this one as the last.
+/// Returns whether a server of HTTP/2 ends the connection in an orderly way, with a stream before that of the request as
+/// the last: it has not processed the request (RFC 9113 §6.8). It has not either if it refuses the stream, which is how
+/// servers shed load: the policy of the client decides about that.
 pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
-    let error = cause::<h2::Error>(error).filter(|error| error.is_remote());
-    error.is_some_and(|error| match error.reason() {
-        Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
-        // Streams up to the last one do not get this error.
-        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
-        Some(_) | None => false,
+    // Streams up to the last one do not get this error.
+    cause::<h2::Error>(error).is_some_and(|error| {
+        error.is_remote() && error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
     })
 }
 

@@ -31,12 +31,15 @@ impl Failure {
         match reason {
             Reason::TimedOut => Some(Self::TimedOut),
             Reason::Status(429 | 500..) => Some(Self::Refused { retry_after }),
-            Reason::Status(_) | Reason::InvalidPage | Reason::NotSent => None,
+            Reason::Status(_) | Reason::InvalidPage | Reason::NotSent | Reason::OutOfResources => {
+                None
+            }
             Reason::Unresolved
             | Reason::Refused
             | Reason::Unreachable
             | Reason::Tls
             | Reason::Reset
+            | Reason::RefusedStream
             | Reason::Closed
             | Reason::Truncated
             | Reason::Malformed

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     condition::strict,
+    course::Phase,
     failures::{Failed, Failures, Reason},
     never,
 };
@@ -83,16 +84,27 @@ pub struct Role {
     /// Polls that were skipped because their client still waited for the previous response. Their
     /// latency is measured up to that response.
     pub missed: u64,
-    /// Requests sent.
+    /// Attempts to get a response: first requests, retries, and those that were sent again as the server has not processed
+    /// them. An attempt without a connection is one, too.
     pub attempts: u64,
+    /// Attempts of which nothing was written: they got no connection or no stream.
+    #[serde(default)]
+    pub unsent: u64,
+    /// Attempts that the server has not processed, and that were therefore followed by another one at once: it has closed an
+    /// idle connection (RFC 9112 §9.3.1), or a connection of HTTP/2 in an orderly way (RFC 9113 §6.8).
+    #[serde(default)]
+    pub sent_again: u64,
     /// Responses by status, including those to retries.
     pub statuses: BTreeMap<u16, u64>,
     /// Requests that do not count as answered, by reason.
     pub failures: Failures,
-    /// Requests in flight at the end of the run. Each request sent was answered, failed, or is in flight.
+    /// Requests that timed out, by what they had not got.
+    #[serde(default)]
+    pub timed_out_with: BTreeMap<Phase, u64>,
+    /// Requests in flight at the end of the run. Each attempt was answered, failed, was sent again, or is in flight.
     pub in_flight: u64,
-    /// Idle connections that turned out to be closed by the server, and were opened again for the same request (RFC 9112
-    /// §9.3.1).
+    /// Connections that turned out to be closed by the server, and were opened again for the same request, whether it had
+    /// been sent or not.
     pub reopened: u64,
     /// What the limits of the run held back.
     #[serde(default)]
@@ -101,7 +113,7 @@ pub struct Role {
     pub retries_after_timeout: u64,
     /// Retries after other failures.
     pub retries_after_other: u64,
-    /// Body bytes received, encoded.
+    /// Body bytes received, encoded, those of responses that failed included.
     pub body_bytes: u64,
     /// Body bytes saved by 304s.
     pub saved_bytes: u64,
@@ -219,7 +231,7 @@ pub struct Slice {
     pub due: u64,
     /// Polls answered in the bucket.
     pub answered: u64,
-    /// Requests sent in the bucket.
+    /// Attempts that began in the bucket.
     pub attempts: u64,
     /// Requests that failed in the bucket, by reason.
     pub failures: BTreeMap<Reason, u64>,
@@ -319,7 +331,7 @@ impl Run {
         number as f64 / self.seconds.max(1e-9)
     }
 
-    /// Returns the number of requests of all clients.
+    /// Returns the number of attempts of all clients.
     pub fn attempts(&self) -> u64 {
         let others = [&self.validators, &self.writers].into_iter().flatten();
         self.pollers.attempts + others.map(|role| role.attempts).sum::<u64>()
@@ -392,7 +404,12 @@ impl Role {
         self.failures.count(Reason::is_lost)
     }
 
-    /// Returns the requests per poll.
+    /// Returns the requests of which something was written.
+    pub fn sent(&self) -> u64 {
+        self.attempts.saturating_sub(self.unsent)
+    }
+
+    /// Returns the requests per poll: all attempts, as a client that gets no connection has tried as well.
     pub fn amplification(&self) -> f64 {
         let cut_off = self.waits.as_ref().map_or(0, |waits| waits.cut_off);
         self.attempts as f64 / (self.due + cut_off).max(1) as f64

@@ -9,6 +9,7 @@ use tokio::time::{Instant, interval, timeout};
 use crate::{
     HerdError,
     connections::Connections,
+    course::Course,
     plan::{Counter, Plan},
     processes,
     response::Keep,
@@ -133,8 +134,9 @@ async fn read(counter: &Counter) -> Result<Option<u64>, String> {
     let request = || target.request(Method::GET, Bytes::new());
     let connections = Connections::new(0, None, Rc::new(Sockets::new(1, 1)));
     let place = connections.place(&target.origin, || {}).await;
-    let answer = connections.send(place, Keep::Body, request);
-    let answer = answer.await.map_err(|failed| failed.detail)?;
+    let course = Course::default();
+    let answer = connections.send(place, Keep::Body, request, &course);
+    let answer = answer.await.map_err(|lost| lost.failed.detail)?;
     if !answer.status.is_success() {
         return Err(answer.status.to_string());
     }

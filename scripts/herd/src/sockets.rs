@@ -179,6 +179,13 @@ impl Client {
         self.is_waiting() || !self.sockets.waiting.borrow().is_empty()
     }
 
+    /// Returns whether a connection that requests share takes the place that others wait for: it would be idle never if
+    /// further requests were sent on it.
+    pub(super) fn must_give_up(&self) -> bool {
+        let has_more = self.open.get() > self.sockets.share;
+        self.is_waiting() || has_more && self.is_place_wanted()
+    }
+
     /// Returns whether it has less than its share.
     fn has_less(&self) -> bool {
         self.open.get() < self.sockets.share

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     aligned::{aligned, printable},
+    course::Phase,
     failures::Reason,
     never::NEVER,
     remarks::remarks,
@@ -102,7 +103,15 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     rows.extend([
         of("polls without a response", |role| count(role.failed)),
         of("polls skipped, waiting", |role| count(role.missed)),
-        of("requests sent", |role| count(role.attempts)),
+        of("requests sent", |role| count(role.sent())),
+    ]);
+    if runs.iter().any(|run| run.pollers.unsent > 0) {
+        rows.push(of("attempts with nothing sent", |role| count(role.unsent)));
+    }
+    if runs.iter().any(|run| run.pollers.sent_again > 0) {
+        rows.push(of("sent again", |role| count(role.sent_again)));
+    }
+    rows.extend([
         of("requests per poll", |role| {
             format!("{:.2}", role.amplification())
         }),
@@ -122,6 +131,16 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     for reason in reasons {
         rows.push(row(runs, &format!("failed: {reason}"), |run| {
             count(run.pollers.failures.of(reason))
+        }));
+    }
+    let phases: BTreeSet<Phase> = runs
+        .iter()
+        .flat_map(|run| run.pollers.timed_out_with.keys().copied())
+        .collect();
+    for phase in phases {
+        rows.push(row(runs, &format!("timed out: {phase}"), |run| {
+            let timed_out = run.pollers.timed_out_with.get(&phase);
+            count(timed_out.copied().unwrap_or_default())
         }));
     }
     for (limit, held_back) in LIMITS {
@@ -176,7 +195,7 @@ fn other_rows(
         })
     };
     vec![
-        of("requests", |role| count(role.attempts)),
+        of("requests", |role| count(role.sent())),
         of(rows_name, |role| count(role.rows)),
         of("without a response", |role| count(role.failed)),
         of("timeouts / lost / 5xx", |role| {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     answer::{Answer, Failed},
+    course::{Course, Phase},
     failures::{Failures, Reason},
     latencies::Latencies,
     limits::Limit,
@@ -44,9 +45,12 @@ pub(super) struct Tally {
     failed: u64,
     missed: u64,
     attempts: u64,
+    unsent: u64,
+    sent_again: u64,
     in_flight: u64,
     statuses: BTreeMap<u16, u64>,
     failures: Failures,
+    timed_out: BTreeMap<Phase, u64>,
     reopened: u64,
     held_back: HeldBack,
     retries_after_timeout: u64,
@@ -129,9 +133,12 @@ impl Tally {
             failed: 0,
             missed: 0,
             attempts: 0,
+            unsent: 0,
+            sent_again: 0,
             in_flight: 0,
             statuses: BTreeMap::new(),
             failures: Failures::default(),
+            timed_out: BTreeMap::new(),
             reopened: 0,
             held_back: HeldBack::default(),
             retries_after_timeout: 0,
@@ -181,26 +188,48 @@ impl Tally {
     }
 
     /// Counts the end of a request that was sent at `sent`, and its response, if it is complete.
-    pub(super) fn ended(&mut self, sent: Instant, now: Instant, answer: Option<&Answer>) {
+    pub(super) fn ended(
+        &mut self,
+        sent: Instant,
+        now: Instant,
+        answer: Option<&Answer>,
+        course: &Course,
+    ) {
         self.in_flight -= 1;
+        self.unsent += u64::from(!course.is_written());
+        self.body_bytes += course.body_bytes();
         if let Some(answer) = answer {
             *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
-            self.body_bytes += answer.bytes;
             self.service.record(now - sent);
         }
     }
 
-    /// Counts a request that does not count as answered.
-    pub(super) fn unanswered(&mut self, now: Instant, failed: &Failed) {
+    /// Takes back a request that has ended without being written: the server knows nothing of it.
+    pub(super) fn taken_back(&mut self, sent: Instant) {
+        self.attempts -= 1;
+        self.unsent -= 1;
+        self.bucket(sent, |bucket| bucket.attempts -= 1);
+    }
+
+    /// Counts a request that the server has not processed, and that is sent again.
+    pub(super) fn sent_again(&mut self) {
+        self.sent_again += 1;
+    }
+
+    /// Counts a request that does not count as answered, and what it waited for at last.
+    pub(super) fn unanswered(&mut self, now: Instant, failed: &Failed, phase: Phase) {
+        if failed.reason == Reason::TimedOut {
+            *self.timed_out.entry(phase).or_default() += 1;
+        }
         self.failures.add(failed.reason, &failed.detail);
         self.bucket(now, |bucket| {
             *bucket.failures.entry(failed.reason).or_default() += 1;
         });
     }
 
-    /// Counts connections that the server had closed and that were opened again.
-    pub(super) fn reopened(&mut self, connections: u64) {
-        self.reopened += connections;
+    /// Counts a connection that the server had closed and that is opened again.
+    pub(super) fn reopened(&mut self) {
+        self.reopened += 1;
     }
 
     /// Counts a retry.
@@ -323,9 +352,12 @@ impl Tally {
             failed,
             missed,
             attempts,
+            unsent,
+            sent_again,
             in_flight,
             statuses,
             failures,
+            timed_out,
             reopened,
             held_back,
             retries_after_timeout,
@@ -347,11 +379,16 @@ impl Tally {
         self.failed += failed;
         self.missed += missed;
         self.attempts += attempts;
+        self.unsent += unsent;
+        self.sent_again += sent_again;
         self.in_flight += in_flight;
         for (status, count) in statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
         self.failures.merge(failures);
+        for (phase, count) in timed_out {
+            *self.timed_out.entry(*phase).or_default() += count;
+        }
         self.reopened += reopened;
         self.held_back.merge(*held_back);
         self.retries_after_timeout += retries_after_timeout;
@@ -402,9 +439,12 @@ impl Tally {
             failed: self.failed,
             missed: self.missed,
             attempts: self.attempts,
+            unsent: self.unsent,
+            sent_again: self.sent_again,
             statuses: self.statuses.clone(),
             in_flight: self.in_flight,
             failures: self.failures.clone(),
+            timed_out_with: self.timed_out.clone(),
             reopened: self.reopened,
             held_back_by: self.held_back,
             retries_after_timeout: self.retries_after_timeout,

@@ -10,12 +10,12 @@ use http::{
     HeaderMap, Method, Request, Uri,
     header::{HOST, HeaderValue, USER_AGENT},
 };
-use http_body_util::Full;
 use rustls::pki_types::ServerName;
 use url::Url;
 
 use crate::{
     config::ConnectionOptions,
+    course::Payload,
     invalid::PlanError,
     resolve::Resolve,
     secrets::{Environment, expanded_url, url_without_secrets},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A request with its whole body.
-pub(super) type Outgoing = Request<Full<Bytes>>;
+pub(super) type Outgoing = Request<Payload>;
 
 /// The value of User-Agent.
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!("herd/", env!("CARGO_PKG_VERSION")));
@@ -74,7 +74,7 @@ pub struct Target {
 impl Origin {
     /// Begins a request for a URL of this server. Host comes first (RFC 9110 §7.2).
     pub(super) fn request(&self, method: Method, url: Uri, body: Bytes) -> Outgoing {
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(Payload::new(body));
         let mut fields = HeaderMap::with_capacity(FIELDS);
         fields.insert(HOST, self.host.clone());
         fields.insert(USER_AGENT, PRODUCT);

@@ -1,4 +1,4 @@
-//! The bytes below HTTP: connecting, TLS, and whether anything was received.
+//! The bytes below HTTP: connecting, TLS, and how much was received.
 
 use std::{
     cell::Cell,
@@ -17,16 +17,24 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     answer::Failed,
+    course::{Course, Phase},
     failures::Reason,
     sockets::Room,
     target::{HTTP2, Origin},
     tls,
 };
 
+/// A connection that has received so many bytes without a pause lets others work before it reads on.
+const MOST_AT_ONCE: usize = 64 * 1024;
+/// ENFILE and EMFILE, of every Unix: the system, or this process, has no file descriptor left.
+const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+
 /// A connection to a server.
 pub(super) struct Stream {
     bytes: Bytes,
     received: Received,
+    /// Bytes since it was last not ready.
+    at_once: usize,
     _room: Room,
 }
 
@@ -36,13 +44,13 @@ enum Bytes {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// How often a connection has received something.
+/// How much a connection has received.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Received(Rc<Cell<u64>>);
 
 impl Received {
-    /// Returns the number of reads so far that brought something.
-    pub(super) fn count(&self) -> u64 {
+    /// Returns the number of bytes so far.
+    pub(super) fn bytes(&self) -> u64 {
         self.0.get()
     }
 
@@ -63,11 +71,14 @@ impl Stream {
         number: u32,
         from: Option<IpAddr>,
         room: Room,
+        course: &Course,
     ) -> Result<Self, Failed> {
+        course.enter(Phase::Connection);
         let tcp = connect_to_one(&origin.addresses, number, from).await?;
         let bytes = match &origin.tls {
             None => Bytes::Plain(tcp),
             Some(tls) => {
+                course.enter(Phase::Tls);
                 let connector = TlsConnector::from(tls.config.clone());
                 let stream = connector.connect(tls.name.clone(), tcp).await;
                 Bytes::Tls(Box::new(
@@ -78,6 +89,7 @@ impl Stream {
         Ok(Self {
             bytes,
             received: Received::default(),
+            at_once: 0,
             _room: room,
         })
     }
@@ -90,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// Returns a view on how often the connection has received something.
+    /// Returns a view on how much the connection has received.
     pub(super) fn received(&self) -> Received {
         self.received.clone()
     }
@@ -107,7 +119,13 @@ async fn connect_to_one(
     for address in own.iter().chain(others) {
         match connect_to(*address, from).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => failed = failure(&error, Reason::Unreachable),
+            Err(error) => {
+                let this = failure(&error, Reason::Unreachable);
+                // What an address has refused says more than that there was no local port for the next one.
+                if this.reason != Reason::OutOfResources || failed.reason == Reason::Unresolved {
+                    failed = this;
+                }
+            }
         }
     }
     Err(failed)
@@ -130,6 +148,9 @@ async fn connect_to(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Tcp
 pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
     use io::ErrorKind as Kind;
     let kind = error.kind();
+    if let Some(detail) = out_of_resources(error) {
+        return Failed::new(Reason::OutOfResources, detail);
+    }
     let reason = if tls::is_cause(error) {
         Reason::Tls
     } else if kind == Kind::ConnectionRefused {
@@ -142,6 +163,22 @@ pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
         other
     };
     Failed::new(reason, error.to_string())
+}
+
+/// Returns what this machine has run out of, if that is the cause, and what to do.
+fn out_of_resources(error: &io::Error) -> Option<String> {
+    use io::ErrorKind as Kind;
+    let code = error.raw_os_error()?;
+    let (what, cure) = if cfg!(unix) && NO_DESCRIPTOR.contains(&code) {
+        let cure = "raise `ulimit -n` or fs.file-max, or lower --max-connections";
+        ("no descriptor", cure)
+    } else if matches!(error.kind(), Kind::AddrNotAvailable | Kind::AddrInUse) {
+        let cure = "widen net.ipv4.ip_local_port_range, or give --from-addresses";
+        ("no local port", cure)
+    } else {
+        return None;
+    };
+    Some(format!("{what}: {error}: {cure}"))
 }
 
 /// A stream of either kind.
@@ -164,11 +201,19 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.at_once >= MOST_AT_ONCE {
+            self.at_once = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = self.bytes().poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.received.0.set(self.received.0.get() + 1);
-        }
+        let length = buffer.filled().len() - before;
+        self.received.0.set(self.received.bytes() + length as u64);
+        self.at_once = match read {
+            Poll::Pending => 0,
+            Poll::Ready(_) => self.at_once + length,
+        };
         read
     }
 }
@@ -203,5 +248,27 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.bytes().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_this_machine_lacks_is_no_fault_of_the_network() {
+        for (code, reason, first) in [
+            (23, Reason::OutOfResources, "no descriptor"),
+            (24, Reason::OutOfResources, "no descriptor"),
+            (98, Reason::OutOfResources, "no local port"),
+            (99, Reason::OutOfResources, "no local port"),
+            (101, Reason::Unreachable, "Network is unreachable"),
+            (111, Reason::Refused, "Connection refused"),
+        ] {
+            let failed = failure(&io::Error::from_raw_os_error(code), Reason::Unreachable);
+            assert_eq!(failed.reason, reason, "{code}");
+            assert!(failed.detail.starts_with(first), "{code}: {failed:?}");
+        }
     }
 }

@@ -13,7 +13,9 @@
 //! - rebuilds are the server's own count
 //! - several threads: see `load_generator/threads.rs`
 //! - clients that wait: see `load_generator/waiting.rs`; strange servers: see `load_generator/strange.rs`
-//!   and `load_generator/http2.rs`; pages that are too long: see `load_generator/pages.rs`;
+//!   and `load_generator/http2.rs`; endless responses: see `load_generator/floods.rs`; what is sent again: see
+//!   `load_generator/sent_again.rs`; how far a request had come: see `load_generator/timeouts.rs`; a machine without
+//!   descriptors: see `load_generator/exhausted.rs`; pages that are too long: see `load_generator/pages.rs`;
 //!   how many connections, and to which address: see `load_generator/sockets.rs`; files, signals and other processes: see `load_generator/outside.rs`;
 //!   TLS and HTTP/2: see `load_generator/nginx.rs`
 //! - a response that is cut off counts as a lost connection, for clients of every kind; interim responses are skipped
@@ -31,6 +33,11 @@
 mod client;
 #[path = "load_generator/effect.rs"]
 mod effect;
+#[cfg(unix)]
+#[path = "load_generator/exhausted.rs"]
+mod exhausted;
+#[path = "load_generator/floods.rs"]
+mod floods;
 #[path = "load_generator/http2.rs"]
 mod http2;
 #[path = "../examples/lab/mod.rs"]
@@ -52,12 +59,16 @@ mod results;
 mod schedule;
 #[path = "load_generator/secrets.rs"]
 mod secrets;
+#[path = "load_generator/sent_again.rs"]
+mod sent_again;
 #[path = "load_generator/sockets.rs"]
 mod sockets;
 #[path = "load_generator/strange.rs"]
 mod strange;
 #[path = "load_generator/threads.rs"]
 mod threads;
+#[path = "load_generator/timeouts.rs"]
+mod timeouts;
 #[path = "load_generator/waiting.rs"]
 mod waiting;
 
