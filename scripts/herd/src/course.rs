@@ -31,7 +31,7 @@ pub enum Phase {
     Tls,
     /// A stream: HTTP/2 has as many as the server allows (SETTINGS_MAX_CONCURRENT_STREAMS, RFC 9113 §5.1.2).
     Stream,
-    /// The first byte of the response. With HTTP/2 its whole head, as other responses come on the same connection.
+    /// The first byte of the response; with HTTP/2 its head, as the bytes on the connection may be those of other responses.
     Response,
     /// The rest of the head of the response.
     Head,
@@ -114,7 +114,7 @@ impl Course {
             Phase::Connection => "not connected".to_owned(),
             Phase::Tls => "connected, but no TLS handshake".to_owned(),
             Phase::Stream => "no room for a stream (SETTINGS_MAX_CONCURRENT_STREAMS)".to_owned(),
-            Phase::Response => "no byte of the response".to_owned(),
+            Phase::Response => "the response has not begun".to_owned(),
             Phase::Head => "the head of the response is incomplete".to_owned(),
             Phase::Body => {
                 let bytes = self.body_bytes();

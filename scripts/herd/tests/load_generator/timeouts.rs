@@ -57,18 +57,23 @@ async fn a_timeout_says_how_far_the_request_had_come() {
             Phase::Tls,
             "no TLS handshake",
         ),
-        (mute_url(), "", Phase::Response, "no byte of the response"),
+        (
+            mute_url(),
+            "",
+            Phase::Response,
+            "the response has not begun",
+        ),
         (
             mute_url(),
             "--http2",
             Phase::Response,
-            "no byte of the response",
+            "the response has not begun",
         ),
         (
             mute_url(),
             "-X POST --body a",
             Phase::Response,
-            "no byte of the response",
+            "the response has not begun",
         ),
         (
             hang(b"HTTP/1.1 200 OK\r\nConte"),
