@@ -49,6 +49,8 @@ impl Http2 {
     pub(super) async fn new(stream: Stream) -> Result<Self, Failed> {
         let received = stream.received();
         let connection = Builder::new(ThisThread)
+            // Until the server has said how many streams it allows: it may refuse the others.
+            .initial_max_send_streams(1)
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, connection) = connection.map_err(|error| failure(&error, Reason::Closed))?;

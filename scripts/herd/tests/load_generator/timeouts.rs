@@ -3,6 +3,7 @@
 //! - each has its phase, in the first failure and in a count
 //! - bytes of a body that is not whole count as received
 //! - a request over HTTP/2 waits for no connection for ever, also if another one is never idle
+//! - requests on a new connection wait for the number of streams that the server allows
 
 use std::{convert::Infallible, net::TcpListener, thread, time::Duration};
 
@@ -137,7 +138,7 @@ async fn a_request_of_http_2_that_gets_no_stream_says_so() {
 #[actix_web::test]
 async fn a_connection_of_http_2_that_is_never_idle_makes_room_for_another_one() {
     // Each response takes longer than the time between two requests.
-    let [first, second] = [(); 2].map(|()| slow(Duration::from_millis(300)));
+    let [first, second] = [(); 2].map(|()| slow(Duration::from_millis(300), None));
     let arguments = [
         "--target",
         &format!("1 {first}"),
@@ -158,8 +159,25 @@ async fn a_connection_of_http_2_that_is_never_idle_makes_room_for_another_one() 
     assert!(role.latency.p90_ms.unwrap() < 2_000.0, "{role:?}");
 }
 
-/// Starts a server of HTTP/2 that answers each request after this time; returns its URL.
-fn slow(wait: Duration) -> String {
+#[actix_web::test]
+async fn a_new_connection_of_http_2_waits_for_the_number_of_streams_before_it_opens_many() {
+    let url = slow(Duration::from_millis(50), Some(1));
+    let arguments = [
+        &url,
+        "--http2",
+        "--clients=1",
+        "--stage=burst 5",
+        "--stage=hold 1s at 1/s",
+        "--timeout-ms=20000",
+        "--on-failure=give-up",
+    ];
+    let run = run(&arguments).await;
+    // The server refuses further streams.
+    assert!(run.is_clean(), "{:?}", run.pollers.failures);
+}
+
+/// Starts a server of HTTP/2 that answers each request after this time, and so many at once; returns its URL.
+fn slow(wait: Duration, streams: Option<u32>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     listener.set_nonblocking(true).unwrap();
@@ -173,7 +191,8 @@ fn slow(wait: Duration) -> String {
                     tokio::time::sleep(wait).await;
                     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
                 });
-                let connection = http2::Builder::new(TokioExecutor::new());
+                let mut connection = http2::Builder::new(TokioExecutor::new());
+                connection.max_concurrent_streams(streams);
                 tokio::spawn(connection.serve_connection(TokioIo::new(socket), service));
             }
         });
