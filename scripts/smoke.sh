@@ -14,7 +14,7 @@ demo=$!
 trap 'kill -INT "$demo" 2>/dev/null || true; rm -rf "$log" "$work"' EXIT
 
 url=
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     url=$(sed -n 's|.*curl -i \(http://[0-9.:]*\)/v1/.*active-challenges$|\1|p' "$log" | head -1)
     [ -n "$url" ] && break
     kill -0 "$demo" || { echo "smoke: demo has ended" >&2; exit 1; }
