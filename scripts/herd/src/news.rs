@@ -2,10 +2,14 @@
 //!
 //! The time of a write is that at which its request was sent, so it includes the commit. A board that another
 //! program has changed counts from the moment at which the first client sees it.
+//!
+//! Of a long run only the last [`MOST`] writes are waited for: what a client sees of an earlier one does not count. A client
+//! would have to be that much behind.
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    hash::Hash,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -27,22 +31,34 @@ use crate::{
 pub(super) const CHALLENGE: &str = "herd";
 /// Hex digits of an entity-tag that do not name the coding.
 const DIGITS: usize = 16;
+/// Rows, changes of the board and boards, each, that are waited for. A shard takes some 100 bytes for a row: at most 10 MB.
+const MOST: usize = 100_000;
 
 /// The writes of a run, of all shards. A shard takes the lock only when something was written that it has not read.
 #[derive(Debug)]
 pub(super) struct Writes {
     /// What the challenge of the first change by this program says, less one; `None` if it changes no board.
     before: Option<u64>,
-    /// Length of the notes.
+    /// Number of the notes so far.
     noted: AtomicUsize,
-    notes: Mutex<Vec<Note>>,
+    notes: Mutex<Notes>,
+}
+
+/// The last notes of a run.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Notes before the first of these.
+    dropped: usize,
+    last: VecDeque<Note>,
+    /// Rows, changes and boards in them.
+    writes: usize,
 }
 
 /// What was written.
 #[derive(Debug, Clone)]
 enum Note {
-    /// A change of the board, sent at this time.
-    Change(Instant),
+    /// The change of the board with this number, sent at this time.
+    Change(usize, Instant),
     /// The number of the change that the board with this tag shows.
     Board(Vec<u8>, usize),
     /// Rows, by their ids, sent at this time.
@@ -61,8 +77,104 @@ impl Writes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Note>> {
+    fn lock(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notes {
+    /// Returns the number of the notes so far.
+    fn count(&self) -> usize {
+        self.dropped + self.last.len()
+    }
+
+    /// Returns the notes from this number on, as far as they are kept.
+    fn since(&self, number: usize) -> impl Iterator<Item = &Note> {
+        self.last.iter().skip(number.saturating_sub(self.dropped))
+    }
+
+    fn add(&mut self, note: Note) {
+        self.writes += note.writes();
+        self.last.push_back(note);
+        while self.writes > MOST
+            && self.last.len() > 1
+            && let Some(first) = self.last.pop_front()
+        {
+            self.writes -= first.writes();
+            self.dropped += 1;
+        }
+    }
+}
+
+impl Note {
+    fn writes(&self) -> usize {
+        match self {
+            Self::Change(..) | Self::Board(..) => 1,
+            Self::Rows(ids, _) => ids.len(),
+        }
+    }
+}
+
+/// The last [`MOST`] entries of a map.
+#[derive(Debug)]
+struct Recent<K, V> {
+    all: HashMap<K, V>,
+    /// The keys, in the order in which they were added.
+    keys: VecDeque<K>,
+}
+
+impl<K: Clone + Eq + Hash, V> Recent<K, V> {
+    fn new() -> Self {
+        Self {
+            all: HashMap::new(),
+            keys: VecDeque::new(),
+        }
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.all.insert(key.clone(), value).is_some() {
+            return;
+        }
+        self.keys.push_back(key);
+        if self.keys.len() > MOST
+            && let Some(first) = self.keys.pop_front()
+        {
+            self.all.remove(&first);
+        }
+    }
+}
+
+/// When the changes of the board were sent, the last [`MOST`] of them; the first one of all has the number 1.
+#[derive(Debug, Default)]
+struct Changes {
+    dropped: usize,
+    last: VecDeque<Instant>,
+}
+
+impl Changes {
+    /// Returns the number of the last one.
+    fn count(&self) -> usize {
+        self.dropped + self.last.len()
+    }
+
+    /// Adds the change with this number, which is the next one unless some were forgotten.
+    fn add(&mut self, number: usize, sent: Instant) {
+        if number != self.count() + 1 {
+            self.dropped = number.saturating_sub(1);
+            self.last.clear();
+        }
+        self.last.push_back(sent);
+        if self.last.len() > MOST {
+            self.last.pop_front();
+            self.dropped += 1;
+        }
+    }
+
+    /// Returns when those after the number `seen` and up to `number` were sent.
+    fn between(&self, seen: usize, number: usize) -> impl Iterator<Item = &Instant> {
+        let skipped = seen.saturating_sub(self.dropped);
+        let end = number.saturating_sub(self.dropped);
+        self.last.iter().take(end).skip(skipped)
     }
 }
 
@@ -72,12 +184,11 @@ pub(super) struct News {
     writes: Arc<Writes>,
     /// How many notes were read.
     read: usize,
-    /// When the changes of the board were sent; the first one has the number 1.
-    changes: Vec<Instant>,
+    changes: Changes,
     /// The number of the change that a board shows, by its entity-tag without the coding.
-    boards: HashMap<Vec<u8>, usize>,
+    boards: Recent<Vec<u8>, usize>,
     /// When each row was sent, by its id.
-    rows: HashMap<Arc<str>, Instant>,
+    rows: Recent<Arc<str>, Instant>,
 }
 
 /// What is needed of a board.
@@ -98,18 +209,18 @@ impl News {
         Self {
             writes,
             read: 0,
-            changes: Vec::new(),
-            boards: HashMap::new(),
-            rows: HashMap::new(),
+            changes: Changes::default(),
+            boards: Recent::new(),
+            rows: Recent::new(),
         }
     }
 
     /// Returns the challenge that changes the board, and notes that it is sent now.
     pub(super) fn change(&mut self, now: Instant) -> Challenge {
-        self.note(|_| vec![Note::Change(now)]);
+        self.note(|news| vec![Note::Change(news.changes.count() + 1, now)]);
         let mut challenge = Sample::new(1).challenge(1);
         CHALLENGE.clone_into(&mut challenge.challenge_id);
-        challenge.num_vars = self.writes.before.unwrap_or(0) + self.changes.len() as u64;
+        challenge.num_vars = self.writes.before.unwrap_or(0) + self.changes.count() as u64;
         challenge
     }
 
@@ -131,26 +242,27 @@ impl News {
     fn note(&mut self, add: impl FnOnce(&Self) -> Vec<Note>) {
         let writes = Arc::clone(&self.writes);
         let mut notes = writes.lock();
-        self.learn(notes.get(self.read..).unwrap_or_default());
-        let added = add(self);
-        self.learn(&added);
-        notes.extend(added);
-        writes.noted.store(notes.len(), Ordering::Release);
+        for note in notes.since(self.read) {
+            self.learn(note);
+        }
+        for note in add(self) {
+            self.learn(&note);
+            notes.add(note);
+        }
+        self.read = notes.count();
+        writes.noted.store(notes.count(), Ordering::Release);
     }
 
-    fn learn(&mut self, notes: &[Note]) {
-        for note in notes {
-            match note {
-                Note::Change(at) => self.changes.push(*at),
-                Note::Board(tag, number) => {
-                    self.boards.insert(tag.clone(), *number);
-                }
-                Note::Rows(ids, at) => {
-                    self.rows.extend(ids.iter().cloned().map(|id| (id, *at)));
+    fn learn(&mut self, note: &Note) {
+        match note {
+            Note::Change(number, at) => self.changes.add(*number, *at),
+            Note::Board(tag, number) => self.boards.insert(tag.clone(), *number),
+            Note::Rows(ids, at) => {
+                for id in ids {
+                    self.rows.insert(Arc::clone(id), *at);
                 }
             }
         }
-        self.read += notes.len();
     }
 
     /// Returns the number of changes that the board of this answer shows.
@@ -160,28 +272,28 @@ impl News {
         };
         self.read();
         let tag: Vec<u8> = etag.as_bytes().iter().copied().take(DIGITS + 1).collect();
-        if let Some(number) = self.boards.get(&tag) {
+        if let Some(number) = self.boards.all.get(&tag) {
             return *number;
         }
         let shown = self.shown(answer);
         self.note(|news| {
             // Another shard may have seen the board meanwhile.
-            if news.boards.contains_key(&tag) {
+            if news.boards.all.contains_key(&tag) {
                 return Vec::new();
             }
             match shown {
                 Some(number) => vec![Note::Board(tag.clone(), number)],
                 // The first board, or one from before the changes.
-                None if news.boards.is_empty() || news.writes.before.is_some() => {
+                None if news.boards.all.is_empty() || news.writes.before.is_some() => {
                     vec![Note::Board(tag.clone(), 0)]
                 }
                 None => {
-                    let number = news.changes.len() + 1;
-                    vec![Note::Change(now), Note::Board(tag.clone(), number)]
+                    let number = news.changes.count() + 1;
+                    vec![Note::Change(number, now), Note::Board(tag.clone(), number)]
                 }
             }
         });
-        self.boards.get(&tag).copied().unwrap_or(0)
+        self.boards.all.get(&tag).copied().unwrap_or(0)
     }
 
     /// Returns the number of the change of this program that the board shows.
@@ -192,7 +304,9 @@ impl News {
             .iter()
             .find(|item| item.challenge_id == CHALLENGE);
         let number = usize::try_from(shown?.num_vars.checked_sub(self.writes.before?)?).ok()?;
-        (1..=self.changes.len()).contains(&number).then_some(number)
+        (1..=self.changes.count())
+            .contains(&number)
+            .then_some(number)
     }
 }
 
@@ -233,10 +347,8 @@ impl Seen {
         let seen = self.changes.unwrap_or(number);
         // A cache may answer with an older board.
         self.changes = Some(seen.max(number));
-        let changes = news.changes.get(seen..number).unwrap_or_default();
-        let times = changes
-            .iter()
-            .map(|sent| now.saturating_duration_since(*sent));
+        let changes = news.changes.between(seen, number);
+        let times = changes.map(|sent| now.saturating_duration_since(*sent));
         times.collect()
     }
 
@@ -244,10 +356,66 @@ impl Seen {
     pub(super) fn rows(&self, rows: &[Item<'_>], now: Instant) -> Vec<Duration> {
         let mut news = self.news.borrow_mut();
         news.read();
-        let sent = rows.iter().filter_map(|row| news.rows.get(row.id.as_ref()));
+        let sent = rows
+            .iter()
+            .filter_map(|row| news.rows.all.get(row.id.as_ref()));
         let since = self.since.unwrap_or(now);
         let new = sent.filter(|sent| **sent >= since);
         new.map(|sent| now.saturating_duration_since(*sent))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use super::*;
+
+    #[test]
+    fn of_a_long_run_only_the_last_writes_are_waited_for_in_every_shard() {
+        let writes = Arc::new(Writes::new(true));
+        let (mut writer, mut reader) = (
+            News::new(Arc::clone(&writes)),
+            News::new(Arc::clone(&writes)),
+        );
+        let now = Instant::now();
+        // Two and a half times as many as are kept; the reader reads only now and then.
+        for post in 0..250 {
+            let ids = (0..MOST / 100).map(|row| format!("{post}-{row}"));
+            writer.rows(ids.collect(), now + Duration::from_secs(post));
+            writer.change(now);
+            if post == 20 {
+                reader.read();
+            }
+        }
+        reader.read();
+        assert!(writes.lock().writes <= MOST && writes.lock().last.len() <= 200);
+        for news in [&writer, &reader] {
+            assert!(news.rows.all.len() <= MOST && news.rows.keys.len() == news.rows.all.len());
+            let sent = |id: &str| news.rows.all.get(id).copied();
+            assert_eq!(sent("249-0"), Some(now + Duration::from_secs(249)));
+            assert_eq!(sent("0-0"), None);
+        }
+        // Numbers of changes stay those of the run.
+        assert_eq!((writer.changes.count(), reader.changes.count()), (250, 250));
+    }
+
+    #[test]
+    fn a_change_that_is_forgotten_is_not_counted_and_the_others_keep_their_numbers() {
+        let now = Instant::now();
+        let mut changes = Changes::default();
+        for second in 0..MOST as u64 + 3 {
+            changes.add(second as usize + 1, now + Duration::from_secs(second));
+        }
+        assert_eq!(changes.count(), MOST + 3);
+        // Of the first five, three are forgotten.
+        let sent: Vec<u64> = changes
+            .between(0, 5)
+            .map(|sent| (*sent - now).as_secs())
+            .collect();
+        assert_eq!(sent, [3, 4]);
+        let last = changes.between(MOST + 2, MOST + 3).next().unwrap();
+        assert_eq!((*last - now).as_secs(), MOST as u64 + 2);
     }
 }
