@@ -26,7 +26,7 @@ pub(crate) struct Span {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Outage {
     pub(crate) span: Span,
-    /// Maximum of the latency of the polls that were due in it, in milliseconds; infinite if one got no response.
+    /// Maximum of the latency of the polls that were due in it, in milliseconds; `None` if one got no response.
     pub(crate) longest_ms: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ impl Outage {
     /// Returns what became of polls and answers, in words.
     pub(crate) fn words(&self) -> String {
         let span = self.span.words();
-        let later = match self.longest_ms.filter(|ms| ms.is_finite()) {
+        let later = match self.longest_ms {
             Some(ms) => format!("; the polls due then took up to {}", milliseconds(Some(ms))),
             None => String::new(),
         };
@@ -81,10 +81,11 @@ pub(crate) fn longest(run: &Run) -> Option<Outage> {
         };
         let failures: u64 = slices.iter().map(failed).sum();
         let is_long = span.secs() >= SHORTEST && slices.len() > 1;
+        let unanswered = slices.iter().any(|slice| slice.unanswered > 0);
         let latencies = slices.iter().filter_map(|slice| slice.latency.max_ms);
         (is_long && failures >= least).then(|| Outage {
             span,
-            longest_ms: latencies.reduce(f64::max),
+            longest_ms: latencies.reduce(f64::max).filter(|_| !unanswered),
         })
     });
     outages.max_by(|one, other| one.span.secs().total_cmp(&other.span.secs()))

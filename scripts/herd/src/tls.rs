@@ -253,3 +253,59 @@ impl ServerCertVerifier for TrustAll {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Made by `openssl req -x509 … -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost`.
+    const CERTIFICATE: &[u8] = b"\
+-----BEGIN CERTIFICATE-----
+MIIBlDCCATmgAwIBAgIUD0asdzUj44E3TL3M4za4Q0K4cqwwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MB4XDTI2MTEyNjE4MzQzMFoXDTI2MTEyNzE4
+MzQzMFowFDESMBAGA1UEAwwJbG9jYWxob3N0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAECyWZlDkafN8Ez2MC/T14/ScmvUEfAyytbB790c4qJxRde6qeNysD62l0
+ucbX9tMl7nP/CLswtNkqmpQ8WeI3UqNpMGcwHQYDVR0OBBYEFJm6Ujo3os06aeGd
+mNY0haE0mc5YMB8GA1UdIwQYMBaAFJm6Ujo3os06aeGdmNY0haE0mc5YMA8GA1Ud
+EwEB/wQFMAMBAf8wFAYDVR0RBA0wC4IJbG9jYWxob3N0MAoGCCqGSM49BAMCA0kA
+MEYCIQD2f7g2xNtsnQW7aCGmhUh5N+EVe336RguWVL/qKeo9CgIhAM7HVubIMZ1p
+4pj4b49sLuel8lA4noEt0qfWGc5IRGia
+-----END CERTIFICATE-----
+";
+    /// The second at which it begins to be valid.
+    const BEGIN: u64 = 1795718070;
+    const DAY: u64 = 24 * 3600;
+
+    #[test]
+    fn a_certificate_in_the_file_is_trusted_for_its_name_and_in_its_time_only() {
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let trusting = |trusted: Vec<CertificateDer<'static>>| {
+            let provider = Arc::new(ring::default_provider());
+            TrustSome::new(roots.clone(), trusted, provider).unwrap()
+        };
+        let (itself, authority_only) = (trusting(vec![certificate.clone()]), trusting(vec![]));
+        let verified = |by: &TrustSome, name: &'static str, second: u64| {
+            let name = ServerName::try_from(name).unwrap();
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
+            let verified = by.verify_server_cert(&certificate, &[], &name, &[], now);
+            verified.map(|_| ()).map_err(|error| error.to_string())
+        };
+        let inside = BEGIN + DAY / 2;
+        assert_eq!(verified(&itself, "localhost", inside), Ok(()));
+        for (by, name, second, said) in [
+            (&itself, "herd.test", inside, "not valid for name"),
+            (&itself, "localhost", BEGIN - DAY, "not valid yet"),
+            (&itself, "localhost", BEGIN + 2 * DAY, "expired"),
+            (&authority_only, "localhost", inside, OF_AN_AUTHORITY),
+        ] {
+            let refused = verified(by, name, second).unwrap_err();
+            assert!(refused.contains(said), "{name} at {second}: {refused}");
+        }
+    }
+}
