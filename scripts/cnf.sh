@@ -12,6 +12,7 @@ set -euo pipefail
 export PUBLISHER_LOG=warn
 [ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
 
 seconds=${SECONDS_EACH:-3} rounds=${ROUNDS:-3}
 publisher=${1:-${CARGO_TARGET_DIR:-$PWD/target}/release/cathedral-publisher}
@@ -27,8 +28,6 @@ end() {
 }
 trap end EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-wait_for() { for _ in $(seq 400); do curl -sf -o /dev/null "$1" && return; sleep 0.05; done; echo "cnf: $1 does not answer" >&2; exit 1; }
 # The process and its children.
 family() { echo "$1" $(pgrep -P "$1" || true); }
 # Clock ticks of the processor, in user and kernel mode.

@@ -12,6 +12,7 @@
 set -euo pipefail
 [ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
 export PUBLISHER_LOG=warn
 
 work=$(mktemp -d)
@@ -24,7 +25,6 @@ end() {
     rm -rf "$work"
 }
 trap end EXIT
-fail() { echo "deploy: $1" >&2; exit 1; }
 skip() { echo "deploy: SKIPPED: $1" >&2; }
 
 if python3 -c 'import yaml' 2>/dev/null; then
@@ -101,8 +101,6 @@ fi
 
 publisher=${1:-${CARGO_TARGET_DIR:-$PWD/target}/release/cathedral-publisher}
 [ $# -gt 0 ] || cargo build --release --locked --quiet
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep 0.05; done; fail "$1 does not answer"; }
 
 if command -v systemd-analyze >/dev/null; then
     mkdir "$work/units" && cp scripts/deploy/cathedral-publisher*.{service,socket} "$work/units"

@@ -17,6 +17,7 @@ slot=5 gone=45
 [ "${1:-}" != --long ] || { slot=25 gone=120; shift; }
 [ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
 
 publisher=${1:-${CARGO_TARGET_DIR:-$PWD/target}/release/cathedral-publisher}
 [ $# -gt 0 ] || cargo build --release --locked --quiet
@@ -31,8 +32,6 @@ end() {
 }
 trap end EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-wait_for() { for _ in $(seq 200); do curl -sf -o /dev/null "$1" && return; sleep 0.05; done; echo "proxies: $1 does not answer" >&2; exit 1; }
 
 "$publisher" sample board --count 51 >"$work/board"
 "$publisher" import board "$work/board" --database "$work/a.db" >/dev/null
@@ -54,7 +53,6 @@ for _ in $(seq 200); do
     ! tag "$direct$board" -H 'Accept-Encoding: br' | grep -q -- '-br[0-9]*"' || break
     sleep 0.05
 done
-fail() { echo "proxies: $1" >&2; exit 1; }
 # Compares status, entity-tag, coding, Vary, Cache-Control and body.
 same() { # NAME PROXY PATH CURL-OPTIONS
     local name=$1 proxy=$2 path=$3 at

@@ -19,6 +19,7 @@
 # while it waits, and measures from the time of sending, reports neither (coordinated omission).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. scripts/lib.sh
 
 rounds=${ROUNDS:-3}
 seconds=${ROUND_SECONDS:-2}
@@ -44,7 +45,6 @@ finish() {
 }
 trap finish EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 port=$(free_port)
 head -c 1024 /dev/urandom | base64 -w 0 | head -c 1024 >"$work/file.txt"

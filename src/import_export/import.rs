@@ -22,8 +22,8 @@ use crate::{
 
 /// How long a batch takes, beside the time of its commit. With SQLite it holds the write lock.
 const BATCH: Duration = Duration::from_millis(250);
-/// How long the write lock is free between two batches. SQLite's busy handler tries every 100 ms, so everybody
-/// who waits gets a turn.
+/// How long the write lock is free between two batches. SQLite's busy handler tries every 100 ms, so every
+/// writer that waits gets a turn.
 const PAUSE: Duration = Duration::from_millis(120);
 
 /// Why an import ended early.

@@ -14,7 +14,7 @@
 //! | `shard` | one thread of a run, with its runtime, clients and counters |
 //! | `clients` | the clients of a shard |
 //! | `limits` | the limits of the whole run, and the part of them that a shard gets |
-//! | `timer` (`timer_coarse` outside of Linux) | waits for due times, to some ten microseconds |
+//! | `timer` (`timer_coarse` outside of Linux) | waits for due times, mostly to less than 0.1 ms |
 //! | `schedule` | when polls are due: fixed before the run begins (an open loop) |
 //! | `retry` | what a client does after a failed request |
 //! | `exchange` | one poll: requests until a response; timeouts |

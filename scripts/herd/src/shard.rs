@@ -51,7 +51,7 @@ pub(super) struct Common {
 
 /// A shard that runs.
 pub(super) struct Shard {
-    /// Its progress, if somebody looks.
+    /// Its progress, while it is shown.
     pub progress: watch::Receiver<Option<Progress>>,
     measured: oneshot::Receiver<Result<Measured, HerdError>>,
 }
@@ -213,7 +213,7 @@ async fn load(
     Ok((measured, connected))
 }
 
-/// Shows the progress until dropped, if anybody looks.
+/// Publishes the progress until dropped, while it is shown.
 async fn publish(pollers: &Shared, show: &watch::Sender<Option<Progress>>) {
     let mut ticks = interval(live::INTERVAL);
     while !show.is_closed() {

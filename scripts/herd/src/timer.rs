@@ -1,5 +1,5 @@
-//! Waits until a time, to some ten microseconds. tokio's own timer moves in steps of a millisecond, which would be the larger
-//! part of a fast server's latency.
+//! Waits until a time, mostly to less than a tenth of a millisecond. tokio's own timer moves in steps of a millisecond,
+//! which would be the larger part of a fast server's latency.
 //!
 //! A shard has one timer of the kernel (timerfd), set to the earliest time that a task waits for.
 

@@ -144,17 +144,16 @@ fn publishers_are_killed_and_the_primary_is_promoted_and_clients_notice_nothing(
         assert_eq!(put.unwrap().0, 200);
     }
     let stored_first = stored(&database, &primary);
-    let is_same = || {
+    let has_same = || {
         let boards = publishers
             .iter()
             .map(|it| board(it, "identity", "").unwrap().1);
         let mut boards: Vec<String> = boards.collect();
         boards.dedup();
-        boards.len() == 1
+        (boards.len() == 1).then_some(())
     };
-    while !is_same() {
-        thread::sleep(Duration::from_millis(10));
-    }
+    let all = crate::chaos::until(Duration::from_secs(20), has_same);
+    assert!(all.is_some(), "the replicas have different boards");
     // Every coding is made in the background.
     let tags = CODINGS.map(|coding| {
         let made = || {
