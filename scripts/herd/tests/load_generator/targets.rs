@@ -108,7 +108,7 @@ async fn each_of_several_targets_has_its_figures() {
         assert_eq!(serde_json::from_value::<Run>(json).unwrap(), run);
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("run.html");
-        report::write(&[run.clone()], &path).unwrap();
+        report::write(std::slice::from_ref(&run), &path).unwrap();
         let page = std::fs::read_to_string(path).unwrap().replace("<wbr>", "");
         assert!(page.contains("<summary>Targets</summary>"), "{page}");
         assert!(page.contains("/missing</th>"), "{page}");
