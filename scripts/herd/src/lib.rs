@@ -26,14 +26,14 @@
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
-//! | `news` | when something was written, and how long it takes to reach clients |
+//! | `news`, `recent` | when something was written, and how long it takes to reach clients; the last entries of a long run |
 //! | `target`, `resolve` | URLs, their servers and addresses |
 //! | `tally`, `buckets`, `by_target`, `progress` | counts during the run: of all, over time, by target, so far |
 //! | `latencies`, `quantile`, `bands` | histograms of latencies, the quantiles that results have, the bands of a heat map |
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run`, `never` | the results; the JSON format |
-//! | `live`, `table`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
+//! | `live`, `table`, `target_rows`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
 //! | `outage` | when requests failed, and when no poll was answered |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
@@ -85,6 +85,7 @@ pub mod processes;
 mod progress;
 mod quantile;
 mod quantity;
+mod recent;
 mod remarks;
 pub mod report;
 pub mod resolve;
@@ -100,6 +101,7 @@ pub mod stage;
 pub mod table;
 mod tally;
 mod target;
+mod target_rows;
 #[cfg_attr(not(target_os = "linux"), path = "timer_coarse.rs")]
 mod timer;
 pub mod tls;

@@ -8,8 +8,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
-    hash::Hash,
+    collections::VecDeque,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,14 +24,13 @@ use tokio::time::Instant;
 use crate::{
     answer::Answer,
     page::{Item, decoded},
+    recent::{Changes, MOST, Recent},
 };
 
 /// The challenge by which this program changes a board.
 pub(super) const CHALLENGE: &str = "herd";
 /// Hex digits of an entity-tag that do not name the coding.
 const DIGITS: usize = 16;
-/// Rows, changes of the board and boards, each, that are waited for. A shard takes some 100 bytes for a row: at most 10 MB.
-const MOST: usize = 100_000;
 
 /// The writes of a run, of all shards. A shard takes the lock only when something was written that it has not read.
 #[derive(Debug)]
@@ -112,69 +110,6 @@ impl Note {
             Self::Change(..) | Self::Board(..) => 1,
             Self::Rows(ids, _) => ids.len(),
         }
-    }
-}
-
-/// The last [`MOST`] entries of a map.
-#[derive(Debug)]
-struct Recent<K, V> {
-    all: HashMap<K, V>,
-    /// The keys, in the order in which they were added.
-    keys: VecDeque<K>,
-}
-
-impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    fn new() -> Self {
-        Self {
-            all: HashMap::new(),
-            keys: VecDeque::new(),
-        }
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        if self.all.insert(key.clone(), value).is_some() {
-            return;
-        }
-        self.keys.push_back(key);
-        if self.keys.len() > MOST
-            && let Some(first) = self.keys.pop_front()
-        {
-            self.all.remove(&first);
-        }
-    }
-}
-
-/// When the changes of the board were sent, the last [`MOST`] of them; the first one of all has the number 1.
-#[derive(Debug, Default)]
-struct Changes {
-    dropped: usize,
-    last: VecDeque<Instant>,
-}
-
-impl Changes {
-    /// Returns the number of the last one.
-    fn count(&self) -> usize {
-        self.dropped + self.last.len()
-    }
-
-    /// Adds the change with this number, which is the next one unless some were forgotten.
-    fn add(&mut self, number: usize, sent: Instant) {
-        if number != self.count() + 1 {
-            self.dropped = number.saturating_sub(1);
-            self.last.clear();
-        }
-        self.last.push_back(sent);
-        if self.last.len() > MOST {
-            self.last.pop_front();
-            self.dropped += 1;
-        }
-    }
-
-    /// Returns when those after the number `seen` and up to `number` were sent.
-    fn between(&self, seen: usize, number: usize) -> impl Iterator<Item = &Instant> {
-        let skipped = seen.saturating_sub(self.dropped);
-        let end = number.saturating_sub(self.dropped);
-        self.last.iter().take(end).skip(skipped)
     }
 }
 
@@ -272,19 +207,19 @@ impl News {
         };
         self.read();
         let tag: Vec<u8> = etag.as_bytes().iter().copied().take(DIGITS + 1).collect();
-        if let Some(number) = self.boards.all.get(&tag) {
+        if let Some(number) = self.boards.get(&tag) {
             return *number;
         }
         let shown = self.shown(answer);
         self.note(|news| {
             // Another shard may have seen the board meanwhile.
-            if news.boards.all.contains_key(&tag) {
+            if news.boards.get(&tag).is_some() {
                 return Vec::new();
             }
             match shown {
                 Some(number) => vec![Note::Board(tag.clone(), number)],
                 // The first board, or one from before the changes.
-                None if news.boards.all.is_empty() || news.writes.before.is_some() => {
+                None if news.boards.is_empty() || news.writes.before.is_some() => {
                     vec![Note::Board(tag.clone(), 0)]
                 }
                 None => {
@@ -293,7 +228,7 @@ impl News {
                 }
             }
         });
-        self.boards.all.get(&tag).copied().unwrap_or(0)
+        self.boards.get(&tag).copied().unwrap_or(0)
     }
 
     /// Returns the number of the change of this program that the board shows.
@@ -356,9 +291,7 @@ impl Seen {
     pub(super) fn rows(&self, rows: &[Item<'_>], now: Instant) -> Vec<Duration> {
         let mut news = self.news.borrow_mut();
         news.read();
-        let sent = rows
-            .iter()
-            .filter_map(|row| news.rows.all.get(row.id.as_ref()));
+        let sent = rows.iter().filter_map(|row| news.rows.get(row.id.as_ref()));
         let since = self.since.unwrap_or(now);
         let new = sent.filter(|sent| **sent >= since);
         new.map(|sent| now.saturating_duration_since(*sent))
@@ -368,8 +301,6 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
-
     use super::*;
 
     #[test]
@@ -392,30 +323,11 @@ mod tests {
         reader.read();
         assert!(writes.lock().writes <= MOST && writes.lock().last.len() <= 200);
         for news in [&writer, &reader] {
-            assert!(news.rows.all.len() <= MOST && news.rows.keys.len() == news.rows.all.len());
-            let sent = |id: &str| news.rows.all.get(id).copied();
+            let sent = |id: &str| news.rows.get(id).copied();
             assert_eq!(sent("249-0"), Some(now + Duration::from_secs(249)));
             assert_eq!(sent("0-0"), None);
         }
         // Numbers of changes stay those of the run.
         assert_eq!((writer.changes.count(), reader.changes.count()), (250, 250));
-    }
-
-    #[test]
-    fn a_change_that_is_forgotten_is_not_counted_and_the_others_keep_their_numbers() {
-        let now = Instant::now();
-        let mut changes = Changes::default();
-        for second in 0..MOST as u64 + 3 {
-            changes.add(second as usize + 1, now + Duration::from_secs(second));
-        }
-        assert_eq!(changes.count(), MOST + 3);
-        // Of the first five, three are forgotten.
-        let sent: Vec<u64> = changes
-            .between(0, 5)
-            .map(|sent| (*sent - now).as_secs())
-            .collect();
-        assert_eq!(sent, [3, 4]);
-        let last = changes.between(MOST + 2, MOST + 3).next().unwrap();
-        assert_eq!((*last - now).as_secs(), MOST as u64 + 2);
     }
 }

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     run::Run,
-    table::{count, milliseconds, targets},
+    table::{count, milliseconds},
+    target_rows::targets,
 };
 
 /// The most rows of a table over time: neighbours of more columns are merged.
