@@ -45,6 +45,8 @@ pub(super) struct Herd {
     pub began: Instant,
     /// One task per client.
     pub clients: JoinSet<()>,
+    /// The pollers, with their connections.
+    pub pollers: Vec<Rc<Poller>>,
     /// Clients of all shards so far.
     pub made: u32,
     /// What was written when.
@@ -75,6 +77,7 @@ impl Herd {
         let schedule = &plan.schedule;
         let tally = self.tally()?;
         let targets = plan.polls.mix.targets();
+        tally.borrow_mut().split(targets.len())?;
         if self.plan.wait {
             let kind = Kind::Board {
                 conditional: plan.polls.conditional,
@@ -93,14 +96,15 @@ impl Herd {
             let Some(mut own) = self.client() else {
                 continue;
             };
-            let poller = Poller {
+            let poller = Rc::new(Poller {
                 exchange: self.exchange(&tally, &mut own),
                 plan: Rc::clone(&plan),
                 known: RefCell::new(vec![Known::default(); targets.len()]),
                 polls: Cell::default(),
                 phase: own.rng.f64(),
                 seen: RefCell::new(Seen::new(&self.news)),
-            };
+            });
+            self.pollers.push(Rc::clone(&poller));
             if schedule.is_closed() {
                 let first = self.began + schedule.first(number);
                 let polls = schedule.polls_of(number);

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     failures::Reason,
     never::NEVER,
+    quantile::Quantile,
     quantity::{parse_number, split_unit, unit_secs},
     run::{Role, Run},
     table::milliseconds,
@@ -72,16 +73,6 @@ enum Dimension {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quantile {
-    P50,
-    P90,
-    P95,
-    P99,
-    P999,
-    Max,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Comparison {
     More,
     AtLeast,
@@ -115,8 +106,9 @@ pub enum NotACondition {
     Comparison,
     /// The figure is unknown.
     #[error(
-        "unknown figure '{0}': there are p50, p90, p95, p99, p99.9, max, errors, failures, timeouts, lost, dead-ends, rate, lateness, \
-         a reason such as 'refused' or 'invalid page', a status such as 404, a class such as 5xx, and all of them with 'validators.' or 'writers.' before"
+        "unknown figure '{0}': there are {quantiles}, errors, failures, timeouts, lost, dead-ends, rate, lateness, \
+         a reason such as 'refused' or 'invalid page', a status such as 404, a class such as 5xx, and all of them with 'validators.' or 'writers.' before",
+        quantiles = Quantile::names()
     )]
     Metric(String),
     /// The limit does not fit the figure.
@@ -171,12 +163,6 @@ impl FromStr for Condition {
 impl Metric {
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
-            "p50" => Self::Latency(Quantile::P50),
-            "p90" => Self::Latency(Quantile::P90),
-            "p95" => Self::Latency(Quantile::P95),
-            "p99" => Self::Latency(Quantile::P99),
-            "p99.9" => Self::Latency(Quantile::P999),
-            "max" => Self::Latency(Quantile::Max),
             "errors" => Self::Errors,
             "failures" => Self::Failures,
             "timeouts" => Self::Timeouts,
@@ -184,7 +170,12 @@ impl Metric {
             "dead-ends" => Self::DeadEnds,
             "rate" => Self::Rate,
             "lateness" => Self::Lateness,
-            _ => return Self::of_status(name).or_else(|| Self::of_reason(name)),
+            _ => {
+                let latency = Quantile::named(name).map(Self::Latency);
+                return latency
+                    .or_else(|| Self::of_status(name))
+                    .or_else(|| Self::of_reason(name));
+            }
         })
     }
 
@@ -297,7 +288,9 @@ impl Condition {
             return Figure::Absent;
         };
         match self.metric {
-            Metric::Latency(quantile) => quantile.of(role).map_or(Figure::Absent, Figure::Is),
+            Metric::Latency(quantile) => quantile
+                .of(&role.latency)
+                .map_or(Figure::Absent, Figure::Is),
             Metric::Rate => Figure::Is(run.per_second(role.answered)),
             Metric::Lateness => run
                 .generator
@@ -328,20 +321,6 @@ impl Condition {
             Limit::Count(_) | Limit::Milliseconds(_) | Limit::PerSecond(_) => {
                 Figure::Is(count as f64)
             }
-        }
-    }
-}
-
-impl Quantile {
-    fn of(self, role: &Role) -> Option<f64> {
-        let latency = &role.latency;
-        match self {
-            Self::P50 => latency.p50_ms,
-            Self::P90 => latency.p90_ms,
-            Self::P95 => latency.p95_ms,
-            Self::P99 => latency.p99_ms,
-            Self::P999 => latency.p999_ms,
-            Self::Max => latency.max_ms,
         }
     }
 }

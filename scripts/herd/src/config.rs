@@ -117,8 +117,9 @@ pub struct RunOptions {
     )]
     pub duration_secs: Option<u64>,
     /// End after this number of polls of all pollers together; retries do not count. The clients share them evenly; stages
-    /// say by themselves how many there are. Without
-    /// --duration-secs the run takes as long as they do, in a closed loop (--interval-ms 0) at most 30 s.
+    /// say by themselves how many there are. It does not change the pace: each client polls once per second, unless --rate or
+    /// --interval-ms says otherwise. Without --duration-secs the run takes as long as the polls do, in a closed loop
+    /// (--interval-ms 0) at most 30 s.
     #[arg(short = 'n', long, conflicts_with = "stage", allow_negative_numbers = true, value_parser = whole(1..=1_000_000_000), value_name = "REQUESTS")]
     pub requests: Option<u64>,
     /// Maximum of open connections, including idle ones, and those of validators and writers. At the maximum a client with
@@ -212,7 +213,8 @@ pub struct ConnectionOptions {
     /// Speak HTTP/1.1 only [default: over https the version that the server chooses, over http HTTP/1.1].
     #[arg(long)]
     pub http1: bool,
-    /// Trust the certificate authorities in this PEM file, instead of those of the system.
+    /// Trust the certificates in this PEM file, and those of certificate authorities in it, instead of the authorities of the
+    /// system. A certificate that signs itself is enough; name and time are checked.
     #[arg(long, conflicts_with = "insecure", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Accept any certificate.
@@ -272,7 +274,7 @@ pub struct Schedule {
 #[command(next_help_heading = "Requests")]
 pub struct Requests {
     /// One of several URLs, with its weight: '3 http://HOST/PATH' gets three times as many polls as a target
-    /// of weight 1. Instead of the URL; may be given more than once.
+    /// of weight 1. The results have the figures of each. Instead of the URL; may be given more than once.
     #[arg(long, group = "where", value_name = "WEIGHT URL")]
     #[serde(serialize_with = "secrets::serialize_urls")]
     pub target: Vec<String>,
@@ -434,7 +436,7 @@ pub struct ServerSide {
     )]
     pub rebuild_metric: String,
     /// Process id of the server on this machine: measures its processor time and memory, including its
-    /// children's. May be given more than once.
+    /// children's. If it ends during the run, the results say when. May be given more than once.
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..), value_name = "PID")]
     #[serde(skip)]
     pub server_pid: Vec<i32>,

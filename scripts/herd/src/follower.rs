@@ -66,8 +66,9 @@ impl Follower {
         let asked = Cell::new(None);
         let answers = Cell::new(0);
         tokio::select! {
-            () = self.follow(first, &asked, &answers) => {}
+            biased;
             () = timer.until(end) => {}
+            () = self.follow(first, &asked, &answers) => {}
         }
         let mut tally = self.exchange.tally.borrow_mut();
         match asked.get() {

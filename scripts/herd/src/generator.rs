@@ -7,6 +7,8 @@ use crate::{
     tally::Tally,
 };
 
+/// A shorter run says nothing about the generator, in seconds.
+const LEAST_SECS: f64 = 0.2;
 /// Share of the time of a processor from which on a thread counts as saturated.
 const SATURATED: f64 = 0.9;
 /// Polls are late that start later than this, and than [`LATE_SHARE`] of the latency, both at p99.
@@ -69,8 +71,8 @@ fn time_of(clock: rustix::time::ClockId) -> Duration {
         .unwrap_or_default()
 }
 
-/// Returns the figures of a run whose last response came after `seconds`, in which the process used `cpu`. Polls without a response took longer than
-/// `timeout_ms`.
+/// Returns the figures of a run whose last response came after `seconds`, in which the process used `cpu`. Polls without a
+/// response took longer than `timeout_ms`.
 pub(super) fn figures(
     shards: Vec<ShardUse>,
     pollers: &Tally,
@@ -83,9 +85,13 @@ pub(super) fn figures(
     let delay = pollers.scheduling_delay().latency();
     let p99_ms = pollers.latency().quantile_ms(0.99);
     let p99_ms = p99_ms.filter(|ms| ms.is_finite()).unwrap_or(timeout_ms);
+    let verdict = match delay.p99_ms {
+        Some(late_ms) if seconds >= LEAST_SECS => verdict(busiest / seconds, late_ms, p99_ms),
+        Some(_) | None => Verdict::Unknown,
+    };
     Generator {
         threads: u32::try_from(shards.len()).unwrap_or(u32::MAX),
-        verdict: verdict(busiest / seconds.max(1e-9), delay.p99_ms, p99_ms),
+        verdict,
         p99_ms,
         delay,
         secs: seconds,
@@ -96,10 +102,10 @@ pub(super) fn figures(
 }
 
 /// `busiest` is the share of the time in which the busiest thread had a processor, `p99_ms` a quantile of the latency.
-fn verdict(busiest: f64, late_ms: Option<f64>, p99_ms: f64) -> Verdict {
+fn verdict(busiest: f64, late_ms: f64, p99_ms: f64) -> Verdict {
     if busiest > SATURATED {
         Verdict::Saturated
-    } else if late_ms.is_some_and(|late_ms| late_ms > LATE_MS.max(LATE_SHARE * p99_ms)) {
+    } else if late_ms > LATE_MS.max(LATE_SHARE * p99_ms) {
         Verdict::Late
     } else {
         Verdict::OnTime
@@ -110,17 +116,13 @@ fn verdict(busiest: f64, late_ms: Option<f64>, p99_ms: f64) -> Verdict {
 mod tests {
     use super::*;
 
-    fn of(busiest: f64, late_ms: f64, p99_ms: f64) -> Verdict {
-        verdict(busiest, Some(late_ms), p99_ms)
-    }
-
     #[test]
     fn the_generator_is_the_bottleneck_if_a_thread_has_no_time_left_or_its_delay_shows() {
-        assert_eq!(of(0.5, 0.2, 1.0), Verdict::OnTime);
-        assert_eq!(of(0.95, 0.2, 1.0), Verdict::Saturated);
-        assert_eq!(of(0.5, 3.0, 10.0), Verdict::Late);
+        assert_eq!(verdict(0.5, 0.2, 1.0), Verdict::OnTime);
+        assert_eq!(verdict(0.95, 0.2, 1.0), Verdict::Saturated);
+        assert_eq!(verdict(0.5, 3.0, 10.0), Verdict::Late);
         // Too short to be worth a word, and nothing of a second.
-        assert_eq!(of(0.5, 1.9, 3.0), Verdict::OnTime);
-        assert_eq!(of(0.5, 3.0, 1000.0), Verdict::OnTime);
+        assert_eq!(verdict(0.5, 1.9, 3.0), Verdict::OnTime);
+        assert_eq!(verdict(0.5, 3.0, 1000.0), Verdict::OnTime);
     }
 }

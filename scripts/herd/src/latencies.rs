@@ -96,14 +96,7 @@ impl Latencies {
 
     /// Returns the quantiles.
     pub(super) fn latency(&self) -> Latency {
-        Latency {
-            p50_ms: self.quantile_ms(0.5),
-            p90_ms: self.quantile_ms(0.9),
-            p95_ms: self.quantile_ms(0.95),
-            p99_ms: self.quantile_ms(0.99),
-            p999_ms: self.quantile_ms(0.999),
-            max_ms: self.quantile_ms(1.0),
-        }
+        Latency::of(|share| self.quantile_ms(share))
     }
 
     /// Returns the distribution of the responses.

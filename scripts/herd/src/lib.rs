@@ -6,6 +6,7 @@
 //! | `config` | the options, with their defaults |
 //! | `plan_file` | options in a file: TOML, or the results of a run |
 //! | `plan`, `invalid`, `effect` | what a run does: the options, checked, and what is wrong with them |
+//! | `outline`, `one_line` | what the run will do, and an error, as one line |
 //! | `secrets` | variables in options, and what is written in place of secrets |
 //! | `polls`, `mix`, `fields`, `web_url` | what pollers send: targets and their weights, header fields, URLs |
 //! | `pace`, `stage`, `curve`, `quantity` | how fast they poll: stages, and the moment of poll number *n* |
@@ -26,13 +27,15 @@
 //! | `poller`, `validator`, `writer`, `operator` | clients that poll, and clients that write |
 //! | `follower`, `link` | the client that waits, and where it asks next |
 //! | `page` | a page of the feed |
-//! | `news` | when something was written, and how long it takes to reach clients |
+//! | `news`, `recent` | when something was written, and how long it takes to reach clients; the last entries of a long run |
 //! | `target`, `resolve` | URLs, their servers and addresses |
-//! | `tally`, `latencies`, `bands` | counts and histograms during the run |
+//! | `tally`, `buckets`, `by_target`, `progress` | counts during the run: of all, over time, by target, so far |
+//! | `latencies`, `quantile`, `bands` | histograms of latencies, the quantiles that results have, the bands of a heat map |
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
 //! | `run`, `never` | the results; the JSON format |
-//! | `live`, `table`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
+//! | `live`, `table`, `target_rows`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
+//! | `outage` | when requests failed, and when no poll was answered |
 //!
 //! Latency is measured from the time at which a poll was due, not from the time at which it was sent. A
 //! stall of the server therefore counts for every poll that was due meanwhile (no coordinated
@@ -46,6 +49,8 @@
 mod aligned;
 mod answer;
 pub mod bands;
+mod buckets;
+mod by_target;
 mod clients;
 pub mod condition;
 pub mod config;
@@ -68,7 +73,10 @@ mod live;
 pub mod mix;
 mod never;
 mod news;
+pub mod one_line;
 mod operator;
+mod outage;
+pub mod outline;
 pub mod pace;
 mod page;
 pub mod plan;
@@ -76,7 +84,10 @@ pub mod plan_file;
 mod poller;
 pub mod polls;
 pub mod processes;
+mod progress;
+mod quantile;
 mod quantity;
+mod recent;
 mod remarks;
 pub mod report;
 pub mod resolve;
@@ -92,6 +103,7 @@ pub mod stage;
 pub mod table;
 mod tally;
 mod target;
+mod target_rows;
 #[cfg_attr(not(target_os = "linux"), path = "timer_coarse.rs")]
 mod timer;
 pub mod tls;
@@ -104,7 +116,10 @@ use std::{
     cell::Cell, convert::Infallible, future::Future, net::TcpStream, sync::Arc, time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use limits::Part;
 use news::Writes;
@@ -183,7 +198,6 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
     let clients = plan.clients();
     let began = Instant::now() + shard::set_up_time(clients);
     side.borrow_mut().began = Some(began);
-    let cpu_before = generator::cpu_of_process();
     let (stop_shards, stopped) = watch::channel(false);
     let common = Common {
         plan: Arc::clone(&plan),
@@ -205,9 +219,16 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         let _ = stop_shards.send(true);
         std::future::pending::<Infallible>().await
     };
+    let cpu_before = Cell::new(None);
+    // Making the clients is not part of the run.
+    let at_beginning = async {
+        sleep_until(began).await;
+        cpu_before.set(Some(generator::cpu_of_process()));
+    };
     let meanwhile = async {
         tokio::join!(
             stop,
+            at_beginning,
             live::show(shown, began, plan.duration),
             server_side::watch(&plan, &side)
         )
@@ -217,6 +238,8 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         (never, ..) = meanwhile => match never {},
     };
     let load_secs = began.elapsed().as_secs_f64();
+    let cpu = generator::cpu_of_process();
+    let cpu = cpu.saturating_sub(cpu_before.get().unwrap_or(cpu));
     // A limited number of polls may be answered before the end of the run.
     if plan.pollers.schedule.polls.is_some() {
         until_now();
@@ -230,7 +253,6 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         let name = &counter.name;
         log::warn!("herd: --metrics-url: there is no counter {name}: the rebuilds are unknown");
     }
-    let cpu = generator::cpu_of_process().saturating_sub(cpu_before);
     let (pollers, side, seconds) = (measured.pollers, side.borrow(), seconds.get());
     let mut slices = pollers.slices();
     slices.retain(|slice| slice.at < seconds);
@@ -254,6 +276,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> Result<Run, Herd
         not_due,
         timeout_ms,
         pollers: role,
+        targets: pollers.targets(plan.pollers.polls.mix.targets()),
         validators: measured.validators.map(|tally| tally.role()),
         writers: measured.writers.map(|tally| tally.role()),
         bands_ms: bands::ends_ms(),

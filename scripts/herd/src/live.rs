@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use crate::{table::milliseconds, tally::Progress};
+use crate::{progress::Progress, table::milliseconds};
 
 /// Time between two updates.
 pub(super) const INTERVAL: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -11,8 +11,10 @@ use anyhow::{Context as _, ensure};
 use herd::{
     condition::strict,
     config::{Command, CompareOptions, RunOptions},
+    one_line::one_line,
+    outline::outline,
     plan::Plan,
-    plan_file::{self, OptionsError, options},
+    plan_file::{OptionsError, options},
     report,
     run::{Ended, FORMAT, Run},
     table::table,
@@ -27,8 +29,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         // The help and the version are no errors.
         Err(OptionsError::Clap(error)) if !error.use_stderr() => error.exit(),
-        Err(OptionsError::Clap(error)) => return refused(&plan_file::one_line(&error)),
-        Err(OptionsError::File(error)) => return refused(&one_line(&error)),
+        Err(OptionsError::Clap(error)) => return refused(&one_line(&error)),
+        Err(OptionsError::File(error)) => return refused(&one_line(error.as_ref())),
     };
     let filter = env_logger::Env::new().filter_or("PUBLISHER_LOG", "warn");
     env_logger::Builder::from_env(filter).init();
@@ -36,11 +38,11 @@ fn main() -> ExitCode {
         Some(Command::Compare(options)) => compare(&options),
         None => match plan(&cli.run) {
             Ok(plan) => run(plan, &cli.run),
-            Err(error) => return refused(&one_line(&error)),
+            Err(error) => return refused(&one_line(error.as_ref())),
         },
     };
     done.unwrap_or_else(|error| {
-        print_error(&one_line(&error));
+        print_error(&one_line(error.as_ref()));
         ExitCode::FAILURE
     })
 }
@@ -51,22 +53,8 @@ fn refused(error: &str) -> ExitCode {
 }
 
 /// Prints one line, whatever the log level.
-fn print_error(error: &str) {
-    let _ = writeln!(io::stderr(), "herd: {error}");
-}
-
-/// Joins the error and its causes, without causes that the text already contains.
-fn one_line(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |line, cause| {
-        let cause = cause.to_string();
-        if line.is_empty() {
-            cause
-        } else if line.contains(&cause) {
-            line
-        } else {
-            format!("{line}: {cause}")
-        }
-    })
+fn print_error(line: &str) {
+    let _ = writeln!(io::stderr(), "herd: {line}");
 }
 
 /// Checks the options before the run, which would otherwise be lost.
@@ -76,6 +64,9 @@ fn plan(options: &RunOptions) -> anyhow::Result<Plan> {
 }
 
 fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
+    if io::stderr().is_terminal() {
+        print_error(&outline(&plan));
+    }
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let run = LocalSet::new().block_on(&runtime, herd::run(plan, interrupted()))?;
     // All are tried, also after one that fails: the run cannot be repeated as it was.
@@ -85,31 +76,34 @@ fn run(plan: Plan, options: &RunOptions) -> anyhow::Result<ExitCode> {
     printed.and(reported).map(|()| code)
 }
 
-/// Waits for Ctrl-C or SIGTERM. Without signal handling the run cannot be stopped early.
+/// Waits for Ctrl-C, SIGTERM, or SIGHUP unless it is ignored (`nohup`). Without signal handling the run cannot be stopped
+/// early.
+#[cfg(unix)]
 async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    let hung_up = async {
+        match herd::processes::ignores_hangup() {
+            true => std::future::pending().await,
+            false => wait(SignalKind::hangup()).await,
         }
     };
     tokio::select! {
-        () = ctrl_c => {}
-        () = terminated() => {}
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = hung_up => {}
     }
 }
 
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => drop(terminated.recv().await),
-        Err(_) => std::future::pending().await,
-    }
-}
-
+/// Waits for Ctrl-C. Without signal handling the run cannot be stopped early.
 #[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn print(run: &Run, json: bool) -> anyhow::Result<()> {

@@ -2,10 +2,13 @@
 //!
 //! The time of a write is that at which its request was sent, so it includes the commit. A board that another
 //! program has changed counts from the moment at which the first client sees it.
+//!
+//! Of a long run only the last [`MOST`] writes are waited for: what a client sees of an earlier one does not count. A client
+//! would have to be that much behind.
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::VecDeque,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,6 +24,7 @@ use tokio::time::Instant;
 use crate::{
     answer::Answer,
     page::{Item, decoded},
+    recent::{Changes, MOST, Recent},
 };
 
 /// The challenge by which this program changes a board.
@@ -33,16 +37,26 @@ const DIGITS: usize = 16;
 pub(super) struct Writes {
     /// What the challenge of the first change by this program says, less one; `None` if it changes no board.
     before: Option<u64>,
-    /// Length of the notes.
+    /// Number of the notes so far.
     noted: AtomicUsize,
-    notes: Mutex<Vec<Note>>,
+    notes: Mutex<Notes>,
+}
+
+/// The last notes of a run.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Notes before the first of these.
+    dropped: usize,
+    last: VecDeque<Note>,
+    /// Rows, changes and boards in them.
+    writes: usize,
 }
 
 /// What was written.
 #[derive(Debug, Clone)]
 enum Note {
-    /// A change of the board, sent at this time.
-    Change(Instant),
+    /// The change of the board with this number, sent at this time.
+    Change(usize, Instant),
     /// The number of the change that the board with this tag shows.
     Board(Vec<u8>, usize),
     /// Rows, by their ids, sent at this time.
@@ -61,8 +75,41 @@ impl Writes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Note>> {
+    fn lock(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notes {
+    /// Returns the number of the notes so far.
+    fn count(&self) -> usize {
+        self.dropped + self.last.len()
+    }
+
+    /// Returns the notes from this number on, as far as they are kept.
+    fn since(&self, number: usize) -> impl Iterator<Item = &Note> {
+        self.last.iter().skip(number.saturating_sub(self.dropped))
+    }
+
+    fn add(&mut self, note: Note) {
+        self.writes += note.writes();
+        self.last.push_back(note);
+        while self.writes > MOST
+            && self.last.len() > 1
+            && let Some(first) = self.last.pop_front()
+        {
+            self.writes -= first.writes();
+            self.dropped += 1;
+        }
+    }
+}
+
+impl Note {
+    fn writes(&self) -> usize {
+        match self {
+            Self::Change(..) | Self::Board(..) => 1,
+            Self::Rows(ids, _) => ids.len(),
+        }
     }
 }
 
@@ -72,12 +119,11 @@ pub(super) struct News {
     writes: Arc<Writes>,
     /// How many notes were read.
     read: usize,
-    /// When the changes of the board were sent; the first one has the number 1.
-    changes: Vec<Instant>,
+    changes: Changes,
     /// The number of the change that a board shows, by its entity-tag without the coding.
-    boards: HashMap<Vec<u8>, usize>,
+    boards: Recent<Vec<u8>, usize>,
     /// When each row was sent, by its id.
-    rows: HashMap<Arc<str>, Instant>,
+    rows: Recent<Arc<str>, Instant>,
 }
 
 /// What is needed of a board.
@@ -98,18 +144,18 @@ impl News {
         Self {
             writes,
             read: 0,
-            changes: Vec::new(),
-            boards: HashMap::new(),
-            rows: HashMap::new(),
+            changes: Changes::default(),
+            boards: Recent::new(),
+            rows: Recent::new(),
         }
     }
 
     /// Returns the challenge that changes the board, and notes that it is sent now.
     pub(super) fn change(&mut self, now: Instant) -> Challenge {
-        self.note(|_| vec![Note::Change(now)]);
+        self.note(|news| vec![Note::Change(news.changes.count() + 1, now)]);
         let mut challenge = Sample::new(1).challenge(1);
         CHALLENGE.clone_into(&mut challenge.challenge_id);
-        challenge.num_vars = self.writes.before.unwrap_or(0) + self.changes.len() as u64;
+        challenge.num_vars = self.writes.before.unwrap_or(0) + self.changes.count() as u64;
         challenge
     }
 
@@ -131,26 +177,27 @@ impl News {
     fn note(&mut self, add: impl FnOnce(&Self) -> Vec<Note>) {
         let writes = Arc::clone(&self.writes);
         let mut notes = writes.lock();
-        self.learn(notes.get(self.read..).unwrap_or_default());
-        let added = add(self);
-        self.learn(&added);
-        notes.extend(added);
-        writes.noted.store(notes.len(), Ordering::Release);
+        for note in notes.since(self.read) {
+            self.learn(note);
+        }
+        for note in add(self) {
+            self.learn(&note);
+            notes.add(note);
+        }
+        self.read = notes.count();
+        writes.noted.store(notes.count(), Ordering::Release);
     }
 
-    fn learn(&mut self, notes: &[Note]) {
-        for note in notes {
-            match note {
-                Note::Change(at) => self.changes.push(*at),
-                Note::Board(tag, number) => {
-                    self.boards.insert(tag.clone(), *number);
-                }
-                Note::Rows(ids, at) => {
-                    self.rows.extend(ids.iter().cloned().map(|id| (id, *at)));
+    fn learn(&mut self, note: &Note) {
+        match note {
+            Note::Change(number, at) => self.changes.add(*number, *at),
+            Note::Board(tag, number) => self.boards.insert(tag.clone(), *number),
+            Note::Rows(ids, at) => {
+                for id in ids {
+                    self.rows.insert(Arc::clone(id), *at);
                 }
             }
         }
-        self.read += notes.len();
     }
 
     /// Returns the number of changes that the board of this answer shows.
@@ -166,7 +213,7 @@ impl News {
         let shown = self.shown(answer);
         self.note(|news| {
             // Another shard may have seen the board meanwhile.
-            if news.boards.contains_key(&tag) {
+            if news.boards.get(&tag).is_some() {
                 return Vec::new();
             }
             match shown {
@@ -176,8 +223,8 @@ impl News {
                     vec![Note::Board(tag.clone(), 0)]
                 }
                 None => {
-                    let number = news.changes.len() + 1;
-                    vec![Note::Change(now), Note::Board(tag.clone(), number)]
+                    let number = news.changes.count() + 1;
+                    vec![Note::Change(number, now), Note::Board(tag.clone(), number)]
                 }
             }
         });
@@ -192,7 +239,9 @@ impl News {
             .iter()
             .find(|item| item.challenge_id == CHALLENGE);
         let number = usize::try_from(shown?.num_vars.checked_sub(self.writes.before?)?).ok()?;
-        (1..=self.changes.len()).contains(&number).then_some(number)
+        (1..=self.changes.count())
+            .contains(&number)
+            .then_some(number)
     }
 }
 
@@ -233,10 +282,8 @@ impl Seen {
         let seen = self.changes.unwrap_or(number);
         // A cache may answer with an older board.
         self.changes = Some(seen.max(number));
-        let changes = news.changes.get(seen..number).unwrap_or_default();
-        let times = changes
-            .iter()
-            .map(|sent| now.saturating_duration_since(*sent));
+        let changes = news.changes.between(seen, number);
+        let times = changes.map(|sent| now.saturating_duration_since(*sent));
         times.collect()
     }
 
@@ -249,5 +296,38 @@ impl Seen {
         let new = sent.filter(|sent| **sent >= since);
         new.map(|sent| now.saturating_duration_since(*sent))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_run_only_the_last_writes_are_waited_for_in_every_shard() {
+        let writes = Arc::new(Writes::new(true));
+        let (mut writer, mut reader) = (
+            News::new(Arc::clone(&writes)),
+            News::new(Arc::clone(&writes)),
+        );
+        let now = Instant::now();
+        // Two and a half times as many as are kept; the reader reads only now and then.
+        for post in 0..250 {
+            let ids = (0..MOST / 100).map(|row| format!("{post}-{row}"));
+            writer.rows(ids.collect(), now + Duration::from_secs(post));
+            writer.change(now);
+            if post == 20 {
+                reader.read();
+            }
+        }
+        reader.read();
+        assert!(writes.lock().writes <= MOST && writes.lock().last.len() <= 200);
+        for news in [&writer, &reader] {
+            let sent = |id: &str| news.rows.get(id).copied();
+            assert_eq!(sent("249-0"), Some(now + Duration::from_secs(249)));
+            assert_eq!(sent("0-0"), None);
+        }
+        // Numbers of changes stay those of the run.
+        assert_eq!((writer.changes.count(), reader.changes.count()), (250, 250));
     }
 }

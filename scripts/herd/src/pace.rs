@@ -74,8 +74,7 @@ impl Schedule {
     fn check_rate(&self, limit: u32) -> Result<(), PlanError> {
         let rate = match &self.curve {
             Some(curve) => curve.highest_rate(),
-            None if self.is_closed() => 0.0,
-            None => f64::from(self.clients) / self.interval.as_secs_f64(),
+            None => self.rate().unwrap_or(0.0),
         };
         // A rate of 500 is one of 500.0000001 by way of the interval.
         if rate > f64::from(limit) * (1.0 + 1e-6) {
@@ -131,6 +130,12 @@ impl Schedule {
     /// Returns whether a poll follows the response to the one before.
     pub fn is_closed(&self) -> bool {
         self.curve.is_none() && self.interval.is_zero()
+    }
+
+    /// Returns the polls per second of all clients together; `None` if they differ, or depend on the server.
+    pub(super) fn rate(&self) -> Option<f64> {
+        let is_constant = self.curve.is_none() && !self.is_closed();
+        is_constant.then(|| f64::from(self.clients) / self.interval.as_secs_f64())
     }
 
     /// Returns the start of client `number`.

@@ -8,13 +8,14 @@ use std::{ffi::OsString, fs, io::Read as _, path::Path};
 use anyhow::{Context as _, bail, ensure};
 use clap::{
     ArgAction, Command, CommandFactory as _, Parser as _,
-    error::{Error as ClapError, ErrorKind},
+    error::{ContextKind, Error as ClapError, ErrorKind},
     parser::ValueSource,
 };
 use serde_json::{Map, Value};
 
 use crate::{
     config::{Cli, RunOptions},
+    one_line::one_line,
     run::FORMAT,
 };
 
@@ -99,6 +100,10 @@ fn read(path: &Path) -> anyhow::Result<Map<String, Value>> {
     let file = fs::File::open(path)?;
     let length = file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
     ensure!(length as u64 <= LONGEST_FILE, "the file is too long");
+    ensure!(
+        !text.trim().is_empty(),
+        "the file is empty: if the output goes to the same file (>), the shell has emptied it before herd could read it"
+    );
     // A TOML document never begins with a brace.
     if text.trim_start().starts_with('{') {
         return of_run(serde_json::from_str(&text)?);
@@ -159,9 +164,8 @@ fn argument(command: &Command, key: &str, value: &Value) -> anyhow::Result<Vec<O
     let option = command
         .get_arguments()
         .find(|option| option.get_long() == Some(key));
-    // Clap knows which name is like that of an option that does not exist.
     let Some(option) = option else {
-        return Ok(vec![format!("--{key}").into()]);
+        bail!(unknown(command, key));
     };
     match (option.get_action(), value) {
         (ArgAction::SetTrue, Value::Bool(true)) => Ok(vec![format!("--{key}").into()]),
@@ -171,6 +175,25 @@ fn argument(command: &Command, key: &str, value: &Value) -> anyhow::Result<Vec<O
             list.iter().map(|value| with_value(key, value)).collect()
         }
         (_, value) => Ok(vec![with_value(key, value)?]),
+    }
+}
+
+/// Says that there is no such option, and which one has a similar name.
+fn unknown(command: &Command, key: &str) -> String {
+    // Clap knows which names are similar.
+    let parsed = command
+        .clone()
+        .try_get_matches_from(["herd".to_owned(), format!("--{key}")]);
+    let error = parsed.err();
+    let similar = error
+        .as_ref()
+        .and_then(|error| error.get(ContextKind::SuggestedArg));
+    match similar.map(ToString::to_string) {
+        Some(name) => format!(
+            "there is no option '{key}'; a similar one is '{}'",
+            name.trim_start_matches('-')
+        ),
+        None => format!("there is no option '{key}'"),
     }
 }
 
@@ -247,18 +270,4 @@ fn check_alone(program: &OsString, path: &Path, options: &[OsString]) -> Result<
         }
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-/// Returns an error of clap as one line: what is wrong, and what may have been meant.
-pub fn one_line(error: &ClapError) -> String {
-    let text = error.render().to_string();
-    let mut parts = text.split("\n\n");
-    let first = parts.next().unwrap_or_default();
-    let words: Vec<&str> = first.split_whitespace().collect();
-    let mut line = words.join(" ");
-    for tip in parts.filter_map(|part| part.trim().strip_prefix("tip: ")) {
-        let tip: Vec<&str> = tip.split_whitespace().collect();
-        line = format!("{line}; {}", tip.join(" "));
-    }
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }

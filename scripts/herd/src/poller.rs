@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     answer::Answer,
+    by_target,
     config::Arrival,
     exchange::Exchange,
     news::Seen,
@@ -49,20 +50,22 @@ pub(super) struct Known {
 
 impl Poller {
     /// Polls at these times.
-    pub(super) async fn run(self, due: impl Iterator<Item = Instant>) {
+    pub(super) async fn run(self: Rc<Self>, due: impl Iterator<Item = Instant>) {
         match self.plan.arrival {
             Arrival::Open => self.run_open(due).await,
             Arrival::Loop => self.run_loop(due).await,
         }
     }
 
-    async fn run_open(self, due: impl Iterator<Item = Instant>) {
-        let client = Rc::new(self);
+    async fn run_open(self: Rc<Self>, due: impl Iterator<Item = Instant>) {
+        let client = self;
         let mut in_flight = JoinSet::new();
         for due in due {
             client.exchange.timer.until(due).await;
             let Some(room) = client.exchange.limits.room() else {
-                client.exchange.tally.borrow_mut().turned_away(due);
+                by_target::count(client.index(client.polls.get()), || {
+                    client.exchange.tally.borrow_mut().turned_away(due);
+                });
                 // The others come first, however many polls are due.
                 yield_now().await;
                 continue;
@@ -78,13 +81,16 @@ impl Poller {
         while in_flight.join_next().await.is_some() {}
     }
 
-    async fn run_loop(self, due: impl Iterator<Item = Instant>) {
+    async fn run_loop(&self, due: impl Iterator<Item = Instant>) {
         let mut last = None;
         for due in due {
             match last {
                 Some((free, answered)) if due < free => {
                     let free = Some(free).filter(|_| answered);
-                    self.exchange.tally.borrow_mut().missed(due, free);
+                    let last = self.polls.get().saturating_sub(1);
+                    by_target::count(self.index(last), || {
+                        self.exchange.tally.borrow_mut().missed(due, free);
+                    });
                 }
                 Some(_) | None => {
                     self.exchange.timer.until(due).await;
@@ -96,7 +102,7 @@ impl Poller {
     }
 
     /// Polls from `first` on, each time as soon as the response is there (a closed loop), at most `polls` times.
-    pub(super) async fn saturate(self, first: Instant, polls: Option<u64>) {
+    pub(super) async fn saturate(self: Rc<Self>, first: Instant, polls: Option<u64>) {
         self.exchange.timer.until(first).await;
         let is_next = || polls.is_none_or(|most| self.polls.get() < most);
         while is_next() && Instant::now() < self.exchange.limits.end {
@@ -112,17 +118,22 @@ impl Poller {
         };
         let polls = &self.plan.polls;
         let number = self.polls.replace(self.polls.get() + 1);
-        let index = polls.mix.index(self.phase, number);
+        let index = self.index(number);
         let target = polls.target(index);
         let answer = self
             .exchange
             .poll(due, &target.origin, keep, || self.request(index, target));
-        let answer = answer.await;
+        let answer = by_target::poll(index, answer).await;
         let answered = answer.is_some();
         if let Some(answer) = answer {
             self.remember(index, answer);
         }
         answered
+    }
+
+    /// Returns the index of the target of poll `number` of this client.
+    fn index(&self, number: u64) -> usize {
+        self.plan.polls.mix.index(self.phase, number)
     }
 
     fn request(&self, index: usize, target: &Target) -> Outgoing {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     failures::Reason,
+    outage,
     run::{Ended, Role, Run, Verdict},
     table::{LIMITS, count, milliseconds},
 };
@@ -13,7 +14,8 @@ use crate::{
 pub(crate) fn bottleneck(run: &Run) -> Option<String> {
     let pollers = &run.pollers;
     let reasons = [early(run), slow(run), exhausted(pollers), limited(pollers)];
-    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    let mut reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    reasons.extend(gone(run));
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
@@ -47,6 +49,17 @@ fn exhausted(role: &Role) -> Option<String> {
     ))
 }
 
+/// Says which processes of the server have ended.
+fn gone(run: &Run) -> impl Iterator<Item = String> {
+    let gone = run.server.iter().flat_map(|server| &server.gone);
+    gone.map(|gone| {
+        format!(
+            "process {} of --server-pid was gone after {:.1} s: its processor time and memory are those up to then",
+            gone.pid, gone.at
+        )
+    })
+}
+
 /// Says what the limits of the run did to these clients, if they did anything.
 fn limited(role: &Role) -> Option<String> {
     let share = |number: u64| {
@@ -75,7 +88,7 @@ fn limited(role: &Role) -> Option<String> {
 fn slow(run: &Run) -> Option<String> {
     let generator = &run.generator;
     match generator.verdict {
-        Verdict::OnTime => None,
+        Verdict::OnTime | Verdict::Unknown => None,
         Verdict::Saturated => Some(format!(
             "the load generator was the bottleneck: the busiest of its {} threads used {:.0} % of a processor",
             generator.threads,
@@ -89,12 +102,12 @@ fn slow(run: &Run) -> Option<String> {
     }
 }
 
-/// Returns warnings that belong to the figures, and the first failure of each kind, each on a line that begins with the name
-/// of its run.
+/// Returns warnings that belong to the figures, when requests failed, and the first failure of each kind, each on a line that
+/// begins with the name of its run.
 pub(crate) fn remarks(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
-        let of_pollers = bottleneck(run).into_iter();
+        let of_pollers = bottleneck(run).into_iter().chain(outage::remark(run));
         let of_pollers = of_pollers.chain(first_failures(&run.pollers));
         for remark in of_pollers.chain(further(run)) {
             let _ = writeln!(text, "{}: {remark}", run.name);

@@ -9,8 +9,9 @@ use crate::{
     condition::strict,
     course::Phase,
     failures::{Failed, Failures, Reason},
-    never,
 };
+
+pub use crate::quantile::Latency;
 
 /// The version of this format.
 pub const FORMAT: u32 = 3;
@@ -41,6 +42,9 @@ pub struct Run {
     pub timeout_ms: f64,
     /// The pollers.
     pub pollers: Role,
+    /// The pollers by target, in the order of the plan, if there was more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<OfTarget>,
     /// The validators, if there were any; one poll is one page.
     pub validators: Option<Role>,
     /// The writers, if there were any; one poll is one post.
@@ -66,7 +70,7 @@ pub enum Ended {
     Duration,
     /// The last one of `--requests`.
     Requests,
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
 }
 
@@ -135,6 +139,24 @@ pub struct Role {
     pub waits: Option<Waits>,
 }
 
+/// Results of the polls to one target. A poll that its client skipped counts for the target whose response the client waited
+/// for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfTarget {
+    /// Its URL, without secrets.
+    pub url: String,
+    /// Polls that were due.
+    pub due: u64,
+    /// Polls that got an answer.
+    pub answered: u64,
+    /// Polls that failed.
+    pub failed: u64,
+    /// Requests that failed, by reason; retries count.
+    pub failures: BTreeMap<Reason, u64>,
+    /// Time from when a poll was due to its response, to two digits.
+    pub latency: Latency,
+}
+
 /// What each limit of a run held back. The latencies contain that time, which is the generator's and not the server's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldBack {
@@ -184,31 +206,6 @@ pub struct Waits {
     pub first_closing_at: Option<f64>,
     /// When the last client got its first such response.
     pub last_closing_at: Option<f64>,
-}
-
-/// Quantiles in milliseconds. Infinite, in JSON `"never"`, if a quantile falls among polls without a response; `None`, in JSON
-/// `null`, if there were no polls.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Latency {
-    /// The median.
-    #[serde(with = "never")]
-    pub p50_ms: Option<f64>,
-    /// The 90th percentile.
-    #[serde(with = "never")]
-    pub p90_ms: Option<f64>,
-    /// The 95th percentile.
-    #[serde(with = "never")]
-    pub p95_ms: Option<f64>,
-    /// The 99th percentile.
-    #[serde(with = "never")]
-    pub p99_ms: Option<f64>,
-    /// The 99.9th percentile.
-    #[serde(with = "never")]
-    pub p999_ms: Option<f64>,
-    /// The maximum.
-    #[serde(with = "never")]
-    pub max_ms: Option<f64>,
 }
 
 /// A point of a cumulative distribution.
@@ -272,6 +269,18 @@ pub struct ServerUse {
     pub cpu_secs: f64,
     /// Maximum of the proportional set size, in bytes.
     pub pss_bytes: u64,
+    /// The processes that have ended during the run: their processor time is that up to the last sample before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
+}
+
+/// A process that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Its id.
+    pub pid: i32,
+    /// When that was noticed.
+    pub at: f64,
 }
 
 /// What the load generator used, and whether it was fast enough. Processor times are zero where the system does not say
@@ -291,7 +300,7 @@ pub struct Generator {
     /// Time from the beginning of the run to the last response, in seconds.
     #[serde(default)]
     pub secs: f64,
-    /// Processor time of the whole process in this time, in seconds.
+    /// Processor time of the whole process in this time, in seconds: without that of making the clients before it.
     pub cpu_secs: f64,
     /// Processor time of the thread that used most, in seconds.
     pub busiest_cpu_secs: f64,
@@ -322,6 +331,8 @@ pub enum Verdict {
     Late,
     /// A thread used more than nine tenths of a processor: the generator cannot send much more than this.
     Saturated,
+    /// No poll was sent, or the run was shorter than 0.2 s.
+    Unknown,
 }
 
 impl Run {
@@ -342,9 +353,10 @@ impl Run {
         self.generator.secs.max(self.seconds).max(1e-9)
     }
 
-    /// Returns the server's processor time per request, in microseconds.
+    /// Returns the server's processor time per request, in microseconds; `None` if it was not measured to the end.
     pub fn cpu_us_per_request(&self) -> Option<f64> {
-        let server = self.server.as_ref()?;
+        let server = self.server.as_ref();
+        let server = server.filter(|server| server.gone.is_empty())?;
         Some(server.cpu_secs * 1e6 / self.attempts().max(1) as f64)
     }
 

@@ -13,7 +13,7 @@ use crate::{
     plan::{Counter, Plan},
     processes,
     response::Keep,
-    run::{Growth, Rebuilds, ServerUse},
+    run::{Gone, Growth, Rebuilds, ServerUse},
     sockets::Sockets,
 };
 
@@ -38,6 +38,7 @@ pub(super) struct ServerSide {
     cpu_before: f64,
     cpu_secs: f64,
     pss_bytes: u64,
+    gone: Vec<Gone>,
 }
 
 impl ServerSide {
@@ -57,6 +58,18 @@ impl ServerSide {
         ServerUse {
             cpu_secs: self.cpu_secs - self.cpu_before,
             pss_bytes: self.pss_bytes,
+            gone: self.gone.clone(),
+        }
+    }
+
+    /// Notes that these processes are not there.
+    fn ended(&mut self, pids: Vec<i32>, now: Instant) {
+        for pid in pids {
+            if self.gone.iter().all(|gone| gone.pid != pid) {
+                let since = self.began.map(|began| now - began);
+                let at = since.unwrap_or_default().as_secs_f64();
+                self.gone.push(Gone { pid, at });
+            }
         }
     }
 
@@ -122,10 +135,12 @@ pub(super) async fn sample(plan: &Plan, side: &RefCell<ServerSide>) {
     }
     if !plan.server_pids.is_empty() {
         let used = processes::used(&plan.server_pids);
+        let gone = processes::gone(&plan.server_pids);
         let mut side = side.borrow_mut();
         // The time of a process that has ended is no longer visible.
         side.cpu_secs = side.cpu_secs.max(used.cpu_secs);
         side.pss_bytes = side.pss_bytes.max(used.pss_bytes);
+        side.ended(gone, Instant::now());
     }
 }
 

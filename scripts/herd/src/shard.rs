@@ -1,7 +1,14 @@
 //! One thread of a run: a runtime, a timer, the clients that are dealt to it, and their counters. Nothing of it is
 //! shared with another shard, except the notes of what was written.
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     runtime,
@@ -18,8 +25,10 @@ use crate::{
     live,
     news::{News, Writes},
     plan::Plan,
+    poller::Poller,
+    progress::Progress,
     run::ShardUse,
-    tally::{Progress, Tally},
+    tally::Tally,
     timer::Timer,
 };
 
@@ -34,7 +43,7 @@ pub(super) struct Common {
     pub plan: Arc<Plan>,
     /// When it begins.
     pub began: Instant,
-    /// Whether it ends early: at `true`, or if the sender is dropped.
+    /// Whether it ends early: at `true`, or if the sender is dropped. Connections stay open until then, at least.
     pub stopped: watch::Receiver<bool>,
     /// What was written.
     pub writes: Arc<Writes>,
@@ -73,10 +82,7 @@ impl Shard {
         let (done, measured) = oneshot::channel();
         let (show, progress) = watch::channel(None);
         let thread = thread::Builder::new().name(format!("herd-{}", part.shard));
-        thread.spawn(move || {
-            // Nobody waits any more if another shard has failed.
-            let _ = done.send(run(common, part, &show));
-        })?;
+        thread.spawn(move || run(common, part, &show, done))?;
         Ok(Self { progress, measured })
     }
 
@@ -110,28 +116,44 @@ impl Measured {
     }
 }
 
-fn run(
-    common: Common,
-    part: Part,
-    show: &watch::Sender<Option<Progress>>,
-) -> Result<Measured, HerdError> {
+/// Where a shard sends what it has measured. Nobody receives it any more if another shard has failed.
+type Done = oneshot::Sender<Result<Measured, HerdError>>;
+
+fn run(common: Common, part: Part, show: &watch::Sender<Option<Progress>>, done: Done) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(HerdError::System)?;
-    LocalSet::new().block_on(&runtime, load(common, part, show))
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = done.send(Err(HerdError::System(error)));
+            return;
+        }
+    };
+    let mut over = common.stopped.clone();
+    LocalSet::new().block_on(&runtime, async {
+        let (measured, pollers) = match load(common, part, show).await {
+            Ok((measured, pollers)) => (Ok(measured), pollers),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let _ = done.send(measured);
+        // Closing many connections takes milliseconds, in which polls of other shards would be late.
+        let _ = over.wait_for(|over| *over).await;
+        drop(pollers);
+    });
 }
 
+/// Runs the clients to their end; returns what was measured, and the pollers, whose connections are still open: a client
+/// that ends before the others leaves them the time of this thread.
 async fn load(
     common: Common,
     part: Part,
     show: &watch::Sender<Option<Progress>>,
-) -> Result<Measured, HerdError> {
+) -> Result<(Measured, Vec<Rc<Poller>>), HerdError> {
     let Common {
         plan,
         began,
         mut stopped,
         writes,
     } = common;
-    let before = Use::of_thread();
     let timer = Timer::new().map_err(HerdError::System)?;
     let limits = Limits::new(
         part,
@@ -146,6 +168,7 @@ async fn load(
         timer: timer.clone(),
         began,
         clients: JoinSet::new(),
+        pollers: Vec::new(),
         made: 0,
         news: Rc::new(RefCell::new(News::new(writes))),
         plan,
@@ -153,16 +176,30 @@ async fn load(
     let pollers = herd.pollers()?;
     let validators = herd.validators()?;
     let writers = herd.writers()?;
-    let mut clients = herd.clients;
+    let Herd {
+        mut clients,
+        pollers: connected,
+        ..
+    } = herd;
+    let before = Cell::new(None);
+    // Making the clients is not part of the run.
+    let at_beginning = async {
+        timer.until(began).await;
+        before.set(Some(Use::of_thread()));
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = async { while clients.join_next().await.is_some() {} } => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
+        () = at_beginning => {}
         () = publish(&pollers, show) => {}
         failed = timer.run() => failed.map_err(HerdError::System)?,
     }
-    let used = Use::of_thread().since(before);
+    let used = before
+        .get()
+        .map_or(Use::default(), |before| Use::of_thread().since(before));
     let pollers = pollers.borrow().clone();
-    Ok(Measured {
+    let measured = Measured {
         shards: vec![ShardUse {
             clients: part.of(part.clients),
             delay: pollers.scheduling_delay().latency(),
@@ -172,7 +209,8 @@ async fn load(
         pollers,
         validators: validators.map(|tally| tally.borrow().clone()),
         writers: writers.map(|tally| tally.borrow().clone()),
-    })
+    };
+    Ok((measured, connected))
 }
 
 /// Publishes the progress until dropped, while it is shown.

@@ -7,12 +7,11 @@ use crate::{
     course::Phase,
     failures::Reason,
     never::NEVER,
+    quantile::Quantile,
     remarks::remarks,
-    run::{HeldBack, Latency, Role, Run, Waits},
+    run::{HeldBack, Role, Run, Waits},
+    target_rows::of_targets,
 };
-
-/// Selects one quantile of a latency.
-type Quantile = fn(&Latency) -> Option<f64>;
 
 /// Selects what one limit held back.
 pub(crate) type OfLimit = fn(&HeldBack) -> u64;
@@ -26,7 +25,9 @@ pub(crate) const LIMITS: [(&str, OfLimit); 3] = [
 
 /// Returns the table, with one column per run.
 pub fn table(runs: &[Run]) -> String {
+    let targets = runs.iter().filter_map(of_targets);
     aligned(&rows(runs))
+        + &targets.collect::<String>()
         + &remarks(runs)
             .lines()
             .map(|line| printable(line) + "\n")
@@ -159,17 +160,10 @@ fn poller_rows(runs: &[Run]) -> Vec<Vec<String>> {
     if runs.iter().any(|run| run.pollers.reopened > 0) {
         rows.push(of("connections opened again", |role| count(role.reopened)));
     }
-    let quantiles: [(&str, Quantile); 6] = [
-        ("p50", |latency| latency.p50_ms),
-        ("p90", |latency| latency.p90_ms),
-        ("p95", |latency| latency.p95_ms),
-        ("p99", |latency| latency.p99_ms),
-        ("p99.9", |latency| latency.p999_ms),
-        ("max", |latency| latency.max_ms),
-    ];
-    for (name, quantile) in quantiles {
-        rows.push(row(runs, &format!("due to response, {name}"), |run| {
-            milliseconds(quantile(&run.pollers.latency))
+    for quantile in Quantile::ALL {
+        let name = format!("due to response, {}", quantile.name());
+        rows.push(row(runs, &name, |run| {
+            milliseconds(quantile.of(&run.pollers.latency))
         }));
     }
     rows.extend([
@@ -241,16 +235,14 @@ fn news_rows(runs: &[Run], who: &str, role: fn(&Run) -> Option<&Role>) -> Vec<Ve
         .iter()
         .any(|run| role(run).is_some_and(|role| role.news.seen > 0))
     {
-        let quantiles: [(&str, Quantile); 3] = [
-            ("p50", |latency| latency.p50_ms),
-            ("p99", |latency| latency.p99_ms),
-            ("max", |latency| latency.max_ms),
-        ];
-        for (name, quantile) in quantiles {
-            rows.push(row(runs, &format!("{who}: news after, {name}"), |run| {
+        for quantile in [Quantile::P50, Quantile::P99, Quantile::Max] {
+            let name = format!("{who}: news after, {}", quantile.name());
+            rows.push(row(runs, &name, |run| {
                 let news = role(run).map(|role| &role.news);
                 let news = news.filter(|news| news.seen > 0);
-                news.map_or("-".to_owned(), |news| milliseconds(quantile(&news.latency)))
+                news.map_or("-".to_owned(), |news| {
+                    milliseconds(quantile.of(&news.latency))
+                })
             }));
         }
     }

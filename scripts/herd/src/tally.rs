@@ -7,18 +7,18 @@ use tokio::time::Instant;
 
 use crate::{
     answer::{Answer, Failed},
+    buckets::Buckets,
+    by_target::ByTarget,
     course::{Course, Phase},
     failures::{Failures, Reason},
     latencies::Latencies,
     limits::Limit,
     link::NoNext,
+    progress::Progress,
     retry::Failure,
-    run::{HeldBack, News, Role, Slice, Waits},
+    run::{HeldBack, News, OfTarget, Role, Slice, Waits},
+    target::Target,
 };
-
-/// Time buckets per run, unless they would be shorter than [`SHORTEST_BUCKET`].
-const BUCKETS: u32 = 240;
-const SHORTEST_BUCKET: Duration = Duration::from_millis(100);
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,48 +63,8 @@ pub(super) struct Tally {
     scheduling_delay: Latencies,
     news: Latencies,
     waits: Option<Waits>,
-    slice: Duration,
-    slices: Vec<Bucket>,
-}
-
-/// The counters of one time bucket.
-#[derive(Debug, Clone)]
-struct Bucket {
-    due: u64,
-    answered: u64,
-    attempts: u64,
-    failures: BTreeMap<Reason, u64>,
-    in_flight: u64,
-    latency: Latencies,
-}
-
-/// The figures of the progress line.
-#[derive(Debug, Clone)]
-pub(super) struct Progress {
-    /// Polls answered so far.
-    pub answered: u64,
-    /// Requests in flight.
-    pub in_flight: u64,
-    /// Timeouts so far.
-    pub timeouts: u64,
-    /// Retries so far.
-    pub retries: u64,
-    /// Latencies so far.
-    pub latency: Latencies,
-}
-
-impl Progress {
-    /// Adds those of another shard.
-    ///
-    /// # Errors
-    /// See [`Latencies::merge`].
-    pub(super) fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
-        self.answered += other.answered;
-        self.in_flight += other.in_flight;
-        self.timeouts += other.timeouts;
-        self.retries += other.retries;
-        self.latency.merge(&other.latency)
-    }
+    buckets: Buckets,
+    targets: ByTarget,
 }
 
 impl Tally {
@@ -113,18 +73,6 @@ impl Tally {
     /// # Errors
     /// If a histogram cannot be created, which is a bug.
     pub(super) fn new(began: Instant, duration: Duration) -> Result<Self, CreationError> {
-        let slice = (duration / BUCKETS).max(SHORTEST_BUCKET);
-        let count = duration.as_nanos().div_ceil(slice.as_nanos());
-        let buckets = (0..count).map(|_| {
-            Ok(Bucket {
-                due: 0,
-                answered: 0,
-                attempts: 0,
-                failures: BTreeMap::new(),
-                in_flight: 0,
-                latency: Latencies::new(2)?,
-            })
-        });
         Ok(Self {
             began,
             clients: 0,
@@ -151,9 +99,18 @@ impl Tally {
             scheduling_delay: Latencies::new(3)?,
             news: Latencies::new(3)?,
             waits: None,
-            slice,
-            slices: buckets.collect::<Result<_, _>>()?,
+            buckets: Buckets::new(began, duration)?,
+            targets: ByTarget::default(),
         })
+    }
+
+    /// Counts each of so many targets by itself, if there is more than one.
+    ///
+    /// # Errors
+    /// If a histogram cannot be created, which is a bug.
+    pub(super) fn split(&mut self, targets: usize) -> Result<(), CreationError> {
+        self.targets = ByTarget::new(targets)?;
+        Ok(())
     }
 
     /// Counts a client.
@@ -165,7 +122,8 @@ impl Tally {
     pub(super) fn started(&mut self, due: Instant, now: Instant) {
         self.due += 1;
         self.scheduling_delay.record(now - due);
-        self.bucket(due, |bucket| bucket.due += 1);
+        self.buckets.count(due, |bucket| bucket.due += 1);
+        self.targets.count(|target| target.due += 1);
     }
 
     /// Counts a request that has to wait for a limit of the run.
@@ -181,7 +139,7 @@ impl Tally {
         self.attempts += 1;
         self.in_flight += 1;
         let in_flight = self.in_flight;
-        self.bucket(now, |bucket| {
+        self.buckets.count(now, |bucket| {
             bucket.attempts += 1;
             bucket.in_flight = bucket.in_flight.max(in_flight);
         });
@@ -208,7 +166,7 @@ impl Tally {
     pub(super) fn taken_back(&mut self, sent: Instant) {
         self.attempts -= 1;
         self.unsent -= 1;
-        self.bucket(sent, |bucket| bucket.attempts -= 1);
+        self.buckets.count(sent, |bucket| bucket.attempts -= 1);
     }
 
     /// Counts a request that the server has not processed, and that is sent again.
@@ -222,8 +180,11 @@ impl Tally {
             *self.timed_out.entry(phase).or_default() += 1;
         }
         self.failures.add(failed.reason, &failed.detail);
-        self.bucket(now, |bucket| {
+        self.buckets.count(now, |bucket| {
             *bucket.failures.entry(failed.reason).or_default() += 1;
+        });
+        self.targets.count(|target| {
+            *target.failures.entry(failed.reason).or_default() += 1;
         });
     }
 
@@ -244,21 +205,32 @@ impl Tally {
     pub(super) fn answered(&mut self, due: Instant, now: Instant) {
         self.answered += 1;
         self.latency.record(now - due);
-        self.bucket(now, |bucket| bucket.answered += 1);
-        self.bucket(due, |bucket| bucket.latency.record(now - due));
+        self.buckets.count(now, |bucket| bucket.answered += 1);
+        self.buckets
+            .count(due, |bucket| bucket.latency.record(now - due));
+        self.targets.count(|target| {
+            target.answered += 1;
+            target.latency.record(now - due);
+        });
     }
 
     /// Counts a failed poll that was due at `due`.
     pub(super) fn failed(&mut self, due: Instant) {
         self.failed += 1;
         self.latency.record_or_unanswered(None);
-        self.bucket(due, |bucket| bucket.latency.record_or_unanswered(None));
+        self.buckets
+            .count(due, |bucket| bucket.latency.record_or_unanswered(None));
+        self.targets.count(|target| {
+            target.failed += 1;
+            target.latency.record_or_unanswered(None);
+        });
     }
 
     /// Counts a poll that was due at `due`, has no room, and fails.
     pub(super) fn turned_away(&mut self, due: Instant) {
         self.due += 1;
-        self.bucket(due, |bucket| bucket.due += 1);
+        self.buckets.count(due, |bucket| bucket.due += 1);
+        self.targets.count(|target| target.due += 1);
         self.held_back.max_polls += 1;
         self.not_sent(due, "there was no room for more polls without an answer");
         self.failed(due);
@@ -267,8 +239,11 @@ impl Tally {
     /// Counts a poll that was due at `due` and never sent.
     pub(super) fn not_sent(&mut self, due: Instant, detail: &str) {
         self.failures.add(Reason::NotSent, detail);
-        self.bucket(due, |bucket| {
+        self.buckets.count(due, |bucket| {
             *bucket.failures.entry(Reason::NotSent).or_default() += 1;
+        });
+        self.targets.count(|target| {
+            *target.failures.entry(Reason::NotSent).or_default() += 1;
         });
     }
 
@@ -280,9 +255,13 @@ impl Tally {
         self.missed += 1;
         let latency = free.map(|free| free - due);
         self.latency.record_or_unanswered(latency);
-        self.bucket(due, |bucket| {
+        self.buckets.count(due, |bucket| {
             bucket.due += 1;
             bucket.latency.record_or_unanswered(latency);
+        });
+        self.targets.count(|target| {
+            target.due += 1;
+            target.latency.record_or_unanswered(latency);
         });
     }
 
@@ -335,7 +314,7 @@ impl Tally {
     pub(super) fn cut_off(&mut self, due: Instant) {
         self.waits.get_or_insert_default().cut_off += 1;
         self.due -= 1;
-        self.bucket(due, |bucket| bucket.due -= 1);
+        self.buckets.count(due, |bucket| bucket.due -= 1);
     }
 
     /// Adds the counters of another shard of the same run.
@@ -370,8 +349,8 @@ impl Tally {
             scheduling_delay,
             news,
             waits,
-            slice: _,
-            slices,
+            buckets,
+            targets,
         } = other;
         self.clients += clients;
         self.due += due;
@@ -403,10 +382,8 @@ impl Tally {
         if let Some(waits) = waits {
             self.waits.get_or_insert_default().merge(waits);
         }
-        for (bucket, other) in self.slices.iter_mut().zip(slices) {
-            bucket.merge(other)?;
-        }
-        Ok(())
+        self.targets.merge(targets)?;
+        self.buckets.merge(buckets)
     }
 
     /// Returns the figures of the progress line.
@@ -465,42 +442,12 @@ impl Tally {
 
     /// Returns the results over time.
     pub(super) fn slices(&self) -> Vec<Slice> {
-        let seconds = self.slice.as_secs_f64();
-        let slices = self.slices.iter().enumerate().map(|(at, bucket)| Slice {
-            at: at as f64 * seconds,
-            seconds,
-            due: bucket.due,
-            answered: bucket.answered,
-            attempts: bucket.attempts,
-            failures: bucket.failures.clone(),
-            in_flight: bucket.in_flight,
-            latency: bucket.latency.latency(),
-            histogram: bucket.latency.histogram(),
-            unanswered: bucket.latency.unanswered(),
-        });
-        slices.collect()
+        self.buckets.slices()
     }
 
-    /// Counts in the bucket of `at`; ignores times after the last bucket.
-    fn bucket(&mut self, at: Instant, count: impl FnOnce(&mut Bucket)) {
-        let index = (at - self.began).as_nanos() / self.slice.as_nanos();
-        let bucket = usize::try_from(index).ok();
-        if let Some(bucket) = bucket.and_then(|index| self.slices.get_mut(index)) {
-            count(bucket);
-        }
-    }
-}
-
-impl Bucket {
-    fn merge(&mut self, other: &Self) -> Result<(), AdditionError> {
-        self.due += other.due;
-        self.answered += other.answered;
-        self.attempts += other.attempts;
-        for (reason, count) in &other.failures {
-            *self.failures.entry(*reason).or_default() += count;
-        }
-        self.in_flight += other.in_flight;
-        self.latency.merge(&other.latency)
+    /// Returns the results of each target, if there is more than one.
+    pub(super) fn targets(&self, targets: &[Target]) -> Vec<OfTarget> {
+        self.targets.results(targets)
     }
 }
 

@@ -3,7 +3,9 @@
 //! - when polls are due, and which target they go to: see `load_generator/schedule.rs`
 //! - plan files, conditions and options of requests: see `load_generator/plans.rs`; options without effect: see
 //!   `load_generator/effect.rs`; secrets in URLs: see `load_generator/secrets.rs`
-//! - what the results say of the run itself: see `load_generator/results.rs`
+//! - what the results say of the run itself: see `load_generator/results.rs`; of each target: see `load_generator/targets.rs`;
+//!   of a server that is gone for a while: see `load_generator/outage.rs`; the end of a run: see `load_generator/ends.rs`
+//! - first steps: see `load_generator/newcomers.rs`; a certificate that signs itself: see `load_generator/self_signed.rs`
 //! - conditional pollers get one body each, and the bytes saved by 304s are counted
 //! - a timeout is followed by a retry at once, and both are counted
 //! - a client in a loop skips polls while it waits, and its latency includes them; an open one does not
@@ -33,6 +35,8 @@
 mod client;
 #[path = "load_generator/effect.rs"]
 mod effect;
+#[path = "load_generator/ends.rs"]
+mod ends;
 #[cfg(unix)]
 #[path = "load_generator/exhausted.rs"]
 mod exhausted;
@@ -43,8 +47,12 @@ mod http2;
 #[path = "../examples/lab/mod.rs"]
 #[allow(dead_code)]
 mod lab;
+#[path = "load_generator/newcomers.rs"]
+mod newcomers;
 #[path = "load_generator/nginx.rs"]
 mod nginx;
+#[path = "load_generator/outage.rs"]
+mod outage;
 #[cfg(unix)]
 #[path = "load_generator/outside.rs"]
 mod outside;
@@ -59,12 +67,16 @@ mod results;
 mod schedule;
 #[path = "load_generator/secrets.rs"]
 mod secrets;
+#[path = "load_generator/self_signed.rs"]
+mod self_signed;
 #[path = "load_generator/sent_again.rs"]
 mod sent_again;
 #[path = "load_generator/sockets.rs"]
 mod sockets;
 #[path = "load_generator/strange.rs"]
 mod strange;
+#[path = "load_generator/targets.rs"]
+mod targets;
 #[path = "load_generator/threads.rs"]
 mod threads;
 #[path = "load_generator/timeouts.rs"]
@@ -90,8 +102,8 @@ use client::Connection;
 use fastrand::Rng;
 use herd::{
     config::{Cli, OnFailure},
+    one_line::one_line,
     plan::Plan,
-    plan_file::one_line,
     retry::{Failure, RetryPolicy},
     run::Run,
 };

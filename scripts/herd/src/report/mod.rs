@@ -26,7 +26,7 @@ mod stacked;
 mod story;
 mod strips;
 mod tables;
-mod units;
+pub(crate) mod units;
 
 use std::{
     fs,

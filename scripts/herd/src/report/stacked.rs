@@ -79,10 +79,11 @@ impl Table {
         for row in &self.rows {
             rows += "<tr role=\"row\">";
             for (at, (cell, label)) in row.iter().zip(&labels).enumerate() {
+                let name = breakable(cell);
                 let cell = escaped(cell);
                 // Writing to a string cannot fail.
                 let _ = match (at, self.text && at + 1 == self.heads.len()) {
-                    (0, _) => write!(rows, "<th scope=\"row\" role=\"rowheader\">{cell}</th>"),
+                    (0, _) => write!(rows, "<th scope=\"row\" role=\"rowheader\">{name}</th>"),
                     (_, true) => write!(
                         rows,
                         "<td class=\"text\" role=\"cell\" data-head=\"{label}\">{cell}</td>"
@@ -137,7 +138,7 @@ impl Table {
     }
 }
 
-/// Escapes a heading, with places in its long words at which they may break.
+/// Escapes a heading or the name of a row, with places in its long words at which they may break.
 fn breakable(head: &str) -> String {
     let mut html = String::new();
     let mut long = 0;

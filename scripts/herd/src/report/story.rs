@@ -5,6 +5,8 @@ use super::{
     units::{latency, percent, rate, time_of_run, unbroken},
 };
 use crate::{
+    failures::Reason,
+    outage,
     run::Run,
     table::{count, milliseconds},
 };
@@ -79,21 +81,15 @@ fn told(run: &Run, columns: &[Column]) -> Story {
         return short("No poll got an answer", sentence);
     }
     let limit = time_limit(run);
+    let failures = failures(run);
     if let Some(outage) = longest_outage(run, columns, limit) {
-        return of_outage(run, columns, limit, outage);
-    }
-    let all = role.failures.count(|_| true);
-    let failures = match reasons.first() {
-        None => "No request failed.".to_owned(),
-        Some((reason, failed)) if failed.count == all => {
-            format!("Failed requests: {} ({reason}).", count(all))
+        let mut story = of_outage(run, columns, limit, outage);
+        // Without an answer within the timeout: it says so.
+        if role.failures.count(|reason| reason != Reason::TimedOut) > 0 {
+            story.sentence += &format!(" {failures}");
         }
-        Some((reason, failed)) => format!(
-            "Failed requests: {}, most often “{reason}” ({}).",
-            count(all),
-            count(failed.count)
-        ),
-    };
+        return story;
+    }
     let in_time: u64 = columns
         .iter()
         .map(|column| column.within(&run.bands_ms, limit))
@@ -107,25 +103,53 @@ fn told(run: &Run, columns: &[Column]) -> Story {
         ),
         false => String::new(),
     };
-    let headline = if role.answered == role.due {
-        format!("Every poll got an answer{late}")
-    } else {
-        format!(
-            "{} of the polls got an answer{late}",
+    let answered = match role.answered == role.due {
+        true => "every poll got an answer".to_owned(),
+        false => format!(
+            "{} of the polls got an answer",
             percent(role.answered, role.due)
-        )
+        ),
     };
+    let outage = outage::longest(run);
+    let headline = match &outage {
+        None => capital(&answered) + &late,
+        Some(outage) => format!(
+            "No answers {}; in the end {answered}{late}",
+            outage.span.words()
+        ),
+    };
+    let outage = outage.map(|outage| format!(" {}.", capital(&outage.words())));
     let within = |quantile: Option<f64>, share: &str, rest: &str| match quantile {
         Some(ms) if ms.is_infinite() => format!("{rest} got none"),
         quantile => format!("{share} got an answer within {}", milliseconds(quantile)),
     };
     let sentence = format!(
-        "Of {}, {}, {}. {failures}",
+        "Of {}, {}, {}. {failures}{}",
         polls(role.due),
         within(role.latency.p50_ms, "half", "more than half"),
         within(role.latency.p99_ms, "99 %", "more than 1 %"),
+        outage.unwrap_or_default(),
     );
     Story { headline, sentence }
+}
+
+/// Says how many requests failed, why and when.
+fn failures(run: &Run) -> String {
+    let role = &run.pollers;
+    let all = role.failures.count(|_| true);
+    let when = outage::failing(run).map(|span| format!(", {}", span.words()));
+    let when = when.unwrap_or_default();
+    match role.reasons().first() {
+        None => "No request failed.".to_owned(),
+        Some((reason, failed)) if failed.count == all => {
+            format!("Failed requests: {} ({reason}){when}.", count(all))
+        }
+        Some((reason, failed)) => format!(
+            "Failed requests: {}, most often “{reason}” ({}){when}.",
+            count(all),
+            count(failed.count)
+        ),
+    }
 }
 
 fn of_outage(run: &Run, columns: &[Column], limit: f64, outage: Outage) -> Story {
@@ -254,6 +278,13 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Begins a sentence.
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
 }
 
 fn polls(number: u64) -> String {

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     run::Run,
     table::{count, milliseconds},
+    target_rows::targets,
 };
 
 /// The most rows of a table over time: neighbours of more columns are merged.
@@ -30,6 +31,7 @@ pub(super) fn tables(run: &Run, columns: &[Column]) -> String {
         Some(latency(run, &merged)),
         failures(run, &merged),
         causes(run),
+        of_targets(run),
     ];
     tables
         .into_iter()
@@ -122,6 +124,13 @@ fn causes(run: &Run) -> Option<Table> {
         ]
     });
     Some(Table::new("What failed and why", heads.map(str::to_owned).into(), rows).with_text())
+}
+
+/// Returns the figures of each target; `None` if there was one.
+fn of_targets(run: &Run) -> Option<Table> {
+    let mut rows = targets(run).into_iter();
+    let heads = rows.next()?;
+    Some(Table::new("Targets", heads, rows).with_text())
 }
 
 fn time(column: &Column) -> String {

@@ -1,7 +1,7 @@
 //! Numbers with few characters, for axes and sentences.
 
 /// Formats a rate: `0.25`, `4.2`, `40`, `1,234`, `12k`.
-pub(super) fn rate(value: f64) -> String {
+pub(crate) fn rate(value: f64) -> String {
     match value {
         value if value >= LONG => short(value),
         value if value >= 9.95 || value == 0.0 => crate::table::count(value.round() as u64),
@@ -30,7 +30,7 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// Formats a time of the run: `18 s`, `1 min 30 s`, `2 h 5 min`.
-pub(super) fn time_of_run(seconds: f64) -> String {
+pub(crate) fn time_of_run(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let two = |big: u64, big_name: &str, small: u64, small_name: &str| match small {
         0 => format!("{big} {big_name}"),

@@ -661,9 +661,9 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
         ("rate = -1", "from 0.001 to 1000000"),
         (
             "duration_secs = 5",
-            "a similar argument exists: '--duration-secs'",
+            "there is no option 'duration_secs'; a similar one is 'duration-secs'",
         ),
-        ("colour = \"red\"", "unexpected argument '--colour'"),
+        ("colour = \"red\"", "there is no option 'colour'"),
         ("\"rate=5 --clients\" = 5", "is not an option"),
         ("rate = 5\nrate = 6", "line 2: duplicate key"),
         ("rate = ", "line 1:"),

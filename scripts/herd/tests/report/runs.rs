@@ -133,6 +133,23 @@ pub fn refused() -> Run {
     run("refused", &seconds(40, |_| bad(40)), 1.0)
 }
 
+/// It has many targets, some of which fail.
+pub fn targets() -> Run {
+    let mut run = calm();
+    let of = |at: u64| {
+        let failures = match at % 3 {
+            0 => json!({ "404": 1_000_000, "timed out": 12, "invalid page": 3 }),
+            _ => json!({}),
+        };
+        json!({
+            "url": format!("https://a-long-name-of-a-server.example:65535/{}?at={at}", "long/".repeat(at as usize)),
+            "due": 1_234_567, "answered": 234_567 * at, "failed": at, "failures": failures, "latency": latency(Some(9.0)),
+        })
+    };
+    run.targets = serde_json::from_value((0..30).map(of).collect()).unwrap();
+    run
+}
+
 /// A million polls per second.
 pub fn busy() -> Run {
     let million = Second {
