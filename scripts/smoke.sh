@@ -11,7 +11,8 @@ work=$(mktemp -d)
 cargo build --release --locked --quiet
 cargo run --release --locked --quiet -- demo --address 127.0.0.1:0 >"$log" &
 demo=$!
-trap 'kill -INT "$demo" 2>/dev/null || true; rm -rf "$log" "$work"' EXIT
+# SIGTERM: the shell has made background processes ignore SIGINT, until the demo has a handler.
+trap 'pkill -P "$demo" || true; kill "$demo" 2>/dev/null || true; rm -rf "$log" "$work"' EXIT
 
 url=
 for _ in $(seq 600); do

@@ -8,11 +8,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
-    net::TcpListener,
     process::{Command, Output, Stdio},
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
@@ -22,7 +18,7 @@ use herd::{
 };
 use tempfile::TempDir;
 
-use crate::{EMPTY, lab, plan, program};
+use crate::{lab, plan, program};
 
 const HERE: &str = "http://127.0.0.1:9/x";
 
@@ -130,22 +126,7 @@ fn the_line_at_the_beginning_says_what_the_run_will_do() {
 #[test]
 fn sighup_ends_a_run_with_results_unless_it_is_ignored() {
     for ignored in [false, true] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let (say, asked) = mpsc::channel();
-        thread::spawn(move || {
-            for mut socket in listener.incoming().map_while(Result::ok) {
-                let say = say.clone();
-                thread::spawn(move || {
-                    let mut bytes = [0; 4096];
-                    while std::io::Read::read(&mut socket, &mut bytes).is_ok_and(|read| read > 0) {
-                        if socket.write_all(EMPTY).is_err() || say.send(()).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
+        let (url, asked) = super::outside::answering();
         let mut command = match ignored {
             true => {
                 let mut command = Command::new("nohup");

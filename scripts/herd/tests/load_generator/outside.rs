@@ -137,7 +137,7 @@ fn a_run_that_is_interrupted_says_so_and_has_failed_if_there_are_conditions() {
 }
 
 /// Starts a server that answers, and says when it does.
-fn answering() -> (String, mpsc::Receiver<()>) {
+pub(super) fn answering() -> (String, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (say, asked) = mpsc::channel();
