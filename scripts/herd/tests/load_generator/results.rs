@@ -2,7 +2,7 @@
 //!
 //! - what ended it, and how many polls of `--requests` were not due before
 //! - which limit held requests back
-//! - a quantile among polls without a response is `never`, and without polls there is none
+//! - a quantile that falls among polls without a response is `never`; a run without polls has no quantiles
 //! - the generator is late, or the bottleneck, by the figure that the remark names; a run in time has no remark
 
 use std::{io::Write as _, thread, time::Duration};
