@@ -26,9 +26,10 @@ pub(crate) fn backup(options: &config::Backup) -> anyhow::Result<()> {
             }
         })
     };
-    let backup = remove_on_signal(prepare, Backup::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;
-    let done = backup.run(|step| show(&bar, step));
+    let done = remove_on_signal(prepare, Backup::scratch, |backup| {
+        backup.run(|step| show(&bar, step))
+    })?;
     bar.finish_and_clear();
     writeln!(io::stdout(), "{}: {}", options.file.display(), done?)?;
     Ok(())
@@ -44,9 +45,10 @@ pub(crate) fn restore(options: &config::Restore) -> anyhow::Result<()> {
             }
         })
     };
-    let restore = remove_on_signal(prepare, Restore::scratch)?;
     let bar = progress_bar((Some(0), COPYING))?;
-    let done = restore.run(|step| show(&bar, step));
+    let done = remove_on_signal(prepare, Restore::scratch, |restore| {
+        restore.run(|step| show(&bar, step))
+    })?;
     bar.finish_and_clear();
     let restored = done?;
     let mut out = io::stdout();

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -13,22 +13,31 @@ use std::{
 const ATTEMPTS: u32 = 100;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// From now on SIGINT, SIGTERM and SIGHUP end the process at once. Calls `prepare`, and from then on they also remove
-/// the folder that `folder` returns. A signal that comes meanwhile waits.
+/// From now on SIGINT, SIGTERM and SIGHUP end the process at once. Calls `prepare`, then `run`; meanwhile they also remove
+/// the folder that `folder` returns. A signal that comes before that waits.
 ///
 /// # Errors
 /// Those of `prepare`, or the signals cannot be waited for.
-pub(crate) fn remove_on_signal<T>(
+pub(crate) fn remove_on_signal<T, R>(
     prepare: impl FnOnce() -> anyhow::Result<T>,
     folder: impl FnOnce(&T) -> &Path,
-) -> anyhow::Result<T> {
+    run: impl FnOnce(T) -> R,
+) -> anyhow::Result<R> {
     let removed = Arc::new(Mutex::new(None));
-    let mut preparing = removed.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut preparing = lock(&removed);
     await_signals(Arc::clone(&removed))?;
     let prepared = prepare()?;
     *preparing = Some(folder(&prepared).to_owned());
     drop(preparing);
-    Ok(prepared)
+    let done = run(prepared);
+    // Where a signal has removed the folder, this waits for the end of the process: `done` is then an error that would
+    // hide why it ended.
+    drop(lock(&removed));
+    Ok(done)
+}
+
+fn lock(folder: &Mutex<Option<PathBuf>>) -> MutexGuard<'_, Option<PathBuf>> {
+    folder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(unix)]
@@ -51,7 +60,8 @@ fn await_signals(removed: Arc<Mutex<Option<PathBuf>>>) -> io::Result<()> {
                 _ = hangup.recv() => 1,
             }
         });
-        let folder = removed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held until the end of the process.
+        let folder = lock(&removed);
         if let Some(folder) = &*folder {
             remove(folder);
         }
