@@ -92,9 +92,10 @@ impl PostgresWriter {
             let looked = timeout_at(deadline.into(), look(session.session.client(), operations));
             let stored = match looked.await {
                 Ok(Ok(stored)) => stored,
-                // The server or a pooler has ended it since the last commit.
-                Ok(Err(error)) if !is_new && session.is_closed() => {
+                // The server or a pooler may have ended it since the last commit, and its last word be on its way.
+                Ok(Err(error)) if !is_new => {
                     changed = Some(error.to_string());
+                    self.discard(session);
                     continue;
                 }
                 Ok(Err(error)) => {
@@ -201,10 +202,14 @@ impl PostgresWriter {
         answer
     }
 
-    /// Discards a session that may still be busy, and may have locks.
     fn fail(&self, session: WriteSession, error: CommitError) -> CommitError {
-        session.session.discard(self.store.0.runtime.handle());
+        self.discard(session);
         error
+    }
+
+    /// Ends a session that may still be busy, and may have locks.
+    fn discard(&self, session: WriteSession) {
+        session.session.discard(self.store.0.runtime.handle());
     }
 }
 
