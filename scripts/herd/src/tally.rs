@@ -106,12 +106,18 @@ impl Tally {
         course: &Course,
     ) {
         self.requests.ended(now - begun, answer, course);
+        if !course.is_written() {
+            self.buckets.count(begun, |bucket| bucket.unsent += 1);
+        }
     }
 
     /// Takes back an attempt that has ended without being written: the server knows nothing of it.
     pub(super) fn taken_back(&mut self, begun: Instant) {
         self.requests.taken_back();
-        self.buckets.count(begun, |bucket| bucket.attempts -= 1);
+        self.buckets.count(begun, |bucket| {
+            bucket.attempts -= 1;
+            bucket.unsent -= 1;
+        });
     }
 
     /// Counts a request that does not count as answered, and what it waited for at last.

@@ -2,6 +2,7 @@
 //!
 //! - the summary tells in words what the figures show: a collapse, a recovery, a calm run, no answer at all
 //! - rates are means over the run, in a chart over a column of it
+//! - an attempt of which nothing was written does not count as sent
 //! - a page has the options as a plan file, and what failed first
 //! - a report of an empty, a short, a long or a huge run is a valid document, with all names escaped
 //! - pages and drawings of one run and of several fit 360 to 1920 pixels, light and dark: no text under 11 pixels, none out of
@@ -96,6 +97,19 @@ fn the_rate_of_the_last_column_counts_only_the_time_of_the_run() {
     let row =
         "rowheader\">44 s</th><td role=\"cell\" data-head=\"\u{2068}offered\u{2069}\">40</td>";
     assert!(page.contains(row), "{page}");
+}
+
+#[test]
+fn an_attempt_of_which_nothing_was_written_does_not_count_as_sent() {
+    let mut run = refused();
+    for slice in &mut run.slices {
+        slice.unsent = 30;
+    }
+    let page = page(&[run]);
+    for (head, rate) in [("offered", 40), ("sent", 10)] {
+        let cell = format!("data-head=\"\u{2068}{head}\u{2069}\">{rate}</td>");
+        assert!(page.contains(&cell), "{cell}: {page}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! - a refused stream is a failure, subject to `--on-failure`
 //! - a request that is sent again, as the server has not processed it, is counted each time
-//! - a connection that is refused is an attempt, and nothing is sent
+//! - a connection that is refused is an attempt, and nothing is sent, also in each slice of the run
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use herd::{failures::Reason, run::Run};
+use herd::{
+    failures::Reason,
+    run::{Run, Slice},
+};
 
 use super::{
     EMPTY, herd_of,
@@ -42,9 +45,9 @@ fn assert_counted(run: &Run, seen: &AtomicU32, name: &str) {
     assert_eq!(role.sent(), seen(), "{name}: {role:?}");
     assert!(role.sent() >= 40, "{name}: {role:?}");
     assert_sum(run, name);
-    let in_slices: u64 = run.slices.iter().map(|slice| slice.attempts).sum();
+    let in_slices: u64 = run.slices.iter().map(Slice::sent).sum();
     // One may have been sent just after the last slice.
-    assert!(in_slices <= role.attempts, "{name}: {in_slices}");
+    assert!(in_slices <= role.sent(), "{name}: {in_slices}");
 }
 
 #[actix_web::test]
@@ -129,6 +132,9 @@ async fn an_attempt_that_is_refused_a_connection_sends_nothing() {
     let run = herd_of(&url, options).await;
     let role = &run.pollers;
     assert_eq!((role.due, role.attempts, role.sent()), (20, 40, 0));
+    let in_slices = |of: fn(&Slice) -> u64| run.slices.iter().map(of).sum::<u64>();
+    assert!(in_slices(|slice| slice.attempts) > 0, "{run:?}");
+    assert_eq!(in_slices(Slice::sent), 0, "{run:?}");
     assert!((role.amplification() - 2.0).abs() < 1e-9, "{role:?}");
     assert_sum(&run, "refused");
     let table = herd::table::table(&[run]);
