@@ -102,12 +102,13 @@ fn two_databases_behind_one_name_are_not_read_in_turns_without_a_pause() {
     // Otherwise the next request may wait for longer than the test.
     between.place().ends_waits = true;
     let follower = follow(&folder, &between, &[]);
-    eventually("refusals", || refusals(&follower) >= 4);
+    // Without pauses they would come with four such requests or more.
+    eventually("refusals", || refusals(&follower) >= 8);
     let is_first =
         |target: &str| target.contains("since_seq=0&detail=1") && !target.contains("limit");
-    let times = times(&between, 3, is_first);
+    let times = times(&between, 1, is_first);
     // All but one are of the feed, which pauses for half a second at least; that one is of the board, at any place.
-    let pauses = u32::try_from(times.len()).unwrap() - 2;
+    let pauses = u32::try_from(times.len()).unwrap().saturating_sub(2);
     let least = pauses * Duration::from_millis(500);
     assert!(times[times.len() - 1] - times[0] >= least, "{times:?}");
 }
