@@ -22,7 +22,7 @@ use crate::{
     follow,
     server::Settings,
     store::{
-        location::{Location, LocationParser, UrlParser},
+        location::{Location, LocationParser},
         postgres::url::PostgresUrl,
     },
     units,
@@ -313,7 +313,7 @@ pub struct Database {
         hide_env_values = true,
         default_value = "publisher.db",
         value_name = "PATH|URL",
-        value_parser = LocationParser
+        value_parser = LocationParser::ANY
     )]
     pub database: Location,
     /// PostgreSQL: a file with the password, in one line, which is read for each new connection [default: the
@@ -331,7 +331,7 @@ pub struct Database {
         env = "PUBLISHER_DATABASE_LISTEN_URL",
         hide_env_values = true,
         value_name = "URL",
-        value_parser = UrlParser
+        value_parser = LocationParser::URL
     )]
     pub database_listen_url: Option<PostgresUrl>,
 }

@@ -100,48 +100,35 @@ fn is_scheme(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
-/// Parses the value of `--database` or of its environment variable. Only the variable may contain a password.
+/// Parses the value of `--database` or of its environment variable, or of another option that names a database. Only the
+/// variable may contain a password.
 ///
 /// The option must have `hide_env_values`: `--help` would show the password otherwise.
 #[derive(Debug, Clone, Copy)]
-pub struct LocationParser;
-
-/// As [`LocationParser`], for an option that must be a URL of PostgreSQL.
-#[derive(Debug, Clone, Copy)]
-pub struct UrlParser;
-
-impl TypedValueParser for LocationParser {
-    type Value = Location;
-
-    fn parse_ref(
-        &self,
-        cmd: &Command,
-        arg: Option<&Arg>,
-        value: &OsStr,
-    ) -> Result<Location, Error> {
-        self.parse_ref_(cmd, arg, value, ValueSource::CommandLine)
-    }
-
-    fn parse_ref_(
-        &self,
-        cmd: &Command,
-        arg: Option<&Arg>,
-        value: &OsStr,
-        source: ValueSource,
-    ) -> Result<Location, Error> {
-        parse_from(value, source).map_err(|error| refused(cmd, arg, error))
-    }
+pub struct LocationParser<T> {
+    /// Takes what the option accepts.
+    accept: fn(Location) -> Result<T, UrlError>,
 }
 
-impl TypedValueParser for UrlParser {
-    type Value = PostgresUrl;
+impl LocationParser<Location> {
+    /// Accepts every location.
+    pub const ANY: Self = Self { accept: Ok };
+}
 
-    fn parse_ref(
-        &self,
-        cmd: &Command,
-        arg: Option<&Arg>,
-        value: &OsStr,
-    ) -> Result<PostgresUrl, Error> {
+impl LocationParser<PostgresUrl> {
+    /// Accepts only a URL of PostgreSQL.
+    pub const URL: Self = Self {
+        accept: |location| match location {
+            Location::Postgres(url) => Ok(url),
+            Location::Sqlite(_) => Err(UrlError::NoUrl),
+        },
+    };
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for LocationParser<T> {
+    type Value = T;
+
+    fn parse_ref(&self, cmd: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
         self.parse_ref_(cmd, arg, value, ValueSource::CommandLine)
     }
 
@@ -151,12 +138,9 @@ impl TypedValueParser for UrlParser {
         arg: Option<&Arg>,
         value: &OsStr,
         source: ValueSource,
-    ) -> Result<PostgresUrl, Error> {
-        match parse_from(value, source) {
-            Ok(Location::Postgres(url)) => Ok(url),
-            Ok(Location::Sqlite(_)) => Err(refused(cmd, arg, UrlError::NoUrl)),
-            Err(error) => Err(refused(cmd, arg, error)),
-        }
+    ) -> Result<T, Error> {
+        let parsed = parse_from(value, source).and_then(self.accept);
+        parsed.map_err(|error| refused(cmd, arg, error))
     }
 }
 
@@ -236,8 +220,8 @@ mod tests {
         let database = Arg::new("database").long("database");
         let listen = Arg::new("listen").long("listen");
         Command::new("test")
-            .arg(database.value_parser(LocationParser))
-            .arg(listen.value_parser(UrlParser))
+            .arg(database.value_parser(LocationParser::ANY))
+            .arg(listen.value_parser(LocationParser::URL))
     }
 
     #[test]

@@ -415,9 +415,12 @@ impl App {
     }
 }
 
-/// Waits until `condition` is true; panics after about 30 s.
+/// How often helpers look, 10 ms apart: for two minutes at least, as every step may take long on a busy machine.
+const LOOKS: u32 = 12_000;
+
+/// Waits until `condition` is true; panics after some minutes.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    for _ in 0..3000 {
+    for _ in 0..LOOKS {
         if condition().await {
             return;
         }
@@ -426,7 +429,7 @@ pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     panic!("timed out waiting for: {what}");
 }
 
-/// Waits until `condition` is true, and blocks the thread; panics after about 30 s.
+/// Waits until `condition` is true, and blocks the thread; panics after some minutes.
 #[track_caller]
 pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
     assert!(within_limit(condition), "timed out waiting for: {what}");
@@ -434,7 +437,7 @@ pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
 
 /// Waits until the condition holds. Returns false if it does not in time.
 pub fn within_limit(mut condition: impl FnMut() -> bool) -> bool {
-    (0..3000).any(|_| {
+    (0..LOOKS).any(|_| {
         let holds = condition();
         if !holds {
             std::thread::sleep(Duration::from_millis(10));

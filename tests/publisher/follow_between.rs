@@ -53,16 +53,22 @@ fn a_cache_that_answers_for_a_dead_upstream_brings_no_older_board_back_and_confi
     let board = seen(&follower.address, BOARD);
     between.place().upstreams.clear();
     upstream.process.signal("-KILL");
-    let begun = Instant::now();
     let asked = || between.times(|target| target == CHANGES).len();
-    let before = asked();
-    eventually("attempts", || {
-        assert_eq!(seen(&follower.address, BOARD), board);
-        asked() > before + 2
-    });
+    let attempts = |more| {
+        let before = asked();
+        eventually("attempts", || {
+            assert_eq!(seen(&follower.address, BOARD), board);
+            asked() >= before + more
+        });
+    };
+    // When it asks again, it has read what came before.
+    attempts(1);
+    let begun = Instant::now();
+    attempts(2);
     // What a cache says does not count.
     let waited = begun.elapsed().as_secs_f64();
-    assert!(waited > 1.0 && lag(&follower) > waited - 1.0, "{waited}");
+    let lag = lag(&follower);
+    assert!(lag >= waited, "{lag} {waited}");
     upstream.restart(&database);
     between.place().upstreams.push(upstream.address());
     upstream.put_challenge(6);
@@ -80,11 +86,11 @@ fn refusals(follower: &Service) -> u32 {
     part(&metrics, name).parse().unwrap()
 }
 
-/// Returns the pauses between such requests, when there were so many.
-fn pauses(between: &Between, count: usize, is_meant: impl Fn(&str) -> bool) -> Vec<Duration> {
+/// Returns when such requests came, when there were so many. The next one comes after the answer to the one before: a busy
+/// machine makes the time between them longer, and never shorter.
+fn times(between: &Between, count: usize, is_meant: impl Fn(&str) -> bool) -> Vec<Instant> {
     eventually("requests", || between.times(&is_meant).len() >= count);
-    let times = between.times(&is_meant);
-    times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    between.times(&is_meant)
 }
 
 #[test]
@@ -99,15 +105,11 @@ fn two_databases_behind_one_name_are_not_read_in_turns_without_a_pause() {
     eventually("refusals", || refusals(&follower) >= 4);
     let is_first =
         |target: &str| target.contains("since_seq=0&detail=1") && !target.contains("limit");
-    let pauses = pauses(&between, 1, is_first);
-    // At first both parts ask.
-    assert!(
-        pauses
-            .iter()
-            .skip(1)
-            .all(|it| *it > Duration::from_millis(400)),
-        "{pauses:?}"
-    );
+    let times = times(&between, 3, is_first);
+    // All but one are of the feed, which pauses for half a second at least; that one is of the board, at any place.
+    let pauses = u32::try_from(times.len()).unwrap() - 2;
+    let least = pauses * Duration::from_millis(500);
+    assert!(times[times.len() - 1] - times[0] >= least, "{times:?}");
 }
 
 #[test]
@@ -119,11 +121,13 @@ fn an_upstream_whose_waits_all_fail_is_asked_less_and_less_often() {
     let follower = follow(&folder, &between, &[]);
     until_same(&upstream.address(), &follower.address);
     let is_page = |target: &str| target.ends_with("&detail=1") && !target.contains("=0&");
-    for pauses in [
-        pauses(&between, 5, |target| target == CHANGES),
-        pauses(&between, 5, is_page),
+    for times in [
+        times(&between, 5, |target| target == CHANGES),
+        times(&between, 5, is_page),
     ] {
-        assert!(pauses[3] > Duration::from_secs(2), "{pauses:?}");
+        // Half a second, one, two and four, at least, if one of the requests is not of the part that pauses.
+        let pauses = times[4] - times[0];
+        assert!(pauses >= Duration::from_millis(3500), "{times:?}");
     }
 }
 

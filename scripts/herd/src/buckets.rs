@@ -3,13 +3,51 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::{AdditionError, CreationError};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{failures::Reason, latencies::Latencies, run::Slice};
+use crate::{failures::Reason, latencies::Latencies, quantile::Latency};
 
 /// Buckets of a run, unless they would be shorter than [`SHORTEST`].
 const MOST: u32 = 240;
 const SHORTEST: Duration = Duration::from_millis(100);
+
+/// A time bucket of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Start of the bucket, in seconds of the run.
+    pub at: f64,
+    /// Length of the bucket, in seconds.
+    pub seconds: f64,
+    /// Polls due in the bucket.
+    pub due: u64,
+    /// Polls answered in the bucket.
+    pub answered: u64,
+    /// Attempts that began in the bucket.
+    pub attempts: u64,
+    /// Attempts that began in the bucket, and of which nothing was written.
+    #[serde(default)]
+    pub unsent: u64,
+    /// Requests that failed in the bucket, by reason.
+    pub failures: BTreeMap<Reason, u64>,
+    /// Requests in flight, at most: the sum of the maxima of the threads, each of which may have its maximum at another moment
+    /// of the bucket. With one thread it is the maximum.
+    pub in_flight: u64,
+    /// Latency of the polls due in the bucket.
+    pub latency: Latency,
+    /// Polls due in the bucket that got a response, by the latency bands of the run ([`crate::run::Run::bands_ms`]); zeros at the
+    /// end are left out.
+    pub histogram: Vec<u64>,
+    /// Polls due in the bucket that never got a response.
+    pub unanswered: u64,
+}
+
+impl Slice {
+    /// Returns the requests of which something was written.
+    pub fn sent(&self) -> u64 {
+        self.attempts.saturating_sub(self.unsent)
+    }
+}
 
 /// The buckets of a run.
 #[derive(Debug, Clone)]
@@ -26,8 +64,10 @@ pub(super) struct Bucket {
     pub due: u64,
     /// Polls answered.
     pub answered: u64,
-    /// Requests sent.
+    /// Attempts.
     pub attempts: u64,
+    /// Attempts of which nothing was written.
+    pub unsent: u64,
     /// Requests that failed, by reason.
     pub failures: BTreeMap<Reason, u64>,
     /// Maximum of the requests in flight.
@@ -49,6 +89,7 @@ impl Buckets {
                 due: 0,
                 answered: 0,
                 attempts: 0,
+                unsent: 0,
                 failures: BTreeMap::new(),
                 in_flight: 0,
                 latency: Latencies::new(2)?,
@@ -90,6 +131,7 @@ impl Buckets {
             due: bucket.due,
             answered: bucket.answered,
             attempts: bucket.attempts,
+            unsent: bucket.unsent,
             failures: bucket.failures.clone(),
             in_flight: bucket.in_flight,
             latency: bucket.latency.latency(),
@@ -105,6 +147,7 @@ impl Bucket {
         self.due += other.due;
         self.answered += other.answered;
         self.attempts += other.attempts;
+        self.unsent += other.unsent;
         for (reason, count) in &other.failures {
             *self.failures.entry(*reason).or_default() += count;
         }

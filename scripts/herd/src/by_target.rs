@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, future::Future};
 
 use hdrhistogram::{AdditionError, CreationError};
+use serde::{Deserialize, Serialize};
 
-use crate::{failures::Reason, latencies::Latencies, run::OfTarget, target::Target};
+use crate::{failures::Reason, latencies::Latencies, quantile::Latency, target::Target};
 
 tokio::task_local! {
     /// The index of the target of the poll that this task carries out.
@@ -22,6 +23,24 @@ pub(super) async fn poll<T>(target: usize, poll: impl Future<Output = T>) -> T {
 /// Like [`poll`], for what takes no time.
 pub(super) fn count<T>(target: usize, count: impl FnOnce() -> T) -> T {
     TARGET.sync_scope(target, count)
+}
+
+/// Results of the polls to one target. A poll that its client skipped counts for the target whose response the client waited
+/// for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfTarget {
+    /// Its URL, without secrets.
+    pub url: String,
+    /// Polls that were due.
+    pub due: u64,
+    /// Polls that got an answer.
+    pub answered: u64,
+    /// Polls that failed.
+    pub failed: u64,
+    /// Requests that failed, by reason; retries count.
+    pub failures: BTreeMap<Reason, u64>,
+    /// Time from when a poll was due to its response, to two digits.
+    pub latency: Latency,
 }
 
 /// The counters of all targets; empty if there is only one. Each has a histogram of two digits: about 16 kB for each target

@@ -107,7 +107,7 @@ impl Exchange {
                 return None;
             }
             self.timer.until(at).await;
-            self.tally.borrow_mut().retried(failure);
+            self.tally.borrow_mut().requests.retried(failure);
         }
         None
     }
@@ -170,7 +170,7 @@ impl Exchange {
         let limit = Cell::new(Limit::Connections);
         let held_back = |by| {
             limit.set(by);
-            self.tally.borrow_mut().held_back(by);
+            self.tally.borrow_mut().requests.held_back(by);
         };
         let turn = async {
             let for_connection = || held_back(Limit::Connections);
@@ -199,7 +199,7 @@ impl Exchange {
         course: &Course,
     ) -> Result<Answer, Lost> {
         let sent = Instant::now();
-        self.tally.borrow_mut().sent(sent);
+        self.tally.borrow_mut().begun(sent);
         let answer = self.connections.send(place, keep, request, course);
         let answer = timeout_at(sent + timeout, answer).await;
         let now = Instant::now();
@@ -213,7 +213,7 @@ impl Exchange {
         };
         let mut tally = self.tally.borrow_mut();
         if course.was_held_back() {
-            tally.held_back(Limit::Connections);
+            tally.requests.held_back(Limit::Connections);
         }
         tally.ended(sent, now, answer.as_ref().ok(), course);
         answer
@@ -224,17 +224,17 @@ impl Exchange {
     async fn may_repeat(&self, sent: Instant, course: &Course) -> bool {
         if !course.is_written() {
             self.tally.borrow_mut().taken_back(sent);
-            self.tally.borrow_mut().reopened();
+            self.tally.borrow_mut().requests.reopened();
             return true;
         }
         let at = self.limits.reserve(Instant::now());
         if at >= self.limits.end {
             return false;
         }
-        self.tally.borrow_mut().sent_again();
-        self.tally.borrow_mut().reopened();
+        self.tally.borrow_mut().requests.sent_again();
+        self.tally.borrow_mut().requests.reopened();
         if at > Instant::now() {
-            self.tally.borrow_mut().held_back(Limit::Rate);
+            self.tally.borrow_mut().requests.held_back(Limit::Rate);
             self.timer.until(at).await;
         }
         true

@@ -22,8 +22,9 @@ use crate::{
     news::Seen,
     page::{Page, decoded},
     response::Keep,
-    tally::{Tally, Wait},
+    tally::Tally,
     target::{Origin, Outgoing},
+    waits::Wait,
 };
 
 /// An answer without a change that comes sooner is followed by a pause of the same length.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    run::{Generator, ShardUse, Verdict},
-    tally::Tally,
-};
+use serde::{Deserialize, Serialize};
+
+use crate::{quantile::Latency, tally::Tally};
 
 /// A shorter run says nothing about the generator, in seconds.
 const LEAST_SECS: f64 = 0.2;
@@ -14,6 +13,58 @@ const SATURATED: f64 = 0.9;
 /// Polls are late that start later than this, and than [`LATE_SHARE`] of the latency, both at p99.
 const LATE_MS: f64 = 2.0;
 const LATE_SHARE: f64 = 0.1;
+
+/// What the load generator used, and whether it was fast enough. Processor times are zero where the system does not say
+/// them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// Threads that sent requests.
+    pub threads: u32,
+    /// Whether the generator was the bottleneck.
+    pub verdict: Verdict,
+    /// Scheduling delay: how much later than they were due polls were started. Unless it is small compared with the
+    /// latencies, they contain it.
+    pub delay: Latency,
+    /// The latency at p99 that the delay was compared with: that of the pollers, or the timeout if it is `never`.
+    #[serde(default)]
+    pub p99_ms: f64,
+    /// Time from the beginning of the run to the last response, in seconds.
+    #[serde(default)]
+    pub secs: f64,
+    /// Processor time of the whole process in this time, in seconds: without that of making the clients before it.
+    pub cpu_secs: f64,
+    /// Processor time of the thread that used most, in seconds.
+    pub busiest_cpu_secs: f64,
+    /// The threads.
+    pub shards: Vec<ShardUse>,
+}
+
+/// A thread of the load generator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardUse {
+    /// Clients of this thread.
+    pub clients: u32,
+    /// Scheduling delay of its polls.
+    pub delay: Latency,
+    /// Processor time that it used, in seconds.
+    pub cpu_secs: f64,
+    /// Time that it was ready to run and waited for a processor, in seconds.
+    pub queued_secs: f64,
+}
+
+/// Whether the load generator was the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No: polls started in time, as far as it matters for the latencies.
+    OnTime,
+    /// Polls started so late that more than a tenth of the latency is this delay, both at p99, and more than 2 ms.
+    Late,
+    /// A thread used more than nine tenths of a processor: the generator cannot send much more than this.
+    Saturated,
+    /// No poll was sent, or the run was shorter than 0.2 s.
+    Unknown,
+}
 
 /// Processor time that was used, and time in which a processor was wanted and not given.
 #[derive(Debug, Clone, Copy, Default)]

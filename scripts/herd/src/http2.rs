@@ -1,5 +1,7 @@
 //! A connection that speaks HTTP/2 (RFC 9113): all requests of a client share it, each as a stream. A task of its own
 //! drives it.
+//!
+//! Interim responses (1xx) are read until the request times out: hyper tells of them only with HTTP/1.1, and drops them here.
 
 use std::rc::Rc;
 

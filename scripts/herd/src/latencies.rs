@@ -3,14 +3,24 @@
 use std::time::Duration;
 
 use hdrhistogram::{AdditionError, CreationError, Histogram};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bands::{band, ends_ms},
-    run::{Latency, Point},
+    quantile::Latency,
 };
 
 /// Points of the distribution per doubling of the latency.
 const POINTS_PER_DOUBLING: u32 = 8;
+
+/// A point of a cumulative distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The time, in milliseconds.
+    pub ms: f64,
+    /// The share of polls within that time, from 0 to 1.
+    pub share: f64,
+}
 
 /// Latencies in microseconds, and the number of polls without a response.
 #[derive(Debug, Clone)]

@@ -30,10 +30,11 @@
 //! | `news`, `recent` | when something was written, and how long it takes to reach clients; the last entries of a long run |
 //! | `target`, `resolve` | URLs, their servers and addresses |
 //! | `tally`, `buckets`, `by_target`, `progress` | counts during the run: of all, over time, by target, so far |
+//! | `requests`, `waits` | what became of requests, and what clients that wait got |
 //! | `latencies`, `quantile`, `bands` | histograms of latencies, the quantiles that results have, the bands of a heat map |
 //! | `generator` | the load generator's own figures, and whether it was the bottleneck |
 //! | `server_side`, `processes` | the server's figures: rebuilds, processor time, memory |
-//! | `run`, `never` | the results; the JSON format |
+//! | `run`, `role`, `never` | the results: of the run, of the clients of one kind; the JSON format |
 //! | `live`, `table`, `target_rows`, `aligned`, `remarks`, `report` | output: during the run, as text in columns, warnings, as a picture |
 //! | `outage` | when requests failed, and when no poll was answered |
 //!
@@ -90,9 +91,11 @@ mod quantity;
 mod recent;
 mod remarks;
 pub mod report;
+mod requests;
 pub mod resolve;
 mod response;
 pub mod retry;
+mod role;
 pub mod run;
 pub mod schedule;
 pub mod secrets;
@@ -109,6 +112,7 @@ mod timer;
 pub mod tls;
 mod transport;
 mod validator;
+mod waits;
 mod web_url;
 mod writer;
 

@@ -3,6 +3,7 @@
 
 use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -71,6 +72,34 @@ impl fmt::Display for Limit {
             Self::Connections => "--max-connections",
             Self::Rate => "--max-rate",
         })
+    }
+}
+
+/// What each limit of a run held back. The latencies contain that time, which is the generator's and not the server's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// Requests that waited for `--max-connections`.
+    pub max_connections: u64,
+    /// Requests that waited for `--max-rate`, some of them after they had waited for `--max-connections`.
+    pub max_rate: u64,
+    /// Polls that were not sent, as too many polls had no answer.
+    pub max_polls: u64,
+}
+
+impl HeldBack {
+    /// Counts a request that this limit holds back.
+    pub(super) fn count(&mut self, by: Limit) {
+        *match by {
+            Limit::Connections => &mut self.max_connections,
+            Limit::Rate => &mut self.max_rate,
+        } += 1;
+    }
+
+    /// Adds those of another shard.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.max_connections += other.max_connections;
+        self.max_rate += other.max_rate;
+        self.max_polls += other.max_polls;
     }
 }
 

@@ -154,7 +154,7 @@ impl Poller {
             return;
         };
         if answer.status == StatusCode::NOT_MODIFIED {
-            self.exchange.tally.borrow_mut().saved(known.bytes);
+            self.exchange.tally.borrow_mut().requests.saved(known.bytes);
         } else {
             known.bytes = answer.bytes;
             let mut seen = self.seen.borrow_mut();

@@ -4,6 +4,7 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
@@ -13,7 +14,6 @@ use crate::{
     plan::{Counter, Plan},
     processes,
     response::Keep,
-    run::{Gone, Growth, Rebuilds, ServerUse},
     sockets::Sockets,
 };
 
@@ -23,6 +23,45 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit of the first sample.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Values of the server's counter of rebuilds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rebuilds {
+    /// Rebuilds in the whole run.
+    pub total: u64,
+    /// Increases, in the order of time.
+    pub seen: Vec<Growth>,
+}
+
+/// An increase of a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Growth {
+    /// When it was noticed, in seconds of the run.
+    pub at: f64,
+    /// The increase.
+    pub count: u64,
+}
+
+/// Processor time and memory of the server's processes, including their children.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerUse {
+    /// Processor time in the run, user and system, in seconds.
+    pub cpu_secs: f64,
+    /// Maximum of the proportional set size, in bytes.
+    pub pss_bytes: u64,
+    /// The processes that have ended during the run: their processor time is that up to the last sample before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
+}
+
+/// A process that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Its id.
+    pub pid: i32,
+    /// When that was noticed, in seconds of the run.
+    pub at: f64,
+}
 
 /// The figures so far.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
-//! Counters and histograms of one kind of client during a run.
+//! What one kind of client counts during a run: of all, over time and by target.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use hdrhistogram::{AdditionError, CreationError};
 use tokio::time::Instant;
@@ -10,30 +10,15 @@ use crate::{
     buckets::Buckets,
     by_target::ByTarget,
     course::{Course, Phase},
-    failures::{Failures, Reason},
+    failures::Reason,
     latencies::Latencies,
-    limits::Limit,
     link::NoNext,
     progress::Progress,
-    retry::Failure,
-    run::{HeldBack, News, OfTarget, Role, Slice, Waits},
+    requests::Requests,
+    run::{News, OfTarget, Role, Slice, Waits},
     target::Target,
+    waits::Wait,
 };
-
-/// How a wait ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// It was the first request of the client, which does not wait.
-    First,
-    /// The response had something new.
-    Changed,
-    /// The response had nothing new, and came at the end of the wait.
-    Unchanged,
-    /// The server refused it, with Retry-After.
-    Refused,
-    /// The response had nothing new, and came within a second of the end of the last wait.
-    AtOnce,
-}
 
 /// Counters. A poll is due, started, sent at least once, and finally answered or failed.
 #[derive(Debug, Clone)]
@@ -44,22 +29,11 @@ pub(super) struct Tally {
     answered: u64,
     failed: u64,
     missed: u64,
-    attempts: u64,
-    unsent: u64,
-    sent_again: u64,
-    in_flight: u64,
-    statuses: BTreeMap<u16, u64>,
-    failures: Failures,
-    timed_out: BTreeMap<Phase, u64>,
-    reopened: u64,
-    held_back: HeldBack,
-    retries_after_timeout: u64,
-    retries_after_other: u64,
-    body_bytes: u64,
-    saved_bytes: u64,
+    /// The requests of all polls. What begins, ends or fails is counted by the methods of this type, which count it over
+    /// time and by target as well.
+    pub requests: Requests,
     rows: u64,
     latency: Latencies,
-    service: Latencies,
     scheduling_delay: Latencies,
     news: Latencies,
     waits: Option<Waits>,
@@ -80,22 +54,9 @@ impl Tally {
             answered: 0,
             failed: 0,
             missed: 0,
-            attempts: 0,
-            unsent: 0,
-            sent_again: 0,
-            in_flight: 0,
-            statuses: BTreeMap::new(),
-            failures: Failures::default(),
-            timed_out: BTreeMap::new(),
-            reopened: 0,
-            held_back: HeldBack::default(),
-            retries_after_timeout: 0,
-            retries_after_other: 0,
-            body_bytes: 0,
-            saved_bytes: 0,
+            requests: Requests::new()?,
             rows: 0,
             latency: Latencies::new(3)?,
-            service: Latencies::new(3)?,
             scheduling_delay: Latencies::new(3)?,
             news: Latencies::new(3)?,
             waits: None,
@@ -126,79 +87,53 @@ impl Tally {
         self.targets.count(|target| target.due += 1);
     }
 
-    /// Counts a request that has to wait for a limit of the run.
-    pub(super) fn held_back(&mut self, by: Limit) {
-        *match by {
-            Limit::Connections => &mut self.held_back.max_connections,
-            Limit::Rate => &mut self.held_back.max_rate,
-        } += 1;
-    }
-
-    /// Counts a request that is sent now.
-    pub(super) fn sent(&mut self, now: Instant) {
-        self.attempts += 1;
-        self.in_flight += 1;
-        let in_flight = self.in_flight;
+    /// Counts an attempt that begins now.
+    pub(super) fn begun(&mut self, now: Instant) {
+        self.requests.begun();
+        let in_flight = self.requests.in_flight;
         self.buckets.count(now, |bucket| {
             bucket.attempts += 1;
             bucket.in_flight = bucket.in_flight.max(in_flight);
         });
     }
 
-    /// Counts the end of a request that was sent at `sent`, and its response, if it is complete.
+    /// Counts the end of an attempt that began at `begun`, and its response, if it is complete.
     pub(super) fn ended(
         &mut self,
-        sent: Instant,
+        begun: Instant,
         now: Instant,
         answer: Option<&Answer>,
         course: &Course,
     ) {
-        self.in_flight -= 1;
-        self.unsent += u64::from(!course.is_written());
-        self.body_bytes += course.body_bytes();
-        if let Some(answer) = answer {
-            *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
-            self.service.record(now - sent);
+        self.requests.ended(now - begun, answer, course);
+        if !course.is_written() {
+            self.buckets.count(begun, |bucket| bucket.unsent += 1);
         }
     }
 
-    /// Takes back a request that has ended without being written: the server knows nothing of it.
-    pub(super) fn taken_back(&mut self, sent: Instant) {
-        self.attempts -= 1;
-        self.unsent -= 1;
-        self.buckets.count(sent, |bucket| bucket.attempts -= 1);
-    }
-
-    /// Counts a request that the server has not processed, and that is sent again.
-    pub(super) fn sent_again(&mut self) {
-        self.sent_again += 1;
+    /// Takes back an attempt that has ended without being written: the server knows nothing of it.
+    pub(super) fn taken_back(&mut self, begun: Instant) {
+        self.requests.taken_back();
+        self.buckets.count(begun, |bucket| {
+            bucket.attempts -= 1;
+            bucket.unsent -= 1;
+        });
     }
 
     /// Counts a request that does not count as answered, and what it waited for at last.
     pub(super) fn unanswered(&mut self, now: Instant, failed: &Failed, phase: Phase) {
-        if failed.reason == Reason::TimedOut {
-            *self.timed_out.entry(phase).or_default() += 1;
-        }
-        self.failures.add(failed.reason, &failed.detail);
-        self.buckets.count(now, |bucket| {
-            *bucket.failures.entry(failed.reason).or_default() += 1;
+        self.requests.unanswered(failed, phase);
+        self.failed_with(failed.reason, now);
+    }
+
+    /// Counts a failure over time and by target.
+    fn failed_with(&mut self, reason: Reason, at: Instant) {
+        self.buckets.count(at, |bucket| {
+            *bucket.failures.entry(reason).or_default() += 1;
         });
         self.targets.count(|target| {
-            *target.failures.entry(failed.reason).or_default() += 1;
+            *target.failures.entry(reason).or_default() += 1;
         });
-    }
-
-    /// Counts a connection that the server had closed and that is opened again.
-    pub(super) fn reopened(&mut self) {
-        self.reopened += 1;
-    }
-
-    /// Counts a retry.
-    pub(super) fn retried(&mut self, after: Failure) {
-        match after {
-            Failure::TimedOut => self.retries_after_timeout += 1,
-            Failure::Broken | Failure::Refused { .. } => self.retries_after_other += 1,
-        }
     }
 
     /// Counts the response to a poll that was due at `due`.
@@ -231,20 +166,15 @@ impl Tally {
         self.due += 1;
         self.buckets.count(due, |bucket| bucket.due += 1);
         self.targets.count(|target| target.due += 1);
-        self.held_back.max_polls += 1;
+        self.requests.held_back.max_polls += 1;
         self.not_sent(due, "there was no room for more polls without an answer");
         self.failed(due);
     }
 
     /// Counts a poll that was due at `due` and never sent.
     pub(super) fn not_sent(&mut self, due: Instant, detail: &str) {
-        self.failures.add(Reason::NotSent, detail);
-        self.buckets.count(due, |bucket| {
-            *bucket.failures.entry(Reason::NotSent).or_default() += 1;
-        });
-        self.targets.count(|target| {
-            *target.failures.entry(Reason::NotSent).or_default() += 1;
-        });
+        self.requests.failures.add(Reason::NotSent, detail);
+        self.failed_with(Reason::NotSent, due);
     }
 
     /// Counts a poll that was due at `due` and skipped, as its client still waited for a response. Its
@@ -265,11 +195,6 @@ impl Tally {
         });
     }
 
-    /// Counts a 304 in place of a body of `bytes`.
-    pub(super) fn saved(&mut self, bytes: u64) {
-        self.saved_bytes += bytes;
-    }
-
     /// Counts rows that were read or acknowledged.
     pub(super) fn rows(&mut self, rows: u64) {
         self.rows += rows;
@@ -285,29 +210,14 @@ impl Tally {
     /// Counts a response to a client that waits: the `answers`th one of this client. `closes`: it is the first one
     /// of this client after which the server closes the connection.
     pub(super) fn waited(&mut self, wait: Wait, answers: u64, closes: bool, now: Instant) {
+        let closes_at = closes.then(|| (now - self.began).as_secs_f64());
         let waits = self.waits.get_or_insert_default();
-        *match wait {
-            Wait::First => &mut waits.first,
-            Wait::Changed => &mut waits.changed,
-            Wait::Unchanged => &mut waits.unchanged,
-            Wait::Refused => &mut waits.refused,
-            Wait::AtOnce => &mut waits.at_once,
-        } += 1;
-        waits.most_of_a_client = waits.most_of_a_client.max(answers);
-        if closes {
-            waits.closing += 1;
-            let at = (now - self.began).as_secs_f64();
-            waits.first_closing_at.get_or_insert(at);
-            waits.last_closing_at = Some(at);
-        }
+        waits.answered(wait, answers, closes_at);
     }
 
     /// Counts a response that leads nowhere.
     pub(super) fn lost(&mut self, reason: &NoNext) {
-        let waits = self.waits.get_or_insert_default();
-        waits.without_next += 1;
-        let first = &mut waits.first_without_next;
-        first.get_or_insert_with(|| reason.to_string());
+        self.waits.get_or_insert_default().lost(reason);
     }
 
     /// Counts a wait, due at `due`, that the end of the run cuts off: it was neither answered nor failed.
@@ -330,22 +240,9 @@ impl Tally {
             answered,
             failed,
             missed,
-            attempts,
-            unsent,
-            sent_again,
-            in_flight,
-            statuses,
-            failures,
-            timed_out,
-            reopened,
-            held_back,
-            retries_after_timeout,
-            retries_after_other,
-            body_bytes,
-            saved_bytes,
+            requests,
             rows,
             latency,
-            service,
             scheduling_delay,
             news,
             waits,
@@ -357,26 +254,9 @@ impl Tally {
         self.answered += answered;
         self.failed += failed;
         self.missed += missed;
-        self.attempts += attempts;
-        self.unsent += unsent;
-        self.sent_again += sent_again;
-        self.in_flight += in_flight;
-        for (status, count) in statuses {
-            *self.statuses.entry(*status).or_default() += count;
-        }
-        self.failures.merge(failures);
-        for (phase, count) in timed_out {
-            *self.timed_out.entry(*phase).or_default() += count;
-        }
-        self.reopened += reopened;
-        self.held_back.merge(*held_back);
-        self.retries_after_timeout += retries_after_timeout;
-        self.retries_after_other += retries_after_other;
-        self.body_bytes += body_bytes;
-        self.saved_bytes += saved_bytes;
+        self.requests.merge(requests)?;
         self.rows += rows;
         self.latency.merge(latency)?;
-        self.service.merge(service)?;
         self.scheduling_delay.merge(scheduling_delay)?;
         self.news.merge(news)?;
         if let Some(waits) = waits {
@@ -390,9 +270,9 @@ impl Tally {
     pub(super) fn progress(&self) -> Progress {
         Progress {
             answered: self.answered,
-            in_flight: self.in_flight,
-            timeouts: self.failures.of(Reason::TimedOut),
-            retries: self.retries_after_timeout + self.retries_after_other,
+            in_flight: self.requests.in_flight,
+            timeouts: self.requests.timeouts(),
+            retries: self.requests.retries(),
             latency: self.latency.clone(),
         }
     }
@@ -409,28 +289,29 @@ impl Tally {
 
     /// Returns the results.
     pub(super) fn role(&self) -> Role {
+        let requests = self.requests.clone();
         Role {
             clients: self.clients,
             due: self.due,
             answered: self.answered,
             failed: self.failed,
             missed: self.missed,
-            attempts: self.attempts,
-            unsent: self.unsent,
-            sent_again: self.sent_again,
-            statuses: self.statuses.clone(),
-            in_flight: self.in_flight,
-            failures: self.failures.clone(),
-            timed_out_with: self.timed_out.clone(),
-            reopened: self.reopened,
-            held_back_by: self.held_back,
-            retries_after_timeout: self.retries_after_timeout,
-            retries_after_other: self.retries_after_other,
-            body_bytes: self.body_bytes,
-            saved_bytes: self.saved_bytes,
+            attempts: requests.attempts,
+            unsent: requests.unsent,
+            sent_again: requests.sent_again,
+            statuses: requests.statuses,
+            in_flight: requests.in_flight,
+            failures: requests.failures,
+            timed_out_with: requests.timed_out,
+            reopened: requests.reopened,
+            held_back_by: requests.held_back,
+            retries_after_timeout: requests.retries_after_timeout,
+            retries_after_other: requests.retries_after_other,
+            body_bytes: requests.body_bytes,
+            saved_bytes: requests.saved_bytes,
             rows: self.rows,
             latency: self.latency.latency(),
-            service: self.service.latency(),
+            service: requests.service.latency(),
             distribution: self.latency.distribution(),
             news: News {
                 seen: self.news.recorded(),
@@ -448,27 +329,5 @@ impl Tally {
     /// Returns the results of each target, if there is more than one.
     pub(super) fn targets(&self, targets: &[Target]) -> Vec<OfTarget> {
         self.targets.results(targets)
-    }
-}
-
-impl Waits {
-    fn merge(&mut self, other: &Self) {
-        self.first += other.first;
-        self.changed += other.changed;
-        self.unchanged += other.unchanged;
-        self.refused += other.refused;
-        self.at_once += other.at_once;
-        self.most_of_a_client = self.most_of_a_client.max(other.most_of_a_client);
-        self.without_next += other.without_next;
-        if self.first_without_next.is_none() {
-            self.first_without_next
-                .clone_from(&other.first_without_next);
-        }
-        self.cut_off += other.cut_off;
-        self.closing += other.closing;
-        let both = [self.first_closing_at, other.first_closing_at].into_iter();
-        self.first_closing_at = both.flatten().reduce(f64::min);
-        let both = [self.last_closing_at, other.last_closing_at].into_iter();
-        self.last_closing_at = both.flatten().reduce(f64::max);
     }
 }

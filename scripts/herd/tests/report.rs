@@ -2,6 +2,8 @@
 //!
 //! - the summary tells in words what the figures show: a collapse, a recovery, a calm run, no answer at all
 //! - rates are means over the run, in a chart over a column of it
+//! - an attempt of which nothing was written does not count as sent
+//! - a drawing has the figures of each of several targets
 //! - a page has the options as a plan file, and what failed first
 //! - a report of an empty, a short, a long or a huge run is a valid document, with all names escaped
 //! - pages and drawings of one run and of several fit 360 to 1920 pixels, light and dark: no text under 11 pixels, none out of
@@ -99,6 +101,35 @@ fn the_rate_of_the_last_column_counts_only_the_time_of_the_run() {
 }
 
 #[test]
+fn an_attempt_of_which_nothing_was_written_does_not_count_as_sent() {
+    let mut run = refused();
+    for slice in &mut run.slices {
+        slice.unsent = 30;
+    }
+    let page = page(&[run]);
+    for (head, rate) in [("offered", 40), ("sent", 10)] {
+        let cell = format!("data-head=\"\u{2068}{head}\u{2069}\">{rate}</td>");
+        assert!(page.contains(&cell), "{cell}: {page}");
+    }
+}
+
+#[test]
+fn a_drawing_has_the_figures_of_each_of_several_targets() {
+    let folder = TempDir::new().unwrap();
+    let drawing = written(folder.path(), "run.svg", &[targets()]);
+    for text in [
+        ">\u{2068}…long/long/",
+        "answered 6,802,443 of 1,234,567; p50 9.0 ms;",
+        "12 timed out",
+        "10 more in the JSON",
+    ] {
+        assert!(drawing.contains(text), "{text}: {drawing}");
+    }
+    let drawing = written(folder.path(), "run.svg", &[calm()]);
+    assert!(!drawing.contains("Targets"), "{drawing}");
+}
+
+#[test]
 fn reports_of_strange_runs_are_valid_documents() {
     let folder = TempDir::new().unwrap();
     let strange = [empty(), short(), huge(), refused()];
@@ -172,6 +203,8 @@ fn pages_and_drawings_are_legible_at_every_width() {
         ("empty.html", &[empty()]),
         ("uneven.html", &[uneven()]),
         ("targets.html", &[targets()]),
+        ("targets.svg", &[targets()]),
+        ("targets-and-more.svg", &[targets(), calm()]),
         ("two.html", &four[..2]),
         ("one.svg", &four[1..2]),
         ("two.svg", &four[..2]),

@@ -220,6 +220,23 @@ pub(super) fn copy(
     into: &mut Connection,
     mut progress: impl FnMut(Step),
 ) -> rusqlite::Result<()> {
+    let always = |step| {
+        progress(step);
+        true
+    };
+    copy_while(from, into, always).map(drop)
+}
+
+/// As [`copy`], while `goes_on` returns true; it is called first when nobody else can write to `into` any more. Returns
+/// whether all was copied. If not, or after an error, `into` is as it was.
+///
+/// # Errors
+/// Those of [`copy`].
+pub(super) fn copy_while(
+    from: &Connection,
+    into: &mut Connection,
+    mut goes_on: impl FnMut(Step) -> bool,
+) -> rusqlite::Result<bool> {
     let snapshot = from.unchecked_transaction()?;
     let page: u64 = snapshot.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -235,8 +252,9 @@ pub(super) fn copy(
             of: bytes_of(pages.pagecount),
         };
         match stepped {
-            StepResult::Done => return Ok(()),
-            StepResult::More => progress(copying),
+            StepResult::Done => return Ok(true),
+            StepResult::More if goes_on(copying) => {}
+            StepResult::More => return Ok(false),
             // The connection's busy timeout has passed.
             StepResult::Busy | StepResult::Locked | _ => {
                 let busy = ffi::Error::new(ffi::SQLITE_BUSY);

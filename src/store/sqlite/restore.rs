@@ -18,7 +18,9 @@ use super::{
     },
     mirror::claim::{expect_own, upstream_of},
     open::{OpenError, check_schema, checkpoint, open_any_version, open_writer, wait_for_log},
-    page_copy::{BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, new_database},
+    page_copy::{
+        BUSY_TIMEOUT, Contents, CopyError, Step, check_integrity, copy, copy_while, new_database,
+    },
     read,
     scratch::{Scratch, folder_of, move_to},
     write::{begin_history, put_lineages},
@@ -34,6 +36,9 @@ const CHECKPOINT_ATTEMPTS: u32 = 20;
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
 /// Between two attempts. SQLite's busy handler tries every 100 ms, so every writer that waits gets a turn.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often the copy gets another lineage because other processes have begun one in the database meanwhile.
+const OVERTAKEN_ATTEMPTS: u32 = 10;
 
 /// A restore that is about to begin.
 #[derive(Debug)]
@@ -123,14 +128,17 @@ impl Restore {
         }
         let live = exists.then(|| self.lineages()).flatten();
         renew_lineage(&mut copy, live.as_ref()).map_err(|error| self.store_error(error))?;
-        let contents = Contents::of(&copy).map_err(CopyError::sqlite(&self.file))?;
-        let replaced = if exists {
-            self.replace(copy, live, progress)?
-        } else {
-            self.create(copy, path)?;
-            None
-        };
+        if exists {
+            return self.replace(copy, live, progress);
+        }
+        let contents = self.contents(&copy)?;
+        self.create(copy, path)?;
+        let replaced = None;
         Ok(Restored { replaced, contents })
+    }
+
+    fn contents(&self, copy: &Connection) -> Result<Contents, CopyError> {
+        Contents::of(copy).map_err(CopyError::sqlite(&self.file))
     }
 
     /// Returns the lineages of the database; `None` if they cannot be read, or it was made before clients had cursors
@@ -188,8 +196,8 @@ impl Restore {
         &self,
         from: Connection,
         live: Option<Lineages>,
-        mut progress: impl FnMut(Step),
-    ) -> Result<Option<Contents>, CopyError> {
+        progress: impl FnMut(Step),
+    ) -> Result<Restored, CopyError> {
         let failed = CopyError::sqlite(&self.database);
         let mut into = open_destination(&self.database)?;
         // It may be damaged, and then it is unknown.
@@ -198,20 +206,8 @@ impl Restore {
         }
         let mark = file_mark(&self.database);
         write_mark(&from, mark.as_deref()).map_err(&failed)?;
-        let from = self.with_page_size_of(&into, from)?;
-        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let mut reader = open_any_version(&self.database, read_only, BUSY_TIMEOUT).ok();
-        let (mut replaced, mut overtaken) = (None, None);
-        let copied = copy(&from, &mut into, |step| {
-            // From now on nobody else writes.
-            if let Some((reader, _)) = reader.take() {
-                replaced = Contents::of(&reader).ok();
-                overtaken = read::lineages(&reader).ok();
-            }
-            progress(step);
-        })
-        .map_err(&failed);
-        drop(reader);
+        let mut from = self.with_page_size_of(&into, from)?;
+        let replaced = self.write(&mut from, &mut into, live, progress);
         // Also after a failure: the log may have taken all the space on the disk. An error here does not change the
         // outcome of the restore, which is complete or has failed already.
         let name = self.database.display();
@@ -222,13 +218,45 @@ impl Restore {
             ),
             Err(error) => log::warn!("{name}: its write-ahead log is not emptied yet: {error}"),
         }
-        copied?;
-        // Another restore or the first write of a process was faster. Its lineage is not known here yet.
-        if let Some(other) = overtaken.filter(|other| Some(other) != live.as_ref()) {
-            let renewed = renew_lineage(&mut into, Some(&other));
-            renewed.map_err(|error| self.store_error(error))?;
+        let replaced = replaced?;
+        let contents = self.contents(&from)?;
+        Ok(Restored { replaced, contents })
+    }
+
+    /// Writes the copy into the database in one transaction, and returns what the database contained. If another restore or
+    /// the first write of a process has begun a lineage that is not `live`, the copy learns it first.
+    fn write(
+        &self,
+        from: &mut Connection,
+        into: &mut Connection,
+        mut live: Option<Lineages>,
+        mut progress: impl FnMut(Step),
+    ) -> Result<Option<Contents>, CopyError> {
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        for _ in 0..OVERTAKEN_ATTEMPTS {
+            let mut reader = open_any_version(&self.database, read_only, BUSY_TIMEOUT).ok();
+            let (mut replaced, mut overtaken) = (None, None);
+            let copied = copy_while(from, into, |step| {
+                // From now on nobody else writes.
+                if let Some((reader, _)) = reader.take() {
+                    replaced = Contents::of(&reader).ok();
+                    let found = read::lineages(&reader).ok();
+                    overtaken = found.filter(|found| Some(found) != live.as_ref());
+                }
+                if overtaken.is_none() {
+                    progress(step);
+                }
+                overtaken.is_none()
+            });
+            copied.map_err(CopyError::sqlite(&self.database))?;
+            if overtaken.is_none() {
+                return Ok(replaced);
+            }
+            renew_lineage(from, overtaken.as_ref()).map_err(|error| self.store_error(error))?;
+            live = overtaken;
         }
-        Ok(replaced)
+        let reason = "other processes begin lineages in it again and again";
+        Err(CopyError::refused(&self.database, reason))
     }
 
     /// Returns the copy in pages of the size that the database has: SQLite can change them only in a new file.
@@ -341,4 +369,62 @@ fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
         thread::sleep(CHECKPOINT_PAUSE);
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A database, a restore into it, and the copy that is about to be written.
+    fn begun(folder: &TempDir) -> (PathBuf, Restore, Connection) {
+        let (database, file) = (folder.path().join("live.db"), folder.path().join("backup"));
+        for path in [&database, &file] {
+            renew_lineage(&mut open_writer(path, BUSY_TIMEOUT).unwrap(), None).unwrap();
+        }
+        let restore = Restore::prepare(&file, &database).unwrap();
+        let path = restore.scratch.path("restore");
+        restore.copy_file(&path, |_| {}).unwrap();
+        let copy = open_writer(&path, BUSY_TIMEOUT).unwrap();
+        (database, restore, copy)
+    }
+
+    fn lineages(database: &Path) -> Lineages {
+        let (connection, _) =
+            open_any_version(database, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY_TIMEOUT).unwrap();
+        read::lineages(&connection).unwrap()
+    }
+
+    #[test]
+    fn a_lineage_that_began_meanwhile_is_older_than_that_of_the_restored_content() {
+        let folder = TempDir::new().unwrap();
+        let (database, restore, mut copy) = begun(&folder);
+        let stale = lineages(&database);
+        renew_lineage(&mut copy, Some(&stale)).unwrap();
+        for _ in 0..5 {
+            let mut other = open_writer(&database, BUSY_TIMEOUT).unwrap();
+            renew_lineage(&mut other, Some(&lineages(&database))).unwrap();
+        }
+        let overtaken = lineages(&database).current().unwrap().ordinal;
+        let restored = restore.replace(copy, Some(stale), |_| {}).unwrap();
+        let current = lineages(&database).current().unwrap();
+        assert!(current.ordinal > overtaken, "{current:?} {overtaken}");
+        assert_eq!(restored.contents.lineage, Some(current.id_text()));
+    }
+
+    #[test]
+    fn a_restore_that_cannot_learn_such_a_lineage_leaves_the_database_as_it_was() {
+        let folder = TempDir::new().unwrap();
+        let (database, restore, copy) = begun(&folder);
+        let fails = "CREATE TRIGGER fails BEFORE INSERT ON lineages BEGIN SELECT RAISE(ABORT, 'a fault'); END";
+        copy.execute_batch(fails).unwrap();
+        let before = lineages(&database);
+        let mut steps = 0;
+        let failed = restore.replace(copy, None, |_| steps += 1).unwrap_err();
+        assert!(failed.to_string().ends_with("a fault"), "{failed}");
+        assert_eq!((lineages(&database), steps), (before, 0));
+    }
 }

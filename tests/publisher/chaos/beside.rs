@@ -1,6 +1,7 @@
 //! What happens to a database beside the clients of its server.
 
 use std::{
+    collections::HashSet,
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -11,10 +12,11 @@ use std::{
 };
 
 use super::{
-    SLACK, check, items,
+    check, items,
     model::{Answer, At, Expected, Loss, Model, Sent},
     rounds::{Clients, Kind},
     server::Server,
+    settle::settle,
     until,
 };
 
@@ -146,13 +148,24 @@ impl Beside<'_> {
         (ended.succeeded == Some(true)).then_some((file, ended.span))
     }
 
-    /// Sometimes stays until everything that is gone must not be served any more.
-    fn linger(&self) {
+    /// Sometimes stays until the server has noticed what others have done, `gone` included.
+    fn linger(&self, gone: impl FnOnce() -> HashSet<String>) {
         if fastrand::u8(0..8) == 0 {
-            thread::sleep(SLACK + Duration::from_millis(500));
-        } else {
-            pause(300);
+            settle(self.model, &self.server.address, &gone());
         }
+        pause(300);
+    }
+
+    /// Returns the eval runs that were there or were served, and are not in a database any more.
+    fn gone(&self, database: &Path) -> HashSet<String> {
+        let mut gone: HashSet<String> = self.model.served.lock().unwrap().keys().cloned().collect();
+        let rows = self.model.rows.lock().unwrap();
+        let were_there = rows.iter().filter(|(_, sent)| sent.at == At::ZERO);
+        gone.extend(were_there.map(|(id, _)| id.clone()));
+        drop(rows);
+        let stored = check::stored(database).unwrap().rows;
+        gone.retain(|id| !stored.contains_key(id));
+        gone
     }
 
     fn restore(&mut self) -> Option<Loss> {
@@ -163,7 +176,7 @@ impl Beside<'_> {
             backup,
             at: ended.span,
         };
-        self.linger();
+        self.linger(|| self.gone(self.database));
         self.server.kill();
         // A restore that was killed is done, or is not: the lineage tells.
         let lineage = check::stored(self.database).unwrap().lineage;
@@ -180,7 +193,7 @@ impl Beside<'_> {
         let begun = self.model.disturb();
         delete(self.database, before_round).unwrap();
         let at = (begun, self.model.now());
-        self.linger();
+        self.linger(|| self.gone(self.database));
         Some(Loss::Deleted { before_round, at })
     }
 
@@ -216,8 +229,8 @@ impl Beside<'_> {
             let mut rows = model.rows.lock().unwrap();
             rows.extend(ids.iter().map(|id| (id.clone(), Sent { answer, ..sent })));
             drop(rows);
-            let due = ids.iter().map(|id| (at + SLACK, id.clone()));
-            model.acknowledged.lock().unwrap().extend(due);
+            let mut elsewhere = model.acknowledged_elsewhere.lock().unwrap();
+            elsewhere.extend(ids);
         } else if !batches {
             let stored = check::stored(self.database).unwrap().rows;
             let count = ids.iter().filter(|id| stored.contains_key(*id)).count();
@@ -228,16 +241,18 @@ impl Beside<'_> {
                 ));
             }
         }
-        self.linger();
+        self.linger(HashSet::new);
     }
 
     /// A backup is moved over the database while it is served.
     fn moved_over(&mut self) -> Option<Loss> {
         let (file, backup) = self.backup()?;
         let begun = self.model.disturb();
+        // Nobody else may open the database until the server has noticed: the log beside it is that of another file.
+        let gone = self.gone(&file);
         fs::rename(file, self.database).unwrap();
         let at = (begun, self.model.now());
-        self.linger();
+        self.linger(|| gone);
         Some(Loss::Replaced { backup, at })
     }
 

@@ -5,8 +5,8 @@ use std::{collections::HashMap, path::Path, time::Duration};
 use rusqlite::Connection;
 
 use super::{
-    SLACK, items,
-    model::{Answer, At, Expected, Loss, Model, Sent, Stored, is_deleted},
+    LONG, items,
+    model::{Answer, Expected, Loss, Model, Sent, Stored, is_deleted},
     readers,
     server::Server,
     until,
@@ -57,6 +57,7 @@ pub fn compare(model: &Model, stored: &Stored, loss: Option<Loss>) {
 fn rows(model: &Model, stored: &Stored, loss: Option<Loss>) {
     let sent = model.rows.lock().unwrap();
     let served = model.served.lock().unwrap();
+    let settled = *model.settled.lock().unwrap();
     for (id, sent) in sent.iter() {
         let expected = if is_deleted(id, loss) {
             Expected::Gone
@@ -72,8 +73,7 @@ fn rows(model: &Model, stored: &Stored, loss: Option<Loss>) {
             _ => {}
         }
         let Some(at) = served.get(id) else { continue };
-        let ended = loss.map_or(At::ZERO, |loss| loss.span().1);
-        if !is_stored && (loss.is_none() || *at > ended + SLACK) {
+        if !is_stored && (loss.is_none() || settled.is_some_and(|settled| *at > settled)) {
             model.unstored(format!(
                 "{id} was served at {at:?}: {sent:?} after {loss:?}"
             ));
@@ -128,7 +128,7 @@ fn epochs(model: &Model, stored: &Stored, loss: Option<Loss>) {
     }
 }
 
-/// Asks a server to which nobody writes: its answers show what is stored, no more and no less, within seconds.
+/// Asks a server to which nobody writes: its answers show what is stored, no more and no less, before long.
 pub fn serves(model: &Model, server: &Server, stored: &Stored) {
     let differs = || -> Option<String> {
         let mut connection = crate::client::Connection::open(&server.address).ok()?;
@@ -159,7 +159,7 @@ pub fn serves(model: &Model, server: &Server, stored: &Stored) {
     if let Some(Some(difference)) = differs_until(differs) {
         model.unstored(difference);
     }
-    if until(SLACK * 5, || {
+    if until(LONG, || {
         (server.get("/health/ready").0 == 200).then_some(())
     })
     .is_none()
@@ -171,7 +171,7 @@ pub fn serves(model: &Model, server: &Server, stored: &Stored) {
 /// The difference that is left at the end.
 fn differs_until(differs: impl Fn() -> Option<String>) -> Option<Option<String>> {
     let mut last = None;
-    let same = until(SLACK * 5, || {
+    let same = until(LONG, || {
         last = differs();
         last.is_none().then_some(())
     });

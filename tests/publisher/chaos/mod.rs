@@ -14,6 +14,7 @@
 //! | `pullers` | clients that follow `since_seq` from round to round |
 //! | `server` | a publisher in a process of its own |
 //! | `rounds`, `beside` | kill -9 at random moments, and what happens beside the clients |
+//! | `settle` | waits until a server shows what others have written and taken away |
 //! | `check` | what is stored and served, against the model |
 //! | `inject`, `scenario` | calls that fail, and what the server makes of them |
 //! | `outside` | pauses, locks, clocks, full disks |
@@ -46,6 +47,8 @@ pub mod scenario;
 #[allow(dead_code)]
 pub mod server;
 #[allow(dead_code)]
+pub mod settle;
+#[allow(dead_code)]
 pub mod writers;
 
 use std::{
@@ -55,8 +58,8 @@ use std::{
 
 /// How often a server looks for changes of others, in milliseconds.
 pub const POLL_MS: &str = "20";
-/// How long after such a poll a change may become visible: the machine may be busy.
-pub const SLACK: Duration = Duration::from_secs(1);
+/// Longer than any step takes on a busy machine.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Repeats until there is a result, in real time: other processes are waited for. `None` after the limit.
 pub fn until<T>(limit: Duration, mut result: impl FnMut() -> Option<T>) -> Option<T> {

@@ -67,6 +67,10 @@ pub struct Model {
     pub rows: Mutex<HashMap<String, Sent>>,
     /// Eval runs that were acknowledged, and from when on every pull has them.
     pub acknowledged: Mutex<Vec<(At, String)>>,
+    /// Eval runs that another process was acknowledged, and that the server has yet to notice.
+    pub acknowledged_elsewhere: Mutex<Vec<String>>,
+    /// Since when the server has shown nothing that was taken away; `None` if nobody looked.
+    pub settled: Mutex<Option<At>>,
     pub challenges: Mutex<HashMap<String, Vec<Sent>>>,
     pub epochs: Mutex<HashMap<u64, Sent>>,
     /// Eval runs that were served, and when the last request for each began.
@@ -116,6 +120,8 @@ impl Model {
             elsewhere: u32::MAX,
             rows: Mutex::new(rows.collect()),
             acknowledged: Mutex::default(),
+            acknowledged_elsewhere: Mutex::default(),
+            settled: Mutex::default(),
             challenges: Mutex::new(challenges.collect()),
             epochs: Mutex::new(stored.epochs.keys().map(|key| (*key, there(0))).collect()),
             served: Mutex::default(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    SLACK, items,
+    items,
     model::{Answer, Model, Sent},
     server::bearer,
 };
@@ -141,10 +141,13 @@ impl Writer<'_> {
         match outcome {
             Answer::Acknowledged { at, .. } => {
                 self.answered(&ids, outcome);
-                let is_read = self.number < model.elsewhere;
-                let due = if is_read { at } else { at + SLACK };
-                let due = ids.iter().map(|id| (due, id.clone()));
-                model.acknowledged.lock().unwrap().extend(due);
+                if self.number < model.elsewhere {
+                    let due = ids.iter().map(|id| (at, id.clone()));
+                    model.acknowledged.lock().unwrap().extend(due);
+                } else {
+                    let mut elsewhere = model.acknowledged_elsewhere.lock().unwrap();
+                    elsewhere.extend(ids.iter().cloned());
+                }
                 if self.repeats && fastrand::u8(..) < 16 {
                     *again = Some(Rows { ids, stored: true });
                 }

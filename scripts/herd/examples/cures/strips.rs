@@ -82,7 +82,7 @@ fn strip(svg: &mut Svg, top: f64, run: &Run) {
     svg.text("small", MARGIN, y + 13.0, "600/s");
     plot.area(svg, "answered", &rates(run, |slice| slice.answered));
     plot.line(svg, "due", &rates(run, |slice| slice.due));
-    plot.line(svg, "sent", &rates(run, |slice| slice.attempts));
+    plot.line(svg, "sent", &rates(run, |slice| slice.sent()));
     plot.line(svg, "trigger", &[(TRIGGER, 0.0), (TRIGGER, MOST)]);
     plot.floor(svg);
 }

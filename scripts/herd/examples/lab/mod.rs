@@ -120,7 +120,7 @@ pub fn make_readable(folder: &Path) {
 
 /// Waits until the address accepts connections.
 pub fn listens(address: &str) {
-    for _ in 0..400 {
+    for _ in 0..2400 {
         if TcpStream::connect(address).is_ok() {
             return;
         }

@@ -25,6 +25,7 @@ pub(super) struct Column {
     pub(super) to: f64,
     pub(super) due: u64,
     pub(super) answered: u64,
+    /// Requests of which something was written.
     pub(super) sent: u64,
     pub(super) in_flight: u64,
     /// Requests that failed, by reason.
@@ -79,7 +80,7 @@ fn column(slices: &[&Slice]) -> Column {
             to: slice.at + slice.seconds,
             due: slice.due,
             answered: slice.answered,
-            sent: slice.attempts,
+            sent: slice.sent(),
             in_flight: slice.in_flight,
             failures: slice.failures.clone(),
             rebuilds: 0,

@@ -8,7 +8,7 @@ use super::{
     story::story,
     units::{percent, rate, unbroken},
 };
-use crate::{remarks::bottleneck, run::Run, table::milliseconds};
+use crate::{remarks::bottleneck, run::Run, table::milliseconds, target_rows};
 
 /// At 360 pixels its texts are at least 11 pixels high.
 const WIDTH: f64 = 392.0;
@@ -17,6 +17,8 @@ const LINE: f64 = 18.0;
 const GAP: f64 = 26.0;
 /// Characters of a line of the summary.
 const CHARACTERS: usize = 54;
+/// The last characters of the URL of a target: those of one run mostly begin with the same server.
+const URL: usize = 46;
 
 /// Returns the drawing.
 pub(super) fn sheet(runs: &[Run]) -> String {
@@ -24,16 +26,10 @@ pub(super) fn sheet(runs: &[Run]) -> String {
     let mut body = String::new();
     let mut top = MARGIN;
     for (run, columns) in runs.iter().zip(&scales.columns) {
-        let mut y = top + 2.0;
-        for (class, text) in texts(run, columns) {
-            y += LINE;
-            body += &format!(
-                "<text class=\"{class}\" x=\"{:.0}\" y=\"{y:.0}\">{}</text>\n",
-                MARGIN + 2.0,
-                escaped(&text)
-            );
-        }
-        top = placed(&mut body, picture::run(run, columns, &scales), y + 20.0) + GAP;
+        let bottom = written(&mut body, texts(run, columns), top + 2.0);
+        let picture = picture::run(run, columns, &scales);
+        let bottom = placed(&mut body, picture, bottom + 20.0);
+        top = written(&mut body, targets(run), bottom) + GAP;
     }
     if runs.len() > 1 {
         top = placed(&mut body, picture::shares(runs, &scales), top) + GAP;
@@ -48,6 +44,20 @@ pub(super) fn sheet(runs: &[Run]) -> String {
         names.join(", "),
         colours(),
     )
+}
+
+/// Adds lines with their classes; returns the bottom.
+fn written(body: &mut String, lines: Vec<(&str, String)>, top: f64) -> f64 {
+    let mut y = top;
+    for (class, text) in lines {
+        y += LINE;
+        *body += &format!(
+            "<text class=\"{class}\" x=\"{:.0}\" y=\"{y:.0}\">{}</text>\n",
+            MARGIN + 2.0,
+            escaped(&text)
+        );
+    }
+    y
 }
 
 /// Adds a picture; returns the bottom.
@@ -93,6 +103,35 @@ fn texts(run: &Run, columns: &[super::columns::Column]) -> Vec<(&'static str, St
         );
     }
     lines
+}
+
+/// Returns the lines below the picture of a run: the figures of each target, if there was more than one.
+fn targets(run: &Run) -> Vec<(&'static str, String)> {
+    let mut rows = target_rows::targets(run).into_iter();
+    let Some(heads) = rows.next() else {
+        return Vec::new();
+    };
+    let mut lines = vec![("title", "Targets".to_owned())];
+    for row in rows {
+        let cells = row.iter().zip(&heads).skip(1);
+        let figures: Vec<String> = cells
+            .map(|(value, head)| format!("{head} {value}"))
+            .collect();
+        let url = row.first().map_or("", String::as_str);
+        lines.push(("", isolated(&end_of(url))));
+        let figures = textwrap(&figures.join("; "), CHARACTERS).into_iter();
+        lines.extend(figures.map(|line| ("", line)));
+    }
+    lines
+}
+
+/// Shortens a URL to its last characters.
+fn end_of(url: &str) -> String {
+    let left = url.chars().count().saturating_sub(URL);
+    match url.char_indices().nth(left) {
+        Some((start, _)) if left > 0 => format!("…{}", url.get(start..).unwrap_or(url)),
+        Some(_) | None => url.to_owned(),
+    }
 }
 
 /// Breaks a text into lines of at most so many characters, at spaces.

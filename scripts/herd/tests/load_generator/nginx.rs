@@ -10,6 +10,8 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use herd::{failures::Reason, run::Run};
@@ -136,10 +138,19 @@ impl Nginx {
         format!("--ca-file {}", self.folder.path().join("ca.pem").display())
     }
 
-    /// Returns the connections that requests of this version came on, and forgets all requests.
-    fn connections(&self, version: &str) -> usize {
+    /// Returns the connections that the requests of a run came on, which were of this version, and forgets them.
+    fn connections(&self, version: &str, run: &Run) -> usize {
         let path = self.folder.path().join("access.log");
-        let log = fs::read_to_string(&path).unwrap();
+        let mut log = String::new();
+        // nginx writes a line after the response.
+        for _ in 0..6000 {
+            log = fs::read_to_string(&path).unwrap();
+            if log.matches('\n').count() as u64 >= run.pollers.sent() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(log.lines().count() as u64, run.pollers.sent(), "{log}");
         fs::write(&path, "").unwrap();
         let lines = log.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let connections: BTreeSet<String> = lines
@@ -172,13 +183,13 @@ async fn over_https_a_client_has_one_connection_of_http_2_that_its_polls_share()
     assert_eq!(run.pollers.body_bytes, 300_000 * run.pollers.due);
     let most = run.slices.iter().map(|slice| slice.in_flight).max();
     assert!(most > Some(3), "{most:?}");
-    assert_eq!(nginx.connections("HTTP/2.0"), 3);
+    assert_eq!(nginx.connections("HTTP/2.0", &run), 3);
 
     let run = nginx
         .herd("https", "/large", &format!("{options} --http1"))
         .await;
     assert!(run.is_clean(), "{:?}", run.pollers.failures);
-    assert!(nginx.connections("HTTP/1.1") > 3);
+    assert!(nginx.connections("HTTP/1.1", &run) > 3);
 }
 
 #[actix_web::test]
@@ -189,10 +200,10 @@ async fn without_tls_http_2_is_spoken_by_prior_knowledge() {
     let options = "--clients 2 --interval-ms 100 --duration-secs 1";
     let run = nginx.herd("http", "/", &format!("{options} --http2")).await;
     assert!(run.is_clean(), "{:?}", run.pollers.failures);
-    assert_eq!(nginx.connections("HTTP/2.0"), 2);
+    assert_eq!(nginx.connections("HTTP/2.0", &run), 2);
     let run = nginx.herd("http", "/", options).await;
     assert!(run.is_clean(), "{:?}", run.pollers.failures);
-    assert!(nginx.connections("HTTP/1.1") >= 2);
+    assert!(nginx.connections("HTTP/1.1", &run) >= 2);
 }
 
 #[actix_web::test]

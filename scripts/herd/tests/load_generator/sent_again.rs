@@ -2,7 +2,7 @@
 //!
 //! - a refused stream is a failure, subject to `--on-failure`
 //! - a request that is sent again, as the server has not processed it, is counted each time
-//! - a connection that is refused is an attempt, and nothing is sent
+//! - a connection that is refused is an attempt, and nothing is sent, also in each slice of the run
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use herd::{failures::Reason, run::Run};
+use herd::{
+    failures::Reason,
+    run::{Run, Slice},
+};
 
 use super::{
     EMPTY, herd_of,
@@ -43,9 +46,9 @@ fn assert_counted(run: &Run, seen: &AtomicU32, unread: u64, name: &str) {
     assert!(expected.contains(&seen()), "{name}: {} {role:?}", seen());
     assert!(role.sent() >= 40, "{name}: {role:?}");
     assert_sum(run, name);
-    let in_slices: u64 = run.slices.iter().map(|slice| slice.attempts).sum();
+    let in_slices: u64 = run.slices.iter().map(Slice::sent).sum();
     // One may have been sent just after the last slice.
-    assert!(in_slices <= role.attempts, "{name}: {in_slices}");
+    assert!(in_slices <= role.sent(), "{name}: {in_slices}");
 }
 
 #[actix_web::test]
@@ -134,6 +137,9 @@ async fn an_attempt_that_is_refused_a_connection_sends_nothing() {
     // A poll that is late, on a busy machine, has no time left for its retry.
     assert!(role.retries_after_other >= 10, "{role:?}");
     assert_eq!(role.attempts, 20 + role.retries_after_other, "{role:?}");
+    let in_slices = |of: fn(&Slice) -> u64| run.slices.iter().map(of).sum::<u64>();
+    assert!(in_slices(|slice| slice.attempts) > 0, "{run:?}");
+    assert_eq!(in_slices(Slice::sent), 0, "{run:?}");
     assert_sum(&run, "refused");
     let table = herd::table::table(&[run]);
     for row in ["requests sent", "attempts with nothing sent"] {
