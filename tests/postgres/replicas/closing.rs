@@ -26,6 +26,7 @@ use crate::{
     client::Connection,
     cluster::{Cluster, Replication, skipped},
     ports::free_port,
+    store::LONG,
 };
 
 const BOARD: &str = "/v1/synthetic-boolean/active-challenges";
@@ -80,7 +81,7 @@ impl Nginx {
         let begun = Instant::now();
         while TcpStream::connect(&nginx.address).is_err() {
             let log = || fs::read_to_string(folder.join("nginx.log"));
-            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", log());
+            assert!(begun.elapsed() < LONG, "{:?}", log());
             thread::sleep(Duration::from_millis(10));
         }
         Some(nginx)
