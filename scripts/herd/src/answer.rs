@@ -7,7 +7,7 @@ use http::{
     header::{CONNECTION, CONTENT_ENCODING, DATE, ETAG, HeaderValue, LINK, LOCATION, RETRY_AFTER},
 };
 
-use crate::{failures::Reason, secrets::url_without_secrets};
+use crate::failures::Reason;
 
 /// The longest Retry-After that is believed, which is also the longest run.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(86_400);
@@ -82,12 +82,17 @@ impl Answer {
         if self.status.is_success() || not_modified {
             return None;
         }
+        // Its query may repeat secrets under any name.
         let location = self.location.as_ref().map_or(String::new(), |location| {
-            format!(", Location: {}", location.as_bytes().escape_ascii())
+            let location = location.as_bytes().escape_ascii().to_string();
+            match location.split_once(['?', '#']) {
+                Some((before, _)) => format!(", Location: {before}?…"),
+                None => format!(", Location: {location}"),
+            }
         });
         Some(Failed {
             reason: Reason::Status(self.status.as_u16()),
-            detail: format!("{}{}", self.status, url_without_secrets(&location)),
+            detail: format!("{}{location}", self.status),
             retry_after: self.retry_after,
         })
     }

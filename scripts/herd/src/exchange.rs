@@ -148,17 +148,20 @@ impl Exchange {
                 }
                 Err(lost) => lost,
             };
-            let again = lost.again.filter(|_| !left.is_zero());
-            place = match again {
-                Some(again) if self.may_repeat(sent, &course).await => again,
-                Some(_) | None => {
-                    if lost.failed.reason == Reason::OutOfResources && !course.is_written() {
-                        self.tally.borrow_mut().taken_back(sent);
-                    }
-                    self.unanswered(now, &lost.failed, &course);
-                    return Err(lost.failed);
+            let Lost { mut failed, again } = lost;
+            let again = again.filter(|_| !left.is_zero());
+            if let Some(again) = again {
+                if self.may_repeat(sent, &course).await {
+                    place = again;
+                    continue;
                 }
-            };
+                failed.detail += "; --max-rate left no turn to send it again";
+            }
+            if failed.reason == Reason::OutOfResources && !course.is_written() {
+                self.tally.borrow_mut().taken_back(sent);
+            }
+            self.unanswered(now, &failed, &course);
+            return Err(failed);
         }
     }
 

@@ -126,9 +126,6 @@ pub enum PlanError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The body is too long.
-    #[error("--body-file: the body is longer than {0} bytes")]
-    BodyTooLong(u64),
     /// The name of the cache buster is not that of a query parameter.
     #[error("--cache-buster must be letters, digits, - and _")]
     CacheBuster,

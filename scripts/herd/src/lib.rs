@@ -6,6 +6,7 @@
 //! | `config` | the options, with their defaults |
 //! | `plan_file` | options in a file: TOML, or the results of a run |
 //! | `plan`, `invalid`, `effect` | what a run does: the options, checked, and what is wrong with them |
+//! | `bounded_file` | files that options name, up to a bound |
 //! | `outline`, `one_line` | what the run will do, and an error, as one line |
 //! | `secrets` | variables in options, and what is written in place of secrets |
 //! | `polls`, `mix`, `fields`, `web_url` | what pollers send: targets and their weights, header fields, URLs |
@@ -50,6 +51,7 @@
 mod aligned;
 mod answer;
 pub mod bands;
+pub mod bounded_file;
 mod buckets;
 mod by_target;
 mod clients;
@@ -328,6 +330,8 @@ fn accepts(origin: &Origin) -> Result<(), HerdError> {
     for address in &origin.addresses {
         match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
             Ok(_) => return Ok(()),
+            // This machine lacks something, which says nothing about the server: the run tells it.
+            Err(error) if transport::is_out_of_resources(&error) => return Ok(()),
             Err(error) => failed = error,
         }
     }

@@ -1,7 +1,6 @@
 //! The `herd` program.
 
 use std::{
-    fs,
     io::{self, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -9,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use herd::{
+    bounded_file,
     condition::strict,
     config::{Command, CompareOptions, RunOptions},
     one_line::one_line,
@@ -156,7 +156,7 @@ fn compare(options: &CompareOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Run> {
-    let run: Run = serde_json::from_slice(&fs::read(path)?)?;
+    let run: Run = serde_json::from_slice(&bounded_file::read(path, bounded_file::LONGEST)?)?;
     ensure!(run.format == FORMAT, "written by another version of herd");
     Ok(run)
 }

@@ -45,7 +45,13 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    line
+    // A file may contain sequences that control the terminal.
+    let plain = |letter: char| match letter.is_control() {
+        true if letter.is_whitespace() => ' ',
+        true => '\u{fffd}',
+        false => letter,
+    };
+    line.chars().map(plain).collect()
 }
 
 fn of_options(error: &ClapError) -> String {

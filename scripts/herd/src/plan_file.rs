@@ -3,7 +3,7 @@
 //! A file is a third way to write the command line. Each key becomes an argument, before those of the command line, and
 //! clap checks all of them together. So an option has one name, one type, one default and one error, wherever it is.
 
-use std::{ffi::OsString, fs, io::Read as _, path::Path};
+use std::{ffi::OsString, path::Path};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{
@@ -14,13 +14,12 @@ use clap::{
 use serde_json::{Map, Value};
 
 use crate::{
+    bounded_file,
     config::{Cli, RunOptions},
     one_line::one_line,
     run::FORMAT,
 };
 
-/// Maximum length of a file; results of a run have at most a few megabytes.
-const LONGEST_FILE: u64 = 64 * 1024 * 1024;
 /// Options that only the command line has: a file that somebody else wrote must not confirm that a server is yours.
 const NOT_IN_FILES: [&str; 4] = ["plan", "i-own-this-server", "help", "version"];
 
@@ -96,10 +95,7 @@ pub(super) fn written(options: &RunOptions) -> serde_json::Result<Map<String, Va
 }
 
 fn read(path: &Path) -> anyhow::Result<Map<String, Value>> {
-    let mut text = String::new();
-    let file = fs::File::open(path)?;
-    let length = file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
-    ensure!(length as u64 <= LONGEST_FILE, "the file is too long");
+    let text = String::from_utf8(bounded_file::read(path, bounded_file::LONGEST)?)?;
     ensure!(
         !text.trim().is_empty(),
         "the file is empty: if the output goes to the same file (>), the shell has emptied it before herd could read it"

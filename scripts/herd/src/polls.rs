@@ -1,6 +1,6 @@
 //! What the pollers send: targets, method, header fields and body, checked.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{
@@ -9,6 +9,7 @@ use http::{
 };
 
 use crate::{
+    bounded_file,
     config::RunOptions,
     fields::parse_field,
     invalid::PlanError,
@@ -192,19 +193,10 @@ fn parse_method(text: &str, has_body: bool) -> Result<Method, PlanError> {
 }
 
 fn read_body(path: &Path) -> Result<Bytes, PlanError> {
-    let read = || {
-        let mut body = Vec::new();
-        let file = File::open(path)?;
-        file.take(LONGEST_BODY + 1).read_to_end(&mut body)?;
-        Ok(body)
-    };
-    let body = read().map_err(|source| PlanError::Body {
+    let body = bounded_file::read(path, LONGEST_BODY).map_err(|source| PlanError::Body {
         path: path.display().to_string(),
         source,
     })?;
-    if body.len() as u64 > LONGEST_BODY {
-        return Err(PlanError::BodyTooLong(LONGEST_BODY));
-    }
     Ok(body.into())
 }
 

@@ -62,12 +62,12 @@ fn gone(run: &Run) -> impl Iterator<Item = String> {
 
 /// Says what the limits of the run did to these clients, if they did anything.
 fn limited(role: &Role) -> Option<String> {
-    let share = |number: u64| {
-        100.0 * number as f64 / (role.attempts + role.failures.of(Reason::NotSent)).max(1) as f64
-    };
     let held_back = LIMITS.iter().filter_map(|(limit, held_back)| {
         let number = held_back(&role.held_back_by);
-        (number > 0).then(|| format!("{} ({:.0} %) by {limit}", count(number), share(number)))
+        (number > 0).then(|| match number {
+            1 => format!("once by {limit}"),
+            _ => format!("{} times by {limit}", count(number)),
+        })
     });
     let held_back: Vec<String> = held_back.collect();
     if held_back.is_empty() {
@@ -95,9 +95,9 @@ fn slow(run: &Run) -> Option<String> {
             100.0 * generator.busiest_cpu_secs / run.generator_secs(),
         )),
         Verdict::Late => Some(format!(
-            "the load generator was late: at p99 polls started {} after they were due, which the latencies, {} at p99, contain",
+            "the load generator was late: at p99 polls started {} after they were due, which the latencies contain (p99: {})",
             milliseconds(generator.delay.p99_ms),
-            milliseconds(Some(generator.p99_ms)),
+            milliseconds(run.pollers.latency.p99_ms),
         )),
     }
 }

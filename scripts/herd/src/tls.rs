@@ -21,6 +21,8 @@ use rustls::{
     server::ParsedCertificate,
 };
 
+use crate::bounded_file;
+
 /// The certificates that are trusted.
 #[derive(Debug, Clone)]
 pub(super) enum Trust {
@@ -44,13 +46,21 @@ pub(super) struct Tls {
 /// Reasons why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file with certificates cannot be read.
+    /// A file with certificates is not one.
     #[error("--ca-file {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// The cause.
         source: pem::Error,
+    },
+    /// It cannot be read, or is longer than any list of authorities.
+    #[error("--ca-file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
     },
     /// The file contains no certificate.
     #[error("--ca-file {}: no certificate in PEM format", .0.display())]
@@ -114,7 +124,12 @@ fn file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         path: path.to_owned(),
         source,
     };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
+    let pem =
+        bounded_file::read(path, bounded_file::LONGEST).map_err(|source| TlsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+    let certificates = CertificateDer::pem_slice_iter(&pem);
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(failed)?;
     if certificates.is_empty() {
         return Err(TlsError::Empty(path.to_owned()));

@@ -144,6 +144,11 @@ async fn connect_to(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Tcp
     socket.connect(address).await
 }
 
+/// Returns whether an error says that this machine lacks descriptors or local ports.
+pub(super) fn is_out_of_resources(error: &io::Error) -> bool {
+    out_of_resources(error).is_some()
+}
+
 /// Returns the reason of an error of a stream; `other` if it says too little.
 pub(super) fn failure(error: &io::Error, other: Reason) -> Failed {
     use io::ErrorKind as Kind;

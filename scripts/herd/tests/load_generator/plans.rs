@@ -700,7 +700,24 @@ fn a_file_that_makes_no_sense_is_refused_with_its_name_and_the_reason() {
     assert!(line(&output).contains("/no/such/plan.toml: No such file"));
     let binary = files.write("plan.bin", [0xff, 0xfe, 0]);
     assert_eq!(program(&["--plan", &binary]).status.code(), Some(2));
-    assert_eq!(program(&["--plan", "/dev/zero"]).status.code(), Some(2));
+    for endless in [
+        &["--plan", "/dev/zero"][..],
+        &["https://127.0.0.1:9/", "--ca-file", "/dev/zero"],
+        &["compare", "/dev/zero"],
+    ] {
+        let refused = program(endless);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(matches!(refused.status.code(), Some(1 | 2)), "{said}");
+        assert!(said.contains("longer than 67108864 bytes"), "{said}");
+    }
+    // A result that somebody has forged does not reach the terminal as it is.
+    let forged = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(forged.path(), r#"{"format": 3, "ended": "\u001b[31m"}"#).unwrap();
+    let refused = program(&["compare", forged.path().to_str().unwrap()]);
+    assert!(
+        !refused.status.success() && !refused.stderr.contains(&0x1b),
+        "{refused:?}"
+    );
     // Numbers may be texts, as templates write them, and a single one may be in place of a list.
     let texts = files.write(
         "texts.toml",

@@ -142,12 +142,12 @@ async fn the_remark_on_the_generator_names_the_figure_of_its_verdict() {
     run.generator.secs = 2.0;
     run.generator.busiest_cpu_secs = 1.9;
     run.generator.delay.p99_ms = Some(7.0);
-    run.generator.p99_ms = 20.0;
+    run.pollers.latency.p99_ms = Some(20.0);
     for (verdict, said) in [
         (Verdict::OnTime, ""),
         (
             Verdict::Late,
-            "at p99 polls started 7.0 ms after they were due, which the latencies, 20.0 ms at p99, contain",
+            "at p99 polls started 7.0 ms after they were due, which the latencies contain (p99: 20.0 ms)",
         ),
         (Verdict::Saturated, "used 95 % of a processor"),
     ] {

@@ -20,8 +20,8 @@ fn secrets_in_urls_are_sent_and_never_written_and_a_repeated_run_asks_for_them()
             let mut reader = std::io::BufReader::new(&socket);
             while let Some(request) = receive(&mut reader) {
                 let _ = send.send(request.line);
-                // A redirect repeats what it was asked for.
-                let head = "HTTP/1.1 302 Found\r\nLocation: /?token=hunter2&x=1\r\n";
+                // A redirect repeats what it was asked for, also under other names.
+                let head = "HTTP/1.1 302 Found\r\nLocation: /?token=hunter2&x=hunter2\r\n";
                 let _ = (&socket).write_all(format!("{head}Content-Length: 0\r\n\r\n").as_bytes());
             }
         }
