@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::{ParseError, Url};
 
-use crate::{app::wait_until, process::Guard};
+use crate::{app::wait_until, ports::free_port, process::Guard};
 
 pub struct Browser {
     pub client: Client,
@@ -56,13 +56,7 @@ impl Browser {
         }
         let profile = TempDir::with_prefix("publisher-browser-").unwrap();
         let chromium = Chromium(profile.path().to_str().unwrap().to_owned());
-        let mut driver = Command::new("/usr/bin/chromedriver");
-        driver
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null());
-        let mut driver = Guard(driver.stdout(Stdio::piped()).spawn().unwrap());
-        let port = port(&mut driver);
+        let (driver, port) = driver();
         let capabilities = json!({
             "goog:loggingPrefs": { "browser": "ALL" },
             "goog:chromeOptions": { "binary": "/usr/bin/chromium", "args": [
@@ -145,15 +139,31 @@ impl Browser {
     }
 }
 
-/// Reads the port that ChromeDriver has chosen; goes on reading, so that it never waits for its reader.
-fn port(driver: &mut Guard) -> u16 {
+/// Starts ChromeDriver; returns its port. With `--port=0` it needs the port that the system gives it for IPv4 for IPv6, too,
+/// and ends if another process has that.
+fn driver() -> (Guard, u16) {
+    let started = (0..10).find_map(|_| {
+        let mut driver = Command::new("/usr/bin/chromedriver");
+        driver
+            .arg(format!("--port={}", free_port()))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let mut driver = Guard(driver.stdout(Stdio::piped()).spawn().unwrap());
+        let port = port(&mut driver)?;
+        Some((driver, port))
+    });
+    started.expect("ChromeDriver starts")
+}
+
+/// Reads the port that ChromeDriver listens on, if it does; goes on reading, so that it never waits for its reader.
+fn port(driver: &mut Guard) -> Option<u16> {
     let mut lines = BufReader::new(driver.0.stdout.take().unwrap()).lines();
     let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
         let (_, port) = line.split_once("started successfully on port ")?;
         port.trim_end_matches('.').parse().ok()
     });
     std::thread::spawn(move || lines.for_each(drop));
-    port.unwrap()
+    port
 }
 
 /// A command that only ChromeDriver knows.
